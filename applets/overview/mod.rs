@@ -1,0 +1,7 @@
+//! The applet `overview`.
+
+/// Runs the applet; `args[0]` is its name as called. Returns the exit status.
+pub fn main(_args: &[String]) -> u8 {
+    eprintln!("not built yet");
+    20
+}

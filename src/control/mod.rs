@@ -1,0 +1,1 @@
+//! The Unix socket between drbdsetup and drbdd.

@@ -1,0 +1,1 @@
+//! The replication logic as a state machine without I/O.

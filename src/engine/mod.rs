@@ -1,0 +1,1 @@
+//! Threads and blocking I/O around core.

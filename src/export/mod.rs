@@ -1,0 +1,1 @@
+//! Doors: how an application gets a block device.

@@ -1,0 +1,1 @@
+//! The on-disk format: super block, activity log, bitmap, placement.

@@ -1,0 +1,1 @@
+//! One snapshot of the running state, and every text made from it.

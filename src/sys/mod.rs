@@ -1,0 +1,3 @@
+//! The operating system: direct I/O, buffers, sockets, locks, processes.
+
+pub mod buffer;

@@ -1,0 +1,1 @@
+//! The network format of DRBD, protocol versions 86 to 101.
