@@ -1,6 +1,7 @@
 //! Values of options: reading with the table's checks, their errors and their text.
 //! spec/drbdsetup.md 2.6 and 6.1, spec/decisions.md 3.5.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 use super::number::{self, NumberError};
@@ -8,7 +9,7 @@ use super::options::{Kind, OptionRow, Word};
 use super::Dialect;
 
 /// A converted value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Value {
     /// In the option's unit.
     Number(i64),

@@ -3,10 +3,11 @@
 //! spec/drbdsetup.md 5 to 8. Nothing here does I/O.
 
 pub mod address;
+pub mod proc;
 pub mod snapshot;
 
 pub use address::{Address, AddressPair, Family};
 pub use snapshot::{
-    Backing, Congestion, Connection, Counters, Dialect, Mark, Progress, Resource, Snapshot,
-    Suspended, TimeoutClass, Volume, WriteOrdering,
+    Backing, Congestion, Connection, Counters, Mark, Progress, Resource, Snapshot, Suspended,
+    TimeoutClass, Volume, WriteOrdering,
 };

@@ -5,17 +5,9 @@
 
 use super::address::AddressPair;
 use crate::conf::settings::{DiskSettings, NetSettings, ResourceSettings};
+use crate::conf::Dialect;
 use crate::core::state::{Conn, Disk, Role, StateWord};
 use serde::{Deserialize, Serialize};
-
-/// Which release's wording and rules: of a call, or of a printed text. spec/decisions.md 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Dialect {
-    /// 8.3.16: `drbdsetup DEV COMMAND`.
-    V83,
-    /// 8.4: `drbdsetup COMMAND OBJECT`.
-    V84,
-}
 
 /// Everything that the daemon serves at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
