@@ -7,4 +7,6 @@
 
 pub mod activity_log;
 pub mod bitmap;
+pub mod codes;
 pub mod intervals;
+pub mod state;
