@@ -1,3 +1,7 @@
 //! The operating system: direct I/O, buffers, sockets, locks, processes.
 
 pub mod buffer;
+pub mod net;
+pub mod process;
+pub mod random;
+pub mod time;
