@@ -2,3 +2,7 @@
 
 pub mod buffer;
 pub mod paths;
+pub mod net;
+pub mod process;
+pub mod random;
+pub mod time;

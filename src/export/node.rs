@@ -1,0 +1,1 @@
+//! Device nodes and links under /dev.
