@@ -1,4 +1,5 @@
 //! The replication logic as a state machine without I/O.
 
 pub mod codes;
+pub mod rules;
 pub mod state;
