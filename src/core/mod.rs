@@ -9,4 +9,5 @@ pub mod activity_log;
 pub mod bitmap;
 pub mod codes;
 pub mod intervals;
+pub mod rules;
 pub mod state;
