@@ -6,3 +6,5 @@ pub mod net;
 pub mod process;
 pub mod random;
 pub mod time;
+pub mod send;
+pub mod sync;
