@@ -2,3 +2,4 @@
 
 pub mod block_device;
 pub mod buffer;
+pub mod paths;
