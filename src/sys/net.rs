@@ -4,6 +4,7 @@ use std::io::{self, IoSlice, Write};
 use std::mem::size_of;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::ptr::{addr_of, addr_of_mut};
 use std::time::{Duration, Instant};
 
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
@@ -96,7 +97,7 @@ pub fn connect(
     // SAFETY: `address` holds a socket address of `len` bytes.
     #[allow(unsafe_code)]
     let result =
-        check(unsafe { libc::connect(stream.as_raw_fd(), (&raw const address).cast(), len) });
+        check(unsafe { libc::connect(stream.as_raw_fd(), (addr_of!(address)).cast(), len) });
     if let Err(error) = result {
         if error.raw_os_error() != Some(libc::EINPROGRESS) {
             return Err(error);
@@ -185,7 +186,7 @@ pub fn unacknowledged_bytes(stream: &TcpStream) -> usize {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the ioctl SIOCOUTQ (= TIOCOUTQ) writes one int.
     #[allow(unsafe_code)]
-    let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, addr_of_mut!(bytes)) };
     if result < 0 {
         0
     } else {
@@ -275,7 +276,7 @@ fn bind(socket: &OwnedFd, address: &SocketAddr) -> io::Result<()> {
     let (address, len) = raw_address(address);
     // SAFETY: `address` holds a socket address of `len` bytes.
     #[allow(unsafe_code)]
-    check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len) })?;
+    check(unsafe { libc::bind(socket.as_raw_fd(), (addr_of!(address)).cast(), len) })?;
     Ok(())
 }
 
@@ -296,7 +297,9 @@ fn raw_address(address: &SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t
             // SAFETY: sockaddr_storage is large enough and aligned for every address family.
             #[allow(unsafe_code)]
             unsafe {
-                (&raw mut storage).cast::<libc::sockaddr_in>().write(raw)
+                (addr_of_mut!(storage))
+                    .cast::<libc::sockaddr_in>()
+                    .write(raw)
             };
             size_of::<libc::sockaddr_in>()
         }
@@ -313,7 +316,9 @@ fn raw_address(address: &SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t
             // SAFETY: as above.
             #[allow(unsafe_code)]
             unsafe {
-                (&raw mut storage).cast::<libc::sockaddr_in6>().write(raw)
+                (addr_of_mut!(storage))
+                    .cast::<libc::sockaddr_in6>()
+                    .write(raw)
             };
             size_of::<libc::sockaddr_in6>()
         }
@@ -329,7 +334,7 @@ fn set_option(socket: &impl AsRawFd, level: i32, name: i32, value: i32) -> io::R
             socket.as_raw_fd(),
             level,
             name,
-            (&raw const value).cast(),
+            (addr_of!(value)).cast(),
             size_of::<i32>() as libc::socklen_t,
         )
     })?;

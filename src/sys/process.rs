@@ -62,18 +62,18 @@ pub fn raise_priority() -> io::Result<()> {
 
 /// All of the above (spec/system.md 7.8). Returns what did not work, for the log; none of it is fatal.
 pub fn protect() -> Vec<(&'static str, io::Error)> {
-    let steps: [(&'static str, fn() -> io::Result<()>); 4] = [
-        ("lock memory", lock_memory),
+    let steps = [
+        ("lock memory", lock_memory()),
         (
             "protect from the out-of-memory killer",
-            protect_from_oom_killer,
+            protect_from_oom_killer(),
         ),
-        ("become an I/O flusher", set_io_flusher),
-        ("raise the priority", raise_priority),
+        ("become an I/O flusher", set_io_flusher()),
+        ("raise the priority", raise_priority()),
     ];
     steps
         .into_iter()
-        .filter_map(|(what, step)| step().err().map(|error| (what, error)))
+        .filter_map(|(what, result)| Some((what, result.err()?)))
         .collect()
 }
 
