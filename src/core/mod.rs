@@ -9,5 +9,7 @@ pub mod activity_log;
 pub mod bitmap;
 pub mod codes;
 pub mod intervals;
+pub mod resource;
 pub mod rules;
 pub mod state;
+pub mod types;

@@ -1,1 +1,5 @@
-//! Threads and blocking I/O around core.
+//! Threads and I/O: carries out what core decides.
+
+mod integrity;
+pub mod outbox;
+pub mod pairing;
