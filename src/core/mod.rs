@@ -1,5 +1,8 @@
 //! The replication logic as a state machine without I/O.
 
 pub mod codes;
+pub mod handlers;
+pub mod log_lines;
 pub mod rules;
 pub mod state;
+pub mod uuid;
