@@ -2,6 +2,7 @@
 
 pub mod codes;
 pub mod handlers;
+pub mod handshake_decision;
 pub mod log_lines;
 pub mod rules;
 pub mod state;
