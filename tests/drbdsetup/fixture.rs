@@ -37,8 +37,8 @@ pub fn argv(row: &Value) -> Vec<String> {
     words.filter_map(|w| w.as_str().map(String::from)).collect()
 }
 
-/// The state word of the keys that vectors use.
-pub fn state(row: &Value) -> StateWord {
+/// The state word of the keys that vectors use; `None`: a number that names no state.
+pub fn state(row: &Value) -> Option<StateWord> {
     let bit = |key| (number(row, key) & 1) as u32;
     let bits = number(row, "role") as u32
         | (number(row, "peer") as u32) << 2
@@ -51,7 +51,7 @@ pub fn state(row: &Value) -> StateWord {
         | bit("user_isp") << 20
         | bit("susp_nod") << 21
         | bit("susp_fen") << 22;
-    StateWord::from_bits(bits).unwrap_or_else(|e| panic!("{row}: {e}"))
+    StateWord::from_bits(bits).ok()
 }
 
 /// A volume without disk and data.

@@ -21,7 +21,7 @@ fn is_cache_dump(line: &str) -> bool {
 fn volume(minor: u32, row: &Value) -> Volume {
     let unsigned = |key: &str| number(row, key) as u64;
     let mut volume = fixture::volume(minor);
-    volume.state = fixture::state(row);
+    volume.state = fixture::state(row).unwrap_or_else(|| panic!("{row}: state"));
     volume.counters = Counters {
         sent_sectors: unsigned("send_cnt"),
         received_sectors: unsigned("recv_cnt"),
