@@ -1,4 +1,5 @@
 //! The operating system: direct I/O, buffers, sockets, locks, processes.
 
 pub mod buffer;
+pub mod minor_lock;
 pub mod paths;
