@@ -2,4 +2,5 @@
 
 pub mod block_device;
 pub mod buffer;
+pub mod minor_lock;
 pub mod paths;
