@@ -33,6 +33,13 @@ pub enum ClientError {
     },
     /// No answer within [`REPLY_TIMEOUT`].
     Timeout,
+    /// The daemon refused the question, for example 152 to somebody without privileges.
+    Refused {
+        /// `ERR_*` number.
+        code: i32,
+        /// Explanations.
+        info: Vec<String>,
+    },
     /// The connection broke, or the answer is none.
     Broken(io::Error),
 }
@@ -49,6 +56,7 @@ impl fmt::Display for ClientError {
             ClientError::Timeout => {
                 f.write_str("No response from the DRBD driver! Is the module loaded?")
             }
+            ClientError::Refused { code, .. } => write!(f, "The DRBD daemon answers {code}"),
             ClientError::Broken(error) => {
                 write!(f, "The DRBD daemon closed the connection: {error}")
             }
@@ -145,7 +153,7 @@ impl Client {
     pub fn snapshot(self) -> Result<Snapshot, ClientError> {
         match self.call(&Call::new(Request::Snapshot))? {
             Reply::Snapshot(snapshot) => Ok(*snapshot),
-            other => Err(unexpected(&other)),
+            other => Err(unexpected(other)),
         }
     }
 
@@ -172,12 +180,14 @@ fn of_read(error: io::Error) -> ClientError {
     }
 }
 
-fn unexpected(reply: &Reply) -> ClientError {
-    let text = match reply {
-        Reply::Code { code, .. } => format!("answer {code}"),
-        _ => "an answer to another question".to_string(),
-    };
-    ClientError::Broken(io::Error::new(io::ErrorKind::InvalidData, text))
+fn unexpected(reply: Reply) -> ClientError {
+    match reply {
+        Reply::Code { code, info } => ClientError::Refused { code, info },
+        _ => ClientError::Broken(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "an answer to another question",
+        )),
+    }
 }
 
 /// What a wait for an event brought.
@@ -202,7 +212,7 @@ impl EventStream {
     /// when that descriptor is closed at its other end (a pipe on stdout).
     ///
     /// # Errors
-    /// [`ClientError::Broken`]: the daemon has gone. [`ClientError::Timeout`]: it stopped in the
+    /// [`ClientError::Refused`]. [`ClientError::Broken`]: the daemon has gone. [`ClientError::Timeout`]: it stopped in the
     /// middle of an event.
     pub fn next(
         &mut self,
@@ -236,7 +246,7 @@ impl EventStream {
         let mut stream = &self.stream;
         match frame::read(&mut stream, frame::REPLY_MAX).map_err(of_read)? {
             Some(Reply::Event(event)) => Ok(Next::Event(event)),
-            Some(other) => Err(unexpected(&other)),
+            Some(other) => Err(unexpected(other)),
             None => Err(ClientError::Broken(io::ErrorKind::UnexpectedEof.into())),
         }
     }

@@ -3,8 +3,12 @@
 //! spec/drbdsetup.md 5 to 8. Nothing here does I/O.
 
 pub mod address;
+pub mod gi;
+pub mod line;
 pub mod proc;
+pub mod show;
 pub mod snapshot;
+pub mod wrap;
 
 pub use address::{Address, AddressPair, Family};
 pub use snapshot::{

@@ -2,6 +2,7 @@
 
 pub mod block_device;
 pub mod buffer;
+pub mod minor_lock;
 pub mod paths;
 pub mod net;
 pub mod process;

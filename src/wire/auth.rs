@@ -33,11 +33,17 @@ pub enum AuthError {
         number: u16,
     },
     /// The challenge has too many bytes.
-    #[error("expected AuthChallenge payload too big.")]
-    ChallengeTooBig,
+    #[error("AuthChallenge of {received} bytes, at most {CHALLENGE_LEN_MAX} are accepted")]
+    ChallengeTooBig {
+        /// Bytes that the header announced.
+        received: u32,
+    },
     /// The challenge has too few bytes.
-    #[error("AuthChallenge payload too small.")]
-    ChallengeTooSmall,
+    #[error("AuthChallenge of {received} bytes, at least {CHALLENGE_LEN} are needed")]
+    ChallengeTooSmall {
+        /// Bytes that the header announced.
+        received: u32,
+    },
     /// The peer sent the own challenge back.
     #[error("Peer presented the same challenge!")]
     Reflected,
@@ -48,7 +54,7 @@ pub enum AuthError {
         number: u16,
     },
     /// The response has not the length of the digest.
-    #[error("expected AuthResponse payload of {expected} bytes, received: {received}")]
+    #[error("AuthResponse of {received} bytes, expected {expected}")]
     ResponseLength {
         /// Bytes of the digest.
         expected: usize,
@@ -186,12 +192,13 @@ pub fn expect_challenge(header: &Header) -> Result<usize, AuthError> {
             number: header.command,
         });
     }
-    let len = header.length as usize;
+    let received = header.length;
+    let len = received as usize;
     if len > CHALLENGE_LEN_MAX {
-        return Err(AuthError::ChallengeTooBig);
+        return Err(AuthError::ChallengeTooBig { received });
     }
     if len < CHALLENGE_LEN {
-        return Err(AuthError::ChallengeTooSmall);
+        return Err(AuthError::ChallengeTooSmall { received });
     }
     Ok(len)
 }

@@ -77,7 +77,7 @@ pub enum Malformed {
         sector: u64,
     },
     /// A compressed bitmap packet that does not fit its buffer.
-    #[error("ReportCBitmap packet too large (l:{length})")]
+    #[error("ReportCBitmap packet too large")]
     CompressedBitmapTooLarge {
         /// Bytes of payload.
         length: u32,

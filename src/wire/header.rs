@@ -202,7 +202,7 @@ mod tests {
             "Wrong magic value 0x83740267 in protocol version 101"
         );
         assert_eq!(
-            Header::decode(agreed(101), &short[..7]),
+            Header::decode(agreed(97), &short[..7]),
             Err(Malformed::Truncated)
         );
     }

@@ -32,6 +32,7 @@ pub mod data;
 pub mod digest;
 pub mod error;
 pub mod features;
+pub mod frame;
 pub mod handshake;
 pub mod header;
 pub mod packet;
@@ -46,9 +47,10 @@ pub use data::{Barrier, Data, DataFlags, RangeWrite, Reply};
 pub use digest::{Digest, DigestValue};
 pub use error::{Consequence, Malformed};
 pub use features::Features;
+pub use frame::{Context, Frame, Incoming, FIXED_LEN_MAX};
 pub use handshake::FeaturesPacket;
 pub use header::{Framing, Header};
-pub use packet::{Context, Frame, Incoming, Packet, FIXED_LEN_MAX};
+pub use packet::Packet;
 pub use parameters::{Protocol, QueueLimits, ResyncController, Sizes, SyncParam, Uuids};
 pub use requests::{BlockDescription, BlockDigest, BlockRequest};
 pub use state::{DelayProbe, StateChangeRequest};
@@ -66,3 +68,6 @@ pub const BIO_BYTES_MAX: u32 = 1 << 20;
 /// Sectors that a device can have at most, so that byte offsets fit a signed 64-bit number. No
 /// packet that names a sector at or behind this is accepted.
 pub const SECTORS_MAX: u64 = 1 << 54;
+
+#[cfg(test)]
+mod tests;
