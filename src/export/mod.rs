@@ -9,6 +9,9 @@
 //! | [`nbd_server`] | an NBD export on a Unix or TCP socket |
 
 pub mod door;
+pub mod fuse;
+pub mod holders;
+pub mod loop_device;
 pub mod loop_door;
 pub mod nbd_server;
 pub mod node;
