@@ -1,1 +1,12 @@
-//! One snapshot of the running state, and every text made from it.
+//! One snapshot type, and every text that is made from it: /proc/drbd, `show`, `status`, events.
+//!
+//! spec/drbdsetup.md 5 to 8. Nothing here does I/O.
+
+pub mod address;
+pub mod snapshot;
+
+pub use address::{Address, AddressPair, Family};
+pub use snapshot::{
+    Backing, Congestion, Connection, Counters, Dialect, Mark, Progress, Resource, Snapshot,
+    Suspended, TimeoutClass, Volume, WriteOrdering,
+};
