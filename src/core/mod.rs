@@ -1,1 +1,4 @@
 //! The replication logic as a state machine without I/O.
+
+pub mod codes;
+pub mod state;
