@@ -8,15 +8,12 @@
 pub mod activity_log;
 pub mod bitmap;
 pub mod codes;
-pub mod intervals;
-pub mod resource;
-pub mod rules;
-pub mod state;
-pub mod types;
 pub mod handlers;
 pub mod handshake_decision;
 pub mod intervals;
 pub mod log_lines;
+pub mod resource;
 pub mod rules;
 pub mod state;
+pub mod types;
 pub mod uuid;

@@ -8,9 +8,9 @@ use crate::wire::{Packet, Socket};
 pub struct Resource;
 #[rustfmt::skip]
 impl Resource {
-    pub fn new(name: &str, settings: ResourceSettings, protocol_max: u8, random: Box<dyn FnMut() -> u64 + Send>) -> Resource { Resource }
-    pub fn add_volume(&mut self, number: u16, minor: u32) -> VolumeIndex { 0 }
-    pub fn remove_volume(&mut self, v: VolumeIndex) {}
+    pub fn new(name: &str, settings: ResourceSettings, random: Box<dyn FnMut() -> u64 + Send>) -> Resource { Resource }
+    pub fn add_volume(&mut self, number: u16, minor: u32, settings: crate::conf::settings::DiskSettings) -> VolumeIndex { 0 }
+    pub fn remove_volume(&mut self, v: VolumeIndex) -> bool { true }
     pub fn write(&mut self, now: Millis, v: VolumeIndex, token: Token, sector: u64, payload: Payload, fua: bool) {}
     pub fn read(&mut self, now: Millis, v: VolumeIndex, token: Token, sector: u64, bytes: u32) {}
     pub fn flush(&mut self, now: Millis, v: VolumeIndex, token: Token) {}

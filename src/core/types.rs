@@ -97,18 +97,7 @@ pub enum IoResult {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IoError;
 
-/// How important a log line is; as the kernel's levels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    /// alert
-    Alert,
-    /// err
-    Error,
-    /// warning
-    Warning,
-    /// info
-    Info,
-}
+pub use super::log_lines::Severity as Level;
 
 /// One thing that the engine has to do.
 #[derive(Debug)]
@@ -143,7 +132,7 @@ pub enum Output {
     DiskFlush { volume: VolumeIndex, io: Io },
     /// Write meta data: all pieces (byte offset on the meta data device, bytes), then, if `flush`,
     /// make them durable. Done only when all of that is.
-    MetaWrite { volume: VolumeIndex, io: Io, pieces: Vec<(u64, Vec<u8>)>, flush: bool },
+    MetaWrite { volume: VolumeIndex, io: Io, pieces: Vec<(u64, Buffer)>, flush: bool },
     /// Complete an application request. Reads bring their bytes.
     Complete { token: Token, result: Result<Option<Payload>, IoError> },
     /// Start to establish a connection (connect and listen, for ever, until `CloseLink`). The
