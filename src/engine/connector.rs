@@ -96,19 +96,11 @@ pub fn establish(target: &Target, stop: &Stop, log: Logger) -> Outcomes {
             Err(Failure::StandAlone(_)) => {}
         }
         drop(pair);
-        if !pause(stop, RETRY) {
+        if stop.wait(RETRY) {
             return Outcomes::Stopped;
         }
         after_loss = true;
     }
-}
-
-/// Waits. False if stopped.
-fn pause(stop: &Stop, time: Duration) -> bool {
-    let mut descriptors = [PollFd::new(stop.descriptor(), PollFlags::POLLIN)];
-    // An interrupted or failed wait only makes the next attempt come sooner.
-    let _ = poll(&mut descriptors, timeout_until(Instant::now() + time));
-    !stop.is_stopped()
 }
 
 fn timeout_until(deadline: Instant) -> PollTimeout {

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::thread;
 
 /// Requests that one disk works on at a time.
@@ -140,7 +140,7 @@ impl Disk {
     }
 
     fn add_thread(self: &Arc<Self>) {
-        let disk = Arc::downgrade(self);
+        let disk = Arc::clone(self);
         let spawned = thread::Builder::new()
             .name(self.name.clone())
             .stack_size(STACK_BYTES)
@@ -261,10 +261,8 @@ impl Disk {
     }
 }
 
-/// A thread of the pool.
-fn run(disk: &Weak<Disk>) {
-    // Only a weak reference while idle would need a wake-up; `close` gives that one.
-    let Some(disk) = disk.upgrade() else { return };
+/// A thread of the pool, until [`Disk::close`].
+fn run(disk: &Disk) {
     loop {
         let job = {
             let mut pool = disk.pool.lock();

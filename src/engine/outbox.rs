@@ -186,9 +186,10 @@ impl Outbox {
             }
             let notifies = std::mem::take(&mut transmit.notifies);
             drop(transmit);
-            let idle = self.leave_if_empty();
-            self.report(notifies, events, idle);
-            if idle {
+            // Still at the socket: what follows from the report is sent by the next round, and not by a call
+            // within a call.
+            self.report(notifies, events);
+            if self.leave_if_empty() {
                 return;
             }
         }
@@ -225,7 +226,7 @@ impl Outbox {
                     }
                     let notifies = std::mem::take(&mut transmit.notifies);
                     drop(transmit);
-                    self.report(notifies, events, false);
+                    self.report(notifies, events);
                 }
                 if self.leave_if_empty() {
                     break;
@@ -383,19 +384,13 @@ impl Outbox {
         }
     }
 
-    /// Reports what was sent, and gives the list's memory back for the next batch if nobody else has
-    /// begun one.
-    fn report(&self, mut notifies: Vec<u64>, events: &dyn SendEvents, idle: bool) {
+    /// Reports what was sent, and gives the list's memory back for the next batch.
+    fn report(&self, mut notifies: Vec<u64>, events: &dyn SendEvents) {
         if !notifies.is_empty() {
             events.sent(&notifies);
         }
         notifies.clear();
-        if !idle {
-            let mut transmit = self.transmit.lock();
-            if transmit.notifies.capacity() == 0 {
-                transmit.notifies = notifies;
-            }
-        }
+        self.transmit.lock().notifies = notifies;
     }
 
     /// Sends the bitmap at the front of the queue. False: closed or broken.

@@ -1,12 +1,14 @@
 //! The way to end the threads of a link: one flag, one descriptor to poll, and the sockets to shut down.
 
 use crate::sys::sync::Mutex;
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Ends a connector or a link. Shared by the threads of the link and those who end it.
 #[derive(Debug)]
@@ -69,6 +71,15 @@ impl Stop {
             let _ = stream.shutdown(Shutdown::Read);
         }
         *blocking = Some(Arc::clone(stream));
+    }
+
+    /// Waits until it is stopped, at most that long. True if it is.
+    pub fn wait(&self, at_most: Duration) -> bool {
+        let mut descriptors = [PollFd::new(self.descriptor(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(at_most).unwrap_or(PollTimeout::MAX);
+        // An interrupted wait is only a shorter one.
+        let _ = poll(&mut descriptors, timeout);
+        self.is_stopped()
     }
 
     /// Becomes readable when stopped.
