@@ -4,7 +4,7 @@
 //!
 //! - a number is taken by adding a new loop device, which the kernel does for one caller only;
 //! - a device that a node points to is always bound, because an unbound one may be handed to anyone by `losetup -f`;
-//! - the text in the device's status says who bound it.
+//! - the name of the bound file says who bound it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -23,7 +23,6 @@ use super::door::DeviceNumber;
 const LOOP_SET_FD: u32 = 0x4c00;
 const LOOP_CLR_FD: u32 = 0x4c01;
 const LOOP_SET_STATUS64: u32 = 0x4c04;
-const LOOP_GET_STATUS64: u32 = 0x4c05;
 const LOOP_SET_CAPACITY: u32 = 0x4c07;
 const LOOP_SET_DIRECT_IO: u32 = 0x4c08;
 const LOOP_CONFIGURE: u32 = 0x4c0a;
@@ -150,25 +149,19 @@ impl LoopDevice {
         open_node(&usual, SFlag::S_IFBLK, self.device, write, flags, scratch)
     }
 
-    /// Binds `file`; `owner` (at most 63 bytes) is put into the device's status.
+    /// Binds `file`. `name` is put into the device's status (its first 63 bytes).
     ///
     /// # Errors
     /// EBUSY: it is bound or claimed already.
-    pub fn bind(
-        self,
-        file: &File,
-        binding: Binding,
-        owner: &str,
-        scratch: &Path,
-    ) -> io::Result<()> {
+    pub fn bind(self, file: &File, binding: Binding, name: &str, scratch: &Path) -> io::Result<()> {
         let device = self.open(true, 0, scratch)?;
         let mut info = empty_info();
         info.flags = match binding {
             Binding::Direct => LO_FLAGS_DIRECT_IO,
             Binding::ReadOnly => LO_FLAGS_READ_ONLY,
         };
-        let len = owner.len().min(info.file_name.len() - 1);
-        info.file_name[..len].copy_from_slice(&owner.as_bytes()[..len]);
+        let len = name.len().min(info.file_name.len() - 1);
+        info.file_name[..len].copy_from_slice(&name.as_bytes()[..len]);
         let config = Config {
             fd: file.as_raw_fd() as u32,
             block_size: 0,
@@ -193,18 +186,18 @@ impl LoopDevice {
         }
     }
 
-    /// Who bound it: the text given to [`LoopDevice::bind`]. `None` if unbound or gone.
-    pub fn owner(self, scratch: &Path) -> Option<String> {
-        let device = self.open(false, 0, scratch).ok()?;
-        let mut info = empty_info();
-        ioctl(
-            &device,
-            LOOP_GET_STATUS64,
-            std::ptr::addr_of_mut!(info) as usize,
+    /// Name of the file that is bound to it, without directories; `None` if it is unbound or gone. Neither the device nor
+    /// the file is touched: the file's server may be dead.
+    pub fn bound_file(self) -> Option<String> {
+        let path =
+            fs::read_to_string(format!("/sys/block/loop{}/loop/backing_file", self.number)).ok()?;
+        Some(
+            path.trim_end()
+                .rsplit('/')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
         )
-        .ok()?;
-        let end = info.file_name.iter().position(|byte| *byte == 0)?;
-        Some(String::from_utf8_lossy(&info.file_name[..end]).into_owned())
     }
 
     /// Unbinds it when `device`, an open file of it, and all others that have it open are closed.

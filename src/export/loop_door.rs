@@ -42,8 +42,8 @@ pub struct LoopDoorConfig {
 pub struct LoopDoor {
     config: LoopDoorConfig,
     node: Node,
-    /// Text in the status of the loop devices that this door binds.
-    owner: String,
+    /// Name of the files that this door serves: that of the node and a random number.
+    file_name: String,
     attached: Option<Attached>,
     /// Unbound loop devices that someone still had open when they were to be removed.
     leftovers: Vec<LoopDevice>,
@@ -73,14 +73,14 @@ impl LoopDoor {
         }
         let unique = crate::sys::random::number()
             .map_err(|error| DoorError::system("get a random number", error))?;
-        let owner = format!("drbdbox minor {} {unique:016x}", config.minor);
+        let file_name = format!("drbd{}-{unique:016x}", config.minor);
         let directory = config.run_directory.join("doors");
         fs::create_dir_all(&directory)
             .map_err(|error| DoorError::system(format!("make {}", directory.display()), error))?;
-        let door = LoopDoor {
+        let mut door = LoopDoor {
             config,
             node,
-            owner,
+            file_name,
             attached: None,
             leftovers: Vec::new(),
             removed: false,
@@ -110,24 +110,24 @@ impl LoopDoor {
             .join(format!("doors/mount-{}", self.config.minor))
     }
 
-    fn clean_after_predecessor(&self) {
+    fn clean_after_predecessor(&mut self) {
         clean_mount_point(&self.mount_point());
         let Ok(record) = fs::read_to_string(self.record_path()) else {
             return;
         };
-        if let Some((number, owner)) = parse_record(&record) {
-            self.clean_device(number, owner);
+        if let Some((number, file_name)) = parse_record(&record) {
+            self.clean_device(number, file_name);
         }
         self.forget_device();
     }
 
     /// Removes the loop device of a dead daemon, if it is still that one.
-    fn clean_device(&self, number: u32, owner: &str) {
+    fn clean_device(&mut self, number: u32, file_name: &str) {
         let scratch = &self.config.device_directory;
         let Some(device) = LoopDevice::existing(number) else {
             return;
         };
-        if device.owner(scratch).as_deref() != Some(owner) {
+        if device.bound_file().as_deref() != Some(file_name) {
             return;
         }
         log::info!(
@@ -137,7 +137,8 @@ impl LoopDoor {
         if let Ok(open) = device.open(false, 0, scratch) {
             let _ = LoopDevice::clear(&open);
         }
-        if device.remove(scratch).is_err() {
+        self.discard_device(device);
+        if self.leftovers.contains(&device) {
             for holder in holders::find(device.device) {
                 log::warn!("loop{number} of a daemon that died is still in use: {holder}");
             }
@@ -147,7 +148,7 @@ impl LoopDoor {
     fn record_device(&self, device: LoopDevice) -> io::Result<()> {
         fs::write(
             self.record_path(),
-            format!("loop {} {}\n", device.number, self.owner),
+            format!("loop {} {}\n", device.number, self.file_name),
         )
     }
 
@@ -162,7 +163,7 @@ impl LoopDoor {
         for _ in 0..BIND_ATTEMPTS {
             let device = LoopDevice::add(scratch)?;
             self.record_device(device)?;
-            match device.bind(file, Binding::Direct, &self.owner, scratch) {
+            match device.bind(file, Binding::Direct, &self.file_name, scratch) {
                 Ok(()) => return Ok(device),
                 Err(error) => {
                     // EBUSY: someone else got it first. ENXIO: someone removed it while it was unbound.
@@ -209,7 +210,7 @@ impl LoopDoor {
             }
             Err(error) => log::error!("open loop{}: {error}", device.number),
         }
-        if device.owner(scratch).is_some() {
+        if device.bound_file().is_some() {
             // Someone has it open; the kernel unbinds it when they close it. What they do until then fails.
             session.abort();
         }
@@ -226,11 +227,10 @@ impl Door for LoopDoor {
         }
         self.remove_leftovers();
         let limits = backend.limits();
-        let name = format!("drbd{}", self.config.minor);
         let scratch = self.config.device_directory.clone();
         let session = Session::start(
             backend,
-            &name,
+            &self.file_name,
             &self.mount_point(),
             &scratch,
             self.config.threads,
@@ -428,11 +428,11 @@ fn upper_devices(device: LoopDevice) -> impl Iterator<Item = Holder> {
         .map(|name| Holder::Device { name })
 }
 
-/// "loop 1000 drbdbox minor 0 0123456789abcdef\n".
+/// "loop 1000 drbd0-0123456789abcdef\n".
 fn parse_record(record: &str) -> Option<(u32, &str)> {
     let rest = record.lines().next()?.strip_prefix("loop ")?;
-    let (number, owner) = rest.split_once(' ')?;
-    Some((number.parse().ok()?, owner))
+    let (number, file_name) = rest.split_once(' ')?;
+    Some((number.parse().ok()?, file_name))
 }
 
 #[cfg(test)]
@@ -442,8 +442,8 @@ mod tests {
     #[test]
     fn records_are_read_back() {
         assert_eq!(
-            parse_record("loop 1000 drbdbox minor 0 ab\n"),
-            Some((1000, "drbdbox minor 0 ab"))
+            parse_record("loop 1000 drbd0-ab\n"),
+            Some((1000, "drbd0-ab"))
         );
         for garbage in ["", "loop", "loop x y", "loop 1000", "\0\n"] {
             assert_eq!(parse_record(garbage), None);

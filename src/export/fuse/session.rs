@@ -121,7 +121,7 @@ impl Session {
             let served = Arc::clone(&self.served);
             let channel = Arc::clone(&self.channels[number]);
             let thread = std::thread::Builder::new()
-                .name(format!("{}-door{number}", self.served.name))
+                .name(thread_name(&self.served.name, number))
                 .stack_size(STACK_BYTES)
                 .spawn(move || serve(&served, &channel))?;
             self.threads.push(thread);
@@ -207,6 +207,12 @@ impl Drop for Session {
             self.end();
         }
     }
+}
+
+/// The kernel shows 15 bytes: "drbd0-door1".
+fn thread_name(file_name: &str, number: usize) -> String {
+    let device = file_name.split('-').next().unwrap_or_default();
+    format!("{device}-door{number}")
 }
 
 /// A signal that nothing else uses here; without a handler it is ignored.
