@@ -1,6 +1,8 @@
 //! The door fuse+loop with the kernel, file systems and other processes. Needs root, FUSE and loop devices; each test
 //! says so where they are missing.
 
+#![allow(clippy::unwrap_used)] // a test may fail
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
@@ -180,9 +182,9 @@ fn flush_and_discard_reach_the_backend_and_discarded_space_reads_as_zeroes() {
     door.attach(backend.clone()).unwrap();
     let file = open(&host.node(), libc::O_DIRECT).unwrap();
     file.write_all_at(&pattern(1), 0).unwrap();
-    let before = backend.counters.flushes.load(Ordering::Relaxed);
+    assert_eq!(backend.counters.flushes.load(Ordering::Relaxed), 0);
     file.sync_all().unwrap();
-    assert_eq!(backend.counters.flushes.load(Ordering::Relaxed), before + 1);
+    assert_eq!(backend.counters.flushes.load(Ordering::Relaxed), 1);
     drop(file);
     let node = host.node();
     run(
@@ -342,6 +344,61 @@ fn a_device_in_use_is_not_detached_and_the_user_is_named() {
     door.release();
     run("mount", &[node.to_str().unwrap(), mount_point]);
     run("umount", &[mount_point]);
+    door.detach(Detach::Unused).unwrap();
+}
+
+#[test]
+fn users_in_the_kernel_are_seen_too() {
+    let Some(host) = Host::new() else { return };
+    let node = host.node();
+    let mut door = host.door();
+    door.attach(RamBackend::new(MIB, ALL)).unwrap();
+    let upper = run("losetup", &["--show", "-f", node.to_str().unwrap()])
+        .trim()
+        .to_owned();
+    let by_name = held_by(&mut door);
+    // Without its name, only the kernel's own count of openers is left.
+    fs::rename(&node, host.dev.path().join("gone")).unwrap();
+    fs::remove_file(host.dev.path().join("gone")).unwrap();
+    let by_count = held_by(&mut door);
+    let still_works =
+        open(&node, libc::O_DIRECT).and_then(|file| file.write_all_at(&pattern(1), 0));
+    run("losetup", &["-d", &upper]);
+    let name = upper.trim_start_matches("/dev/").to_owned();
+    assert_eq!(by_name, [Holder::Device { name }]);
+    assert_eq!(by_count, [Holder::Kernel]);
+    still_works.unwrap();
+    door.detach(Detach::Unused).unwrap();
+}
+
+/// Panics at reads.
+struct Faulty(Arc<RamBackend>);
+
+impl Backend for Faulty {
+    fn size_bytes(&self) -> u64 {
+        self.0.size_bytes()
+    }
+
+    fn submit(&self, request: Request) {
+        assert!(request.operation != Operation::Read, "as the test wants it");
+        self.0.submit(request);
+    }
+}
+
+#[test]
+fn a_panic_in_the_backend_is_an_error_of_one_request() {
+    let Some(host) = Host::new() else { return };
+    let mut door = host.door();
+    door.attach(Arc::new(Faulty(RamBackend::new(MIB, ALL))))
+        .unwrap();
+    let file = open(&host.node(), libc::O_DIRECT).unwrap();
+    let mut data = pattern(1);
+    for _ in 0..10 {
+        let error = file.read_exact_at(&mut data, 0).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EIO));
+    }
+    file.write_all_at(&data, 0).unwrap();
+    drop(file);
     door.detach(Detach::Unused).unwrap();
 }
 

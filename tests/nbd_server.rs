@@ -1,5 +1,7 @@
 //! The NBD server, as a client of our own sees it, and as nbdinfo, nbdcopy, qemu-img and fio do where installed.
 
+#![allow(clippy::unwrap_used)] // a test may fail
+
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};

@@ -23,6 +23,7 @@ use super::door::DeviceNumber;
 const LOOP_SET_FD: u32 = 0x4c00;
 const LOOP_CLR_FD: u32 = 0x4c01;
 const LOOP_SET_STATUS64: u32 = 0x4c04;
+const LOOP_GET_STATUS64: u32 = 0x4c05;
 const LOOP_SET_CAPACITY: u32 = 0x4c07;
 const LOOP_SET_DIRECT_IO: u32 = 0x4c08;
 const LOOP_CONFIGURE: u32 = 0x4c0a;
@@ -32,6 +33,7 @@ const LOOP_CTL_REMOVE: u32 = 0x4c81;
 const BLKFLSBUF: u32 = 0x1261;
 
 const LO_FLAGS_READ_ONLY: u32 = 1;
+const LO_FLAGS_AUTOCLEAR: u32 = 4;
 const LO_FLAGS_DIRECT_IO: u32 = 16;
 
 const LOOP_MAJOR: u32 = 7;
@@ -200,6 +202,33 @@ impl LoopDevice {
         )
     }
 
+    /// Unbinds it if `device`, an open file of it, is the only one. `false`: others have it open, maybe in the kernel,
+    /// where no list of processes shows it; it stays bound.
+    ///
+    /// # Errors
+    /// The system's; it is bound still.
+    pub fn clear_if_unused(device: &File) -> io::Result<bool> {
+        match ioctl(device, LOOP_CLR_FD, 0) {
+            // Linux before 3.7.
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => return Ok(false),
+            result => result?,
+        };
+        // With other users the kernel says yes, and unbinds it at the last close. That must be taken back.
+        let mut info = empty_info();
+        match ioctl(
+            device,
+            LOOP_GET_STATUS64,
+            std::ptr::addr_of_mut!(info) as usize,
+        ) {
+            Ok(_) => {
+                info.flags &= !LO_FLAGS_AUTOCLEAR;
+                ioctl(device, LOOP_SET_STATUS64, addr_of!(info) as usize)?;
+                Ok(false)
+            }
+            Err(_) => Ok(true),
+        }
+    }
+
     /// Unbinds it when `device`, an open file of it, and all others that have it open are closed.
     ///
     /// # Errors
@@ -225,14 +254,30 @@ impl LoopDevice {
         }
     }
 
-    /// Other block devices that sit on this one, by their kernel names.
+    /// Other block devices that sit on this one, by their kernel names: those that claim it, and loop devices.
     pub fn upper_devices(self) -> Vec<String> {
-        match fs::read_dir(format!("/sys/block/loop{}/holders", self.number)) {
-            Ok(entries) => entries
-                .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-                .collect(),
-            Err(_) => Vec::new(),
+        let mut names = self.loops_above();
+        if let Ok(entries) = fs::read_dir(format!("/sys/block/loop{}/holders", self.number)) {
+            names.extend(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()));
         }
+        names
+    }
+
+    /// Loop devices bound to this one. They open it without a claim and without a process that could be found.
+    fn loops_above(self) -> Vec<String> {
+        let entries = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+        let is_above = |entry: &fs::DirEntry| {
+            let path =
+                fs::read_to_string(entry.path().join("loop/backing_file")).unwrap_or_default();
+            // Only device nodes: other files may lie on file systems that do not answer.
+            path.starts_with("/dev/")
+                && fs::metadata(path.trim_end())
+                    .is_ok_and(|found| is_device(&found, SFlag::S_IFBLK, self.device))
+        };
+        entries
+            .filter(is_above)
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect()
     }
 }
 

@@ -191,32 +191,57 @@ impl LoopDoor {
             .retain(|device| device.remove(scratch).is_err());
     }
 
-    /// Unbinds the loop device and ends the service of the file.
-    fn take_down(&mut self, attached: Attached, aborted: bool) {
-        let Attached {
-            mut session,
-            device,
-            claim,
-        } = attached;
-        let scratch = &self.config.device_directory;
-        if aborted {
-            session.abort();
-        }
-        match claim.map_or_else(|| device.open(false, 0, scratch), Ok) {
-            Ok(open) => {
-                if let Err(error) = LoopDevice::clear(&open) {
-                    log::error!("unbind loop{}: {error}", device.number);
+    /// The last part of [`Detach::Unused`]: the device is flushed and claimed. Takes the node away and unbinds the device,
+    /// unless someone has opened it without a claim.
+    fn unbind_unused(&mut self, attached: &Attached, claim: &File) -> Result<(), DoorError> {
+        let device = attached.device;
+        let node_error = |node: &Node, error| {
+            DoorError::system(format!("make {}", node.path().display()), error)
+        };
+        self.node
+            .lead_nowhere()
+            .map_err(|error| node_error(&self.node, error))?;
+        // Someone may have opened the node after the first look. Now nobody else can.
+        let mut late = holders::processes(device.device);
+        if late.is_empty() {
+            match LoopDevice::clear_if_unused(claim) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {
+                    late = holders::processes(device.device);
+                    if late.is_empty() {
+                        late.push(Holder::Kernel);
+                    }
                 }
+                Err(error) => log::error!("unbind loop{}: {error}", device.number),
             }
-            Err(error) => log::error!("open loop{}: {error}", device.number),
         }
-        if device.bound_file().is_some() {
-            // Someone has it open; the kernel unbinds it when they close it. What they do until then fails.
-            session.abort();
+        self.node
+            .lead_to(device.device)
+            .map_err(|error| node_error(&self.node, error))?;
+        Err(DoorError::HeldOpen(late))
+    }
+
+    /// Unbinds the loop device whoever uses it. What they do from now on fails.
+    fn unbind_forced(&mut self, attached: &mut Attached) {
+        if let Err(error) = self.node.lead_nowhere() {
+            log::error!("make {}: {error}", self.node.path().display());
         }
-        session.finish();
+        attached.session.abort();
+        let device = attached.device;
+        let open = match attached.claim.take() {
+            Some(claim) => Ok(claim),
+            None => device.open(false, 0, &self.config.device_directory),
+        };
+        if let Err(error) = open.and_then(|open| LoopDevice::clear(&open)) {
+            log::error!("unbind loop{}: {error}", device.number);
+        }
+    }
+
+    /// Ends the service of the file. Its loop device is unbound, or its session aborted.
+    fn take_down(&mut self, attached: Attached) {
+        attached.session.finish();
         self.forget_device();
-        self.discard_device(device);
+        self.discard_device(attached.device);
     }
 }
 
@@ -253,13 +278,15 @@ impl Door for LoopDoor {
         if !limits.write_zeroes {
             device.set_queue_limit("discard_max_bytes", 0);
         }
-        let attached = Attached {
+        session.admit();
+        let mut attached = Attached {
             session,
             device,
             claim: None,
         };
         if let Err(error) = self.node.lead_to(device.device) {
-            self.take_down(attached, true);
+            self.unbind_forced(&mut attached);
+            self.take_down(attached);
             return Err(DoorError::system(
                 format!("make {}", self.node.path().display()),
                 error,
@@ -321,41 +348,25 @@ impl Door for LoopDoor {
         if how == Detach::Unused {
             self.claim()?;
         }
-        let Some(attached) = self.attached.take() else {
+        let Some(mut attached) = self.attached.take() else {
             return Ok(());
         };
-        let number = attached.device.device;
-        if how == Detach::Unused {
-            if let Some(claim) = &attached.claim {
-                if let Err(error) = flush(claim) {
+        match (how, attached.claim.take()) {
+            (Detach::Unused, Some(claim)) => {
+                if let Err(error) = flush(&claim) {
                     log::warn!("flush {}: {error}", self.node.path().display());
                 }
-            }
-        }
-        if let Err(error) = self.node.lead_nowhere() {
-            if how == Detach::Unused {
-                self.attached = Some(attached);
-                self.release();
-                return Err(DoorError::system(
-                    format!("make {}", self.node.path().display()),
-                    error,
-                ));
-            }
-            log::error!("{}: {error}", self.node.path().display());
-        }
-        if how == Detach::Unused {
-            // Someone may have opened the node after the first look. Now nobody else can.
-            let late = holders::processes(number);
-            if !late.is_empty() {
-                if let Err(error) = self.node.lead_to(number) {
-                    log::error!("{}: {error}", self.node.path().display());
+                if let Err(error) = self.unbind_unused(&attached, &claim) {
+                    self.attached = Some(attached);
+                    return Err(error);
                 }
-                self.attached = Some(attached);
-                self.release();
-                return Err(DoorError::HeldOpen(late));
+            }
+            (_, claim) => {
+                attached.claim = claim;
+                self.unbind_forced(&mut attached);
             }
         }
-        self.take_down(attached, how == Detach::Forced);
+        self.take_down(attached);
         Ok(())
     }
 
