@@ -129,6 +129,8 @@ pub enum Holder {
     },
     /// The kernel says that it is claimed, by whom was not found.
     Claimed,
+    /// The kernel says that it is open, by whom was not found: by no process, hence in the kernel itself.
+    Kernel,
 }
 
 impl fmt::Display for Holder {
@@ -139,6 +141,7 @@ impl fmt::Display for Holder {
             Holder::Swap => f.write_str("in use as swap"),
             Holder::Device { name } => write!(f, "in use by block device {name}"),
             Holder::Client { name } => write!(f, "connected NBD client: {name}"),
+            Holder::Kernel => f.write_str("open in the kernel (loop device, export, target)"),
             Holder::Claimed => f.write_str("claimed exclusively (mount, swap, md, device-mapper)"),
         }
     }

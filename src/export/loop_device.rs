@@ -4,7 +4,7 @@
 //!
 //! - a number is taken by adding a new loop device, which the kernel does for one caller only;
 //! - a device that a node points to is always bound, because an unbound one may be handed to anyone by `losetup -f`;
-//! - the text in the device's status says who bound it.
+//! - the name of the bound file says who bound it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -33,6 +33,7 @@ const LOOP_CTL_REMOVE: u32 = 0x4c81;
 const BLKFLSBUF: u32 = 0x1261;
 
 const LO_FLAGS_READ_ONLY: u32 = 1;
+const LO_FLAGS_AUTOCLEAR: u32 = 4;
 const LO_FLAGS_DIRECT_IO: u32 = 16;
 
 const LOOP_MAJOR: u32 = 7;
@@ -150,25 +151,19 @@ impl LoopDevice {
         open_node(&usual, SFlag::S_IFBLK, self.device, write, flags, scratch)
     }
 
-    /// Binds `file`; `owner` (at most 63 bytes) is put into the device's status.
+    /// Binds `file`. `name` is put into the device's status (its first 63 bytes).
     ///
     /// # Errors
     /// EBUSY: it is bound or claimed already.
-    pub fn bind(
-        self,
-        file: &File,
-        binding: Binding,
-        owner: &str,
-        scratch: &Path,
-    ) -> io::Result<()> {
+    pub fn bind(self, file: &File, binding: Binding, name: &str, scratch: &Path) -> io::Result<()> {
         let device = self.open(true, 0, scratch)?;
         let mut info = empty_info();
         info.flags = match binding {
             Binding::Direct => LO_FLAGS_DIRECT_IO,
             Binding::ReadOnly => LO_FLAGS_READ_ONLY,
         };
-        let len = owner.len().min(info.file_name.len() - 1);
-        info.file_name[..len].copy_from_slice(&owner.as_bytes()[..len]);
+        let len = name.len().min(info.file_name.len() - 1);
+        info.file_name[..len].copy_from_slice(&name.as_bytes()[..len]);
         let config = Config {
             fd: file.as_raw_fd() as u32,
             block_size: 0,
@@ -193,18 +188,45 @@ impl LoopDevice {
         }
     }
 
-    /// Who bound it: the text given to [`LoopDevice::bind`]. `None` if unbound or gone.
-    pub fn owner(self, scratch: &Path) -> Option<String> {
-        let device = self.open(false, 0, scratch).ok()?;
+    /// Name of the file that is bound to it, without directories; `None` if it is unbound or gone. Neither the device nor
+    /// the file is touched: the file's server may be dead.
+    pub fn bound_file(self) -> Option<String> {
+        let path =
+            fs::read_to_string(format!("/sys/block/loop{}/loop/backing_file", self.number)).ok()?;
+        Some(
+            path.trim_end()
+                .rsplit('/')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
+        )
+    }
+
+    /// Unbinds it if `device`, an open file of it, is the only one. `false`: others have it open, maybe in the kernel,
+    /// where no list of processes shows it; it stays bound.
+    ///
+    /// # Errors
+    /// The system's; it is bound still.
+    pub fn clear_if_unused(device: &File) -> io::Result<bool> {
+        match ioctl(device, LOOP_CLR_FD, 0) {
+            // Linux before 3.7.
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => return Ok(false),
+            result => result?,
+        };
+        // With other users the kernel says yes, and unbinds it at the last close. That must be taken back.
         let mut info = empty_info();
-        ioctl(
-            &device,
+        match ioctl(
+            device,
             LOOP_GET_STATUS64,
             std::ptr::addr_of_mut!(info) as usize,
-        )
-        .ok()?;
-        let end = info.file_name.iter().position(|byte| *byte == 0)?;
-        Some(String::from_utf8_lossy(&info.file_name[..end]).into_owned())
+        ) {
+            Ok(_) => {
+                info.flags &= !LO_FLAGS_AUTOCLEAR;
+                ioctl(device, LOOP_SET_STATUS64, addr_of!(info) as usize)?;
+                Ok(false)
+            }
+            Err(_) => Ok(true),
+        }
     }
 
     /// Unbinds it when `device`, an open file of it, and all others that have it open are closed.
@@ -232,14 +254,30 @@ impl LoopDevice {
         }
     }
 
-    /// Other block devices that sit on this one, by their kernel names.
+    /// Other block devices that sit on this one, by their kernel names: those that claim it, and loop devices.
     pub fn upper_devices(self) -> Vec<String> {
-        match fs::read_dir(format!("/sys/block/loop{}/holders", self.number)) {
-            Ok(entries) => entries
-                .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-                .collect(),
-            Err(_) => Vec::new(),
+        let mut names = self.loops_above();
+        if let Ok(entries) = fs::read_dir(format!("/sys/block/loop{}/holders", self.number)) {
+            names.extend(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()));
         }
+        names
+    }
+
+    /// Loop devices bound to this one. They open it without a claim and without a process that could be found.
+    fn loops_above(self) -> Vec<String> {
+        let entries = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+        let is_above = |entry: &fs::DirEntry| {
+            let path =
+                fs::read_to_string(entry.path().join("loop/backing_file")).unwrap_or_default();
+            // Only device nodes: other files may lie on file systems that do not answer.
+            path.starts_with("/dev/")
+                && fs::metadata(path.trim_end())
+                    .is_ok_and(|found| is_device(&found, SFlag::S_IFBLK, self.device))
+        };
+        entries
+            .filter(is_above)
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect()
     }
 }
 

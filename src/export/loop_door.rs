@@ -42,8 +42,8 @@ pub struct LoopDoorConfig {
 pub struct LoopDoor {
     config: LoopDoorConfig,
     node: Node,
-    /// Text in the status of the loop devices that this door binds.
-    owner: String,
+    /// Name of the files that this door serves: that of the node and a random number.
+    file_name: String,
     attached: Option<Attached>,
     /// Unbound loop devices that someone still had open when they were to be removed.
     leftovers: Vec<LoopDevice>,
@@ -73,14 +73,14 @@ impl LoopDoor {
         }
         let unique = crate::sys::random::number()
             .map_err(|error| DoorError::system("get a random number", error))?;
-        let owner = format!("drbdbox minor {} {unique:016x}", config.minor);
+        let file_name = format!("drbd{}-{unique:016x}", config.minor);
         let directory = config.run_directory.join("doors");
         fs::create_dir_all(&directory)
             .map_err(|error| DoorError::system(format!("make {}", directory.display()), error))?;
-        let door = LoopDoor {
+        let mut door = LoopDoor {
             config,
             node,
-            owner,
+            file_name,
             attached: None,
             leftovers: Vec::new(),
             removed: false,
@@ -110,24 +110,24 @@ impl LoopDoor {
             .join(format!("doors/mount-{}", self.config.minor))
     }
 
-    fn clean_after_predecessor(&self) {
+    fn clean_after_predecessor(&mut self) {
         clean_mount_point(&self.mount_point());
         let Ok(record) = fs::read_to_string(self.record_path()) else {
             return;
         };
-        if let Some((number, owner)) = parse_record(&record) {
-            self.clean_device(number, owner);
+        if let Some((number, file_name)) = parse_record(&record) {
+            self.clean_device(number, file_name);
         }
         self.forget_device();
     }
 
     /// Removes the loop device of a dead daemon, if it is still that one.
-    fn clean_device(&self, number: u32, owner: &str) {
+    fn clean_device(&mut self, number: u32, file_name: &str) {
         let scratch = &self.config.device_directory;
         let Some(device) = LoopDevice::existing(number) else {
             return;
         };
-        if device.owner(scratch).as_deref() != Some(owner) {
+        if device.bound_file().as_deref() != Some(file_name) {
             return;
         }
         log::info!(
@@ -137,7 +137,8 @@ impl LoopDoor {
         if let Ok(open) = device.open(false, 0, scratch) {
             let _ = LoopDevice::clear(&open);
         }
-        if device.remove(scratch).is_err() {
+        self.discard_device(device);
+        if self.leftovers.contains(&device) {
             for holder in holders::find(device.device) {
                 log::warn!("loop{number} of a daemon that died is still in use: {holder}");
             }
@@ -147,7 +148,7 @@ impl LoopDoor {
     fn record_device(&self, device: LoopDevice) -> io::Result<()> {
         fs::write(
             self.record_path(),
-            format!("loop {} {}\n", device.number, self.owner),
+            format!("loop {} {}\n", device.number, self.file_name),
         )
     }
 
@@ -162,7 +163,7 @@ impl LoopDoor {
         for _ in 0..BIND_ATTEMPTS {
             let device = LoopDevice::add(scratch)?;
             self.record_device(device)?;
-            match device.bind(file, Binding::Direct, &self.owner, scratch) {
+            match device.bind(file, Binding::Direct, &self.file_name, scratch) {
                 Ok(()) => return Ok(device),
                 Err(error) => {
                     // EBUSY: someone else got it first. ENXIO: someone removed it while it was unbound.
@@ -190,32 +191,57 @@ impl LoopDoor {
             .retain(|device| device.remove(scratch).is_err());
     }
 
-    /// Unbinds the loop device and ends the service of the file.
-    fn take_down(&mut self, attached: Attached, aborted: bool) {
-        let Attached {
-            mut session,
-            device,
-            claim,
-        } = attached;
-        let scratch = &self.config.device_directory;
-        if aborted {
-            session.abort();
-        }
-        match claim.map_or_else(|| device.open(false, 0, scratch), Ok) {
-            Ok(open) => {
-                if let Err(error) = LoopDevice::clear(&open) {
-                    log::error!("unbind loop{}: {error}", device.number);
+    /// The last part of [`Detach::Unused`]: the device is flushed and claimed. Takes the node away and unbinds the device,
+    /// unless someone has opened it without a claim.
+    fn unbind_unused(&mut self, attached: &Attached, claim: &File) -> Result<(), DoorError> {
+        let device = attached.device;
+        let node_error = |node: &Node, error| {
+            DoorError::system(format!("make {}", node.path().display()), error)
+        };
+        self.node
+            .lead_nowhere()
+            .map_err(|error| node_error(&self.node, error))?;
+        // Someone may have opened the node after the first look. Now nobody else can.
+        let mut late = holders::processes(device.device);
+        if late.is_empty() {
+            match LoopDevice::clear_if_unused(claim) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {
+                    late = holders::processes(device.device);
+                    if late.is_empty() {
+                        late.push(Holder::Kernel);
+                    }
                 }
+                Err(error) => log::error!("unbind loop{}: {error}", device.number),
             }
-            Err(error) => log::error!("open loop{}: {error}", device.number),
         }
-        if device.owner(scratch).is_some() {
-            // Someone has it open; the kernel unbinds it when they close it. What they do until then fails.
-            session.abort();
+        self.node
+            .lead_to(device.device)
+            .map_err(|error| node_error(&self.node, error))?;
+        Err(DoorError::HeldOpen(late))
+    }
+
+    /// Unbinds the loop device whoever uses it. What they do from now on fails.
+    fn unbind_forced(&mut self, attached: &mut Attached) {
+        if let Err(error) = self.node.lead_nowhere() {
+            log::error!("make {}: {error}", self.node.path().display());
         }
-        session.finish();
+        attached.session.abort();
+        let device = attached.device;
+        let open = match attached.claim.take() {
+            Some(claim) => Ok(claim),
+            None => device.open(false, 0, &self.config.device_directory),
+        };
+        if let Err(error) = open.and_then(|open| LoopDevice::clear(&open)) {
+            log::error!("unbind loop{}: {error}", device.number);
+        }
+    }
+
+    /// Ends the service of the file. Its loop device is unbound, or its session aborted.
+    fn take_down(&mut self, attached: Attached) {
+        attached.session.finish();
         self.forget_device();
-        self.discard_device(device);
+        self.discard_device(attached.device);
     }
 }
 
@@ -226,11 +252,10 @@ impl Door for LoopDoor {
         }
         self.remove_leftovers();
         let limits = backend.limits();
-        let name = format!("drbd{}", self.config.minor);
         let scratch = self.config.device_directory.clone();
         let session = Session::start(
             backend,
-            &name,
+            &self.file_name,
             &self.mount_point(),
             &scratch,
             self.config.threads,
@@ -253,13 +278,15 @@ impl Door for LoopDoor {
         if !limits.write_zeroes {
             device.set_queue_limit("discard_max_bytes", 0);
         }
-        let attached = Attached {
+        session.admit();
+        let mut attached = Attached {
             session,
             device,
             claim: None,
         };
         if let Err(error) = self.node.lead_to(device.device) {
-            self.take_down(attached, true);
+            self.unbind_forced(&mut attached);
+            self.take_down(attached);
             return Err(DoorError::system(
                 format!("make {}", self.node.path().display()),
                 error,
@@ -321,41 +348,25 @@ impl Door for LoopDoor {
         if how == Detach::Unused {
             self.claim()?;
         }
-        let Some(attached) = self.attached.take() else {
+        let Some(mut attached) = self.attached.take() else {
             return Ok(());
         };
-        let number = attached.device.device;
-        if how == Detach::Unused {
-            if let Some(claim) = &attached.claim {
-                if let Err(error) = flush(claim) {
+        match (how, attached.claim.take()) {
+            (Detach::Unused, Some(claim)) => {
+                if let Err(error) = flush(&claim) {
                     log::warn!("flush {}: {error}", self.node.path().display());
                 }
-            }
-        }
-        if let Err(error) = self.node.lead_nowhere() {
-            if how == Detach::Unused {
-                self.attached = Some(attached);
-                self.release();
-                return Err(DoorError::system(
-                    format!("make {}", self.node.path().display()),
-                    error,
-                ));
-            }
-            log::error!("{}: {error}", self.node.path().display());
-        }
-        if how == Detach::Unused {
-            // Someone may have opened the node after the first look. Now nobody else can.
-            let late = holders::processes(number);
-            if !late.is_empty() {
-                if let Err(error) = self.node.lead_to(number) {
-                    log::error!("{}: {error}", self.node.path().display());
+                if let Err(error) = self.unbind_unused(&attached, &claim) {
+                    self.attached = Some(attached);
+                    return Err(error);
                 }
-                self.attached = Some(attached);
-                self.release();
-                return Err(DoorError::HeldOpen(late));
+            }
+            (_, claim) => {
+                attached.claim = claim;
+                self.unbind_forced(&mut attached);
             }
         }
-        self.take_down(attached, how == Detach::Forced);
+        self.take_down(attached);
         Ok(())
     }
 
@@ -428,11 +439,11 @@ fn upper_devices(device: LoopDevice) -> impl Iterator<Item = Holder> {
         .map(|name| Holder::Device { name })
 }
 
-/// "loop 1000 drbdbox minor 0 0123456789abcdef\n".
+/// "loop 1000 drbd0-0123456789abcdef\n".
 fn parse_record(record: &str) -> Option<(u32, &str)> {
     let rest = record.lines().next()?.strip_prefix("loop ")?;
-    let (number, owner) = rest.split_once(' ')?;
-    Some((number.parse().ok()?, owner))
+    let (number, file_name) = rest.split_once(' ')?;
+    Some((number.parse().ok()?, file_name))
 }
 
 #[cfg(test)]
@@ -442,8 +453,8 @@ mod tests {
     #[test]
     fn records_are_read_back() {
         assert_eq!(
-            parse_record("loop 1000 drbdbox minor 0 ab\n"),
-            Some((1000, "drbdbox minor 0 ab"))
+            parse_record("loop 1000 drbd0-ab\n"),
+            Some((1000, "drbd0-ab"))
         );
         for garbage in ["", "loop", "loop x y", "loop 1000", "\0\n"] {
             assert_eq!(parse_record(garbage), None);

@@ -1,7 +1,7 @@
 //! One request of an application, and the way its answer returns to the door it came through.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
 
@@ -83,7 +83,7 @@ pub struct Request {
     pub len: u32,
     /// The bytes to write, exactly `len` of them; `None` for everything but [`Operation::Write`].
     pub payload: Option<Arc<Buffer>>,
-    /// The write must be durable when it completes (force unit access).
+    /// The change must be durable when it completes (force unit access).
     pub fua: bool,
     /// Takes the answer.
     pub done: Completion,
@@ -119,11 +119,7 @@ impl Completion {
 
     /// A completion that calls a function (allocates; for tests and rare requests).
     pub fn call(function: impl FnOnce(Answer) + Send + 'static) -> Completion {
-        Completion::new(
-            Arc::new(Call(std::sync::Mutex::new(Some(Box::new(function))))),
-            0,
-            0,
-        )
+        Completion::new(Arc::new(Call(Mutex::new(Some(Box::new(function))))), 0, 0)
     }
 
     /// Delivers the answer.
@@ -150,7 +146,7 @@ impl fmt::Debug for Completion {
 
 type Function = Box<dyn FnOnce(Answer) + Send>;
 
-struct Call(std::sync::Mutex<Option<Function>>);
+struct Call(Mutex<Option<Function>>);
 
 impl CompletionSink for Call {
     fn complete(&self, _token: u64, _len: u32, answer: Answer) {
@@ -160,6 +156,66 @@ impl CompletionSink for Call {
         };
         if let Some(function) = function {
             function(answer);
+        }
+    }
+}
+
+/// Submits a request without payload as requests of at most `piece_bytes`; `whole` gets the first error or `Ok`.
+pub fn submit_in_pieces(
+    backend: &dyn Backend,
+    operation: Operation,
+    mut offset: u64,
+    mut length: u64,
+    piece_bytes: u64,
+    fua: bool,
+    whole: Completion,
+) {
+    let piece_bytes = (piece_bytes & !511).clamp(4096, 1 << 31);
+    let pieces = Arc::new(Pieces {
+        state: Mutex::new((Some(whole), Ok(None))),
+    });
+    while length > 0 {
+        let len = length.min(piece_bytes);
+        backend.submit(Request {
+            operation,
+            offset,
+            len: len as u32,
+            payload: None,
+            fua,
+            done: Completion::new(Arc::new(Piece(Arc::clone(&pieces))), 0, 0),
+        });
+        offset += len;
+        length -= len;
+    }
+}
+
+/// The pieces of one request; the last one to go answers for all.
+struct Pieces {
+    state: Mutex<(Option<Completion>, Answer)>,
+}
+
+struct Piece(Arc<Pieces>);
+
+impl CompletionSink for Piece {
+    fn complete(&self, _token: u64, _len: u32, answer: Answer) {
+        if let Err(errno) = answer {
+            self.0
+                .state
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner())
+                .1 = Err(errno);
+        }
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        let state = self
+            .state
+            .get_mut()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(whole) = state.0.take() {
+            whole.complete(std::mem::replace(&mut state.1, Ok(None)));
         }
     }
 }
@@ -175,6 +231,33 @@ mod tests {
         Completion::call(move |answer| sender.send(answer.map(|_| ())).unwrap()).complete(Ok(None));
         assert_eq!(receiver.recv(), Ok(Ok(())));
         assert!(receiver.recv().is_err());
+    }
+
+    #[test]
+    fn pieces_cover_the_whole_and_the_last_one_answers() {
+        let backend = crate::export::ram::RamBackend::new(1 << 20, Limits::default());
+        backend.poke(0, &[1; 1 << 20]);
+        let zero = |errno| {
+            backend.fail(errno);
+            let (sender, receiver) = channel();
+            let whole = Completion::call(move |answer| sender.send(answer.map(|_| ())).unwrap());
+            let operation = Operation::WriteZeroes { unmap: true };
+            submit_in_pieces(&*backend, operation, 4096, 10_240, 4096, false, whole);
+            receiver.recv().unwrap()
+        };
+        assert_eq!(zero(Some(Errno::EIO)), Err(Errno::EIO));
+        assert_eq!(zero(None), Ok(()));
+        assert_eq!(
+            backend
+                .counters
+                .write_zeroes
+                .load(std::sync::atomic::Ordering::Relaxed),
+            6
+        );
+        let mut bytes = vec![0; 1 << 20];
+        backend.peek(0, &mut bytes);
+        let zeroes: Vec<usize> = (0..1 << 20).filter(|at| bytes[*at] == 0).collect();
+        assert_eq!(zeroes, (4096..4096 + 10_240).collect::<Vec<usize>>());
     }
 
     #[test]

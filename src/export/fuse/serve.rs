@@ -1,14 +1,14 @@
 //! The loop of a thread that serves the file.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 
 use super::channel::{Channel, ReadReplies};
 use super::protocol::{self, Call, Message, HEAD_BYTES, MIN_READ_BYTES};
 use crate::export::request::{
-    Answer, Backend, Completion, CompletionSink, Limits, Operation, Request,
+    submit_in_pieces, Backend, Completion, CompletionSink, Limits, Operation, Request,
 };
 use crate::sys::buffer::Buffer;
 
@@ -26,6 +26,8 @@ pub struct Served {
     pub name: String,
     /// Its size in bytes.
     pub size_bytes: AtomicU64,
+    /// Flushes reach the backend.
+    pub admitted: AtomicBool,
     /// The threads are to end.
     pub stopping: AtomicBool,
 }
@@ -138,6 +140,9 @@ impl Thread<'_> {
                 }),
                 Err(errno) => self.channel.reply(unique, Err(errno)),
             },
+            Call::Fsync if !self.served.admitted.load(Ordering::Acquire) => {
+                self.channel.reply(unique, Ok(&[]));
+            }
             Call::Fsync => self.served.backend.submit(Request {
                 operation: Operation::Flush,
                 offset: 0,
@@ -210,66 +215,8 @@ impl Thread<'_> {
             offset,
             length,
             u64::from(self.served.limits.max_discard_bytes),
+            false,
             whole,
         );
-    }
-}
-
-/// Submits a request without payload as requests of at most `piece_bytes`; `whole` gets the first error or `Ok`.
-pub fn submit_in_pieces(
-    backend: &dyn Backend,
-    operation: Operation,
-    mut offset: u64,
-    mut length: u64,
-    piece_bytes: u64,
-    whole: Completion,
-) {
-    let piece_bytes = (piece_bytes & !511).clamp(4096, 1 << 31);
-    let pieces = Arc::new(Pieces {
-        state: Mutex::new((Some(whole), Ok(None))),
-    });
-    while length > 0 {
-        let len = length.min(piece_bytes);
-        backend.submit(Request {
-            operation,
-            offset,
-            len: len as u32,
-            payload: None,
-            fua: false,
-            done: Completion::new(Arc::new(Piece(Arc::clone(&pieces))), 0, 0),
-        });
-        offset += len;
-        length -= len;
-    }
-}
-
-/// The pieces of one request; the last one to go answers for all.
-struct Pieces {
-    state: Mutex<(Option<Completion>, Answer)>,
-}
-
-struct Piece(Arc<Pieces>);
-
-impl CompletionSink for Piece {
-    fn complete(&self, _token: u64, _len: u32, answer: Answer) {
-        if let Err(errno) = answer {
-            self.0
-                .state
-                .lock()
-                .unwrap_or_else(|poisoned| poisoned.into_inner())
-                .1 = Err(errno);
-        }
-    }
-}
-
-impl Drop for Pieces {
-    fn drop(&mut self) {
-        let state = self
-            .state
-            .get_mut()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(whole) = state.0.take() {
-            whole.complete(std::mem::replace(&mut state.1, Ok(None)));
-        }
     }
 }

@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::thread::JoinHandleExt;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
@@ -50,6 +51,7 @@ impl Session {
             limits,
             name: name.to_owned(),
             size_bytes: AtomicU64::new(backend.size_bytes()),
+            admitted: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             backend,
         });
@@ -121,9 +123,9 @@ impl Session {
             let served = Arc::clone(&self.served);
             let channel = Arc::clone(&self.channels[number]);
             let thread = std::thread::Builder::new()
-                .name(format!("{}-door{number}", self.served.name))
+                .name(thread_name(&self.served.name, number))
                 .stack_size(STACK_BYTES)
-                .spawn(move || serve(&served, &channel))?;
+                .spawn(move || serve_in_spite_of_panics(&served, &channel))?;
             self.threads.push(thread);
         }
         Ok(())
@@ -132,6 +134,12 @@ impl Session {
     /// The open file. `None` after the end.
     pub fn file(&self) -> Option<&File> {
         self.file.as_ref()
+    }
+
+    /// From now on flushes reach the backend. Before, there is nothing to flush; binding a loop device does it all the
+    /// same, at a time when the engine may not expect requests yet.
+    pub fn admit(&self) {
+        self.served.admitted.store(true, Ordering::Release);
     }
 
     /// Changes the size of the file, and makes the kernel know it.
@@ -207,6 +215,20 @@ impl Drop for Session {
             self.end();
         }
     }
+}
+
+/// A panic in the backend answers its request with EIO, like every request that is dropped. It must not take the thread
+/// with it: without threads the device would hang.
+fn serve_in_spite_of_panics(served: &Arc<Served>, channel: &Arc<Channel>) {
+    while catch_unwind(AssertUnwindSafe(|| serve(served, channel))).is_err() {
+        log::error!("{}: a request made the program panic", served.name);
+    }
+}
+
+/// The kernel shows 15 bytes: "drbd0-door1".
+fn thread_name(file_name: &str, number: usize) -> String {
+    let device = file_name.split('-').next().unwrap_or_default();
+    format!("{device}-door{number}")
 }
 
 /// A signal that nothing else uses here; without a handler it is ignored.
