@@ -12,6 +12,7 @@ pub mod handlers;
 pub mod handshake_decision;
 pub mod intervals;
 pub mod log_lines;
+pub mod metadata_flags;
 pub mod rules;
 pub mod state;
 pub mod uuid;

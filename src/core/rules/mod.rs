@@ -125,8 +125,7 @@ pub fn decide(
     ctx: &RuleContext,
 ) -> Result<Decision, Refusal> {
     let (mut ns, warning) = sanitize(os, wanted, ctx);
-    if kind == ChangeKind::SoftKeepingDisk && ns.disk == Disk::Outdated && os.disk < Disk::Outdated
-    {
+    if kind == ChangeKind::SoftKeepingDisk && ns.disk == Disk::Outdated && os.disk < Disk::Outdated {
         ns.disk = os.disk;
     }
     if ns == os {
@@ -156,11 +155,7 @@ fn soft_checks(os: StateWord, ns: StateWord, ctx: &RuleContext) -> Result<(), St
 ///
 /// # Errors
 /// The request is refused on this node already.
-pub fn check_request(
-    os: StateWord,
-    wanted: StateWord,
-    ctx: &RuleContext,
-) -> Result<StateWord, Refusal> {
+pub fn check_request(os: StateWord, wanted: StateWord, ctx: &RuleContext) -> Result<StateWord, Refusal> {
     let (ns, _) = sanitize(os, wanted, ctx);
     hard_transition(os, ns)
         .and_then(|()| valid_state(ns, ctx))
