@@ -14,5 +14,6 @@ pub mod intervals;
 pub mod log_lines;
 pub mod metadata_flags;
 pub mod rules;
+pub mod size;
 pub mod state;
 pub mod uuid;
