@@ -9,7 +9,7 @@ use std::fmt;
 #[repr(i32)]
 pub enum StateSuccess {
     /// The state was changed.
-    Done = 1,
+    Success = 1,
     /// The state was that already.
     NothingToDo = 2,
     /// The peer agreed to the change.

@@ -5,12 +5,12 @@ use super::state::{Conn, Disk, Role, StateWord};
 use crate::conf::settings::Fencing;
 use crate::meta::flags::MetaFlags;
 
-/// The flags after a committed change; `None`: the new disk state writes none, the flags on the
-/// disk stay as they are (so a Primary that detaches leaves PRIMARY_IND). Bits that do not follow
-/// the state are carried along, but AL_CLEAN is cleared: the log is in use. spec/state.md 13.1.
-pub fn flags_of_state(old: MetaFlags, s: StateWord, crashed_primary: bool) -> Option<MetaFlags> {
+/// The flags after a committed change. Below Inconsistent they stay as they are (so a Primary that
+/// detaches leaves PRIMARY_IND). Bits that do not follow the state are carried along, but AL_CLEAN
+/// is cleared: the log is in use. spec/state.md 13.1.
+pub fn recomputed(old: MetaFlags, s: StateWord, crashed_primary: bool) -> MetaFlags {
     if s.disk < Disk::Inconsistent {
-        return None;
+        return old;
     }
     let diskless_peer_writes_here = s.pdsk < Disk::Inconsistent && s.peer == Role::Primary;
     let peer_outdated = s.pdsk >= Disk::Inconsistent && s.pdsk <= Disk::Outdated;
@@ -26,7 +26,7 @@ pub fn flags_of_state(old: MetaFlags, s: StateWord, crashed_primary: bool) -> Op
     ] {
         flags.set(flag, on);
     }
-    Some(flags)
+    flags
 }
 
 /// What the flags on the disk say about how the node went down. spec/state.md 13.3 steps 17, 18.
@@ -146,7 +146,7 @@ mod tests {
     /// The flags of spec/state.md 19.3.
     #[test]
     fn flags_of_a_pair() {
-        let of = |s| printed(flags_of_state(MetaFlags::AL_CLEAN, s, false).unwrap());
+        let of = |s| printed(recomputed(MetaFlags::AL_CLEAN, s, false));
         let fresh =
             StateWord { role: Role::Secondary, disk: Disk::Inconsistent, pdsk: Disk::Inconsistent, ..PAIR };
         assert_eq!(of(fresh), "0:0:0:1:0:1:0");
@@ -164,14 +164,15 @@ mod tests {
     #[test]
     fn a_disk_on_its_way_out_keeps_its_flags() {
         for disk in [Disk::Failed, Disk::Diskless, Disk::Attaching, Disk::Negotiating] {
-            assert_eq!(flags_of_state(flags("1:1:1:1:0:0:0"), StateWord { disk, ..PAIR }, false), None);
+            let primary = flags("1:1:1:1:0:0:0");
+            assert_eq!(recomputed(primary, StateWord { disk, ..PAIR }, false), primary);
         }
     }
 
     #[test]
     fn unknown_bits_and_full_sync_stay() {
         let old = MetaFlags(0x8000_0000) | MetaFlags::FULL_SYNC | MetaFlags::AL_DISABLED;
-        let new = flags_of_state(old, PAIR, true).unwrap();
+        let new = recomputed(old, PAIR, true);
         assert!(new.contains(old) && new.contains(MetaFlags::CRASHED_PRIMARY));
     }
 

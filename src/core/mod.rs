@@ -8,6 +8,7 @@
 pub mod activity_log;
 pub mod bitmap;
 pub mod codes;
+pub mod fencing;
 pub mod handlers;
 pub mod handshake_decision;
 pub mod intervals;

@@ -1,4 +1,3 @@
-use super::permissions::*;
 use super::*;
 use crate::core::state::Change;
 use proptest::prelude::*;
