@@ -8,12 +8,15 @@
 pub mod activity_log;
 pub mod bitmap;
 pub mod codes;
+pub mod fencing;
 pub mod handlers;
 pub mod handshake_decision;
 pub mod intervals;
 pub mod log_lines;
 pub mod resource;
+pub mod metadata_flags;
 pub mod rules;
+pub mod size;
 pub mod state;
 pub mod types;
 pub mod uuid;
