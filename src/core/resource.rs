@@ -34,3 +34,6 @@ impl Resource {
     pub fn net_settings(&self) -> Option<&NetSettings> { None }
     pub fn settings(&self) -> &ResourceSettings { todo!() }
 }
+pub struct Vol; pub struct D { pub can_discard: bool }
+impl Vol { pub fn size_sectors(&self) -> u64 { 0 } pub fn disk(&self) -> Option<&D> { None } }
+impl Resource { pub fn volume(&self, v: VolumeIndex) -> &Vol { &Vol } }
