@@ -13,7 +13,8 @@ use super::uuid::{self, Uuids};
 use super::volume::LocalDisk;
 use super::Resource;
 use crate::meta::activity_log::LogWriter;
-use crate::meta::MetaFlags;
+use crate::meta::super_block::Cleanness;
+use crate::meta::{MetaFlags, SuperBlock};
 
 impl Resource {
     /// Whether a disk may be attached to the volume now; the engine asks before it opens one.
@@ -105,7 +106,7 @@ impl Resource {
             full_sync: super_block.flags.contains(MetaFlags::FULL_SYNC),
             in_use: 0,
             read_error: false,
-            super_block,
+            super_block: SuperBlock { cleanness: Cleanness::Clean, ..super_block },
         });
         // The size that was agreed last is exposed until the peer says otherwise.
         volume.size = volume.size.max(agreed);
@@ -120,8 +121,13 @@ impl Resource {
             }
             BitmapAtAttach::Read { mark_active_extents } => mark_active_extents,
         };
-        if mark {
-            self.mark_hot_extents(v, &hot_extents);
+        match hot_extents {
+            Some(hot) if mark => self.mark_hot_extents(v, &hot),
+            None if mark => {
+                self.warning(Some(v), "The activity log is damaged: all blocks count as out of sync.");
+                self.queue_steps(set_all_and_write(v));
+            }
+            _ => {}
         }
         // The bits are durable before the log that says the same is emptied, and the log before the
         // super block loses the mark of a Primary (spec/metadata.md 13).

@@ -86,10 +86,10 @@ impl Resource {
         }
     }
 
-    /// Zeroes the area of the activity log; the fifo waits.
+    /// Empties the activity log on disk; the fifo waits.
     pub(super) fn zero_activity_log(&mut self, v: VolumeIndex) {
         let Some(disk) = &mut self.volumes[v].disk else { return };
-        let piece = (disk.layout.al_offset(), Buffer::zeroed(disk.layout.log.bytes() as usize));
+        let piece = (disk.layout.al_offset(), disk.log_writer.initial_area());
         if let Some(id) = self.start_meta_write(v, vec![piece], MetaOp::Step) {
             self.fifo_wait = Some(FifoWait::Meta(id));
         }

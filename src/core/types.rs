@@ -192,8 +192,9 @@ pub struct AttachedDisk {
     pub maximum: u64,
     /// Logical block of the meta data device, bytes.
     pub logical_block_bytes: u32,
-    /// Extents that were active when the log was last written.
-    pub hot_extents: Vec<u32>,
+    /// Extents that were active when the log was last written; `None`: the log is damaged, it may
+    /// have been any.
+    pub hot_extents: Option<Vec<u32>>,
     /// Log lines about reading the activity log.
     pub log_lines: Vec<(Level, String)>,
     /// The bitmap as it is on disk; not read (empty) if the super block asks for a full sync.
