@@ -47,15 +47,10 @@ pub enum ClientError {
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ClientError::Connect { path, error } => write!(
-                f,
-                "Could not connect to the DRBD daemon ({}): {}",
-                path.display(),
-                system_text(error)
-            ),
-            ClientError::Timeout => {
-                f.write_str("No response from the DRBD driver! Is the module loaded?")
+            ClientError::Connect { path, error } => {
+                write!(f, "Could not connect to the DRBD daemon ({}): {}", path.display(), system_text(error))
             }
+            ClientError::Timeout => f.write_str("No response from the DRBD driver! Is the module loaded?"),
             ClientError::Refused { code, .. } => write!(f, "The DRBD daemon answers {code}"),
             ClientError::Broken(error) => {
                 write!(f, "The DRBD daemon closed the connection: {error}")
@@ -88,10 +83,7 @@ impl Client {
     pub fn connect(path: &Path) -> Result<Client, ClientError> {
         match UnixStream::connect(path) {
             Ok(stream) => Ok(Client { stream }),
-            Err(error) => Err(ClientError::Connect {
-                path: path.to_path_buf(),
-                error,
-            }),
+            Err(error) => Err(ClientError::Connect { path: path.to_path_buf(), error }),
         }
     }
 
@@ -112,10 +104,7 @@ impl Client {
         if !absent {
             return Err(first);
         }
-        start().map_err(|error| ClientError::Connect {
-            path: path.to_path_buf(),
-            error,
-        })?;
+        start().map_err(|error| ClientError::Connect { path: path.to_path_buf(), error })?;
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             match Client::connect(path) {
@@ -164,12 +153,8 @@ impl Client {
     pub fn subscribe(self) -> Result<EventStream, ClientError> {
         let mut stream = &self.stream;
         frame::write(&mut stream, &Call::new(Request::Subscribe)).map_err(ClientError::Broken)?;
-        stream
-            .set_read_timeout(Some(REPLY_TIMEOUT))
-            .map_err(ClientError::Broken)?;
-        Ok(EventStream {
-            stream: self.stream,
-        })
+        stream.set_read_timeout(Some(REPLY_TIMEOUT)).map_err(ClientError::Broken)?;
+        Ok(EventStream { stream: self.stream })
     }
 }
 
@@ -183,10 +168,7 @@ fn of_read(error: io::Error) -> ClientError {
 fn unexpected(reply: Reply) -> ClientError {
     match reply {
         Reply::Code { code, info } => ClientError::Refused { code, info },
-        _ => ClientError::Broken(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "an answer to another question",
-        )),
+        _ => ClientError::Broken(io::Error::new(io::ErrorKind::InvalidData, "an answer to another question")),
     }
 }
 
@@ -214,11 +196,7 @@ impl EventStream {
     /// # Errors
     /// [`ClientError::Refused`]. [`ClientError::Broken`]: the daemon has gone. [`ClientError::Timeout`]: it stopped in the
     /// middle of an event.
-    pub fn next(
-        &mut self,
-        deadline: Option<Instant>,
-        watch: Option<&dyn AsFd>,
-    ) -> Result<Next, ClientError> {
+    pub fn next(&mut self, deadline: Option<Instant>, watch: Option<&dyn AsFd>) -> Result<Next, ClientError> {
         loop {
             let mut fds = vec![PollFd::new(self.stream.as_fd(), PollFlags::POLLIN)];
             if let Some(watch) = watch {
@@ -229,9 +207,7 @@ impl EventStream {
                 Some(at) => poll_timeout(at.saturating_duration_since(Instant::now())),
             };
             match poll(&mut fds, wait) {
-                Ok(0) if deadline.is_some_and(|at| Instant::now() >= at) => {
-                    return Ok(Next::Deadline)
-                }
+                Ok(0) if deadline.is_some_and(|at| Instant::now() >= at) => return Ok(Next::Deadline),
                 Ok(0) | Err(nix::errno::Errno::EINTR) => continue,
                 Ok(_) => {}
                 Err(error) => return Err(ClientError::Broken(error.into())),

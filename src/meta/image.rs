@@ -4,7 +4,6 @@ use std::io;
 
 use thiserror::Error;
 
-use super::activity_log::EXTENT_BITMAP_BYTES;
 use super::bitmap::{self, PAGE_BYTES};
 use super::layout::{Layout, LayoutError, LogGeometry, MetaIndex, SUPER_BLOCK_BYTES};
 use super::super_block::{DecodeError, SuperBlock, ValidityError};
@@ -63,9 +62,7 @@ pub enum MetaError {
     #[error(transparent)]
     Validity(#[from] ValidityError),
     /// The device failed.
-    #[error(
-        "cannot {action} the {part} ({len} bytes at byte {offset}): {error}; check the device"
-    )]
+    #[error("cannot {action} the {part} ({len} bytes at byte {offset}): {error}; check the device")]
     Io {
         /// `read` or `write`.
         action: &'static str,
@@ -95,40 +92,22 @@ fn read_part(
     buffer: &mut [u8],
 ) -> Result<(), MetaError> {
     let len = buffer.len();
-    file.read_at(offset, buffer).map_err(|error| MetaError::Io {
-        action: "read",
+    file.read_at(offset, buffer).map_err(|error| MetaError::Io { action: "read", part, len, offset, error })
+}
+
+fn write_part(file: &dyn BlockFile, part: &'static str, offset: u64, buffer: &[u8]) -> Result<(), MetaError> {
+    file.write_at(offset, buffer).map_err(|error| MetaError::Io {
+        action: "write",
         part,
-        len,
+        len: buffer.len(),
         offset,
         error,
     })
-}
-
-fn write_part(
-    file: &dyn BlockFile,
-    part: &'static str,
-    offset: u64,
-    buffer: &[u8],
-) -> Result<(), MetaError> {
-    file.write_at(offset, buffer)
-        .map_err(|error| MetaError::Io {
-            action: "write",
-            part,
-            len: buffer.len(),
-            offset,
-            error,
-        })
 }
 
 /// Waits until what was written to `part` is on stable storage.
 fn sync_part(file: &dyn BlockFile, part: &'static str, offset: u64) -> Result<(), MetaError> {
-    file.sync().map_err(|error| MetaError::Io {
-        action: "flush",
-        part,
-        len: 0,
-        offset,
-        error,
-    })
+    file.sync().map_err(|error| MetaError::Io { action: "flush", part, len: 0, offset, error })
 }
 
 /// Reads the 4096 bytes where the super block must be.
@@ -140,10 +119,7 @@ pub fn read_super_block_bytes(file: &dyn BlockFile, layout: &Layout) -> Result<B
 
 /// Reads the super block of a device and checks it for attach (spec/metadata.md 2.5); returns it
 /// with the layout that goes with its activity log.
-pub fn read_super_block(
-    file: &dyn BlockFile,
-    index: MetaIndex,
-) -> Result<(SuperBlock, Layout), MetaError> {
+pub fn read_super_block(file: &dyn BlockFile, index: MetaIndex) -> Result<(SuperBlock, Layout), MetaError> {
     // The place of the super block does not depend on the log.
     let place = Layout::new(index, file.size_bytes(), LogGeometry::CLASSIC)?;
     let super_block = SuperBlock::decode(&read_super_block_bytes(file, &place)?)?;
@@ -165,13 +141,6 @@ pub fn write_super_block(
         sync_part(file, "super block", layout.md_offset)?;
     }
     Ok(())
-}
-
-/// Zeroes the block where the super block is, durably.
-pub fn wipe_super_block(file: &dyn BlockFile, layout: &Layout) -> Result<(), MetaError> {
-    let zeroes = Buffer::zeroed(SUPER_BLOCK_BYTES as usize);
-    write_part(file, "super block", layout.md_offset, &zeroes)?;
-    sync_part(file, "super block", layout.md_offset)
 }
 
 /// Reads the whole activity log (at most 32 MiB).
@@ -200,11 +169,7 @@ pub fn write_activity_log(
 fn bitmap_range(layout: &Layout, first_page: u64, words: usize) -> Result<u64, MetaError> {
     let start = first_page.saturating_mul(PAGE_BYTES as u64);
     let needed = start.saturating_add(words as u64 * 8);
-    let available = if layout.bitmap_fits() {
-        layout.bitmap_bytes()
-    } else {
-        0
-    };
+    let available = if layout.bitmap_fits() { layout.bitmap_bytes() } else { 0 };
     if needed > available {
         return Err(MetaError::BitmapTooSmall { available, needed });
     }
@@ -254,59 +219,6 @@ pub fn write_bitmap(
     Ok(())
 }
 
-/// What [`mark_extents`] did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Marked {
-    /// Bits that were clear and are set now.
-    pub bits: u64,
-    /// Extents behind the end of the bitmap, skipped.
-    pub beyond_end: Vec<u32>,
-}
-
-/// Sets the bits of activity log extents (ascending) in the bitmap of a device of `sectors`. Only
-/// pages with such bits are read and written. Not durable until the caller syncs.
-pub fn mark_extents(
-    file: &dyn BlockFile,
-    layout: &Layout,
-    sectors: u64,
-    extents: &[u32],
-) -> Result<Marked, MetaError> {
-    const EXTENTS_PER_PAGE: u32 = (PAGE_BYTES as u64 / EXTENT_BITMAP_BYTES) as u32;
-    let stored_bytes = bitmap::stored_bytes(sectors);
-    let mut marked = Marked {
-        bits: 0,
-        beyond_end: Vec::new(),
-    };
-    let mut page = Buffer::zeroed(PAGE_BYTES);
-    let mut rest = extents;
-    while let Some(first) = rest.first() {
-        let number = u64::from(first / EXTENTS_PER_PAGE);
-        let same_page = rest.partition_point(|e| u64::from(e / EXTENTS_PER_PAGE) == number);
-        let (extents, others) = rest.split_at(same_page);
-        rest = others;
-        let start = number * PAGE_BYTES as u64;
-        if start >= stored_bytes {
-            marked.beyond_end.extend(extents);
-            continue;
-        }
-        let offset = bitmap_range(layout, number, PAGE_BYTES / 8)?;
-        read_part(file, "bitmap", offset, &mut page)?;
-        let len = (stored_bytes - start).min(PAGE_BYTES as u64) as usize;
-        let first_extent = number as u32 * EXTENTS_PER_PAGE;
-        let before = marked.bits;
-        for extent in extents {
-            match bitmap::mark_extent(&mut page[..len], first_extent, *extent) {
-                Some(bits) => marked.bits += bits,
-                None => marked.beyond_end.push(*extent),
-            }
-        }
-        if marked.bits != before {
-            write_part(file, "bitmap", offset, &page)?;
-        }
-    }
-    Ok(marked)
-}
-
 /// Whole pages: the area is a multiple of 4 KiB, except at the end of an odd flex-external device,
 /// whose last partial page no data size can reach.
 fn round_up_to_page(bytes: usize) -> usize {
@@ -342,9 +254,7 @@ mod tests {
             let start = offset as usize;
             let mut memory = self.0.borrow_mut();
             let target = memory.get_mut(start..start + buffer.len());
-            target
-                .ok_or(io::ErrorKind::UnexpectedEof)?
-                .copy_from_slice(buffer);
+            target.ok_or(io::ErrorKind::UnexpectedEof)?.copy_from_slice(buffer);
             Ok(())
         }
 
@@ -367,10 +277,7 @@ mod tests {
         ));
         let block = SuperBlock::just_created(&layout);
         write_super_block(&memory, &layout, &block, true).unwrap();
-        assert_eq!(
-            read_super_block(&memory, MetaIndex::Internal).unwrap(),
-            (block, layout)
-        );
+        assert_eq!(read_super_block(&memory, MetaIndex::Internal).unwrap(), (block, layout));
         assert!(read_super_block(&memory, MetaIndex::FlexExternal).is_err());
     }
 
@@ -389,9 +296,6 @@ mod tests {
             write_bitmap(&memory, &layout, 2, &words, true),
             Err(MetaError::BitmapTooSmall { .. })
         ));
-        assert!(read_activity_log(&memory, &layout)
-            .unwrap()
-            .iter()
-            .all(|byte| *byte == 0));
+        assert!(read_activity_log(&memory, &layout).unwrap().iter().all(|byte| *byte == 0));
     }
 }
