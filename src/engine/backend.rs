@@ -71,20 +71,13 @@ pub struct VolumeBackend {
 impl VolumeBackend {
     /// The backend of this volume.
     pub fn new(runner: Arc<Runner>, volume: VolumeIndex, threads: DoorThreads) -> VolumeBackend {
-        VolumeBackend {
-            runner,
-            volume,
-            threads,
-            rhythm: Rhythm::default(),
-        }
+        VolumeBackend { runner, volume, threads, rhythm: Rhythm::default() }
     }
 }
 
 impl Backend for VolumeBackend {
     fn size_bytes(&self) -> u64 {
-        self.runner
-            .look(|state| state.core.volume(self.volume).size_sectors())
-            * u64::from(SECTOR_BYTES)
+        self.runner.look(|state| state.core.volume(self.volume).size_sectors()) * u64::from(SECTOR_BYTES)
     }
 
     fn limits(&self) -> Limits {
@@ -92,10 +85,7 @@ impl Backend for VolumeBackend {
             let disk = state.core.volume(self.volume).disk();
             disk.is_some_and(|disk| disk.can_discard)
         });
-        Limits {
-            discard,
-            ..Limits::default()
-        }
+        Limits { discard, ..Limits::default() }
     }
 
     fn submit(&self, request: Request) {

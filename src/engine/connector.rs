@@ -16,9 +16,7 @@ use crate::wire::auth::{self, AuthError, Authenticator, CHALLENGE_LEN};
 use crate::wire::handshake::{
     expect_features, first_packet, Agreement, HandshakeError, Offer, Outcome, FEATURES_LEN,
 };
-use crate::wire::{
-    FeaturesPacket, Framing, Header, Packet, ProtocolVersion, Release, Socket,
-};
+use crate::wire::{FeaturesPacket, Framing, Header, Packet, ProtocolVersion, Release, Socket};
 use nix::errno::Errno;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use std::io::{self, Read, Write};
@@ -74,11 +72,8 @@ pub fn establish(target: &Target, stop: &Stop, log: Logger) -> Outcomes {
         stop.guard(&pair.data);
         match shake_hands(target, &pair, log) {
             Ok(agreement) => {
-                let link = Link {
-                    version: agreement.version,
-                    features: agreement.features,
-                    arbiter: pair.arbiter,
-                };
+                let link =
+                    Link { version: agreement.version, features: agreement.features, arbiter: pair.arbiter };
                 match set_time_limits(target, &pair) {
                     Ok(()) => return Outcomes::Up(pair.data, pair.meta, link),
                     Err(error) => log(Level::Error, &format!("setting socket options: {error}")),
@@ -107,8 +102,7 @@ fn timeout_until(deadline: Instant) -> PollTimeout {
     let left = deadline.saturating_duration_since(Instant::now());
     // Rounded up: not to spin in the last millisecond.
     let milliseconds = left.as_micros().div_ceil(1000);
-    PollTimeout::try_from(i32::try_from(milliseconds).unwrap_or(i32::MAX))
-        .unwrap_or(PollTimeout::MAX)
+    PollTimeout::try_from(i32::try_from(milliseconds).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX)
 }
 
 fn deciseconds(value: u32) -> Duration {
@@ -146,12 +140,7 @@ struct Meeting<'a> {
 }
 
 /// Listens and connects until there are a data and a meta connection. `None`: stopped.
-fn pair_up(
-    target: &Target,
-    after_loss: bool,
-    stop: &Stop,
-    log: Logger,
-) -> Option<Pair<Arc<TcpStream>>> {
+fn pair_up(target: &Target, after_loss: bool, stop: &Stop, log: Logger) -> Option<Pair<Arc<TcpStream>>> {
     let now = Instant::now();
     let greater = (target.local.ip(), target.local.port()) > (target.peer.ip(), target.peer.port());
     let delay = if after_loss {
@@ -188,10 +177,7 @@ fn pair_up(
 
 impl Meeting<'_> {
     fn buffers(&self) -> BufferSizes {
-        BufferSizes {
-            send: self.target.net.sndbuf_size,
-            receive: self.target.net.rcvbuf_size,
-        }
+        BufferSizes { send: self.target.net.sndbuf_size, receive: self.target.net.rcvbuf_size }
     }
 
     fn listen_if_due(&mut self, now: Instant) {
@@ -216,8 +202,9 @@ impl Meeting<'_> {
                         _ => "",
                     };
                     let local = self.target.local;
-                    let text =
-                        format!("bind before listen failed, err = -{number} ({local}: {error}{hint}), will try again");
+                    let text = format!(
+                        "bind before listen failed, err = -{number} ({local}: {error}{hint}), will try again"
+                    );
                     (self.log)(Level::Error, &text);
                 }
             }
@@ -234,16 +221,9 @@ impl Meeting<'_> {
             return;
         }
         let limit = Duration::from_secs(u64::from(self.target.net.connect_int.max(1)));
-        match net::connect_start(
-            Some(self.target.local.ip()),
-            self.target.peer,
-            self.buffers(),
-        ) {
+        match net::connect_start(Some(self.target.local.ip()), self.target.peer, self.buffers()) {
             Ok(stream) => {
-                self.attempt = Some(Attempt {
-                    stream,
-                    deadline: now + limit,
-                });
+                self.attempt = Some(Attempt { stream, deadline: now + limit });
             }
             Err(error) => self.connect_failed(now, &error),
         }
@@ -457,11 +437,7 @@ impl From<AuthError> for Failure {
 }
 
 /// Features and authentication, on the data socket.
-fn shake_hands(
-    target: &Target,
-    pair: &Pair<Arc<TcpStream>>,
-    log: Logger,
-) -> Result<Agreement, Failure> {
+fn shake_hands(target: &Target, pair: &Pair<Arc<TcpStream>>, log: Logger) -> Result<Agreement, Failure> {
     let stream = &*pair.data;
     let broken = |_: io::Error| Failure::Retry(None);
     net::configure(stream, Channel::Data).map_err(broken)?;
@@ -469,8 +445,8 @@ fn shake_hands(
     let limit = Some(handshake_limit(&target.net));
     net::set_send_timeout(stream, limit).map_err(broken)?;
     net::set_receive_timeout(stream, limit).map_err(broken)?;
-    let agreement = exchange_features(target, stream)
-        .map_err(|e| Failure::of_handshake(&e, target.release))?;
+    let agreement =
+        exchange_features(target, stream).map_err(|e| Failure::of_handshake(&e, target.release))?;
     for line in agreement.log_lines(target.release) {
         log(Level::Info, &line);
     }
@@ -494,15 +470,10 @@ fn read_up_to(mut stream: &TcpStream, buffer: &mut [u8]) -> usize {
     filled
 }
 
-fn exchange_features(
-    target: &Target,
-    mut stream: &TcpStream,
-) -> Result<Agreement, HandshakeError> {
+fn exchange_features(target: &Target, mut stream: &TcpStream) -> Result<Agreement, HandshakeError> {
     let packet = Packet::ConnectionFeatures(target.offer.packet());
     let short = |received| HandshakeError::ShortRead { received };
-    stream
-        .write_all(&packet.to_bytes(0, ProtocolVersion::MAX))
-        .map_err(|_| short(0))?;
+    stream.write_all(&packet.to_bytes(0, ProtocolVersion::MAX)).map_err(|_| short(0))?;
     let mut head = [0; 8];
     let received = read_up_to(stream, &mut head);
     if received < head.len() {
@@ -546,16 +517,14 @@ fn authenticate(
     log: Logger,
 ) -> Result<(), Failure> {
     let net = &target.net;
-    let authenticator =
-        Authenticator::new(&net.cram_hmac_alg, &net.shared_secret).ok_or_else(|| {
-            let name = &net.cram_hmac_alg;
-            Failure::StandAlone(vec![format!("cram-hmac-alg '{name}' is not known")])
-        })?;
+    let authenticator = Authenticator::new(&net.cram_hmac_alg, &net.shared_secret).ok_or_else(|| {
+        let name = &net.cram_hmac_alg;
+        Failure::StandAlone(vec![format!("cram-hmac-alg '{name}' is not known")])
+    })?;
     let interrupted = |_: io::Error| Failure::from(AuthError::Interrupted);
     let mut mine = [0; CHALLENGE_LEN];
-    random::fill(&mut mine).map_err(|error| {
-        Failure::StandAlone(vec![format!("no random numbers for a challenge: {error}")])
-    })?;
+    random::fill(&mut mine)
+        .map_err(|error| Failure::StandAlone(vec![format!("no random numbers for a challenge: {error}")]))?;
     let challenge = Packet::AuthChallenge(mine.to_vec()).to_bytes(0, version);
     stream.write_all(&challenge).map_err(interrupted)?;
     let header = read_header(stream, version)?;

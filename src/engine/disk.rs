@@ -141,10 +141,8 @@ impl Disk {
 
     fn add_thread(self: &Arc<Self>) {
         let disk = Arc::clone(self);
-        let spawned = thread::Builder::new()
-            .name(self.name.clone())
-            .stack_size(STACK_BYTES)
-            .spawn(move || run(&disk));
+        let spawned =
+            thread::Builder::new().name(self.name.clone()).stack_size(STACK_BYTES).spawn(move || run(&disk));
         if let Err(error) = spawned {
             let alone = {
                 let mut pool = self.pool.lock();
@@ -185,21 +183,16 @@ impl Disk {
     pub fn perform(&self, work: DiskWork) -> IoResult {
         let (what, result) = match work {
             DiskWork::Read { sector, bytes } => ("read", self.read(sector, bytes).map(Some)),
-            DiskWork::Write {
-                sector,
-                payload,
-                fua,
-            } => ("write", self.write(sector, &payload, fua).map(|()| None)),
-            DiskWork::Discard {
-                sector,
-                bytes,
-                zeroes,
-            } => ("discard", self.discard(sector, bytes, zeroes).map(|()| None)),
+            DiskWork::Write { sector, payload, fua } => {
+                ("write", self.write(sector, &payload, fua).map(|()| None))
+            }
+            DiskWork::Discard { sector, bytes, zeroes } => {
+                ("discard", self.discard(sector, bytes, zeroes).map(|()| None))
+            }
             DiskWork::Flush => ("flush", self.data.sync().map(|()| None)),
-            DiskWork::Meta { pieces, flush } => (
-                "meta data write",
-                self.write_meta(&pieces, flush).map(|()| None),
-            ),
+            DiskWork::Meta { pieces, flush } => {
+                ("meta data write", self.write_meta(&pieces, flush).map(|()| None))
+            }
         };
         match result {
             Ok(payload) => IoResult::Done(payload),
@@ -319,17 +312,10 @@ mod tests {
     use crate::sys::block_device::{Claim, OpenMode};
     use std::sync::mpsc;
 
-    fn disk() -> (
-        tempfile::NamedTempFile,
-        Arc<Disk>,
-        mpsc::Receiver<(Io, IoResult)>,
-    ) {
+    fn disk() -> (tempfile::NamedTempFile, Arc<Disk>, mpsc::Receiver<(Io, IoResult)>) {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(1 << 20).unwrap();
-        let mode = OpenMode {
-            read_only: false,
-            claim: Claim::Exclusive,
-        };
+        let mode = OpenMode { read_only: false, claim: Claim::Exclusive };
         let device = Arc::new(BlockDevice::open(file.path(), mode).unwrap());
         let (sender, receiver) = mpsc::channel();
         let sender = Mutex::new(sender);
@@ -360,10 +346,8 @@ mod tests {
         });
         assert!(done.into_iter().eq((0..COUNT).map(Io::Request)));
         for number in [0, 77, COUNT - 1] {
-            let IoResult::Done(Some(data)) = disk.perform(DiskWork::Read {
-                sector: number * 8,
-                bytes: 4096,
-            }) else {
+            let IoResult::Done(Some(data)) = disk.perform(DiskWork::Read { sector: number * 8, bytes: 4096 })
+            else {
                 panic!("read failed");
             };
             assert!(data.iter().all(|&b| b == number as u8));
@@ -375,21 +359,10 @@ mod tests {
     fn a_discard_without_support_zeroes() {
         let (_file, disk, _receiver) = disk();
         let ones = Payload::whole(Arc::new(Buffer::from_bytes(&[1; 8192])));
-        disk.perform(DiskWork::Write {
-            sector: 0,
-            payload: ones,
-            fua: false,
-        });
-        let discard = DiskWork::Discard {
-            sector: 8,
-            bytes: 4096,
-            zeroes: false,
-        };
+        disk.perform(DiskWork::Write { sector: 0, payload: ones, fua: false });
+        let discard = DiskWork::Discard { sector: 8, bytes: 4096, zeroes: false };
         assert!(matches!(disk.perform(discard), IoResult::Done(None)));
-        let IoResult::Done(Some(data)) = disk.perform(DiskWork::Read {
-            sector: 0,
-            bytes: 8192,
-        }) else {
+        let IoResult::Done(Some(data)) = disk.perform(DiskWork::Read { sector: 0, bytes: 8192 }) else {
             panic!("read failed");
         };
         assert!(data[..4096].iter().all(|&b| b == 1) && data[4096..].iter().all(|&b| b == 0));
@@ -398,10 +371,7 @@ mod tests {
     #[test]
     fn requests_beyond_the_end_fail() {
         let (_file, disk, _receiver) = disk();
-        let read = DiskWork::Read {
-            sector: 2048,
-            bytes: 512,
-        };
+        let read = DiskWork::Read { sector: 2048, bytes: 512 };
         assert!(matches!(disk.perform(read), IoResult::Failed));
     }
 }

@@ -53,13 +53,7 @@ impl Doors {
     ///
     /// # Errors
     /// The door's: the real driver serves this minor, FUSE or loop devices are missing, ...
-    pub fn create(
-        &self,
-        config: &Config,
-        minor: u32,
-        resource: &str,
-        volume: u16,
-    ) -> Result<(), DoorError> {
+    pub fn create(&self, config: &Config, minor: u32, resource: &str, volume: u16) -> Result<(), DoorError> {
         if self.find(minor).is_some() {
             return Ok(());
         }
@@ -89,12 +83,7 @@ impl Doors {
                 (Box::new(door), DoorThreads::OneForAll, Vec::new())
             }
         };
-        let slot = DoorSlot {
-            minor,
-            threads,
-            door: Mutex::new(door),
-            links: Mutex::new(links),
-        };
+        let slot = DoorSlot { minor, threads, door: Mutex::new(door), links: Mutex::new(links) };
         self.slots.lock().insert(minor, Arc::new(slot));
         Ok(())
     }
@@ -124,11 +113,7 @@ impl DoorSlot {
         if door.is_attached() {
             return Ok(());
         }
-        door.attach(Arc::new(VolumeBackend::new(
-            Arc::clone(runner),
-            volume,
-            self.threads,
-        )))?;
+        door.attach(Arc::new(VolumeBackend::new(Arc::clone(runner), volume, self.threads)))?;
         let text = format!("{} attached", door.describe());
         runner.log(Level::Info, Some(volume), &text);
         Ok(())

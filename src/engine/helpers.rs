@@ -28,10 +28,7 @@ pub struct Program {
 
 impl Default for Program {
     fn default() -> Self {
-        Program {
-            executable: "/proc/self/exe".into(),
-            name: "/sbin/drbdadm".into(),
-        }
+        Program { executable: "/proc/self/exe".into(), name: "/sbin/drbdadm".into() }
     }
 }
 
@@ -97,17 +94,9 @@ fn perform(runner: &Runner, run: &Run) -> i32 {
         // As the kernel prints a negative errno.
         Err(error) => (0, -error.raw_os_error().unwrap_or(libc::EIO)),
     };
-    let level = if printed == 0 {
-        Level::Info
-    } else {
-        Level::Warning
-    };
+    let level = if printed == 0 { Level::Info } else { Level::Warning };
     let code = printed >> 8 & 0xff;
-    runner.log(
-        level,
-        run.volume,
-        &format!("{shown} exit code {code} (0x{printed:x})"),
-    );
+    runner.log(level, run.volume, &format!("{shown} exit code {code} (0x{printed:x})"));
     publish(runner, run, Some(printed as u32));
     status
 }
@@ -155,23 +144,13 @@ mod tests {
 
     #[test]
     fn the_peers_address_is_in_the_environment_as_the_kernel_writes_it() {
-        let address = |family, ip: &str| Address {
-            family,
-            ip: ip.parse().unwrap(),
-            port: 7788,
-        };
+        let address = |family, ip: &str| Address { family, ip: ip.parse().unwrap(), port: 7788 };
         let of = |peer| environment(Some(peer))[3..].to_vec();
         assert_eq!(
             of(address(Family::Ipv4, "10.0.0.2")),
-            [
-                ("DRBD_PEER_AF", "ipv4".to_owned()),
-                ("DRBD_PEER_ADDRESS", "10.0.0.2".to_owned())
-            ]
+            [("DRBD_PEER_AF", "ipv4".to_owned()), ("DRBD_PEER_ADDRESS", "10.0.0.2".to_owned())]
         );
-        assert_eq!(
-            of(address(Family::Ipv6, "fe80::1"))[1].1,
-            "fe80:0000:0000:0000:0000:0000:0000:0001"
-        );
+        assert_eq!(of(address(Family::Ipv6, "fe80::1"))[1].1, "fe80:0000:0000:0000:0000:0000:0000:0001");
         assert_eq!(environment(None).len(), 3);
     }
 

@@ -7,10 +7,7 @@ use crate::wire::{Digest, Packet};
 
 /// Whether a digest of the payload stands in front of it.
 pub fn is_covered(packet: &Packet) -> bool {
-    matches!(
-        packet,
-        Packet::Data(_) | Packet::DataReply(_) | Packet::RsDataReply(_) | Packet::WriteSame(_)
-    )
+    matches!(packet, Packet::Data(_) | Packet::DataReply(_) | Packet::RsDataReply(_) | Packet::WriteSame(_))
 }
 
 /// What a packet announces for those behind it; `None`: it announces nothing. A name that is not

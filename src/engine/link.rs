@@ -41,9 +41,7 @@ pub struct Link {
 /// Starts the receiver thread.
 pub fn start(runner: Arc<Runner>, target: Target, stop: Arc<Stop>) {
     let (of_thread, its_stop) = (Arc::clone(&runner), Arc::clone(&stop));
-    let spawned = runner
-        .thread("receiver")
-        .spawn(move || run(&of_thread, &target, &its_stop));
+    let spawned = runner.thread("receiver").spawn(move || run(&of_thread, &target, &its_stop));
     if let Err(error) = spawned {
         let text = format!("cannot start the receiver thread: {error}");
         runner.link_refused(&stop, vec![(Level::Error, text)]);
@@ -80,11 +78,8 @@ fn serve(
     description: types::Link,
     release: Release,
 ) {
-    let context = Context {
-        version: description.version,
-        features: description.features,
-        peer_integrity_len: 0,
-    };
+    let context =
+        Context { version: description.version, features: description.features, peer_integrity_len: 0 };
     let link = Arc::new(Link {
         data: Outbox::new(Socket::Data, Arc::clone(data), description.version),
         meta: Outbox::new(Socket::Meta, Arc::clone(meta), description.version),
@@ -97,10 +92,7 @@ fn serve(
         }
         Err(error) => {
             let text = format!("cannot start the threads of the connection: {error}");
-            runner.link_lost(LinkFailure {
-                conn: Conn::NetworkFailure,
-                log: Some((Level::Error, text)),
-            });
+            runner.link_lost(LinkFailure { conn: Conn::NetworkFailure, log: Some((Level::Error, text)) });
             Vec::new()
         }
     };

@@ -51,10 +51,7 @@ impl LogSink {
             .name("log".into())
             .stack_size(super::disk::STACK_BYTES)
             .spawn(move || run(&of_thread, writer))?;
-        Ok(LogSink {
-            shared,
-            thread: Some(thread),
-        })
+        Ok(LogSink { shared, thread: Some(thread) })
     }
 
     /// Writes with the `log` crate; alerts have the target `alert`.
@@ -100,10 +97,7 @@ fn run(shared: &Shared, mut writer: Writer) {
             if queue.lines.is_empty() {
                 return;
             }
-            (
-                std::mem::take(&mut queue.lines),
-                std::mem::take(&mut queue.dropped),
-            )
+            (std::mem::take(&mut queue.lines), std::mem::take(&mut queue.dropped))
         };
         for (level, text) in lines {
             writer(level, &text);
@@ -116,12 +110,7 @@ fn run(shared: &Shared, mut writer: Writer) {
 
 /// What a line begins with. `minor`: of the volume that it is about; `first_minor`: of the resource's
 /// first volume.
-pub fn prefix(
-    dialect: Dialect,
-    resource: &str,
-    minor: Option<u32>,
-    first_minor: Option<u32>,
-) -> String {
+pub fn prefix(dialect: Dialect, resource: &str, minor: Option<u32>, first_minor: Option<u32>) -> String {
     let minor = match dialect {
         Dialect::V83 => minor.or(first_minor),
         Dialect::V84 => minor,
@@ -140,8 +129,7 @@ mod tests {
     fn every_line_is_written_in_order_before_the_sink_is_gone() {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let copy = Arc::clone(&lines);
-        let sink =
-            LogSink::new(Box::new(move |_, text| copy.lock().push(text.to_owned()))).unwrap();
+        let sink = LogSink::new(Box::new(move |_, text| copy.lock().push(text.to_owned()))).unwrap();
         for number in 0..100 {
             sink.line(Level::Info, number.to_string());
         }

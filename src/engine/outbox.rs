@@ -281,12 +281,7 @@ impl Outbox {
         while transmit.items.len() < BATCH_PACKETS && bytes < BATCH_BYTES {
             match queue.waiting.pop_front() {
                 None => break,
-                Some(Outgoing::Packet {
-                    volume,
-                    packet,
-                    payload,
-                    notify,
-                }) => {
+                Some(Outgoing::Packet { volume, packet, payload, notify }) => {
                     bytes += payload.as_ref().map_or(0, |p| p.len());
                     // Digests are expensive: not under the lock that others need to queue.
                     if transmit.integrity.is_some() && integrity::is_covered(&packet) {
@@ -320,31 +315,17 @@ impl Outbox {
             _ => DigestValue::NONE,
         };
         let start = transmit.heads.len();
-        packet.encode_into(
-            &mut transmit.heads,
-            volume,
-            self.version,
-            &digest,
-            bytes.len(),
-        );
+        packet.encode_into(&mut transmit.heads, volume, self.version, &digest, bytes.len());
         let head = start..transmit.heads.len();
         if let Some(algorithm) = integrity::announced(packet) {
             transmit.integrity = algorithm;
         }
-        transmit.items.push(Item {
-            head,
-            payload: payload.filter(|p| !p.is_empty()),
-        });
+        transmit.items.push(Item { head, payload: payload.filter(|p| !p.is_empty()) });
         transmit.notifies.extend(notify);
     }
 
     /// Sends the batch from where it stopped. `wait`: until it is through or the outbox is closed.
-    fn send_batch(
-        &self,
-        transmit: &mut Transmit,
-        wait: bool,
-        events: &dyn SendEvents,
-    ) -> Progress {
+    fn send_batch(&self, transmit: &mut Transmit, wait: bool, events: &dyn SendEvents) -> Progress {
         let outcome = loop {
             let mut parts: [&[u8]; 2 * BATCH_PACKETS] = [&[]; 2 * BATCH_PACKETS];
             let used = gather(&transmit.heads, &transmit.items, &mut parts);
@@ -452,7 +433,6 @@ mod tests {
     use std::io::Read;
     use std::net::TcpListener;
 
-
     #[derive(Default)]
     struct Events {
         sent: Mutex<Vec<u64>>,
@@ -500,10 +480,7 @@ mod tests {
                 seq: number as u32,
                 flags: DataFlags(0),
             }),
-            payload: Some(Payload::whole(Arc::new(Buffer::from_bytes(&vec![
-                number as u8;
-                bytes
-            ])))),
+            payload: Some(Payload::whole(Arc::new(Buffer::from_bytes(&vec![number as u8; bytes])))),
             notify: Some(number),
         }
     }
@@ -599,17 +576,10 @@ mod tests {
             let (outbox, events) = (outbox.clone(), events.clone());
             std::thread::spawn(move || outbox.run(&*events))
         };
-        assert!(outbox.push(Outgoing::Bitmap {
-            volume: 0,
-            number: 0
-        }));
+        assert!(outbox.push(Outgoing::Bitmap { volume: 0, number: 0 }));
         let barrier = Packet::Barrier(Barrier { number: 7 });
-        let _ = outbox.push(Outgoing::Packet {
-            volume: 0,
-            packet: barrier.clone(),
-            payload: None,
-            notify: None,
-        });
+        let _ =
+            outbox.push(Outgoing::Packet { volume: 0, packet: barrier.clone(), payload: None, notify: None });
         outbox.pass(&*events);
         for _ in 0..100 {
             assert_eq!(read(&mut far).0, Packet::Bitmap);

@@ -40,11 +40,7 @@ struct Side<S> {
 
 impl<S> Side<S> {
     fn new(now: Instant) -> Side<S> {
-        Side {
-            own: None,
-            incoming: None,
-            since: now,
-        }
+        Side { own: None, incoming: None, since: now }
     }
 
     fn is_empty(&self) -> bool {
@@ -119,11 +115,7 @@ impl<S> Pairing<S> {
         if self.data.is_empty() {
             Some(self.next_attempt)
         } else if self.meta.is_empty() && !self.data.is_crossed() {
-            let grace = if self.data.own.is_some() {
-                META_GRACE
-            } else {
-                Duration::ZERO
-            };
+            let grace = if self.data.own.is_some() { META_GRACE } else { Duration::ZERO };
             Some(self.next_attempt.max(self.data.since + grace))
         } else {
             None
@@ -192,11 +184,7 @@ impl<S> Pairing<S> {
         let arbiter = self.meta.incoming.is_some();
         let take = |side: &mut Side<S>| side.own.take().or_else(|| side.incoming.take());
         match (take(&mut self.data), take(&mut self.meta)) {
-            (Some(data), Some(meta)) => Ok(Pair {
-                data,
-                meta,
-                arbiter,
-            }),
+            (Some(data), Some(meta)) => Ok(Pair { data, meta, arbiter }),
             _ => Err(None),
         }
     }
@@ -232,26 +220,10 @@ mod tests {
     /// Lets two nodes run until both have a pair; returns (data, meta, arbiter) of both.
     fn run(delays: [u64; 2], latency_steps: usize) -> [(u32, u32, bool); 2] {
         let start = Instant::now();
-        let world = World {
-            now: start,
-            next: 0,
-            closed: RefCell::default(),
-            arriving: Vec::new(),
-        };
-        let World {
-            mut now,
-            mut next,
-            closed,
-            mut arriving,
-        } = world;
-        let mut nodes: [Pairing<End>; 2] = [0, 1].map(|i| {
-            Pairing::new(
-                start,
-                i == 1,
-                CONNECT_INT,
-                Duration::from_millis(delays[i]),
-            )
-        });
+        let world = World { now: start, next: 0, closed: RefCell::default(), arriving: Vec::new() };
+        let World { mut now, mut next, closed, mut arriving } = world;
+        let mut nodes: [Pairing<End>; 2] =
+            [0, 1].map(|i| Pairing::new(start, i == 1, CONNECT_INT, Duration::from_millis(delays[i])));
         let mut pairs: [Option<Pair<End>>; 2] = [None, None];
         let mut late: Vec<(usize, usize, u32, Socket)> = Vec::new();
         for step in 0..3000 {
@@ -328,10 +300,7 @@ mod tests {
         let now = Instant::now();
         let mut pairing = Pairing::new(now, true, CONNECT_INT, Duration::ZERO);
         assert_eq!(pairing.connected(now, 1), Ok(Socket::Data));
-        assert_eq!(
-            pairing.accepted(now, Socket::Data, 2),
-            Some("initial packet S crossed")
-        );
+        assert_eq!(pairing.accepted(now, Socket::Data, 2), Some("initial packet S crossed"));
         pairing.accepted(now, Socket::Meta, 3);
         // The peer has closed the connection that this node opened.
         assert!(pairing.settle(now, |&s| s != 1).is_err());

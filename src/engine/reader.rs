@@ -9,9 +9,7 @@ use crate::core::state::Conn;
 use crate::core::types::{Level, LinkFailure, Payload};
 use crate::sys::buffer::Buffer;
 use crate::sys::send::receive_now;
-use crate::wire::{
-    Consequence, Context, Digest, Frame, Header, Malformed, Packet, Socket, SECTOR_BYTES,
-};
+use crate::wire::{Consequence, Context, Digest, Frame, Header, Malformed, Packet, Socket, SECTOR_BYTES};
 use std::io::{self, Read};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -66,29 +64,16 @@ impl From<Malformed> for ReadError {
 impl ReadError {
     /// What becomes of the link, and what the log says about it. spec/wire.md 9.5, spec/state.md 16.4.
     pub fn failure(&self, socket: Socket) -> LinkFailure {
-        let failure = |conn, level, text: String| LinkFailure {
-            conn,
-            log: Some((level, text)),
-        };
+        let failure = |conn, level, text: String| LinkFailure { conn, log: Some((level, text)) };
         match (self, socket) {
-            (ReadError::Closed, Socket::Data) => failure(
-                Conn::BrokenPipe,
-                Level::Info,
-                "sock was shut down by peer".into(),
-            ),
-            (ReadError::Closed, Socket::Meta) => failure(
-                Conn::NetworkFailure,
-                Level::Error,
-                "meta connection shut down by peer.".into(),
-            ),
-            (ReadError::Broken(error), Socket::Data)
-                if error.kind() == io::ErrorKind::ConnectionReset =>
-            {
-                failure(
-                    Conn::BrokenPipe,
-                    Level::Info,
-                    "sock was reset by peer".into(),
-                )
+            (ReadError::Closed, Socket::Data) => {
+                failure(Conn::BrokenPipe, Level::Info, "sock was shut down by peer".into())
+            }
+            (ReadError::Closed, Socket::Meta) => {
+                failure(Conn::NetworkFailure, Level::Error, "meta connection shut down by peer.".into())
+            }
+            (ReadError::Broken(error), Socket::Data) if error.kind() == io::ErrorKind::ConnectionReset => {
+                failure(Conn::BrokenPipe, Level::Info, "sock was reset by peer".into())
             }
             (ReadError::Broken(error), _) => {
                 let (conn, name) = match socket {
@@ -171,11 +156,7 @@ impl PacketReader {
             self.integrity = algorithm;
             self.context.peer_integrity_len = algorithm.map_or(0, Digest::len);
         }
-        Ok(Received {
-            volume: incoming.volume,
-            packet: incoming.packet,
-            payload,
-        })
+        Ok(Received { volume: incoming.volume, packet: incoming.packet, payload })
     }
 
     /// Whether nothing has come behind the last packet. Looks into the socket, without waiting.
@@ -263,12 +244,7 @@ mod tests {
     }
 
     fn data(sector: u64) -> Packet {
-        Packet::Data(Data {
-            sector,
-            block_id: 1,
-            seq: 1,
-            flags: DataFlags(0),
-        })
+        Packet::Data(Data { sector, block_id: 1, seq: 1, flags: DataFlags(0) })
     }
 
     fn bytes_of(packet: &Packet, digest: &[u8], payload: &[u8]) -> Vec<u8> {
@@ -332,10 +308,7 @@ mod tests {
         let error = reader.next().unwrap_err();
         let failure = error.failure(Socket::Data);
         assert_eq!(failure.conn, Conn::ProtocolError);
-        assert_eq!(
-            failure.log.unwrap().1,
-            "Digest integrity check FAILED: 3s +1024"
-        );
+        assert_eq!(failure.log.unwrap().1, "Digest integrity check FAILED: 3s +1024");
     }
 
     #[test]

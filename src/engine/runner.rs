@@ -159,10 +159,7 @@ thread_local! {
 impl Batch {
     fn new() -> Batch {
         let todo = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
-        Batch {
-            todo,
-            ..Batch::default()
-        }
+        Batch { todo, ..Batch::default() }
     }
 
     fn give_back(self) {
@@ -186,8 +183,7 @@ impl Runner {
         shared: Arc<Shared>,
     ) -> io::Result<Arc<Runner>> {
         let random = Box::new(|| {
-            crate::sys::random::number()
-                .unwrap_or_else(|_| crate::sys::time::monotonic_us().rotate_left(32))
+            crate::sys::random::number().unwrap_or_else(|_| crate::sys::time::monotonic_us().rotate_left(32))
         });
         let runner = Arc::new_cyclic(|own| Runner {
             name: name.to_owned(),
@@ -214,17 +210,13 @@ impl Runner {
             own: own.clone(),
         });
         let of_thread = Arc::clone(&runner);
-        runner
-            .thread("timer")
-            .spawn(move || of_thread.run_timers())?;
+        runner.thread("timer").spawn(move || of_thread.run_timers())?;
         Ok(runner)
     }
 
     /// A thread of this resource, to be spawned.
     pub fn thread(&self, purpose: &str) -> thread::Builder {
-        thread::Builder::new()
-            .name(format!("{purpose} {}", self.name))
-            .stack_size(super::disk::STACK_BYTES)
+        thread::Builder::new().name(format!("{purpose} {}", self.name)).stack_size(super::disk::STACK_BYTES)
     }
 
     /// Whose words the log has.
@@ -293,83 +285,35 @@ impl Runner {
             })
         };
         let todo = match output {
-            Output::Send {
-                socket,
-                volume,
-                packet,
-                payload,
-                notify,
-            } => {
-                let outgoing = Outgoing::Packet {
-                    volume,
-                    packet,
-                    payload,
-                    notify,
-                };
+            Output::Send { socket, volume, packet, payload, notify } => {
+                let outgoing = Outgoing::Packet { volume, packet, payload, notify };
                 push(state, batch, socket, outgoing);
                 None
             }
             Output::SendBitmap { volume } => {
                 let number = state.volumes.get(volume).map_or(0, |slot| slot.number);
-                push(
-                    state,
-                    batch,
-                    Socket::Data,
-                    Outgoing::Bitmap { volume, number },
-                );
+                push(state, batch, Socket::Data, Outgoing::Bitmap { volume, number });
                 None
             }
-            Output::DiskRead {
-                volume,
-                io,
-                sector,
-                bytes,
-            } => disk(volume, io, DiskWork::Read { sector, bytes }),
-            Output::DiskWrite {
-                volume,
-                io,
-                sector,
-                payload,
-                fua,
-            } => disk(
-                volume,
-                io,
-                DiskWork::Write {
-                    sector,
-                    payload,
-                    fua,
-                },
-            ),
-            Output::DiskDiscard {
-                volume,
-                io,
-                sector,
-                bytes,
-                zeroes,
-            } => disk(
-                volume,
-                io,
-                DiskWork::Discard {
-                    sector,
-                    bytes,
-                    zeroes,
-                },
-            ),
+            Output::DiskRead { volume, io, sector, bytes } => {
+                disk(volume, io, DiskWork::Read { sector, bytes })
+            }
+            Output::DiskWrite { volume, io, sector, payload, fua } => {
+                disk(volume, io, DiskWork::Write { sector, payload, fua })
+            }
+            Output::DiskDiscard { volume, io, sector, bytes, zeroes } => {
+                disk(volume, io, DiskWork::Discard { sector, bytes, zeroes })
+            }
             Output::DiskFlush { volume, io } => disk(volume, io, DiskWork::Flush),
-            Output::MetaWrite {
-                volume,
-                io,
-                pieces,
-                flush,
-            } => disk(volume, io, DiskWork::Meta { pieces, flush }),
+            Output::MetaWrite { volume, io, pieces, flush } => {
+                disk(volume, io, DiskWork::Meta { pieces, flush })
+            }
             Output::Complete { token, result } => state
                 .requests
                 .complete(token, result)
                 .map(|(completion, answer)| Todo::Complete(completion, answer)),
             Output::Connect => self.prepare_connect(state),
-            Output::CloseLink { drain_meta } => {
-                Some(Todo::CloseLink(state.stop.clone(), drain_meta))
-            }
+            Output::CloseLink { drain_meta } => Some(Todo::CloseLink(state.stop.clone(), drain_meta)),
             Output::ReleaseDisk { volume } => {
                 let slot = state.volumes.get_mut(volume);
                 slot.and_then(|slot| {
@@ -389,11 +333,7 @@ impl Runner {
                 }
                 None
             }
-            Output::Log {
-                level,
-                volume,
-                text,
-            } => {
+            Output::Log { level, volume, text } => {
                 self.log_in(state, level, volume, &text);
                 None
             }
@@ -401,12 +341,7 @@ impl Runner {
                 state.revision += 1;
                 if let Some(minor) = state.volumes.get(volume).map(|slot| slot.minor) {
                     let resource = Box::new(snapshot::resource(self, state));
-                    self.shared.hub.publish(EventKind::State {
-                        resource,
-                        minor,
-                        old,
-                        new,
-                    });
+                    self.shared.hub.publish(EventKind::State { resource, minor, old, new });
                 }
                 self.shared.state_changed();
                 None
@@ -497,21 +432,11 @@ impl Runner {
     }
 
     /// Logs a line about a volume or the resource.
-    pub fn log_in(
-        &self,
-        state: &State,
-        level: Level,
-        volume: Option<VolumeIndex>,
-        text: &str,
-    ) {
+    pub fn log_in(&self, state: &State, level: Level, volume: Option<VolumeIndex>, text: &str) {
         let minor = |v: VolumeIndex| state.volumes.get(v).map(|slot| slot.minor);
         let first = state.volumes.iter().find(|slot| !slot.deleted);
-        let prefix = log::prefix(
-            self.dialect(),
-            &self.name,
-            volume.and_then(minor),
-            first.map(|slot| slot.minor),
-        );
+        let prefix =
+            log::prefix(self.dialect(), &self.name, volume.and_then(minor), first.map(|slot| slot.minor));
         for line in text.lines() {
             self.shared.log.line(level, format!("{prefix}{line}"));
         }
@@ -532,9 +457,7 @@ impl Runner {
             state.core.command(now, id, command);
         });
         // The sender is only dropped unanswered when the resource goes.
-        receiver
-            .recv()
-            .unwrap_or_else(|_| (crate::core::codes::ConfigCode::Interrupted.number(), Vec::new()))
+        receiver.recv().unwrap_or_else(|_| (crate::core::codes::ConfigCode::Interrupted.number(), Vec::new()))
     }
 
     /// What is needed to run a helper. spec/state.md 15.1, spec/decisions.md 5.6.
@@ -574,13 +497,7 @@ impl Runner {
                 backing: None,
                 deleted: true,
             });
-            let slot = VolumeSlot {
-                minor,
-                number,
-                disk: None,
-                backing: None,
-                deleted: false,
-            };
+            let slot = VolumeSlot { minor, number, disk: None, backing: None, deleted: false };
             if volume < state.volumes.len() {
                 state.volumes[volume] = slot;
             } else {
@@ -619,21 +536,12 @@ impl Runner {
     }
 
     /// A packet came. Returns whether the data reader may read the next one.
-    pub fn packet(
-        &self,
-        socket: Socket,
-        received: super::reader::Received,
-        inline: Inline,
-    ) -> bool {
+    pub fn packet(&self, socket: Socket, received: super::reader::Received, inline: Inline) -> bool {
         if received.payload.is_some() {
             self.shared.traffic();
         }
         self.drive(inline, |core, now| {
-            let super::reader::Received {
-                volume,
-                packet,
-                payload,
-            } = received;
+            let super::reader::Received { volume, packet, payload } = received;
             core.packet(now, socket, volume, packet, payload);
             core.receiver_ready()
         })

@@ -96,9 +96,7 @@ impl Shared {
     /// Something was read, written, sent or received. On the hot path: one load, unless nothing happened
     /// for a second.
     pub fn traffic(&self) {
-        if !self.traffic_seen.load(Ordering::Relaxed)
-            && !self.traffic_seen.swap(true, Ordering::AcqRel)
-        {
+        if !self.traffic_seen.load(Ordering::Relaxed) && !self.traffic_seen.swap(true, Ordering::AcqRel) {
             self.tell(|news| news.traffic = true);
         }
     }

@@ -16,12 +16,7 @@ const PARTS_MAX: usize = 64;
 ///
 /// # Errors
 /// Those of the connection.
-pub fn send_parts(
-    stream: &TcpStream,
-    parts: &[&[u8]],
-    progress: &mut usize,
-    wait: bool,
-) -> io::Result<bool> {
+pub fn send_parts(stream: &TcpStream, parts: &[&[u8]], progress: &mut usize, wait: bool) -> io::Result<bool> {
     let mut skip = *progress;
     let mut first = 0;
     loop {
@@ -47,18 +42,12 @@ pub fn send_parts(
 
 /// One sendmsg(2) of the parts, without the first `skip` bytes of the first.
 fn send_some(stream: &TcpStream, parts: &[&[u8]], skip: usize, wait: bool) -> io::Result<usize> {
-    let empty = libc::iovec {
-        iov_base: std::ptr::null_mut(),
-        iov_len: 0,
-    };
+    let empty = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
     let mut vectors = [empty; PARTS_MAX];
     let mut used = 0;
     for part in parts.iter().take(PARTS_MAX) {
         let part = if used == 0 { &part[skip..] } else { part };
-        vectors[used] = libc::iovec {
-            iov_base: part.as_ptr().cast_mut().cast(),
-            iov_len: part.len(),
-        };
+        vectors[used] = libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() };
         used += 1;
     }
     // SAFETY: all zeroes is a valid msghdr.
@@ -82,12 +71,7 @@ pub fn receive_now(stream: &TcpStream, into: &mut [u8]) -> io::Result<Option<usi
         // SAFETY: the buffer is as long as stated.
         #[allow(unsafe_code)]
         let got = unsafe {
-            libc::recv(
-                stream.as_raw_fd(),
-                into.as_mut_ptr().cast(),
-                into.len(),
-                libc::MSG_DONTWAIT,
-            )
+            libc::recv(stream.as_raw_fd(), into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT)
         };
         if let Ok(got) = usize::try_from(got) {
             return Ok(Some(got));

@@ -62,11 +62,7 @@ impl Condvar {
     }
 
     /// As [`Condvar::wait`], at most that long.
-    pub fn wait_timeout<'a, T>(
-        &self,
-        guard: MutexGuard<'a, T>,
-        timeout: Duration,
-    ) -> MutexGuard<'a, T> {
+    pub fn wait_timeout<'a, T>(&self, guard: MutexGuard<'a, T>, timeout: Duration) -> MutexGuard<'a, T> {
         let waited = self.0.wait_timeout(guard.0, timeout);
         MutexGuard(waited.unwrap_or_else(PoisonError::into_inner).0)
     }
