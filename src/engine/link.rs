@@ -150,7 +150,7 @@ fn start_threads(
 
 /// Reads the data socket until the link is stopped.
 fn read_data(runner: &Runner, stop: &Stop, mut reader: PacketReader) {
-    let mut ready = true;
+    let mut ready = false;
     while !stop.is_stopped() {
         if !ready {
             runner.wait_for_receiver(stop);
@@ -178,6 +178,7 @@ fn read_data(runner: &Runner, stop: &Stop, mut reader: PacketReader) {
 
 /// Reads the meta socket until the link is stopped.
 fn read_meta(runner: &Runner, stop: &Stop, mut reader: PacketReader) {
+    runner.wait_for_link(stop);
     loop {
         match reader.next() {
             Ok(received) => {

@@ -67,6 +67,8 @@ pub trait SendEvents: Send + Sync {
     fn next_bitmap_packet(&self, volume: VolumeIndex) -> Option<(Packet, Payload)>;
     /// A send made no progress for the send time-out.
     fn send_expired(&self, socket: Socket);
+    /// A send made progress after it had expired.
+    fn send_progressed(&self);
     /// The socket is broken. Called once.
     fn send_failed(&self, socket: Socket, error: io::Error);
 }
@@ -326,6 +328,7 @@ impl Outbox {
 
     /// Sends the batch from where it stopped. `wait`: until it is through or the outbox is closed.
     fn send_batch(&self, transmit: &mut Transmit, wait: bool, events: &dyn SendEvents) -> Progress {
+        let mut expired_at = None;
         let outcome = loop {
             let mut parts: [&[u8]; 2 * BATCH_PACKETS] = [&[]; 2 * BATCH_PACKETS];
             let used = gather(&transmit.heads, &transmit.items, &mut parts);
@@ -333,6 +336,9 @@ impl Outbox {
                 Ok(true) => break Progress::Done,
                 Ok(false) => return Progress::Full,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if expired_at.replace(transmit.progress).is_some_and(|at| at < transmit.progress) {
+                        events.send_progressed();
+                    }
                     events.send_expired(self.socket);
                     if self.is_closed() {
                         break Progress::Broken;
@@ -347,6 +353,9 @@ impl Outbox {
         transmit.items.clear();
         transmit.heads.clear();
         transmit.progress = 0;
+        if expired_at.is_some() && matches!(outcome, Progress::Done) {
+            events.send_progressed();
+        }
         outcome
     }
 
@@ -457,6 +466,7 @@ mod tests {
             *self.expired.lock() += 1;
             self.changed.notify_all();
         }
+        fn send_progressed(&self) {}
         fn send_failed(&self, _: Socket, _: io::Error) {
             *self.failed.lock() += 1;
         }

@@ -13,7 +13,7 @@ use super::requests::Requests;
 use super::shared::Shared;
 use super::stop::Stop;
 use super::{helpers, snapshot};
-use crate::conf::settings::{DiskSettings, ResourceSettings};
+use crate::conf::settings::{DiskSettings, NetSettings, ResourceSettings};
 use crate::conf::Dialect;
 use crate::control::message::EventKind;
 use crate::core::resource::Resource;
@@ -72,6 +72,10 @@ pub struct State {
     pub volumes: Vec<VolumeSlot>,
     /// Endpoints of the connection.
     pub addresses: Option<AddressPair>,
+    /// Settings of the connection that are kept while there is none.
+    pub net: NetSettings,
+    /// Version that was last agreed on; 0: never connected.
+    pub agreed_version: u32,
     /// Counts changes, for readers of events.
     pub revision: u64,
     outputs: Vec<Output>,
@@ -83,6 +87,7 @@ pub struct State {
     stop: Option<Arc<Stop>>,
     after_loss: bool,
     receiver_waits: bool,
+    meta_waits: bool,
     /// When the timer thread wakes up by itself.
     timer_wakes: Option<Millis>,
     gone: bool,
@@ -180,6 +185,7 @@ impl Runner {
         name: &str,
         explicit: bool,
         settings: ResourceSettings,
+        net: NetSettings,
         shared: Arc<Shared>,
     ) -> io::Result<Arc<Runner>> {
         let random = Box::new(|| {
@@ -193,6 +199,8 @@ impl Runner {
                 core: Resource::new(name, settings, random),
                 volumes: Vec::new(),
                 addresses: None,
+                net,
+                agreed_version: 0,
                 revision: 1,
                 outputs: Vec::new(),
                 requests: Requests::default(),
@@ -202,6 +210,7 @@ impl Runner {
                 stop: None,
                 after_loss: false,
                 receiver_waits: false,
+                meta_waits: false,
                 timer_wakes: None,
                 gone: false,
             }),
@@ -264,7 +273,7 @@ impl Runner {
             self.distribute_one(state, batch, output);
         }
         state.outputs = outputs;
-        if state.receiver_waits && state.core.receiver_ready() {
+        if state.receiver_waits && state.core.receiver_ready() || state.meta_waits && state.core.link().is_some() {
             self.receiver_may_go.notify_all();
         }
         let next = state.core.next_timeout();
@@ -557,6 +566,16 @@ impl Runner {
         state.receiver_waits = false;
     }
 
+    /// Waits until core takes packets of a new link at all (not during a promotion), or it is stopped.
+    pub fn wait_for_link(&self, stop: &Stop) {
+        let mut state = self.state.lock();
+        while state.core.link().is_none() && !stop.is_stopped() {
+            state.meta_waits = true;
+            state = self.receiver_may_go.wait(state);
+        }
+        state.meta_waits = false;
+    }
+
     /// Wakes a data reader that waits for core, because its link is being stopped.
     pub fn wake_receiver(&self) {
         let _state = self.state.lock();
@@ -567,6 +586,7 @@ impl Runner {
     pub fn link_up(&self, link: Arc<Link>, description: crate::core::types::Link) {
         self.drive_state(Inline::Never, |state, now| {
             state.link = Some(link);
+            state.agreed_version = u32::from(description.version.number());
             state.core.link_up(now, description);
         });
     }
@@ -670,6 +690,10 @@ impl SendEvents for Runner {
 
     fn send_expired(&self, socket: Socket) {
         self.drive(Inline::Never, |core, now| core.send_expired(now, socket));
+    }
+
+    fn send_progressed(&self) {
+        self.drive(Inline::Never, |core, _| core.send_progressed());
     }
 
     fn send_failed(&self, socket: Socket, error: io::Error) {
