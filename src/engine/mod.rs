@@ -1,5 +1,6 @@
 //! Threads and I/O: carries out what core decides.
 
+pub mod attach;
 pub mod backend;
 pub mod connector;
 pub mod disk;

@@ -4,8 +4,9 @@
 //! packets into the outboxes while it holds the lock (their order is that of the decisions),
 //! and does everything else after it gave the lock back. No I/O is done under the lock.
 
+use super::attach::Opened;
 use super::connector::Target;
-use super::disk::{Disk, DiskWork, Job};
+use super::disk::{Disk, DiskWork, Done, Job};
 use super::link::{self, Link};
 use super::log;
 use super::outbox::{Outgoing, SendEvents};
@@ -16,6 +17,7 @@ use super::{helpers, snapshot};
 use crate::conf::settings::{DiskSettings, NetSettings, ResourceSettings};
 use crate::conf::Dialect;
 use crate::control::message::EventKind;
+use crate::core::codes::ConfigCode;
 use crate::core::resource::Resource;
 use crate::core::state::Conn;
 use crate::core::types::{
@@ -466,7 +468,33 @@ impl Runner {
             state.core.command(now, id, command);
         });
         // The sender is only dropped unanswered when the resource goes.
-        receiver.recv().unwrap_or_else(|_| (crate::core::codes::ConfigCode::Interrupted.number(), Vec::new()))
+        receiver.recv().unwrap_or_else(|_| (ConfigCode::Interrupted.number(), Vec::new()))
+    }
+
+    /// Hands an opened disk to core, and waits for its answer.
+    pub fn attach(&self, volume: VolumeIndex, paths: BackingPaths, opened: Opened) -> CommandReply {
+        let Opened { data, meta, attached } = opened;
+        let runner = self.own.clone();
+        let done: Done = Arc::new(move |io, result| {
+            if let Some(runner) = runner.upgrade() {
+                runner.io_done(volume, io, result);
+            }
+        });
+        let disk = Arc::new(Disk::new(data, meta, &format!("disk {}", self.name), done));
+        let taken = self.look(|state| {
+            let slot = state.volumes.get_mut(volume)?;
+            // Somebody else may have been faster since the disk was opened.
+            if slot.disk.is_none() {
+                slot.disk = Some(disk);
+                slot.backing = Some(paths);
+                return Some(());
+            }
+            None
+        });
+        if taken.is_none() {
+            return (ConfigCode::DiskConfigured.number(), Vec::new());
+        }
+        self.command(Command::Attach { volume, disk: Box::new(attached) })
     }
 
     /// What is needed to run a helper. spec/state.md 15.1, spec/decisions.md 5.6.
