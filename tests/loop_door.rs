@@ -566,6 +566,37 @@ fn a_forced_detach_needs_no_answer_from_the_backend() {
     door.detach(Detach::Unused).unwrap();
 }
 
+#[test]
+fn a_queue_depth_of_32_reaches_the_backend() {
+    let Some(host) = Host::new() else { return };
+    let stuck = Arc::new(Stuck {
+        kept: Mutex::default(),
+    });
+    let mut door = host.door();
+    door.attach(stuck.clone()).unwrap();
+    let node = host.node();
+    std::thread::scope(|scope| {
+        for writer in 0..32u64 {
+            let node = &node;
+            scope.spawn(move || {
+                let data = Buffer::zeroed(4096);
+                open(node, libc::O_DIRECT)
+                    .unwrap()
+                    .write_all_at(&data, writer * 8192)
+                    .unwrap();
+            });
+        }
+        // Four threads serve; all requests are in progress at a time all the same.
+        while stuck.kept.lock().unwrap().len() < 32 {
+            std::thread::yield_now();
+        }
+        for request in stuck.kept.lock().unwrap().drain(..).rev() {
+            request.done.complete(Ok(None));
+        }
+    });
+    door.detach(Detach::Unused).unwrap();
+}
+
 /// Not a test by itself: the daemon that the tests below kill.
 #[test]
 fn daemon_to_be_killed() {

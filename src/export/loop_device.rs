@@ -32,7 +32,6 @@ const LOOP_CTL_REMOVE: u32 = 0x4c81;
 
 const BLKFLSBUF: u32 = 0x1261;
 
-const LO_FLAGS_READ_ONLY: u32 = 1;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
 const LO_FLAGS_DIRECT_IO: u32 = 16;
 
@@ -75,15 +74,6 @@ struct Config {
 }
 
 const _: () = assert!(size_of::<Info>() == 232 && size_of::<Config>() == 304);
-
-/// How to bind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Binding {
-    /// Reads and writes, without a second page cache.
-    Direct,
-    /// Reads only.
-    ReadOnly,
-}
 
 /// A loop device by its number in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,17 +141,16 @@ impl LoopDevice {
         open_node(&usual, SFlag::S_IFBLK, self.device, write, flags, scratch)
     }
 
-    /// Binds `file`. `name` is put into the device's status (its first 63 bytes).
+    /// Binds `file`, for direct I/O: without a second page cache. It is read-only if the file was opened so.
+    ///
+    /// `name` is put into the device's status (its first 63 bytes).
     ///
     /// # Errors
     /// EBUSY: it is bound or claimed already.
-    pub fn bind(self, file: &File, binding: Binding, name: &str, scratch: &Path) -> io::Result<()> {
+    pub fn bind(self, file: &File, name: &str, scratch: &Path) -> io::Result<()> {
         let device = self.open(true, 0, scratch)?;
         let mut info = empty_info();
-        info.flags = match binding {
-            Binding::Direct => LO_FLAGS_DIRECT_IO,
-            Binding::ReadOnly => LO_FLAGS_READ_ONLY,
-        };
+        info.flags = LO_FLAGS_DIRECT_IO;
         let len = name.len().min(info.file_name.len() - 1);
         info.file_name[..len].copy_from_slice(&name.as_bytes()[..len]);
         let config = Config {
@@ -179,9 +168,7 @@ impl LoopDevice {
                     let _ = ioctl(&device, LOOP_CLR_FD, 0);
                     return Err(error);
                 }
-                if binding == Binding::Direct {
-                    let _ = ioctl(&device, LOOP_SET_DIRECT_IO, 1);
-                }
+                let _ = ioctl(&device, LOOP_SET_DIRECT_IO, 1);
                 Ok(())
             }
             result => result.map(drop),

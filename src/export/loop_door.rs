@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::door::{Detach, DeviceNumber, Door, DoorError, Holder};
 use super::fuse::{clean_mount_point, Session};
 use super::holders;
-use super::loop_device::{flush, Binding, LoopDevice};
+use super::loop_device::{flush, LoopDevice};
 use super::node::Node;
 use super::request::Backend;
 
@@ -163,7 +163,7 @@ impl LoopDoor {
         for _ in 0..BIND_ATTEMPTS {
             let device = LoopDevice::add(scratch)?;
             self.record_device(device)?;
-            match device.bind(file, Binding::Direct, &self.file_name, scratch) {
+            match device.bind(file, &self.file_name, scratch) {
                 Ok(()) => return Ok(device),
                 Err(error) => {
                     // EBUSY: someone else got it first. ENXIO: someone removed it while it was unbound.

@@ -1,9 +1,8 @@
 //! The daemon as a process: its protection under memory pressure, its start in the background, its pid file.
 
-use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -281,23 +280,6 @@ fn is_same_file(file: &File, path: &Path) -> bool {
     }
 }
 
-/// An open file that exists only in memory, of length zero.
-///
-/// # Errors
-/// The system's; ENOSYS before Linux 3.17.
-pub fn memory_file(name: &str) -> io::Result<File> {
-    let name = CString::new(name)?;
-    // SAFETY: the name ends with a zero byte.
-    #[allow(unsafe_code)]
-    let fd = unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), 1 as libc::c_uint) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a descriptor that was just made and belongs to nobody else.
-    #[allow(unsafe_code)]
-    Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -317,10 +299,5 @@ mod tests {
         drop(owner);
         assert!(!path.exists());
         PidFile::create(&path).unwrap();
-    }
-
-    #[test]
-    fn memory_files_are_empty_files() {
-        assert_eq!(memory_file("test").unwrap().metadata().unwrap().len(), 0);
     }
 }

@@ -22,6 +22,10 @@ use crate::export::request::Backend;
 
 /// The program locks its memory: stacks are paid for in full.
 const STACK_BYTES: usize = 512 << 10;
+/// How often it is looked whether the threads have ended.
+const ROUND: Duration = Duration::from_millis(1);
+/// After how many rounds the file system is given up that should have gone by itself.
+const PATIENCE_ROUNDS: u32 = 1000;
 
 /// A file that is served.
 pub struct Session {
@@ -103,13 +107,10 @@ impl Session {
             MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW,
         );
         let _ = fs::remove_dir(mount_point);
-        if let Err(error) = started {
+        if let Err(error) = started.and(hidden.map_err(io::Error::from)) {
             session.abort();
             session.finish();
             return Err(DoorError::system(format!("serve {name} by FUSE"), error));
-        }
-        if let Err(errno) = hidden {
-            log::warn!("unmount {}: {errno}", mount_point.display());
         }
         Ok(session)
     }
@@ -177,13 +178,20 @@ impl Session {
     fn end(&mut self) {
         // With the last use of the file the file system goes, and the threads' reads end.
         self.file = None;
-        let mut rounds = 0;
-        while self.threads.iter().any(|thread| !thread.is_finished()) {
-            std::thread::sleep(Duration::from_millis(1));
-            rounds += 1;
-            // A thread that was just before its read when it was interrupted needs another one.
-            if self.served.stopping.load(Ordering::Acquire) && rounds % 16 == 0 {
-                self.interrupt();
+        for round in 0u32.. {
+            if self.threads.iter().all(JoinHandle::is_finished) {
+                break;
+            }
+            std::thread::sleep(ROUND);
+            if self.served.stopping.load(Ordering::Acquire) {
+                // A thread that was just before its read when it was interrupted needs another one.
+                if round % 16 == 0 {
+                    self.interrupt();
+                }
+            } else if round > PATIENCE_ROUNDS {
+                // A mount name space that was made while the file system was visible has a copy of the mount.
+                log::warn!("{}: the file system is kept by someone", self.served.name);
+                self.abort();
             }
         }
         for thread in self.threads.drain(..) {
@@ -201,7 +209,7 @@ impl Session {
                 // SAFETY: the thread was not joined yet, so its handle is valid, even if it ended just now.
                 #[allow(unsafe_code)]
                 unsafe {
-                    libc::pthread_kill(thread.as_pthread_t(), INTERRUPTION as libc::c_int)
+                    libc::pthread_kill(thread.as_pthread_t() as _, INTERRUPTION as libc::c_int)
                 };
             }
         }
