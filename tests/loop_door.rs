@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use drbdbox::export::door::{Detach, Door, DoorError, Holder};
-use drbdbox::export::loop_door::{LoopDoor, LoopDoorConfig};
+use drbdbox::export::loop_door::{clean_after_dead_daemon, LoopDoor, LoopDoorConfig};
 use drbdbox::export::ram::RamBackend;
 use drbdbox::export::request::{Backend, Limits, Operation, Request};
 use drbdbox::sys::buffer::Buffer;
@@ -676,6 +676,22 @@ fn a_killed_daemon_leaves_errors_no_mount_and_its_successor_cleans_up() {
         .write_all(&pattern(2))
         .unwrap();
     door.detach(Detach::Unused).unwrap();
+}
+
+#[test]
+fn a_daemon_can_clean_up_without_making_the_minors_again() {
+    let Some(host) = Host::new() else { return };
+    let mut daemon = start_daemon(&host);
+    let dead = served_file(&host);
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    clean_after_dead_daemon(host.run.path(), host.dev.path());
+    assert!(!bound_files().iter().any(|file| file.contains(&dead)));
+    assert!(!host.node().exists());
+    assert_eq!(
+        fs::read_dir(host.run.path().join("doors")).unwrap().count(),
+        0
+    );
 }
 
 #[test]

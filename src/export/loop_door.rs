@@ -4,11 +4,12 @@
 //! survive in a cache, and the node never leads to a device that someone else may have got (spec/system.md 0, D12).
 //!
 //! When the program dies while attached, all I/O through the loop device fails from then on, and it stays bound, for
-//! the node still leads to it. The next [`LoopDoor::create`] for the minor with the same run directory removes it.
+//! the node still leads to it. The next [`LoopDoor::create`] for the minor with the same run directory removes it, and so
+//! does [`clean_after_dead_daemon`].
 
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -429,6 +430,32 @@ impl Door for LoopDoor {
 impl Drop for LoopDoor {
     fn drop(&mut self) {
         self.remove();
+    }
+}
+
+/// Removes the loop devices and nodes that a daemon with this run directory left when it died, of all minors. For the
+/// start of a daemon, which may not make the same minors again.
+pub fn clean_after_dead_daemon(run_directory: &Path, device_directory: &Path) {
+    let records = fs::read_dir(run_directory.join("doors"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    for record in records {
+        let name = record.file_name();
+        let minor = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("minor-")?.parse().ok());
+        let Some(minor) = minor else { continue };
+        let door = LoopDoor::create(LoopDoorConfig {
+            minor,
+            device_directory: device_directory.to_owned(),
+            run_directory: run_directory.to_owned(),
+            threads: 1,
+        });
+        match door {
+            Ok(mut door) => door.remove(),
+            Err(error) => log::warn!("clean up minor {minor}: {error}"),
+        }
     }
 }
 
