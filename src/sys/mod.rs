@@ -1,5 +1,7 @@
 //! The operating system: direct I/O, buffers, sockets, locks, processes.
 
 pub mod buffer;
+pub mod local_time;
 pub mod minor_lock;
 pub mod paths;
+pub mod terminal;
