@@ -1,5 +1,6 @@
 //! The operating system: direct I/O, buffers, sockets, locks, processes.
 
+pub mod block_device;
 pub mod buffer;
 pub mod local_time;
 pub mod minor_lock;
