@@ -16,14 +16,7 @@ use drbdbox::sys::minor_lock::MinorLock;
 use drbdbox::sys::paths;
 
 /// Commands that keep drbdmeta away from the minor. spec/decisions.md 6.6.
-const LOCKED: [&str; 6] = [
-    "disk",
-    "attach",
-    "detach",
-    "resize",
-    "syncer",
-    "disk-options",
-];
+const LOCKED: [&str; 6] = ["disk", "attach", "detach", "resize", "syncer", "disk-options"];
 
 fn lock(command: &str, minor: u32) -> Result<Option<MinorLock>, Failure> {
     if !LOCKED.contains(&command) {
@@ -35,20 +28,9 @@ fn lock(command: &str, minor: u32) -> Result<Option<MinorLock>, Failure> {
 /// What the words behind the object say.
 enum Arguments {
     None,
-    Disk {
-        lower: String,
-        meta: String,
-        index: i32,
-    },
-    Net {
-        addresses: AddressPair,
-        protocol: Option<Value>,
-    },
-    NewMinor {
-        resource: String,
-        minor: u32,
-        volume: u32,
-    },
+    Disk { lower: String, meta: String, index: i32 },
+    Net { addresses: AddressPair, protocol: Option<Value> },
+    NewMinor { resource: String, minor: u32, volume: u32 },
 }
 
 fn too_big_to_u32(number: u64) -> u32 {
@@ -61,28 +43,16 @@ fn arguments(command: &str, words: &[String]) -> Result<Arguments, Failure> {
         ("disk" | "attach", [lower, meta, index]) => {
             device::check_backing(lower)?;
             device::check_backing(meta)?;
-            Arguments::Disk {
-                lower: lower.clone(),
-                meta: meta.clone(),
-                index: device::meta_index(index)?,
-            }
+            Arguments::Disk { lower: lower.clone(), meta: meta.clone(), index: device::meta_index(index)? }
         }
         ("net", [local, peer, protocol]) => {
-            let addresses = AddressPair {
-                local: device::address(local)?,
-                peer: device::address(peer)?,
-            };
+            let addresses = AddressPair { local: device::address(local)?, peer: device::address(peer)? };
             let row = drbdbox::conf::options::find("protocol");
             let value = row.and_then(|row| row.parse(protocol, Dialect::V83).ok());
             if value.is_none() {
-                return Err(Failure::refused(format!(
-                    "'{protocol}' is no valid protocol."
-                )));
+                return Err(Failure::refused(format!("'{protocol}' is no valid protocol.")));
             }
-            Arguments::Net {
-                addresses,
-                protocol: value,
-            }
+            Arguments::Net { addresses, protocol: value }
         }
         ("new-minor", [resource, minor, volume]) => {
             check_resource_name(resource)?;
@@ -125,18 +95,8 @@ fn request(
                 changes: values.changes,
             }
         }
-        (
-            "net",
-            &About::Minor(minor),
-            Arguments::Net {
-                addresses,
-                protocol,
-            },
-        ) => {
-            let protocol = protocol.map(|value| SettingChange {
-                option: "protocol".to_string(),
-                value,
-            });
+        ("net", &About::Minor(minor), Arguments::Net { addresses, protocol }) => {
+            let protocol = protocol.map(|value| SettingChange { option: "protocol".to_string(), value });
             Request::Connect {
                 connection: ConnectionOf::Minor(minor),
                 addresses,
@@ -148,64 +108,32 @@ fn request(
             addresses: addresses?,
             changes: values.changes,
         },
-        ("net-options", _, _) => Request::NetOptions {
-            addresses: addresses?,
-            set_defaults,
-            changes: values.changes,
-        },
-        ("disconnect", &About::Minor(minor), _) => Request::Disconnect {
-            connection: ConnectionOf::Minor(minor),
-            force,
-        },
-        ("disconnect", _, _) => Request::Disconnect {
-            connection: ConnectionOf::Addresses(addresses?),
-            force,
-        },
-        (
-            "new-minor",
-            _,
-            Arguments::NewMinor {
-                resource,
-                minor,
-                volume,
-            },
-        ) => Request::NewMinor {
-            resource,
-            minor,
-            volume,
-        },
-        ("new-resource", About::Resource(name), _) => Request::NewResource {
-            name: name.to_string(),
-            changes: values.changes,
-        },
-        ("resource-options", About::Resource(name), _) => Request::ResourceOptions {
-            name: name.to_string(),
-            set_defaults,
-            changes: values.changes,
-        },
-        ("del-resource", About::Resource(name), _) => Request::DeleteResource {
-            name: name.to_string(),
-        },
-        ("down", About::Resource(name), _) => Request::Down {
-            resource: name.to_string(),
-        },
+        ("net-options", _, _) => {
+            Request::NetOptions { addresses: addresses?, set_defaults, changes: values.changes }
+        }
+        ("disconnect", &About::Minor(minor), _) => {
+            Request::Disconnect { connection: ConnectionOf::Minor(minor), force }
+        }
+        ("disconnect", _, _) => {
+            Request::Disconnect { connection: ConnectionOf::Addresses(addresses?), force }
+        }
+        ("new-minor", _, Arguments::NewMinor { resource, minor, volume }) => {
+            Request::NewMinor { resource, minor, volume }
+        }
+        ("new-resource", About::Resource(name), _) => {
+            Request::NewResource { name: name.to_string(), changes: values.changes }
+        }
+        ("resource-options", About::Resource(name), _) => {
+            Request::ResourceOptions { name: name.to_string(), set_defaults, changes: values.changes }
+        }
+        ("del-resource", About::Resource(name), _) => Request::DeleteResource { name: name.to_string() },
+        ("down", About::Resource(name), _) => Request::Down { resource: name.to_string() },
         (_, &About::Minor(minor), _) => match command {
             "del-minor" => Request::DeleteMinor { minor },
-            "disk-options" => Request::DiskOptions {
-                minor,
-                set_defaults,
-                changes: values.changes,
-            },
-            "syncer" => Request::Syncer {
-                minor,
-                set_defaults,
-                changes: values.changes,
-            },
+            "disk-options" => Request::DiskOptions { minor, set_defaults, changes: values.changes },
+            "syncer" => Request::Syncer { minor, set_defaults, changes: values.changes },
             "detach" => Request::Detach { minor, force },
-            "primary" => Request::Primary {
-                minor,
-                force: force || values.has("overwrite-data-of-peer"),
-            },
+            "primary" => Request::Primary { minor, force: force || values.has("overwrite-data-of-peer") },
             "secondary" => Request::Secondary { minor },
             "outdate" => Request::Outdate { minor },
             "invalidate" => Request::Invalidate { minor },
@@ -214,11 +142,7 @@ fn request(
             "resume-sync" => Request::ResumeSync { minor },
             "suspend-io" => Request::SuspendIo { minor },
             "resume-io" => Request::ResumeIo { minor },
-            "verify" => Request::Verify {
-                minor,
-                start: unsigned("start"),
-                stop: unsigned("stop"),
-            },
+            "verify" => Request::Verify { minor, start: unsigned("start"), stop: unsigned("stop") },
             "resize" => Request::Resize {
                 minor,
                 size: unsigned("size").unwrap_or(0),
@@ -227,10 +151,7 @@ fn request(
                 al_stripes: small("al-stripes"),
                 al_stripe_size_kib: small("al-stripe-size-kB"),
             },
-            "new-current-uuid" => Request::NewCurrentUuid {
-                minor,
-                clear_bitmap: values.has("clear-bitmap"),
-            },
+            "new-current-uuid" => Request::NewCurrentUuid { minor, clear_bitmap: values.has("clear-bitmap") },
             _ => return None,
         },
         _ => return None,
@@ -238,19 +159,10 @@ fn request(
 }
 
 /// A configuration command in 8.3's form: `DEV COMMAND WORDS`. spec/drbdsetup.md 2.4.
-pub fn run_83(
-    program: &str,
-    command: &Command,
-    device: &str,
-    minor: u32,
-    words: &[String],
-) -> Outcome {
+pub fn run_83(program: &str, command: &Command, device: &str, minor: u32, words: &[String]) -> Outcome {
     let lock = lock(command.name, minor)?;
     let (request, create_device) = prepare_83(program, command, minor, words)?;
-    let asker = Asker {
-        object: device,
-        form: Dialect::V83,
-    };
+    let asker = Asker { object: device, form: Dialect::V83 };
     let outcome = asker.configure(request, create_device);
     drop(lock);
     outcome
@@ -274,13 +186,7 @@ fn prepare_83(
     let arguments = arguments(command.name, &words[..names.len()])?;
     let parsed = values::parse(program, command, words, Dialect::V83)?;
     let create_device = parsed.values.has("create-device");
-    let request = request(
-        command.name,
-        &About::Minor(minor),
-        arguments,
-        None,
-        parsed.values,
-    );
+    let request = request(command.name, &About::Minor(minor), arguments, None, parsed.values);
     let request = request.ok_or_else(|| unknown_command(command.name))?;
     Ok((request, create_device))
 }
@@ -300,25 +206,18 @@ fn unknown_command(name: &str) -> Failure {
 
 /// 8.3's `down`: secondary, disconnect, detach. spec/drbdsetup.md 3.2.
 pub fn down_83(program: &str, device: &str, minor: u32, words: &[String]) -> Outcome {
-    let asker = Asker {
-        object: device,
-        form: Dialect::V83,
-    };
+    let asker = Asker { object: device, form: Dialect::V83 };
     if !words.is_empty() {
         err("Ignoring excess arguments\n");
     }
     // Each step looks at the words on its own, under the name `down` and with the options that
     // every configuration command has.
     let plain = find("secondary", Dialect::V83).ok_or_else(|| unknown_command("secondary"))?;
-    let named = Command {
-        name: "down",
-        ..*plain
-    };
+    let named = Command { name: "down", ..*plain };
     let step = |name: &str| -> Result<Request, Failure> {
         let parsed = values::parse(program, &named, words, Dialect::V83)?;
         let about = About::Minor(minor);
-        request(name, &about, Arguments::None, None, parsed.values)
-            .ok_or_else(|| unknown_command(name))
+        request(name, &about, Arguments::None, None, parsed.values).ok_or_else(|| unknown_command(name))
     };
     match asker.request(step("secondary")?, false)? {
         Ok(()) => {}
@@ -367,9 +266,7 @@ pub fn take_apart_84(
     let object = match others.next_if_wanted(takes_object) {
         Some(word) => word,
         None if matches!(form.object, Object::Any | Object::ResourceOrAll) => "all".to_string(),
-        None if takes_object => {
-            return Err(Failure::refused("Missing first argument").with_out(usage_text()))
-        }
+        None if takes_object => return Err(Failure::refused("Missing first argument").with_out(usage_text())),
         None => "??".to_string(),
     };
     if takes_object {
@@ -378,46 +275,30 @@ pub fn take_apart_84(
     let addresses = match form.object {
         Object::Addresses | Object::ResourceAndAddresses => {
             let (Some(local), Some(peer)) = (others.next(), others.next()) else {
-                return Err(
-                    Failure::refused("Missing connection endpoint argument").with_out(usage_text())
-                );
+                return Err(Failure::refused("Missing connection endpoint argument").with_out(usage_text()));
             };
-            Some(AddressPair {
-                local: device::address(&local)?,
-                peer: device::address(&peer)?,
-            })
+            Some(AddressPair { local: device::address(&local)?, peer: device::address(&peer)? })
         }
         _ => None,
     };
     let mut arguments = Vec::new();
     for name in form.arguments {
         let Some(word) = others.next() else {
-            return Err(
-                Failure::refused(format!("Missing argument '{name}'")).with_out(usage_text())
-            );
+            return Err(Failure::refused(format!("Missing argument '{name}'")).with_out(usage_text()));
         };
         arguments.push(word);
     }
     let excess: Vec<String> = others.collect();
     if !excess.is_empty() {
         // `down` loses its place in the original when there are two or more.
-        let status = if command.name == "down" && excess.len() > 1 {
-            132
-        } else {
-            20
-        };
+        let status = if command.name == "down" && excess.len() > 1 { 132 } else { 20 };
         return Err(Failure {
             err: format!("Excess arguments: {}", excess.join(" ")),
             out: "\n".to_string(),
             status,
         });
     }
-    Ok(Call84 {
-        object,
-        addresses,
-        arguments,
-        values,
-    })
+    Ok(Call84 { object, addresses, arguments, values })
 }
 
 /// `next`, only where a word is wanted.
@@ -439,11 +320,7 @@ impl NextIfWanted for std::vec::IntoIter<String> {
 fn check_object(object: Object, word: &str, usage_form: Dialect) -> Result<(), Failure> {
     if word == "all" && !matches!(object, Object::Any | Object::ResourceOrAll) {
         let text = usage::general(usage_form, Some("command does not accept argument 'all'"));
-        return Err(Failure {
-            err: String::new(),
-            out: text,
-            status: 20,
-        });
+        return Err(Failure { err: String::new(), out: text, status: 20 });
     }
     match object {
         Object::Minor => device::minor_84(word).map(drop),
@@ -460,10 +337,7 @@ fn check_resource_name(name: &str) -> Result<(), Failure> {
     } else {
         return Ok(());
     };
-    Err(Failure {
-        status: 1,
-        ..Failure::refused(text)
-    })
+    Err(Failure { status: 1, ..Failure::refused(text) })
 }
 
 /// A configuration command in 8.4's form.
@@ -486,21 +360,12 @@ pub fn run_84(command: &Command, call: Call84) -> Outcome {
     let made = request(command.name, &about, arguments, call.addresses, call.values);
     let request = made.ok_or_else(|| unknown_command(command.name))?;
     // The original forgets the object here.
-    let object = if command.name == "new-minor" {
-        "??"
-    } else {
-        &call.object
-    };
-    let asker = Asker {
-        object,
-        form: Dialect::V84,
-    };
+    let object = if command.name == "new-minor" { "??" } else { &call.object };
+    let asker = Asker { object, form: Dialect::V84 };
     let gone = registrations(&asker, command.name, &about);
     let status = match asker.request(request, false)? {
         Ok(()) => 0,
-        Err((code, _))
-            if command.name == "down" && code == ConfigCode::ResourceUnknown.number() =>
-        {
+        Err((code, _)) if command.name == "down" && code == ConfigCode::ResourceUnknown.number() => {
             if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
                 err("Resource unknown\n");
             }

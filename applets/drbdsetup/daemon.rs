@@ -40,11 +40,8 @@ fn is_absent(error: &ClientError) -> bool {
 /// The message, with exit status 0 for commands that have nothing to do without a daemon.
 pub fn check(command: &str, may_start: bool) -> Result<(), Failure> {
     let path = paths::socket();
-    let connected = if may_start {
-        Client::connect_or_start(&path, start_daemon)
-    } else {
-        Client::connect(&path)
-    };
+    let connected =
+        if may_start { Client::connect_or_start(&path, start_daemon) } else { Client::connect(&path) };
     let Err(error) = connected else {
         return Ok(());
     };
@@ -146,9 +143,7 @@ impl Asker<'_> {
         let call = Call {
             form: self.form,
             create_device,
-            resource_name: std::env::var("DRBD_RESOURCE")
-                .ok()
-                .filter(|n| !n.is_empty()),
+            resource_name: std::env::var("DRBD_RESOURCE").ok().filter(|n| !n.is_empty()),
             request,
         };
         let client = self.connect()?;
@@ -187,14 +182,10 @@ impl Asker<'_> {
     pub fn code(&self, code: i32, info: &[String]) -> Failure {
         let object = self.object;
         let mut failure = match (code_text(code, self.form), code) {
-            (_, 0) => with_status(
-                format!("{object}: State change failed: (0)unknown error.\n"),
-                11,
-            ),
-            (Some(text), ..=-1) => with_status(
-                format!("{object}: State change failed: ({code}) {text}\n"),
-                state_exit(code),
-            ),
+            (_, 0) => with_status(format!("{object}: State change failed: (0)unknown error.\n"), 11),
+            (Some(text), ..=-1) => {
+                with_status(format!("{object}: State change failed: ({code}) {text}\n"), state_exit(code))
+            }
             (Some(text), _) => with_status(format!("{object}: Failure: ({code}) {text}\n"), 10),
             (None, _) => {
                 let prefix = match self.form {
@@ -219,11 +210,7 @@ impl Asker<'_> {
 }
 
 fn with_status(err: String, status: u8) -> Failure {
-    Failure {
-        err,
-        out: String::new(),
-        status,
-    }
+    Failure { err, out: String::new(), status }
 }
 
 /// 101, and 1 to 4.

@@ -46,10 +46,7 @@ pub fn minor(text: &str) -> Result<u32, Failure> {
     if !found.file_type().is_block_device() {
         return Err(Failure::refused(format!("{text} is not a block device!")));
     }
-    let (major, minor) = (
-        nix::sys::stat::major(found.rdev()),
-        nix::sys::stat::minor(found.rdev()),
-    );
+    let (major, minor) = (nix::sys::stat::major(found.rdev()), nix::sys::stat::minor(found.rdev()));
     if major != DRBD_MAJOR {
         return Err(Failure::refused(format!(
             "{text} does not appear to be a DRBD (major {major}, expected {DRBD_MAJOR})!"
@@ -61,10 +58,7 @@ pub fn minor(text: &str) -> Result<u32, Failure> {
 /// The minor of a link that leads to /dev/drbdN: by-res, by-disk.
 fn linked_minor(text: &str) -> Option<u32> {
     let target = std::fs::canonicalize(text).ok()?;
-    target
-        .to_str()
-        .filter(|path| path.starts_with("/dev/drbd"))
-        .and_then(minor_by_name)
+    target.to_str().filter(|path| path.starts_with("/dev/drbd")).and_then(minor_by_name)
 }
 
 /// The minor of an object of 8.4.
@@ -72,11 +66,8 @@ fn linked_minor(text: &str) -> Option<u32> {
 /// # Errors
 /// The original's text, exit status 20.
 pub fn minor_84(text: &str) -> Result<u32, Failure> {
-    minor_of_object(text).ok_or_else(|| {
-        Failure::refused(format!(
-            "Cannot determine minor device number of device '{text}'"
-        ))
-    })
+    minor_of_object(text)
+        .ok_or_else(|| Failure::refused(format!("Cannot determine minor device number of device '{text}'")))
 }
 
 /// The minor that an object of 8.4 names; `None`: a resource name.
@@ -103,10 +94,7 @@ pub fn check_backing(path: &str) -> Result<(), Failure> {
             path.len() + 1
         )));
     }
-    let opened = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(Path::new(path));
+    let opened = std::fs::OpenOptions::new().read(true).write(true).open(Path::new(path));
     let file = opened.map_err(|error| {
         let text = match error.raw_os_error() {
             Some(number) => nix::errno::Errno::from_raw(number).desc().to_string(),
@@ -173,9 +161,7 @@ pub fn address(text: &str) -> Result<Address, Failure> {
         Family::Ipv6 => resolve(&host, IpAddr::is_ipv6)
             .map_err(|error| Failure::refused(format!("getaddrinfo {host}: {error}")))?,
         _ => resolve(&host, IpAddr::is_ipv4).map_err(|_| {
-            Failure::refused(format!(
-                "can not resolve the hostname: gethostbyname({host}): Unknown host"
-            ))
+            Failure::refused(format!("can not resolve the hostname: gethostbyname({host}): Unknown host"))
         })?,
     };
     if family == Family::Ssocks {
@@ -196,9 +182,7 @@ fn split_ipv6(rest: &str) -> Result<(String, Option<&str>), Failure> {
         return Ok((host.to_string(), port));
     }
     let (host, port) = rest.rsplit_once(':').ok_or_else(unexpected)?;
-    err(&format!(
-        "interpreting ipv6:{host}:{port} as ipv6:[{host}]:{port}\n"
-    ));
+    err(&format!("interpreting ipv6:{host}:{port} as ipv6:[{host}]:{port}\n"));
     Ok((host.to_string(), Some(port)))
 }
 
@@ -219,9 +203,7 @@ fn resolve(host: &str, wanted: fn(&IpAddr) -> bool) -> Result<IpAddr, String> {
         }
     })?;
     let mut addresses = found.map(|a| a.ip());
-    addresses
-        .find(wanted)
-        .ok_or_else(|| "No address associated with hostname".to_string())
+    addresses.find(wanted).ok_or_else(|| "No address associated with hostname".to_string())
 }
 
 /// SuperSockets announce their family number; without that the original warns, once.
@@ -260,14 +242,7 @@ mod tests {
             let got = address(text).map(|a| a.to_string());
             assert_eq!(got, Ok(want.to_string()), "{text}");
         }
-        for text in [
-            "10.0.0.1:70000",
-            "10.0.0.1:x",
-            "ipv6:[fe80::1",
-            "ipv6:[::1]7",
-            "::1",
-            "",
-        ] {
+        for text in ["10.0.0.1:70000", "10.0.0.1:x", "ipv6:[fe80::1", "ipv6:[::1]7", "::1", ""] {
             assert!(address(text).is_err(), "{text}");
         }
     }

@@ -38,20 +38,13 @@ fn listen(asker: &Asker, mut each: impl FnMut(&Event) -> Result<bool, Failure>) 
 
 /// `DEV events`.
 pub fn run_83(device: &str, minor: u32, values: &Values) -> Outcome {
-    let asker = Asker {
-        object: device,
-        form: Dialect::V83,
-    };
+    let asker = Asker { object: device, form: Dialect::V83 };
     let all = values.has("all-devices");
     // Answers are numbered by the requests of this run, broadcasts by the daemon.
     let mut answers = 0;
     listen(&asker, |event| {
         if let EventKind::Start(snapshot) = &event.kind {
-            let minors = if all {
-                0..MINORS_83
-            } else {
-                minor..minor.saturating_add(1)
-            };
+            let minors = if all { 0..MINORS_83 } else { minor..minor.saturating_add(1) };
             for minor in minors {
                 answers += 1;
                 out(&answer_83(answers, minor, snapshot));
@@ -73,10 +66,7 @@ fn answer_83(sequence: u32, minor: u32, snapshot: &Snapshot) -> String {
 /// `events [OBJ]`.
 pub fn run_84(call: &Call84) -> Outcome {
     let object = call.object.as_str();
-    let asker = Asker {
-        object,
-        form: Dialect::V84,
-    };
+    let asker = Asker { object, form: Dialect::V84 };
     let minor = device::minor_of_object(object);
     let wanted = |resource: &str, of: Option<u32>| {
         object == "all"
@@ -128,11 +118,7 @@ fn must_exist(asker: &Asker, snapshot: &Snapshot, minor: Option<u32>) -> Result<
     Err(asker.code(code.number(), &[info.to_string()]))
 }
 
-fn answers_84(
-    sequence: &mut u32,
-    resource: &Resource,
-    wanted: impl Fn(&str, Option<u32>) -> bool,
-) -> String {
+fn answers_84(sequence: &mut u32, resource: &Resource, wanted: impl Fn(&str, Option<u32>) -> bool) -> String {
     let mut text = String::new();
     if resource.volumes.is_empty() && wanted(&resource.name, None) {
         *sequence += 1;
@@ -141,11 +127,8 @@ fn answers_84(
     for volume in resource.volumes_sorted() {
         if wanted(&resource.name, Some(volume.minor)) {
             *sequence += 1;
-            let subject = Subject::Volume {
-                minor: volume.minor,
-                resource: &resource.name,
-                number: volume.number,
-            };
+            let subject =
+                Subject::Volume { minor: volume.minor, resource: &resource.name, number: volume.number };
             text += &events::state(*sequence, Which::Now, subject, &volume.state);
         }
     }
@@ -157,19 +140,10 @@ fn broadcast(event: &Event, form: Dialect) -> String {
     let sequence = event.sequence;
     let subject = |minor, resource, number| match form {
         Dialect::V83 => Subject::Minor(minor),
-        Dialect::V84 => Subject::Volume {
-            minor,
-            resource,
-            number,
-        },
+        Dialect::V84 => Subject::Volume { minor, resource, number },
     };
     match &event.kind {
-        EventKind::State {
-            resource,
-            minor,
-            old,
-            new,
-        } => {
+        EventKind::State { resource, minor, old, new } => {
             let volume = resource.volumes.iter().find(|v| v.minor == *minor);
             let number = volume.map_or(0, |v| v.number);
             let subject = subject(*minor, &resource.name, number);
@@ -179,35 +153,23 @@ fn broadcast(event: &Event, form: Dialect) -> String {
                 text += &events::state(sequence, Which::After, subject, new);
             }
             // What the picture of the resource says may be newer than the change.
-            let now = volume
-                .filter(|_| form == Dialect::V84)
-                .map_or(*new, |v| v.state);
+            let now = volume.filter(|_| form == Dialect::V84).map_or(*new, |v| v.state);
             text + &events::state(sequence, Which::Now, subject, &now)
         }
-        EventKind::Helper {
-            resource,
-            volume,
-            helper,
-            status,
-        } => {
+        EventKind::Helper { resource, volume, helper, status } => {
             let subject = match volume {
                 Some((minor, number)) => subject(*minor, resource, *number),
                 None => Subject::Resource(resource),
             };
             match (status, form) {
                 (None, _) => events::helper(sequence, subject, helper),
-                (Some(status), Dialect::V84) => {
-                    events::helper_done(sequence, subject, helper, *status)
-                }
+                (Some(status), Dialect::V84) => events::helper_done(sequence, subject, helper, *status),
                 (Some(_), Dialect::V83) => String::new(),
             }
         }
-        EventKind::SyncProgress {
-            resource,
-            minor,
-            volume,
-            permille,
-        } => events::progress(sequence, subject(*minor, resource, *volume), *permille),
+        EventKind::SyncProgress { resource, minor, volume, permille } => {
+            events::progress(sequence, subject(*minor, resource, *volume), *permille)
+        }
         EventKind::DigestMismatch {
             resource,
             minor,
@@ -240,23 +202,13 @@ fn broadcast(event: &Event, form: Dialect) -> String {
 /// `events2 [OBJ]`.
 pub fn events2(call: &Call84) -> Outcome {
     let object = call.object.as_str();
-    let asker = Asker {
-        object,
-        form: Dialect::V84,
-    };
+    let asker = Asker { object, form: Dialect::V84 };
     let statistics = call.values.has("statistics");
     let timestamps = call.values.has("timestamps");
     let now = call.values.has("now");
     let print = |event: &Event, lines: &[String]| {
-        let stamp = if timestamps {
-            local_time::iso_8601(event.time_us) + " "
-        } else {
-            String::new()
-        };
-        let text: String = lines
-            .iter()
-            .map(|line| format!("{stamp}{line}\n"))
-            .collect();
+        let stamp = if timestamps { local_time::iso_8601(event.time_us) + " " } else { String::new() };
+        let text: String = lines.iter().map(|line| format!("{stamp}{line}\n")).collect();
         out(&text);
     };
     let wanted = |name: &str| object == "all" || name == object;
@@ -267,10 +219,7 @@ pub fn events2(call: &Call84) -> Outcome {
             EventKind::Start(snapshot) if std::mem::take(&mut first) => {
                 if object != "all" && snapshot.resource(object).is_none() {
                     let text = format!("{object}: No such resource");
-                    return Err(Failure {
-                        status: 10,
-                        ..Failure::refused(text)
-                    });
+                    return Err(Failure { status: 10, ..Failure::refused(text) });
                 }
                 let mut lines = Vec::new();
                 for resource in chosen(snapshot, object) {
@@ -283,11 +232,8 @@ pub fn events2(call: &Call84) -> Outcome {
             }
             EventKind::Start(snapshot) => {
                 let mut lines = Vec::new();
-                let gone: Vec<String> = known
-                    .keys()
-                    .filter(|name| snapshot.resource(name).is_none())
-                    .cloned()
-                    .collect();
+                let gone: Vec<String> =
+                    known.keys().filter(|name| snapshot.resource(name).is_none()).cloned().collect();
                 for name in gone {
                     let old = known.remove(&name);
                     lines.extend(events2::change(old.as_ref(), None, statistics));
@@ -299,33 +245,19 @@ pub fn events2(call: &Call84) -> Outcome {
                 print(event, &lines);
             }
             EventKind::Skipped(count) => print(event, &[format!("- skipped {count}")]),
-            EventKind::State { resource, .. } | EventKind::Resource(resource)
-                if wanted(&resource.name) =>
-            {
-                let newer = known
-                    .get(&resource.name)
-                    .is_none_or(|old| old.revision < resource.revision);
+            EventKind::State { resource, .. } | EventKind::Resource(resource) if wanted(&resource.name) => {
+                let newer = known.get(&resource.name).map_or(true, |old| old.revision < resource.revision);
                 if newer {
                     let old = known.insert(resource.name.clone(), Resource::clone(resource));
-                    print(
-                        event,
-                        &events2::change(old.as_ref(), Some(resource), statistics),
-                    );
+                    print(event, &events2::change(old.as_ref(), Some(resource), statistics));
                 }
             }
             EventKind::ResourceDeleted { name } if wanted(name) => {
                 let old = known.remove(name);
                 print(event, &events2::change(old.as_ref(), None, statistics));
             }
-            EventKind::Helper {
-                resource,
-                volume,
-                helper,
-                status,
-            } if wanted(resource) => {
-                let has_peer = known
-                    .get(resource)
-                    .is_some_and(|r| r.connection.addresses.is_some());
+            EventKind::Helper { resource, volume, helper, status } if wanted(resource) => {
+                let has_peer = known.get(resource).is_some_and(|r| r.connection.addresses.is_some());
                 // A wait status; the text has the exit code.
                 let exit = status.map(|status| status >> 8 & 0xff);
                 let line = events2::helper(resource, *volume, has_peer, helper, exit);

@@ -8,9 +8,7 @@ use std::io::Write;
 /// Prints on stdout. A reader that has gone is no reason to fail.
 pub fn out(text: &str) {
     let mut stdout = std::io::stdout().lock();
-    let _ = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush());
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
 /// Prints on stderr.
@@ -32,11 +30,7 @@ pub struct Failure {
 impl Failure {
     /// One line on stderr, exit status 20: how arguments are refused.
     pub fn refused(text: impl Display) -> Failure {
-        Failure {
-            err: format!("{text}\n"),
-            out: String::new(),
-            status: 20,
-        }
+        Failure { err: format!("{text}\n"), out: String::new(), status: 20 }
     }
 
     /// With this on stdout.
@@ -65,11 +59,7 @@ impl Failure {
             }
             _ => (format!("{error}\n"), String::new()),
         };
-        Failure {
-            err,
-            out,
-            status: error.exit_status(),
-        }
+        Failure { err, out, status: error.exit_status() }
     }
 }
 

@@ -48,15 +48,7 @@ pub struct Parser<'a> {
 impl<'a> Parser<'a> {
     /// `command` stands in front of `words`.
     pub fn new(command: &'a str, words: &'a [String], specs: &'a [Spec]) -> Parser<'a> {
-        Parser {
-            command,
-            words,
-            specs,
-            next: 0,
-            bundle: None,
-            consumed: Vec::new(),
-            others: Vec::new(),
-        }
+        Parser { command, words, specs, next: 0, bundle: None, consumed: Vec::new(), others: Vec::new() }
     }
 
     /// The next option; `None` when all words have been looked at.
@@ -103,10 +95,7 @@ impl<'a> Parser<'a> {
         if let Some(spec) = self.specs.iter().find(|s| s.long == name) {
             return Ok(*spec);
         }
-        let mut similar = self
-            .specs
-            .iter()
-            .filter(|s| s.native && s.long.starts_with(name));
+        let mut similar = self.specs.iter().filter(|s| s.native && s.long.starts_with(name));
         match (similar.next(), similar.next()) {
             (Some(spec), None) => Ok(*spec),
             (Some(first), Some(second)) => {
@@ -125,10 +114,7 @@ impl<'a> Parser<'a> {
             Some((name, value)) => (name, Some(value.to_string())),
             None => (body, None),
         };
-        let unknown = |text: String| BadOption::Unknown {
-            word: word.to_string(),
-            text,
-        };
+        let unknown = |text: String| BadOption::Unknown { word: word.to_string(), text };
         let spec = self.lookup(name, body).map_err(unknown)?;
         let value = match (spec.value(), value) {
             (ValueRule::None, Some(_)) => {
@@ -146,11 +132,7 @@ impl<'a> Parser<'a> {
             },
             (_, value) => value,
         };
-        Ok(Found {
-            spec,
-            value,
-            word: word.to_string(),
-        })
+        Ok(Found { spec, value, word: word.to_string() })
     }
 
     /// The next word as a value.

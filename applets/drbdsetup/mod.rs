@@ -38,21 +38,14 @@ const ONLY_83: [&str; 3] = ["disk", "net", "syncer"];
 pub fn main(args: &[String]) -> u8 {
     let called = args.first().map_or("drbdsetup", String::as_str);
     let name = called.rsplit('/').next().unwrap_or(called);
-    let program = ["-83", "-84", "-9"]
-        .iter()
-        .find_map(|suffix| name.strip_suffix(suffix))
-        .unwrap_or(name);
+    let program = ["-83", "-84", "-9"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
     // Relative paths of devices mean /path. Failing leaves them as they are.
     let _ = std::env::set_current_dir("/");
     let words = args.get(1..).unwrap_or(&[]);
     let spoken = Dialect::of_program(name);
     let outcome = match shape(words, spoken) {
         Shape::Help => help(program, words, spoken),
-        Shape::Old {
-            device,
-            command,
-            rest,
-        } => old(program, spoken, &device, &command, rest),
+        Shape::Old { device, command, rest } => old(program, spoken, &device, &command, rest),
         Shape::New { command, words } => new(program, spoken, command, &words),
         Shape::Unknown => match spoken {
             Dialect::V83 => invalid_83(words),
@@ -67,16 +60,9 @@ enum Shape<'a> {
     /// Usage and help.
     Help,
     /// `DEV COMMAND ...`.
-    Old {
-        device: String,
-        command: String,
-        rest: &'a [String],
-    },
+    Old { device: String, command: String, rest: &'a [String] },
     /// `COMMAND OBJECT ...`, in either order.
-    New {
-        command: &'static Command,
-        words: Vec<String>,
-    },
+    New { command: &'static Command, words: Vec<String> },
     /// No command in sight.
     Unknown,
 }
@@ -93,30 +79,19 @@ fn shape(words: &[String], spoken: Dialect) -> Shape<'_> {
         return Shape::Help;
     }
     if let Some(command) = table::find(first, Dialect::V84) {
-        return Shape::New {
-            command,
-            words: words[1..].to_vec(),
-        };
+        return Shape::New { command, words: words[1..].to_vec() };
     }
     let Some(second) = second else {
         return Shape::Unknown;
     };
     if ONLY_83.contains(&first) && !ONLY_83.contains(&second) {
-        return Shape::Old {
-            device: second.to_string(),
-            command: first.to_string(),
-            rest: &words[2..],
-        };
+        return Shape::Old { device: second.to_string(), command: first.to_string(), rest: &words[2..] };
     }
     let is_old = table::find(second, Dialect::V83).is_some() || second == "state";
     let common = table::find(second, Dialect::V84);
     match (is_old, common) {
         (true, Some(command)) if spoken == Dialect::V84 => swapped(command, words),
-        (true, _) => Shape::Old {
-            device: first.to_string(),
-            command: second.to_string(),
-            rest: &words[2..],
-        },
+        (true, _) => Shape::Old { device: first.to_string(), command: second.to_string(), rest: &words[2..] },
         (false, Some(command)) => swapped(command, words),
         (false, None) => Shape::Unknown,
     }
@@ -126,10 +101,7 @@ fn shape(words: &[String], spoken: Dialect) -> Shape<'_> {
 fn swapped<'a>(command: &'static Command, words: &[String]) -> Shape<'a> {
     let object = words.first().cloned();
     let rest = words.get(2..).unwrap_or(&[]).iter().cloned();
-    Shape::New {
-        command,
-        words: object.into_iter().chain(rest).collect(),
-    }
+    Shape::New { command, words: object.into_iter().chain(rest).collect() }
 }
 
 fn print_usage(form: Dialect, extra: Option<&str>) -> u8 {
@@ -138,11 +110,7 @@ fn print_usage(form: Dialect, extra: Option<&str>) -> u8 {
 }
 
 /// The command of a help text: the dialect's own, else the other one's.
-fn find_for_help(
-    program: &str,
-    name: &str,
-    spoken: Dialect,
-) -> Option<(&'static Command, Dialect)> {
+fn find_for_help(program: &str, name: &str, spoken: Dialect) -> Option<(&'static Command, Dialect)> {
     let name = match (name, spoken) {
         ("state", Dialect::V83) => {
             query::state_is_deprecated(program);
@@ -154,9 +122,7 @@ fn find_for_help(
         Dialect::V83 => Dialect::V84,
         Dialect::V84 => Dialect::V83,
     };
-    [spoken, other]
-        .into_iter()
-        .find_map(|form| Some((table::find(name, form)?, form)))
+    [spoken, other].into_iter().find_map(|form| Some((table::find(name, form)?, form)))
 }
 
 fn help(program: &str, words: &[String], spoken: Dialect) -> Outcome {
@@ -230,10 +196,7 @@ fn old(program: &str, spoken: Dialect, device: &str, name: &str, rest: &[String]
         }
         Action::Wait => {
             let parsed = values::parse(program, command, rest, form)?;
-            let asker = Asker {
-                object: device,
-                form,
-            };
+            let asker = Asker { object: device, form };
             wait::run(name, &asker, minor, &parsed.values)
         }
         Action::Events2 => Ok(print_usage(spoken, Some("invalid command"))),
@@ -272,10 +235,7 @@ fn new(program: &str, spoken: Dialect, command: &Command, words: &[String]) -> O
         Action::Events2 => events::events2(&call),
         Action::Wait => {
             let minor = device::minor_84(&call.object)?;
-            let asker = Asker {
-                object: &call.object,
-                form: Dialect::V84,
-            };
+            let asker = Asker { object: &call.object, form: Dialect::V84 };
             wait::run(command.name, &asker, minor, &call.values)
         }
     }

@@ -18,17 +18,12 @@ use std::io::IsTerminal;
 
 /// 8.3's notice about the old name of `role`.
 pub fn state_is_deprecated(program: &str) {
-    err(&format!(
-        "'{program} ... state' is deprecated, use '{program} ... role' instead.\n"
-    ));
+    err(&format!("'{program} ... state' is deprecated, use '{program} ... role' instead.\n"));
 }
 
 /// A query in 8.3's form: everything behind the command word is in excess.
 pub fn run_83(name: &str, device: &str, minor: u32, words: &[String]) -> Outcome {
-    let asker = Asker {
-        object: device,
-        form: Dialect::V83,
-    };
+    let asker = Asker { object: device, form: Dialect::V83 };
     let answer = asker.snapshot_or_code()?;
     let unknown = ConfigCode::MinorInvalid.number();
     let found = match &answer {
@@ -75,16 +70,11 @@ fn status_83(name: &str, minor: u32, volume: Option<&Volume>) {
 fn generation(name: &str, volume: &Volume, form: Dialect) -> Outcome {
     let Some(backing) = &volume.backing else {
         let text = match form {
-            Dialect::V83 => {
-                "Reply payload did not carry an uuid-tag,\nProbably the device has no disk!"
-            }
+            Dialect::V83 => "Reply payload did not carry an uuid-tag,\nProbably the device has no disk!",
             Dialect::V84 if volume.state.is_unconfigured() => "Device is unconfigured",
             Dialect::V84 => "Device has no disk",
         };
-        return Err(Failure {
-            status: 1,
-            ..Failure::refused(text)
-        });
+        return Err(Failure { status: 1, ..Failure::refused(text) });
     };
     match (name, form) {
         ("get-gi", _) => out(&gi::get_gi(backing.uuids, backing.md_flags)),
@@ -108,10 +98,7 @@ fn find_84<'a>(
 
 /// A query in 8.4's form.
 pub fn run_84(name: &str, call: &Call84) -> Outcome {
-    let asker = Asker {
-        object: &call.object,
-        form: Dialect::V84,
-    };
+    let asker = Asker { object: &call.object, form: Dialect::V84 };
     match name {
         "proc" => {
             out(&asker.proc_text()?);
@@ -144,23 +131,11 @@ fn show_84(asker: &Asker, call: &Call84) -> Outcome {
     } else if let Some(minor) = device::minor_of_object(object) {
         let (found, _) = find_84(asker, &snapshot, minor)?;
         let name = found.name.clone();
-        out(&show::show_84(
-            &snapshot,
-            |r| r.name == name,
-            Some(minor),
-            defaults_too,
-        ));
+        out(&show::show_84(&snapshot, |r| r.name == name, Some(minor), defaults_too));
     } else if snapshot.resource(object).is_some() {
-        out(&show::show_84(
-            &snapshot,
-            |r| r.name == object,
-            None,
-            defaults_too,
-        ));
+        out(&show::show_84(&snapshot, |r| r.name == object, None, defaults_too));
     } else {
-        return Err(Failure::refused(
-            "received netlink error reply: No such device",
-        ));
+        return Err(Failure::refused("received netlink error reply: No such device"));
     }
     Ok(0)
 }
@@ -206,10 +181,7 @@ fn status_84(asker: &Asker, call: &Call84) -> Outcome {
     };
     let snapshot = asker.snapshot()?;
     if call.object != "all" && snapshot.resource(&call.object).is_none() {
-        return Err(Failure {
-            status: 10,
-            ..Failure::refused(format!("{}: No such resource", call.object))
-        });
+        return Err(Failure { status: 10, ..Failure::refused(format!("{}: No such resource", call.object)) });
     }
     let style = Style {
         verbose: call.values.has("verbose"),
@@ -235,10 +207,7 @@ pub fn check_resize(form: Dialect, object: &str, minor: u32) -> Outcome {
             .ok_or_else(|| asker.code(ConfigCode::MinorInvalid.number(), &[]))?,
         Dialect::V84 => find_84(&asker, &snapshot, minor)?.1,
     };
-    let failed = |text: String| Failure {
-        status: 1,
-        ..Failure::refused(text)
-    };
+    let failed = |text: String| Failure { status: 1, ..Failure::refused(text) };
     let Some(backing) = &volume.backing else {
         return Err(failed("Has no disk config, try with drbdmeta.".to_string()));
     };

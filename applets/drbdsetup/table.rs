@@ -185,27 +185,15 @@ pub enum ValueRule {
 }
 
 const fn switch(long: &'static str, short: char) -> Item {
-    Item::Own(Own {
-        long,
-        short: Some(short),
-        kind: OwnKind::Switch,
-    })
+    Item::Own(Own { long, short: Some(short), kind: OwnKind::Switch })
 }
 
 const fn plain(long: &'static str, short: Option<char>) -> Item {
-    Item::Own(Own {
-        long,
-        short,
-        kind: OwnKind::Plain,
-    })
+    Item::Own(Own { long, short, kind: OwnKind::Plain })
 }
 
 const fn text(long: &'static str, short: char) -> Item {
-    Item::Own(Own {
-        long,
-        short: Some(short),
-        kind: OwnKind::Text,
-    })
+    Item::Own(Own { long, short: Some(short), kind: OwnKind::Text })
 }
 
 const fn sectors(long: &'static str, short: char) -> Item {
@@ -223,52 +211,26 @@ const fn sectors(long: &'static str, short: char) -> Item {
 }
 
 const fn number(long: &'static str, unit: Unit, min: i64, max: i64, default: i64) -> Item {
-    Item::Own(Own {
-        long,
-        short: None,
-        kind: OwnKind::Number {
-            unit,
-            min,
-            max,
-            default,
-            unit_text: "",
-        },
-    })
+    Item::Own(Own { long, short: None, kind: OwnKind::Number { unit, min, max, default, unit_text: "" } })
 }
 
 const fn address(long: &'static str) -> Item {
-    Item::Own(Own {
-        long,
-        short: None,
-        kind: OwnKind::Address,
-    })
+    Item::Own(Own { long, short: None, kind: OwnKind::Address })
 }
 
 const SET_DEFAULTS: Item = plain("set-defaults", Some('('));
 
 /// The two options of every configuration command of 8.3. spec/drbdsetup.md 2.4.4.
 const GENERAL_83: [Own; 2] = [
-    Own {
-        long: "create-device",
-        short: Some(')'),
-        kind: OwnKind::Plain,
-    },
-    Own {
-        long: "set-defaults",
-        short: Some('('),
-        kind: OwnKind::Plain,
-    },
+    Own { long: "create-device", short: Some(')'), kind: OwnKind::Plain },
+    Own { long: "set-defaults", short: Some('('), kind: OwnKind::Plain },
 ];
 
 const WAIT: &[Item] = &[
     text("wfc-timeout", 't'),
     text("degr-wfc-timeout", 'd'),
     text("outdated-wfc-timeout", 'o'),
-    Item::Own(Own {
-        long: "wait-after-sb",
-        short: Some('w'),
-        kind: OwnKind::OptionalText,
-    }),
+    Item::Own(Own { long: "wait-after-sb", short: Some('w'), kind: OwnKind::OptionalText }),
 ];
 
 /// Settings that can be changed later.
@@ -276,63 +238,26 @@ const CHANGEABLE: &[Scope] = &[Scope::Any];
 /// Settings when the object is made.
 const AT_CREATION: &[Scope] = &[Scope::Creation, Scope::Any];
 
-const fn old(
-    arguments: &'static [&'static str],
-    items: &'static [Item],
-    configures: bool,
-) -> Option<Form83> {
-    Some(Form83 {
-        arguments,
-        items,
-        configures,
-    })
+const fn old(arguments: &'static [&'static str], items: &'static [Item], configures: bool) -> Option<Form83> {
+    Some(Form83 { arguments, items, configures })
 }
 
-const fn new(
-    object: Object,
-    arguments: &'static [&'static str],
-    items: &'static [Item],
-) -> Option<Form84> {
-    Some(Form84 {
-        object,
-        arguments,
-        items,
-    })
+const fn new(object: Object, arguments: &'static [&'static str], items: &'static [Item]) -> Option<Form84> {
+    Some(Form84 { object, arguments, items })
 }
 
-const fn command(
-    name: &'static str,
-    action: Action,
-    old: Option<Form83>,
-    new: Option<Form84>,
-) -> Command {
-    Command {
-        name,
-        action,
-        old,
-        new,
-        listed: true,
-    }
+const fn command(name: &'static str, action: Action, old: Option<Form83>, new: Option<Form84>) -> Command {
+    Command { name, action, old, new, listed: true }
 }
 
 /// A configuration command of a minor without arguments, with the same options in both.
 const fn of_minor(name: &'static str, items: &'static [Item]) -> Command {
-    command(
-        name,
-        Action::Configure,
-        old(&[], items, true),
-        new(Object::Minor, &[], items),
-    )
+    command(name, Action::Configure, old(&[], items, true), new(Object::Minor, &[], items))
 }
 
 /// A query of a minor, in both dialects.
 const fn query(name: &'static str) -> Command {
-    command(
-        name,
-        Action::Query,
-        old(&[], &[], false),
-        new(Object::Minor, &[], &[]),
-    )
+    command(name, Action::Query, old(&[], &[], false), new(Object::Minor, &[], &[]))
 }
 
 /// Every command, in an order that is that of both dialects' lists.
@@ -340,22 +265,14 @@ pub const TABLE: &[Command] = &[
     command(
         "primary",
         Action::Configure,
-        old(
-            &[],
-            &[switch("overwrite-data-of-peer", 'o'), switch("force", 'f')],
-            true,
-        ),
+        old(&[], &[switch("overwrite-data-of-peer", 'o'), switch("force", 'f')], true),
         new(Object::Minor, &[], &[switch("force", 'f')]),
     ),
     of_minor("secondary", &[]),
     command(
         "disk",
         Action::Configure,
-        old(
-            &["lower_dev", "meta_data_dev", "meta_data_index"],
-            &[Item::Section83(Section::Disk)],
-            true,
-        ),
+        old(&["lower_dev", "meta_data_dev", "meta_data_index"], &[Item::Section83(Section::Disk)], true),
         None,
     ),
     command(
@@ -372,22 +289,14 @@ pub const TABLE: &[Command] = &[
         "disk-options",
         Action::Configure,
         None,
-        new(
-            Object::Minor,
-            &[],
-            &[SET_DEFAULTS, Item::Section84(Section::Disk, CHANGEABLE)],
-        ),
+        new(Object::Minor, &[], &[SET_DEFAULTS, Item::Section84(Section::Disk, CHANGEABLE)]),
     ),
     of_minor("detach", &[switch("force", 'f')]),
     command(
         "net",
         Action::Configure,
         old(
-            &[
-                "[af:]local_addr[:port]",
-                "[af:]remote_addr[:port]",
-                "protocol",
-            ],
+            &["[af:]local_addr[:port]", "[af:]remote_addr[:port]", "protocol"],
             &[Item::Section83(Section::Net)],
             true,
         ),
@@ -412,11 +321,7 @@ pub const TABLE: &[Command] = &[
         "net-options",
         Action::Configure,
         None,
-        new(
-            Object::Addresses,
-            &[],
-            &[SET_DEFAULTS, Item::Section84(Section::Net, CHANGEABLE)],
-        ),
+        new(Object::Addresses, &[], &[SET_DEFAULTS, Item::Section84(Section::Net, CHANGEABLE)]),
     ),
     command(
         "disconnect",
@@ -429,11 +334,7 @@ pub const TABLE: &[Command] = &[
         Action::Configure,
         old(
             &[],
-            &[
-                sectors("size", 's'),
-                switch("assume-peer-has-space", 'f'),
-                switch("assume-clean", 'c'),
-            ],
+            &[sectors("size", 's'), switch("assume-peer-has-space", 'f'), switch("assume-clean", 'c')],
             true,
         ),
         new(
@@ -448,21 +349,12 @@ pub const TABLE: &[Command] = &[
             ],
         ),
     ),
-    command(
-        "syncer",
-        Action::Configure,
-        old(&[], &[Item::Section83(Section::Syncer)], true),
-        None,
-    ),
+    command("syncer", Action::Configure, old(&[], &[Item::Section83(Section::Syncer)], true), None),
     command(
         "resource-options",
         Action::Configure,
         None,
-        new(
-            Object::Resource,
-            &[],
-            &[SET_DEFAULTS, Item::Section84(Section::Options, CHANGEABLE)],
-        ),
+        new(Object::Resource, &[], &[SET_DEFAULTS, Item::Section84(Section::Options, CHANGEABLE)]),
     ),
     of_minor("new-current-uuid", &[switch("clear-bitmap", 'c')]),
     of_minor("invalidate", &[]),
@@ -474,21 +366,11 @@ pub const TABLE: &[Command] = &[
     of_minor("outdate", &[]),
     of_minor("verify", &[sectors("start", 's'), sectors("stop", 'S')]),
     command("down", Action::Down83, old(&[], &[], false), None),
-    command(
-        "down",
-        Action::Configure,
-        None,
-        new(Object::Resource, &[], &[]),
-    ),
+    command("down", Action::Configure, None, new(Object::Resource, &[], &[])),
     command("state", Action::Query, None, new(Object::Minor, &[], &[])),
     query("role"),
     command("status", Action::Query, old(&[], &[], false), None),
-    command(
-        "sh-status",
-        Action::Query,
-        old(&[], &[], false),
-        new(Object::Any, &[], &[]),
-    ),
+    command("sh-status", Action::Query, old(&[], &[], false), new(Object::Any, &[], &[])),
     query("cstate"),
     query("dstate"),
     query("show-gi"),
@@ -509,31 +391,15 @@ pub const TABLE: &[Command] = &[
             &[
                 plain("verbose", None),
                 plain("statistics", None),
-                Item::Own(Own {
-                    long: "color",
-                    short: None,
-                    kind: OwnKind::OptionalText,
-                }),
+                Item::Own(Own { long: "color", short: None, kind: OwnKind::OptionalText }),
             ],
         ),
     ),
-    command(
-        "check-resize",
-        Action::CheckResize,
-        old(&[], &[], false),
-        new(Object::Minor, &[], &[]),
-    ),
+    command("check-resize", Action::CheckResize, old(&[], &[], false), new(Object::Minor, &[], &[])),
     command(
         "events",
         Action::Events,
-        old(
-            &[],
-            &[
-                plain("unfiltered", Some('u')),
-                plain("all-devices", Some('a')),
-            ],
-            false,
-        ),
+        old(&[], &[plain("unfiltered", Some('u')), plain("all-devices", Some('a'))], false),
         new(Object::Any, &[], &[]),
     ),
     command(
@@ -543,34 +409,16 @@ pub const TABLE: &[Command] = &[
         new(
             Object::ResourceOrAll,
             &[],
-            &[
-                plain("timestamps", None),
-                plain("statistics", None),
-                plain("now", None),
-            ],
+            &[plain("timestamps", None), plain("statistics", None), plain("now", None)],
         ),
     ),
-    command(
-        "wait-connect",
-        Action::Wait,
-        old(&[], WAIT, false),
-        new(Object::Minor, &[], WAIT),
-    ),
-    command(
-        "wait-sync",
-        Action::Wait,
-        old(&[], WAIT, false),
-        new(Object::Minor, &[], WAIT),
-    ),
+    command("wait-connect", Action::Wait, old(&[], WAIT, false), new(Object::Minor, &[], WAIT)),
+    command("wait-sync", Action::Wait, old(&[], WAIT, false), new(Object::Minor, &[], WAIT)),
     command(
         "new-resource",
         Action::Configure,
         None,
-        new(
-            Object::Resource,
-            &[],
-            &[Item::Section84(Section::Options, CHANGEABLE)],
-        ),
+        new(Object::Resource, &[], &[Item::Section84(Section::Options, CHANGEABLE)]),
     ),
     command(
         "new-minor",
@@ -579,18 +427,8 @@ pub const TABLE: &[Command] = &[
         // The original takes the resource for an argument here, not for the object.
         new(Object::Nothing, &["resource", "minor", "volume"], &[]),
     ),
-    command(
-        "del-minor",
-        Action::Configure,
-        None,
-        new(Object::Minor, &[], &[]),
-    ),
-    command(
-        "del-resource",
-        Action::Configure,
-        None,
-        new(Object::Resource, &[], &[]),
-    ),
+    command("del-minor", Action::Configure, None, new(Object::Minor, &[], &[])),
+    command("del-resource", Action::Configure, None, new(Object::Resource, &[], &[])),
     // Our own, in neither list: the text of /proc/drbd. spec/decisions.md 1.7.
     Command {
         name: "proc",
@@ -646,14 +484,9 @@ impl Command {
         for section in sections {
             for dialect in [Dialect::V83, Dialect::V84] {
                 let known = in_section(dialect, section).into_iter();
-                let more = options::all()
-                    .iter()
-                    .filter(|row| row.section_in(dialect) == section);
+                let more = options::all().iter().filter(|row| row.section_in(dialect) == section);
                 for row in known.chain(more).filter(|row| scopes.contains(&row.scope)) {
-                    let without_short = |spec| Spec {
-                        short: None,
-                        ..spec
-                    };
+                    let without_short = |spec| Spec { short: None, ..spec };
                     foreign.extend(spellings(row).into_iter().map(without_short));
                 }
             }
@@ -697,12 +530,7 @@ impl Command {
 
 impl Own {
     fn spec(self, native: bool) -> Spec {
-        Spec {
-            long: self.long,
-            short: self.short,
-            target: Target::Own(self),
-            native,
-        }
+        Spec { long: self.long, short: self.short, target: Target::Own(self), native }
     }
 }
 
@@ -720,21 +548,15 @@ fn setting(row: &'static OptionRow, form: Dialect) -> Spec {
     // In 8.4's form, the letters of 8.3's command that corresponds.
     let moved = row.old.is_some_and(|old| old.section != row.section);
     let short = row.short().filter(|_| form == Dialect::V83 || !moved);
-    Spec {
-        long: row.name_in(form),
-        short,
-        target: Target::Setting { row, inverted },
-        native: true,
-    }
+    Spec { long: row.name_in(form), short, target: Target::Setting { row, inverted }, native: true }
 }
 
 fn expand(item: &Item, form: Dialect) -> Vec<Spec> {
     match *item {
         Item::Own(own) => vec![own.spec(true)],
-        Item::Section83(section) => in_section(Dialect::V83, section)
-            .into_iter()
-            .map(|row| setting(row, form))
-            .collect(),
+        Item::Section83(section) => {
+            in_section(Dialect::V83, section).into_iter().map(|row| setting(row, form)).collect()
+        }
         Item::Section84(section, scopes) => in_section(Dialect::V84, section)
             .into_iter()
             .filter(|row| scopes.contains(&row.scope))

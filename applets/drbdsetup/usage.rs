@@ -95,10 +95,9 @@ fn option_83(spec: &Spec, full: bool) -> String {
             _ => String::new(),
         },
         Target::Setting { row, .. } => match row.kind {
-            Kind::Number(_) => row
-                .range(Dialect::V83)
-                .map(|r| format!(" {} ... {}", r.min, r.max))
-                .unwrap_or_default(),
+            Kind::Number(_) => {
+                row.range(Dialect::V83).map(|r| format!(" {} ... {}", r.min, r.max)).unwrap_or_default()
+            }
             Kind::Choice(words) => {
                 let words: Vec<&str> = words.iter().map(|w| w.text).collect();
                 format!(" {{{}}}", words.join("|"))
@@ -184,10 +183,9 @@ fn option_84(spec: &Spec) -> String {
             OwnKind::Address => "=[{af}:]{local_addr}[:{port}]".to_string(),
         },
         Target::Setting { row, .. } => match row.kind {
-            Kind::Number(_) => row
-                .range(Dialect::V84)
-                .map(|r| format!("=({} ... {})", r.min, r.max))
-                .unwrap_or_default(),
+            Kind::Number(_) => {
+                row.range(Dialect::V84).map(|r| format!("=({} ... {})", r.min, r.max)).unwrap_or_default()
+            }
             Kind::Choice(words) => {
                 let words: Vec<&str> = words.iter().map(|w| w.text).collect();
                 format!("={{{}}}", words.join("|"))
@@ -255,9 +253,7 @@ pub fn xml(command: &Command, form: Dialect) -> String {
                 argument(&mut out, "\t", "local_addr");
                 argument(&mut out, "\t", "remote_addr");
             }
-            form.arguments
-                .iter()
-                .for_each(|a| argument(&mut out, "\t", a));
+            form.arguments.iter().for_each(|a| argument(&mut out, "\t", a));
         }
     }
     for spec in command.native_options(form) {
@@ -279,11 +275,7 @@ fn xml_option(out: &mut String, spec: &Spec, form: Dialect) {
     use drbdbox::conf::value::Value;
     let mut body = String::new();
     let mut numeric = |facts: NumberFacts| {
-        let prefix = if facts.prefix.is_empty() {
-            "1"
-        } else {
-            facts.prefix
-        };
+        let prefix = if facts.prefix.is_empty() { "1" } else { facts.prefix };
         let _ = write!(
             body,
             "\t\t<min>{}</min>\n\t\t<max>{}</max>\n\t\t<default>{}</default>\n\
@@ -296,10 +288,7 @@ fn xml_option(out: &mut String, spec: &Spec, form: Dialect) {
     };
     let flag_default = |default: bool| match form {
         Dialect::V83 => String::new(),
-        Dialect::V84 => format!(
-            "\t\t<default>{}</default>\n",
-            if default { "yes" } else { "no" }
-        ),
+        Dialect::V84 => format!("\t\t<default>{}</default>\n", if default { "yes" } else { "no" }),
     };
     let kind = match spec.target {
         Target::Own(own) => match own.kind {
@@ -310,20 +299,8 @@ fn xml_option(out: &mut String, spec: &Spec, form: Dialect) {
             OwnKind::Plain => "flag",
             OwnKind::Text | OwnKind::OptionalText => "string",
             OwnKind::Address => "address",
-            OwnKind::Number {
-                unit,
-                min,
-                max,
-                default,
-                unit_text,
-            } => {
-                numeric(NumberFacts {
-                    min,
-                    max,
-                    default,
-                    prefix: unit.letter(),
-                    unit: unit_text,
-                });
+            OwnKind::Number { unit, min, max, default, unit_text } => {
+                numeric(NumberFacts { min, max, default, prefix: unit.letter(), unit: unit_text });
                 "numeric"
             }
         },
@@ -356,9 +333,5 @@ fn xml_option(out: &mut String, spec: &Spec, form: Dialect) {
             Kind::Text(_) | Kind::Hosts => "string",
         },
     };
-    let _ = write!(
-        out,
-        "\t<option name=\"{}\" type=\"{kind}\">\n{body}\t</option>\n",
-        spec.long
-    );
+    let _ = write!(out, "\t<option name=\"{}\" type=\"{kind}\">\n{body}\t</option>\n", spec.long);
 }

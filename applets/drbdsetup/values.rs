@@ -38,13 +38,7 @@ impl Values {
         Some(found.1.as_deref())
     }
 
-    fn take(
-        &mut self,
-        found: &Found,
-        program: &str,
-        command: &str,
-        form: Dialect,
-    ) -> Result<(), Failure> {
+    fn take(&mut self, found: &Found, program: &str, command: &str, form: Dialect) -> Result<(), Failure> {
         match found.spec.target {
             Target::Own(own) => self.take_own(own, found, program, command, form),
             Target::Setting { row, inverted } => {
@@ -54,10 +48,7 @@ impl Values {
                 })?;
                 if row.scope != Scope::Historic {
                     self.changes.retain(|change| change.option != row.name);
-                    self.changes.push(SettingChange {
-                        option: row.name.to_string(),
-                        value,
-                    });
+                    self.changes.push(SettingChange { option: row.name.to_string(), value });
                 }
                 Ok(())
             }
@@ -113,12 +104,7 @@ enum BadValue {
     NoFlag,
 }
 
-fn setting(
-    row: &OptionRow,
-    inverted: bool,
-    found: &Found,
-    form: Dialect,
-) -> Result<Value, BadValue> {
+fn setting(row: &OptionRow, inverted: bool, found: &Found, form: Dialect) -> Result<Value, BadValue> {
     if row.kind == Kind::Flag {
         let on = match found.value.as_deref() {
             None | Some("yes") => true,
@@ -128,17 +114,15 @@ fn setting(
         return Ok(Value::Flag(on != inverted));
     }
     let text = found.value.as_deref().unwrap_or("");
-    row.parse(text, form)
-        .map_err(|error| BadValue::Failure(Failure::of_value(&error, form)))
+    row.parse(text, form).map_err(|error| BadValue::Failure(Failure::of_value(&error, form)))
 }
 
 /// 8.3's flags have no value at all.
 fn bad_flag(found: &Found, program: &str, command: &str, form: Dialect) -> Failure {
     match form {
-        Dialect::V83 => Failure::refused(format!(
-            "{program} {command}: unrecognized option '{}'",
-            found.word
-        )),
+        Dialect::V83 => {
+            Failure::refused(format!("{program} {command}: unrecognized option '{}'", found.word))
+        }
         Dialect::V84 => Failure::refused(format!(
             "Option --{}: invalid argument '{}'",
             found.spec.long,
@@ -160,12 +144,7 @@ pub struct Parsed {
 ///
 /// # Errors
 /// The original's texts: 8.3's own, or those of the C library with the general usage (8.4).
-pub fn parse(
-    program: &str,
-    command: &Command,
-    words: &[String],
-    form: Dialect,
-) -> Result<Parsed, Failure> {
+pub fn parse(program: &str, command: &Command, words: &[String], form: Dialect) -> Result<Parsed, Failure> {
     let specs = command.accepted_options(form);
     let mut parser = Parser::new(command.name, words, &specs);
     let mut values = Values::default();
@@ -179,25 +158,19 @@ pub fn parse(
         let known = command.old.map_or(0, |f| f.arguments.len());
         excess_83(command.name, parser.consumed(), parser.others(), known);
     }
-    Ok(Parsed {
-        values,
-        others: parser.others().to_vec(),
-    })
+    Ok(Parsed { values, others: parser.others().to_vec() })
 }
 
 fn bad_option(bad: &BadOption, program: &str, command: &Command, form: Dialect) -> Failure {
     match (form, bad) {
-        (Dialect::V83, BadOption::Unknown { word, .. }) => Failure::refused(format!(
-            "{program} {}: unrecognized option '{word}'",
-            command.name
-        )),
-        (Dialect::V83, BadOption::NoValue { word, .. }) => Failure::refused(format!(
-            "{program} {}: option '{word}' requires an argument",
-            command.name
-        )),
+        (Dialect::V83, BadOption::Unknown { word, .. }) => {
+            Failure::refused(format!("{program} {}: unrecognized option '{word}'", command.name))
+        }
+        (Dialect::V83, BadOption::NoValue { word, .. }) => {
+            Failure::refused(format!("{program} {}: option '{word}' requires an argument", command.name))
+        }
         (Dialect::V84, BadOption::Unknown { text, .. } | BadOption::NoValue { text, .. }) => {
-            Failure::refused(format!("{}: {text}", command.name))
-                .with_out(usage::general(form, None))
+            Failure::refused(format!("{}: {text}", command.name)).with_out(usage::general(form, None))
         }
     }
 }
@@ -205,10 +178,7 @@ fn bad_option(bad: &BadOption, program: &str, command: &Command, form: Dialect) 
 /// 8.3: words beyond the known arguments are named and ignored. spec/drbdsetup.md 2.4.7.
 pub fn excess_83(command: &str, consumed: &[String], others: &[String], known: usize) {
     if others.len() > known {
-        err(&format!(
-            "Ignoring excess arguments: {}",
-            others[known..].join(" ")
-        ));
+        err(&format!("Ignoring excess arguments: {}", others[known..].join(" ")));
         out("\n");
     }
     if std::env::var_os("DRBD_DEBUG_DUMP_ARGV").is_some() {

@@ -84,11 +84,7 @@ impl Timeouts {
 
 /// Whether a connection's state ends the wait.
 fn is_done(sync: bool, after_split_brain_too: bool, conn: Conn) -> bool {
-    let reached = if sync {
-        conn == Conn::Connected
-    } else {
-        conn >= Conn::Connected
-    };
+    let reached = if sync { conn == Conn::Connected } else { conn >= Conn::Connected };
     reached || (conn < Conn::Unconnected && !after_split_brain_too)
 }
 
@@ -97,7 +93,7 @@ pub fn run(command: &str, asker: &Asker, minor: u32, values: &Values) -> Outcome
     let timeouts = Timeouts::of(values)?;
     let stubborn = match (values.text("wait-after-sb"), asker.form) {
         (None, _) => false,
-        (Some(value), Dialect::V84) => value.is_none_or(|v| v == "yes"),
+        (Some(value), Dialect::V84) => value.map_or(true, |v| v == "yes"),
         (Some(_), Dialect::V83) => true,
     };
     let sync = command == "wait-sync";
@@ -116,11 +112,7 @@ pub fn run(command: &str, asker: &Asker, minor: u32, values: &Values) -> Outcome
         // Which pictures say something about our minor; `None`: it does not exist.
         let found: Option<(&Resource, &Volume)> = match &event.kind {
             EventKind::Start(snapshot) => snapshot.minor(minor),
-            EventKind::State {
-                resource,
-                minor: of,
-                ..
-            } if *of == minor => volume_of(resource, minor),
+            EventKind::State { resource, minor: of, .. } if *of == minor => volume_of(resource, minor),
             EventKind::Resource(resource) => match volume_of(resource, minor) {
                 Some(found) => Some(found),
                 None => continue,
@@ -173,11 +165,7 @@ mod tests {
     /// The timeouts that 8.3.16 sets to the wrong value: outdated to wfc where it was to become
     /// the degraded one (spec/drbdsetup.md 11, Q5).
     fn original_sets_outdated_wrongly(timeouts: &Timeouts, class: TimeoutClass) -> bool {
-        let Timeouts {
-            wfc,
-            mut degraded,
-            outdated,
-        } = *timeouts;
+        let Timeouts { wfc, mut degraded, outdated } = *timeouts;
         if wfc > 0 && (wfc < degraded || degraded == 0) {
             degraded = wfc;
         }
@@ -189,10 +177,7 @@ mod tests {
 
     #[test]
     fn limits_and_messages_are_those_of_8_3_16() {
-        let path = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/vectors/drbdsetup/wait-8.3.16.jsonl"
-        );
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/drbdsetup/wait-8.3.16.jsonl");
         let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{path}: {e}"));
         let (mut agree, mut left_out, mut rows) = (0, 0, 0);
         for line in text.lines() {
@@ -213,16 +198,8 @@ mod tests {
                     left_out += 1;
                     continue;
                 };
-                let done = is_done(
-                    words[2] == "wait-sync",
-                    values.text("wait-after-sb").is_some(),
-                    conn,
-                );
-                assert_eq!(
-                    done,
-                    row["returns_immediately"].as_bool() == Some(true),
-                    "{line}"
-                );
+                let done = is_done(words[2] == "wait-sync", values.text("wait-after-sb").is_some(), conn);
+                assert_eq!(done, row["returns_immediately"].as_bool() == Some(true), "{line}");
                 agree += 1;
                 continue;
             }

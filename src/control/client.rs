@@ -49,15 +49,10 @@ pub enum ClientError {
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ClientError::Connect { path, error } => write!(
-                f,
-                "Could not connect to the DRBD daemon ({}): {}",
-                path.display(),
-                system_text(error)
-            ),
-            ClientError::Timeout => {
-                f.write_str("No response from the DRBD driver! Is the module loaded?")
+            ClientError::Connect { path, error } => {
+                write!(f, "Could not connect to the DRBD daemon ({}): {}", path.display(), system_text(error))
             }
+            ClientError::Timeout => f.write_str("No response from the DRBD driver! Is the module loaded?"),
             ClientError::Refused { code, .. } => write!(f, "The DRBD daemon answers {code}"),
             ClientError::Broken(error) => {
                 write!(f, "The DRBD daemon closed the connection: {error}")
@@ -90,10 +85,7 @@ impl Client {
     pub fn connect(path: &Path) -> Result<Client, ClientError> {
         match UnixStream::connect(path) {
             Ok(stream) => Ok(Client { stream }),
-            Err(error) => Err(ClientError::Connect {
-                path: path.to_path_buf(),
-                error,
-            }),
+            Err(error) => Err(ClientError::Connect { path: path.to_path_buf(), error }),
         }
     }
 
@@ -114,10 +106,7 @@ impl Client {
         if !absent {
             return Err(first);
         }
-        let mut child = start().map_err(|error| ClientError::Connect {
-            path: path.to_path_buf(),
-            error,
-        })?;
+        let mut child = start().map_err(|error| ClientError::Connect { path: path.to_path_buf(), error })?;
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             let failed = matches!(child.try_wait(), Ok(Some(status)) if !status.success());
@@ -167,12 +156,8 @@ impl Client {
     pub fn subscribe(self) -> Result<EventStream, ClientError> {
         let mut stream = &self.stream;
         frame::write(&mut stream, &Call::new(Request::Subscribe)).map_err(ClientError::Broken)?;
-        stream
-            .set_read_timeout(Some(REPLY_TIMEOUT))
-            .map_err(ClientError::Broken)?;
-        Ok(EventStream {
-            stream: self.stream,
-        })
+        stream.set_read_timeout(Some(REPLY_TIMEOUT)).map_err(ClientError::Broken)?;
+        Ok(EventStream { stream: self.stream })
     }
 }
 
@@ -186,10 +171,7 @@ fn of_read(error: io::Error) -> ClientError {
 fn unexpected(reply: Reply) -> ClientError {
     match reply {
         Reply::Code { code, info } => ClientError::Refused { code, info },
-        _ => ClientError::Broken(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "an answer to another question",
-        )),
+        _ => ClientError::Broken(io::Error::new(io::ErrorKind::InvalidData, "an answer to another question")),
     }
 }
 
@@ -217,11 +199,7 @@ impl EventStream {
     /// # Errors
     /// [`ClientError::Refused`]. [`ClientError::Broken`]: the daemon has gone. [`ClientError::Timeout`]: it stopped in the
     /// middle of an event.
-    pub fn next(
-        &mut self,
-        deadline: Option<Instant>,
-        watch: Option<&dyn AsFd>,
-    ) -> Result<Next, ClientError> {
+    pub fn next(&mut self, deadline: Option<Instant>, watch: Option<&dyn AsFd>) -> Result<Next, ClientError> {
         let mut watch = watch;
         loop {
             let mut fds = vec![PollFd::new(self.stream.as_fd(), PollFlags::POLLIN)];
@@ -233,16 +211,11 @@ impl EventStream {
                 Some(at) => poll_timeout(at.saturating_duration_since(Instant::now())),
             };
             match poll(&mut fds, wait) {
-                Ok(0) if deadline.is_some_and(|at| Instant::now() >= at) => {
-                    return Ok(Next::Deadline)
-                }
+                Ok(0) if deadline.is_some_and(|at| Instant::now() >= at) => return Ok(Next::Deadline),
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => return Err(ClientError::Broken(error.into())),
             }
-            let watched = fds
-                .get(1)
-                .and_then(PollFd::revents)
-                .unwrap_or(PollFlags::empty());
+            let watched = fds.get(1).and_then(PollFd::revents).unwrap_or(PollFlags::empty());
             if watched.intersects(PollFlags::POLLERR | PollFlags::POLLHUP) {
                 return Ok(Next::WatchedClosed);
             }

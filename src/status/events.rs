@@ -27,11 +27,7 @@ impl std::fmt::Display for Subject<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Subject::Minor(minor) => write!(f, "{minor}"),
-            Subject::Volume {
-                minor,
-                resource,
-                number,
-            } => write!(f, "{minor},{resource}[{number}]"),
+            Subject::Volume { minor, resource, number } => write!(f, "{minor},{resource}[{number}]"),
             Subject::Resource(name) => write!(f, "- {name}"),
         }
     }

@@ -5,8 +5,8 @@
 
 use super::snapshot::{Resource, Volume};
 use super::status84::{
-    blocked_word, connection_name, out_of_sync_kib, replication_name, resync_suspended_word,
-    suspended_word, write_ordering, yes_no,
+    blocked_word, connection_name, out_of_sync_kib, replication_name, resync_suspended_word, suspended_word,
+    write_ordering, yes_no,
 };
 
 /// What happened to an object.
@@ -56,11 +56,7 @@ struct Object {
 }
 
 fn field(name: &'static str, value: impl ToString, when: When) -> Field {
-    Field {
-        name,
-        value: value.to_string(),
-        when,
-    }
+    Field { name, value: value.to_string(), when }
 }
 
 /// The objects of a resource, in the order of the initial dump.
@@ -73,11 +69,7 @@ fn objects(resource: &Resource) -> Vec<Object> {
         fields: vec![
             field("role", resource.role(), Changed),
             field("suspended", suspended_word(resource.suspended()), Changed),
-            field(
-                "write-ordering",
-                write_ordering(resource),
-                StatisticsChanged,
-            ),
+            field("write-ordering", write_ordering(resource), StatisticsChanged),
         ],
     }];
     let connection = &resource.connection;
@@ -98,10 +90,7 @@ fn objects(resource: &Resource) -> Vec<Object> {
         let c = &volume.counters;
         objects.push(Object {
             kind: "device",
-            key: format!(
-                "name:{name} volume:{} minor:{}",
-                volume.number, volume.minor
-            ),
+            key: format!("name:{name} volume:{} minor:{}", volume.number, volume.minor),
             fields: vec![
                 field("disk", volume.state.disk, Changed),
                 field("size", volume.size_sectors / 2, StatisticsAlways),
@@ -111,11 +100,7 @@ fn objects(resource: &Resource) -> Vec<Object> {
                 field("bm-writes", c.bm_writes, StatisticsAlways),
                 field("upper-pending", c.ap_bio, StatisticsAlways),
                 field("lower-pending", c.local, StatisticsAlways),
-                field(
-                    "al-suspended",
-                    yes_no(volume.al_suspended),
-                    StatisticsChanged,
-                ),
+                field("al-suspended", yes_no(volume.al_suspended), StatisticsChanged),
                 field("blocked", blocked_word(volume), StatisticsChanged),
             ],
         });
@@ -186,10 +171,7 @@ fn changed(old: &Object, new: &Object, statistics: bool) -> Option<String> {
 /// Lines of the initial dump of a resource. `exists -` follows the last one.
 pub fn existing(resource: &Resource, statistics: bool) -> Vec<String> {
     let objects = objects(resource);
-    objects
-        .iter()
-        .map(|object| full(Action::Exists, object, statistics))
-        .collect()
+    objects.iter().map(|object| full(Action::Exists, object, statistics)).collect()
 }
 
 /// Lines of a change of a resource: `None` as `old`: it was created; as `new`: destroyed.
@@ -222,9 +204,7 @@ pub fn helper(
     status: Option<u32>,
 ) -> String {
     let peer = if has_peer { " conn-name:peer" } else { "" };
-    let volume = volume
-        .map(|(minor, number)| format!(" volume:{number} minor:{minor}"))
-        .unwrap_or_default();
+    let volume = volume.map(|(minor, number)| format!(" volume:{number} minor:{minor}")).unwrap_or_default();
     let key = format!("name:{resource} peer-node-id:0{peer}{volume}");
     match status {
         None => format!("call helper {key} helper:{name}"),

@@ -15,6 +15,6 @@ pub mod wrap;
 
 pub use address::{Address, AddressPair, Family};
 pub use snapshot::{
-    Backing, Congestion, Connection, Counters, Mark, Progress, Resource, Snapshot, Suspended,
-    TimeoutClass, Volume, WriteOrdering,
+    Backing, Congestion, Connection, Counters, Mark, Progress, Resource, Snapshot, Suspended, TimeoutClass,
+    Volume, WriteOrdering,
 };

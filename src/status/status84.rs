@@ -58,19 +58,12 @@ fn list(of: &[(bool, &'static str)]) -> String {
 
 /// Value behind `suspended:`.
 pub fn suspended_word(suspended: Suspended) -> String {
-    list(&[
-        (suspended.user, "user"),
-        (suspended.no_data, "no-data"),
-        (suspended.fencing, "fencing"),
-    ])
+    list(&[(suspended.user, "user"), (suspended.no_data, "no-data"), (suspended.fencing, "fencing")])
 }
 
 /// Value behind `blocked:`.
 pub fn blocked_word(volume: &Volume) -> String {
-    list(&[
-        (volume.blocked_upper, "upper"),
-        (volume.blocked_lower, "lower"),
-    ])
+    list(&[(volume.blocked_upper, "upper"), (volume.blocked_lower, "lower")])
 }
 
 /// Value behind `resync-suspended:`.
@@ -97,18 +90,10 @@ pub fn out_of_sync_kib(volume: &Volume) -> u64 {
 }
 
 /// Starts of escape sequences. spec/drbdsetup.md 7.5.
-const LOCAL: Palette = Palette {
-    primary: "\u{1b}[1;36m",
-    good: "\u{1b}[1;32m",
-    bad: "\u{1b}[1;31m",
-    transitional: "\u{1b}[1m",
-};
-const PEER: Palette = Palette {
-    primary: "\u{1b}[36m",
-    good: "\u{1b}[32m",
-    bad: "\u{1b}[31m",
-    transitional: "",
-};
+const LOCAL: Palette =
+    Palette { primary: "\u{1b}[1;36m", good: "\u{1b}[1;32m", bad: "\u{1b}[1;31m", transitional: "\u{1b}[1m" };
+const PEER: Palette =
+    Palette { primary: "\u{1b}[36m", good: "\u{1b}[32m", bad: "\u{1b}[31m", transitional: "" };
 const STOP: &str = "\u{1b}[0m";
 
 struct Palette {
@@ -280,10 +265,7 @@ fn peer_device(text: &mut Wrapper, volume: &Volume, numbered: bool, style: &Styl
         item(text, format!(" done:{}", done(volume)));
     }
     if v || state.is_sync_paused() {
-        item(
-            text,
-            format!(" resync-suspended:{}", resync_suspended_word(volume)),
-        );
+        item(text, format!(" resync-suspended:{}", resync_suspended_word(volume)));
     }
     text.newline();
     if s {
@@ -305,10 +287,7 @@ fn peer_device(text: &mut Wrapper, volume: &Volume, numbered: bool, style: &Styl
 /// Percent of the device that is in sync, two decimals.
 pub fn done(volume: &Volume) -> String {
     let size = volume.size_sectors / 2;
-    let percent = if size == 0 {
-        100.0
-    } else {
-        100.0 * (1.0 - out_of_sync_kib(volume) as f64 / size as f64)
-    };
+    let percent =
+        if size == 0 { 100.0 } else { 100.0 * (1.0 - out_of_sync_kib(volume) as f64 / size as f64) };
     format!("{:.2}", percent.clamp(0.0, 100.0))
 }

@@ -14,11 +14,7 @@ pub struct Wrapper {
 impl Wrapper {
     /// Lines of at most `width` columns, where items allow it.
     pub fn new(width: usize) -> Wrapper {
-        Wrapper {
-            out: String::new(),
-            column: 0,
-            width,
-        }
+        Wrapper { out: String::new(), column: 0, width }
     }
 
     /// Appends an item. At the start of a line its leading blanks become `indent` blanks. Escape

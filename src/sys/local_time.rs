@@ -18,9 +18,7 @@ fn broken_down(seconds: u64) -> Option<libc::tm> {
 
 /// The time now as strftime's `%F %T %z [%s]`: `2011-06-19 11:05:32 +0800 [1308452732]`.
 pub fn now_with_zone() -> String {
-    let seconds = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs());
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let mut text = [0u8; 64];
     let len = broken_down(seconds).map_or(0, |local| {
         // SAFETY: the pointers are to live values of the right types, the format ends with a

@@ -78,11 +78,7 @@ impl MinorLock {
         match open(&path) {
             Ok(file) => lock(file, &path),
             Err(error) if no_place(error) => {
-                eprintln!(
-                    "open({}): {}: going on without a lock",
-                    path.display(),
-                    error.desc()
-                );
+                eprintln!("open({}): {}: going on without a lock", path.display(), error.desc());
                 Ok(MinorLock { _file: None })
             }
             Err(error) => Err(LockError::Open { path, error }),
@@ -96,12 +92,7 @@ fn errno(error: &io::Error) -> Errno {
 
 fn open(path: &Path) -> Result<File, Errno> {
     let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600);
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
     options.open(path).map_err(|e| errno(&e))
 }
 

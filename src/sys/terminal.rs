@@ -8,12 +8,7 @@ pub fn width(of: &(impl AsFd + IsTerminal)) -> Option<usize> {
     if !of.is_terminal() {
         return None;
     }
-    let mut size = nix::libc::winsize {
-        ws_row: 0,
-        ws_col: 0,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
+    let mut size = nix::libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     let fd = of.as_fd().as_raw_fd();
     // SAFETY: the descriptor is open while `of` is borrowed, and TIOCGWINSZ writes one `winsize`.
     #[allow(unsafe_code)]

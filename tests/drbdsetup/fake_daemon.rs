@@ -62,13 +62,7 @@ impl FakeDaemon {
                 serve(&stream, &seen, &script);
             }
         });
-        FakeDaemon {
-            dir,
-            calls,
-            answer,
-            stop,
-            thread: Some(thread),
-        }
+        FakeDaemon { dir, calls, answer, stop, thread: Some(thread) }
     }
 
     /// From now on, answers with this; the number counts the calls since [`run`](Self::run).
@@ -117,9 +111,5 @@ fn serve(mut stream: &UnixStream, calls: &Mutex<Vec<Call>>, answer: &Mutex<Answe
 }
 
 fn first_event(snapshot: Box<Snapshot>) -> Reply {
-    Reply::Event(Box::new(Event {
-        sequence: 0,
-        time_us: 0,
-        kind: EventKind::Start(snapshot),
-    }))
+    Reply::Event(Box::new(Event { sequence: 0, time_us: 0, kind: EventKind::Start(snapshot) }))
 }
