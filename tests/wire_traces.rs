@@ -21,9 +21,7 @@ struct Recorded<'a> {
 }
 
 fn hex(text: &str) -> impl Iterator<Item = u8> + '_ {
-    (0..text.len())
-        .step_by(2)
-        .map(move |i| u8::from_str_radix(&text[i..i + 2], 16).expect("hexadecimal"))
+    (0..text.len()).step_by(2).map(move |i| u8::from_str_radix(&text[i..i + 2], 16).expect("hexadecimal"))
 }
 
 impl Recorded<'_> {
@@ -52,14 +50,7 @@ impl Recorded<'_> {
                 bytes.extend(hex(word));
             }
         }
-        Recorded {
-            line,
-            socket,
-            name,
-            bytes,
-            comment,
-            payload_unknown,
-        }
+        Recorded { line, socket, name, bytes, comment, payload_unknown }
     }
 }
 
@@ -94,11 +85,7 @@ fn is_of_the_handshake(name: &str) -> bool {
 /// The numbers that the recorder's comment gives must be in what was decoded.
 fn check_comment(recorded: &Recorded<'_>, packet: &Packet) {
     let decoded = format!("{packet:?}");
-    for part in recorded
-        .comment
-        .split([' ', ','])
-        .filter(|p| p.contains('='))
-    {
+    for part in recorded.comment.split([' ', ',']).filter(|p| p.contains('=')) {
         let field = match part.split_once('=') {
             Some(("d", value)) => format!("d_size: {value},"),
             Some(("u", value)) => format!("u_size: {value},"),
@@ -107,11 +94,7 @@ fn check_comment(recorded: &Recorded<'_>, packet: &Packet) {
             Some(("dirty", value)) => format!("dirty_bits: {value},"),
             _ => continue,
         };
-        assert!(
-            decoded.contains(&field),
-            "{field} {decoded} {}",
-            recorded.line
-        );
+        assert!(decoded.contains(&field), "{field} {decoded} {}", recorded.line);
     }
     for part in recorded.comment.split(", ") {
         let field = match part.trim().split_once(' ') {
@@ -126,11 +109,7 @@ fn check_comment(recorded: &Recorded<'_>, packet: &Packet) {
             Some(("out", "of sync")) => "in_sync: false".to_string(),
             _ => continue,
         };
-        assert!(
-            decoded.contains(&field),
-            "{field} {decoded} {}",
-            recorded.line
-        );
+        assert!(decoded.contains(&field), "{field} {decoded} {}", recorded.line);
     }
 }
 
@@ -172,13 +151,7 @@ fn recorded_packets_are_understood_and_reproduced() {
         check_comment(recorded, &packet);
 
         let mut encoded = Vec::new();
-        packet.encode_into(
-            &mut encoded,
-            header.volume,
-            context.version,
-            &digest,
-            payload_len,
-        );
+        packet.encode_into(&mut encoded, header.volume, context.version, &digest, payload_len);
         let mut expected = recorded.bytes[..recorded.bytes.len() - payload_len].to_vec();
         if command == Command::OutOfSync {
             // The kernel leaves the padding uninitialised.
@@ -230,9 +203,7 @@ fn the_recorded_features_lead_to_the_version() {
             None => pending = Some(packet),
             Some(first) => {
                 let max = ProtocolVersion::new(first.protocol_max).expect("version");
-                let agreement = handshake::Offer::up_to(max)
-                    .agree(&packet)
-                    .expect("agreement");
+                let agreement = handshake::Offer::up_to(max).agree(&packet).expect("agreement");
                 assert_eq!(agreement.version, context.version);
                 agreements += 1;
             }

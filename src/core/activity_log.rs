@@ -43,7 +43,7 @@ struct Slot {
 pub struct ActivityLog {
     slots: Vec<Slot>,
     by_extent: HashMap<u32, u32>,
-    pending: Option<SlotChange>,
+    pending: Vec<SlotChange>,
     clock: u64,
     used: u32,
 }
@@ -55,7 +55,7 @@ impl ActivityLog {
         let mut log = ActivityLog {
             slots: vec![free; slots as usize],
             by_extent: HashMap::new(),
-            pending: None,
+            pending: Vec::new(),
             clock: 0,
             used: 0,
         };
@@ -92,7 +92,7 @@ impl ActivityLog {
     /// [`ActivityLog::commit`], and ask again.
     pub fn get(&mut self, extent: u32) -> Get {
         match self.by_extent.get(&extent) {
-            Some(slot) if self.pending.is_none_or(|change| change.extent != extent) => {
+            Some(slot) if !self.is_pending(extent) => {
                 let entry = &mut self.slots[*slot as usize];
                 entry.users += 1;
                 if entry.users == 1 {
@@ -106,7 +106,11 @@ impl ActivityLog {
 
     /// Whether the extent is active and not in a transaction that is on the way.
     pub fn is_active(&self, extent: u32) -> bool {
-        self.by_extent.contains_key(&extent) && self.pending.is_none_or(|c| c.extent != extent)
+        self.by_extent.contains_key(&extent) && !self.is_pending(extent)
+    }
+
+    fn is_pending(&self, extent: u32) -> bool {
+        self.pending.iter().any(|change| change.extent == extent)
     }
 
     /// Gives an extent back that [`ActivityLog::get`] granted.
@@ -125,44 +129,56 @@ impl ActivityLog {
         }
     }
 
-    /// Chooses a slot for `extent`: a free one, else the one that is idle for the longest time.
-    /// None: all slots have users, or a transaction is on the way. Until [`ActivityLog::commit`]
-    /// the extent that goes stays in its slot, but cannot be had any more.
-    pub fn prepare(&mut self, extent: u32) -> Option<SlotChange> {
-        if self.pending.is_some() || self.by_extent.contains_key(&extent) {
-            return None;
+    /// Chooses slots for up to `max` of `extents`: free ones, else those that are idle for the
+    /// longest time. Empty: all slots have users, or a transaction is on the way. Until
+    /// [`ActivityLog::commit`] what goes cannot be had any more, and what comes not yet.
+    pub fn prepare(&mut self, extents: impl Iterator<Item = u32>, max: usize) -> &[SlotChange] {
+        if !self.pending.is_empty() {
+            return &[];
         }
-        // Free slots from the highest down, as the kernel's module does.
-        let free = self.slots.iter().rposition(|slot| slot.extent.is_none());
-        let index = free.or_else(|| {
-            let idle = self.slots.iter().enumerate().filter(|(_, slot)| slot.users == 0);
+        for extent in extents {
+            if self.pending.len() >= max {
+                break;
+            }
+            if self.by_extent.contains_key(&extent) {
+                continue;
+            }
+            let Some(index) = self.slot_to_use() else { break };
+            let evicted = self.slots[index].extent;
+            if let Some(old) = evicted {
+                self.by_extent.remove(&old);
+            }
+            self.by_extent.insert(extent, index as u32);
+            self.pending.push(SlotChange { slot: index as u32, evicted, extent });
+        }
+        &self.pending
+    }
+
+    /// Free slots from the highest down, as the kernel's module takes them; then idle ones.
+    fn slot_to_use(&self) -> Option<usize> {
+        let taken = |index: usize| self.pending.iter().any(|change| change.slot == index as u32);
+        let free = self.slots.iter().enumerate().rev().find(|(i, slot)| slot.extent.is_none() && !taken(*i));
+        free.map(|(index, _)| index).or_else(|| {
+            let idle = self.slots.iter().enumerate().filter(|(i, slot)| slot.users == 0 && !taken(*i));
             idle.min_by_key(|(_, slot)| slot.released).map(|(index, _)| index)
-        })?;
-        let evicted = self.slots[index].extent;
-        if let Some(old) = evicted {
-            self.by_extent.remove(&old);
-        }
-        let change = SlotChange { slot: index as u32, evicted, extent };
-        self.by_extent.insert(extent, index as u32);
-        self.pending = Some(change);
-        Some(change)
+        })
     }
 
     /// The transaction that is on the way.
-    pub fn pending(&self) -> Option<SlotChange> {
-        self.pending
+    pub fn pending(&self) -> &[SlotChange] {
+        &self.pending
     }
 
-    /// The transaction is durable: the extent may be used.
+    /// The transaction is durable: its extents may be used.
     pub fn commit(&mut self) {
-        if let Some(change) = self.pending.take() {
+        for change in self.pending.drain(..) {
             self.slots[change.slot as usize].extent = Some(change.extent);
         }
     }
 
-    /// The transaction could not be written: nobody gets the extent.
+    /// The transaction could not be written: nobody gets its extents.
     pub fn abort(&mut self) {
-        if let Some(change) = self.pending.take() {
+        for change in self.pending.drain(..) {
             self.by_extent.remove(&change.extent);
             if let Some(old) = change.evicted {
                 self.by_extent.insert(old, change.slot);
@@ -197,10 +213,11 @@ mod tests {
     fn an_extent_is_active_only_after_its_transaction() {
         let mut log = ActivityLog::new(7, &[]);
         assert_eq!(log.get(5), Get::Wait);
-        let change = log.prepare(5).unwrap();
-        assert_eq!((change.slot, change.evicted), (6, None));
+        let changes = log.prepare([5, 5, 8, 9].into_iter(), 2).to_vec();
+        let slots: Vec<_> = changes.iter().map(|c| (c.slot, c.extent, c.evicted)).collect();
+        assert_eq!(slots, vec![(6, 5, None), (5, 8, None)]);
         assert_eq!(log.get(5), Get::Wait, "the transaction is on the way");
-        assert_eq!(log.prepare(9), None, "one transaction at a time");
+        assert!(log.prepare([9].into_iter(), 1).is_empty(), "one transaction at a time");
         log.commit();
         assert_eq!(log.get(5), Get::Active);
         assert_eq!(log.used(), 1);
@@ -214,10 +231,10 @@ mod tests {
         for extent in [10, 11, 12] {
             assert_eq!(log.get(extent), Get::Active);
         }
-        assert_eq!(log.prepare(20), None, "all slots have users");
+        assert!(log.prepare([20].into_iter(), 1).is_empty(), "all slots have users");
         log.put(11);
         log.put(10);
-        let change = log.prepare(20).unwrap();
+        let change = log.prepare([20].into_iter(), 1)[0];
         assert_eq!((change.slot, change.evicted), (1, Some(11)));
         assert_eq!(log.get(11), Get::Wait, "what is being evicted cannot be had");
         log.abort();

@@ -3,6 +3,9 @@
 //! One bit a block, set = out of sync; little-endian 64-bit words, as on the wire and on disk.
 //! spec/resync.md 1.
 
+use crate::sys::buffer::Buffer;
+use crate::wire::bitmap_code::{MergeWords, ReadWords};
+
 /// Sectors that one bit covers.
 pub const SECTORS_PER_BIT: u64 = 8;
 /// Bits in a page of 4 KiB of bitmap, the unit of writing.
@@ -174,24 +177,6 @@ impl Bitmap {
         }
     }
 
-    /// ORs words that the peer sent into the bitmap, from word `offset` on.
-    pub fn merge_words(&mut self, offset: usize, words: &[u64]) {
-        for (index, word) in words.iter().enumerate() {
-            let index = offset + index;
-            if index < self.words.len() {
-                let first = index as u64 * 64;
-                let last_bit = (self.bits - 1 - first).min(63);
-                let mask = !0 >> (63 - last_bit);
-                let new = word & mask & !self.words[index];
-                if new != 0 {
-                    self.words[index] |= new;
-                    self.weight += u64::from(new.count_ones());
-                    self.dirty[index / WORDS_PER_PAGE] = Dirty::Must;
-                }
-            }
-        }
-    }
-
     /// Changes the size of the device; bits of new space are set or clear as asked.
     pub fn resize(&mut self, sectors: u64, set_new: bool) {
         let old_bits = self.bits;
@@ -224,11 +209,16 @@ impl Bitmap {
 
     /// A copy of a page's bytes as they belong on the disk, and marks the page as written.
     /// The caller marks it again with [`Bitmap::mark_dirty`] if the write fails.
-    pub fn take_page(&mut self, page: u32) -> Vec<u8> {
+    pub fn take_page(&mut self, page: u32) -> Buffer {
         let first = page as usize * WORDS_PER_PAGE;
         let last = (first + WORDS_PER_PAGE).min(self.words.len());
         self.dirty[page as usize] = Dirty::No;
-        self.words[first..last].iter().flat_map(|word| word.to_le_bytes()).collect()
+        // Whole sectors: the rest of the last one holds no bits of the device.
+        let mut bytes = Buffer::zeroed(((last - first) * 8).next_multiple_of(512));
+        for (word, out) in self.words[first..last].iter().zip(bytes.chunks_exact_mut(8)) {
+            out.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
     }
 
     /// Marks a page as not written.
@@ -265,6 +255,28 @@ impl Bitmap {
     fn for_words_mut(&mut self, first: u64, last: u64, mut visit: impl FnMut(&mut Self, usize, u64)) {
         for (index, mask) in word_masks(first, last, self.bits) {
             visit(self, index, mask);
+        }
+    }
+}
+
+impl ReadWords for Bitmap {
+    fn word(&self, index: u64) -> u64 {
+        self.words.get(index as usize).copied().unwrap_or(0)
+    }
+}
+
+impl MergeWords for Bitmap {
+    fn merge(&mut self, index: u64, word: u64) {
+        let first = index * 64;
+        if first < self.bits {
+            let unused = 63 - (self.bits - 1 - first).min(63);
+            let index = index as usize;
+            let new = word & (!0 >> unused) & !self.words[index];
+            if new != 0 {
+                self.words[index] |= new;
+                self.weight += u64::from(new.count_ones());
+                self.dirty[index / WORDS_PER_PAGE] = Dirty::Must;
+            }
         }
     }
 }

@@ -6,15 +6,34 @@
 //! are arguments. See docs/architecture.md for how the engine drives it.
 
 pub mod activity_log;
+mod admin;
 pub mod bitmap;
 pub mod codes;
+mod connection;
+mod disk;
+pub mod epochs;
 pub mod fencing;
 pub mod handlers;
+mod handshake;
 pub mod handshake_decision;
 pub mod intervals;
 pub mod log_lines;
+mod meta_io;
 pub mod metadata_flags;
+mod peer_write;
+mod receive;
+pub mod request;
+pub mod resource;
+pub mod resync;
 pub mod rules;
 pub mod size;
+pub mod speed;
 pub mod state;
+mod state_change;
+mod steps;
+pub mod types;
 pub mod uuid;
+pub mod volume;
+mod write_path;
+
+pub use resource::Resource;

@@ -9,9 +9,9 @@ use crate::conf::settings::{DiskSettings, NetSettings, ResourceSettings};
 use crate::meta;
 use crate::sys::buffer::Buffer;
 use crate::wire::features::Features;
-use crate::wire::header::Socket;
 use crate::wire::packet::Packet;
 use crate::wire::ProtocolVersion;
+use crate::wire::Socket;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -97,20 +97,10 @@ pub enum IoResult {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IoError;
 
-/// How important a log line is; as the kernel's levels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    /// alert
-    Alert,
-    /// err
-    Error,
-    /// warning
-    Warning,
-    /// info
-    Info,
-}
+pub use super::log_lines::Severity as Level;
 
 /// One thing that the engine has to do.
+#[allow(missing_docs)] // each variant says what its fields are
 #[derive(Debug)]
 pub enum Output {
     /// Put a packet into the queue of a socket. After the last byte went to TCP, and if `notify`
@@ -143,7 +133,7 @@ pub enum Output {
     DiskFlush { volume: VolumeIndex, io: Io },
     /// Write meta data: all pieces (byte offset on the meta data device, bytes), then, if `flush`,
     /// make them durable. Done only when all of that is.
-    MetaWrite { volume: VolumeIndex, io: Io, pieces: Vec<(u64, Vec<u8>)>, flush: bool },
+    MetaWrite { volume: VolumeIndex, io: Io, pieces: Vec<(u64, Buffer)>, flush: bool },
     /// Complete an application request. Reads bring their bytes.
     Complete { token: Token, result: Result<Option<Payload>, IoError> },
     /// Start to establish a connection (connect and listen, for ever, until `CloseLink`). The
@@ -198,8 +188,13 @@ pub struct AttachedDisk {
     pub super_block: meta::SuperBlock,
     /// Where everything lies.
     pub layout: meta::Layout,
-    /// Extents that were active when the log was last written, with their slots.
-    pub hot_extents: Vec<(u32, u32)>,
+    /// Largest size that it allows, sectors (spec/state.md 12.1, m_size).
+    pub maximum: u64,
+    /// Logical block of the meta data device, bytes.
+    pub logical_block_bytes: u32,
+    /// Extents that were active when the log was last written; `None`: the log is damaged, it may
+    /// have been any.
+    pub hot_extents: Option<Vec<u32>>,
     /// Log lines about reading the activity log.
     pub log_lines: Vec<(Level, String)>,
     /// The bitmap as it is on disk; not read (empty) if the super block asks for a full sync.
@@ -209,6 +204,7 @@ pub struct AttachedDisk {
 }
 
 /// What an administrator can ask of a resource. spec/state.md 7.
+#[allow(missing_docs)] // the volume, and what the variant's name says
 #[derive(Debug)]
 pub enum Command {
     /// Begin to connect with these settings.

@@ -72,21 +72,12 @@ impl OvResult {
     pub(super) fn decode(fields: &mut Reader<'_>) -> Result<OvResult, Malformed> {
         let sector = fields.sector()?;
         let id = fields.u64()?;
-        Ok(OvResult {
-            sector,
-            size: fields.u32()?,
-            seq: fields.u32()?,
-            in_sync: id == ID_IN_SYNC,
-        })
+        Ok(OvResult { sector, size: fields.u32()?, seq: fields.u32()?, in_sync: id == ID_IN_SYNC })
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         out.u64(self.sector);
-        out.u64(if self.in_sync {
-            ID_IN_SYNC
-        } else {
-            ID_OUT_OF_SYNC
-        });
+        out.u64(if self.in_sync { ID_IN_SYNC } else { ID_OUT_OF_SYNC });
         out.u32(self.size);
         out.u32(self.seq);
     }
@@ -103,10 +94,7 @@ pub struct BarrierAck {
 
 impl BarrierAck {
     pub(super) fn decode(fields: &mut Reader<'_>) -> Result<BarrierAck, Malformed> {
-        Ok(BarrierAck {
-            number: fields.raw32()?,
-            set_size: fields.u32()?,
-        })
+        Ok(BarrierAck { number: fields.raw32()?, set_size: fields.u32()? })
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {

@@ -101,10 +101,7 @@ impl Authenticator {
     pub fn new(cram_hmac_alg: &str, shared_secret: &str) -> Option<Authenticator> {
         match Digest::by_name(cram_hmac_alg) {
             None | Some(Digest::Crc32c) => None,
-            Some(hash) => Some(Authenticator {
-                hash,
-                secret: shared_secret.as_bytes().to_vec(),
-            }),
+            Some(hash) => Some(Authenticator { hash, secret: shared_secret.as_bytes().to_vec() }),
         }
     }
 
@@ -144,16 +141,11 @@ impl Authenticator {
     /// Checks that the header is that of a response; gives the bytes to read.
     pub fn expect_response(&self, header: &Header) -> Result<usize, AuthError> {
         if header.command != Command::AuthResponse.number() {
-            return Err(AuthError::ExpectedResponse {
-                number: header.command,
-            });
+            return Err(AuthError::ExpectedResponse { number: header.command });
         }
         let expected = self.response_len();
         if header.length as usize != expected {
-            return Err(AuthError::ResponseLength {
-                expected,
-                received: header.length,
-            });
+            return Err(AuthError::ResponseLength { expected, received: header.length });
         }
         Ok(expected)
     }
@@ -162,10 +154,7 @@ impl Authenticator {
     /// much of it is right.
     pub fn verify(&self, mine: &[u8], response: &[u8]) -> Result<(), AuthError> {
         let right = self.mac(mine);
-        let differences = right
-            .iter()
-            .zip(response)
-            .fold(0, |differences, (a, b)| differences | (a ^ b));
+        let differences = right.iter().zip(response).fold(0, |differences, (a, b)| differences | (a ^ b));
         if right.is_empty() || right.len() != response.len() || differences != 0 {
             return Err(AuthError::WrongResponse);
         }
@@ -176,10 +165,7 @@ impl Authenticator {
     pub fn success_text(&self, release: Release) -> String {
         let len = self.response_len();
         match release {
-            Release::V83 => format!(
-                "Peer authenticated using {len} bytes of '{}' HMAC",
-                self.hash.name()
-            ),
+            Release::V83 => format!("Peer authenticated using {len} bytes of '{}' HMAC", self.hash.name()),
             Release::V84 => format!("Peer authenticated using {len} bytes HMAC"),
         }
     }
@@ -188,9 +174,7 @@ impl Authenticator {
 /// Checks that the header is that of a challenge; gives the bytes to read.
 pub fn expect_challenge(header: &Header) -> Result<usize, AuthError> {
     if header.command != Command::AuthChallenge.number() {
-        return Err(AuthError::ExpectedChallenge {
-            number: header.command,
-        });
+        return Err(AuthError::ExpectedChallenge { number: header.command });
     }
     let received = header.length;
     let len = received as usize;
@@ -217,11 +201,7 @@ mod tests {
     }
 
     fn header(command: u16, length: u32) -> Header {
-        Header {
-            command,
-            volume: 0,
-            length,
-        }
+        Header { command, volume: 0, length }
     }
 
     #[test]
@@ -229,10 +209,7 @@ mod tests {
         for (name, mac) in [
             ("sha1", "a616a999b9d75fe18657c894897615a927728719"),
             ("md5", "ba07ce023b8b68fce93abad8485c64eb"),
-            (
-                "sha256",
-                "33b793c810fe0252d89867742c7889e086e771b920fdbb25a47b4ba6097fb2e1",
-            ),
+            ("sha256", "33b793c810fe0252d89867742c7889e086e771b920fdbb25a47b4ba6097fb2e1"),
         ] {
             assert_eq!(format!("{:?}", authenticator(name).mac(&challenge())), mac);
         }

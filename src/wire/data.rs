@@ -113,10 +113,7 @@ pub struct Reply {
 
 impl Reply {
     pub(super) fn decode(fields: &mut Reader<'_>) -> Result<Reply, Malformed> {
-        let reply = Reply {
-            sector: fields.sector()?,
-            block_id: fields.raw64()?,
-        };
+        let reply = Reply { sector: fields.sector()?, block_id: fields.raw64()? };
         fields.u64()?; // seq_num and dp_flags: left uninitialised by 8.3
         Ok(reply)
     }
@@ -148,29 +145,12 @@ impl RangeWrite {
     pub const LEN: u32 = 28;
 
     pub(super) fn decode(fields: &mut Reader<'_>) -> Result<RangeWrite, Malformed> {
-        let Data {
-            sector,
-            block_id,
-            seq,
-            flags,
-        } = Data::decode(fields)?;
-        Ok(RangeWrite {
-            sector,
-            block_id,
-            seq,
-            flags,
-            size: fields.u32()?,
-        })
+        let Data { sector, block_id, seq, flags } = Data::decode(fields)?;
+        Ok(RangeWrite { sector, block_id, seq, flags, size: fields.u32()? })
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        Data {
-            sector: self.sector,
-            block_id: self.block_id,
-            seq: self.seq,
-            flags: self.flags,
-        }
-        .encode(out);
+        Data { sector: self.sector, block_id: self.block_id, seq: self.seq, flags: self.flags }.encode(out);
         out.u32(self.size);
     }
 }

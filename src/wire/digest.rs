@@ -85,10 +85,12 @@ pub struct DigestValue {
 
 impl DigestValue {
     /// No digest.
-    pub const NONE: DigestValue = DigestValue {
-        len: 0,
-        bytes: [0; DIGEST_LEN_MAX],
-    };
+    pub const NONE: DigestValue = DigestValue { len: 0, bytes: [0; DIGEST_LEN_MAX] };
+
+    /// `len` zero bytes (at most [`DIGEST_LEN_MAX`]): what a block that cannot be read counts as.
+    pub fn zeroes(len: usize) -> DigestValue {
+        DigestValue::cut(&[0; DIGEST_LEN_MAX][..len.min(DIGEST_LEN_MAX)])
+    }
 
     /// A digest of these bytes; `None` if they are more than [`DIGEST_LEN_MAX`].
     pub fn new(bytes: &[u8]) -> Option<DigestValue> {
@@ -146,22 +148,10 @@ mod tests {
         // spec/wire.md 5.6
         assert_eq!(hex(Digest::Crc32c, b"123456789"), "839206e3");
         assert_eq!(hex(Digest::Crc32c, &[b'A'; 4096]), "e9517205");
-        assert_eq!(
-            hex(Digest::Md5, &[b'A'; 4096]),
-            "82a7348c2e03731109d0cf45a7325b88"
-        );
-        assert_eq!(
-            hex(Digest::Md5, &[0; 4096]),
-            "620f0b67a91f7f74151bc5be745b7110"
-        );
-        assert_eq!(
-            hex(Digest::Md5, &[0; 126976]),
-            "5077987fc023b52732ed470d854f3361"
-        );
-        assert_eq!(
-            hex(Digest::Sha1, b"abc"),
-            "a9993e364706816aba3e25717850c26c9cd0d89d"
-        );
+        assert_eq!(hex(Digest::Md5, &[b'A'; 4096]), "82a7348c2e03731109d0cf45a7325b88");
+        assert_eq!(hex(Digest::Md5, &[0; 4096]), "620f0b67a91f7f74151bc5be745b7110");
+        assert_eq!(hex(Digest::Md5, &[0; 126976]), "5077987fc023b52732ed470d854f3361");
+        assert_eq!(hex(Digest::Sha1, b"abc"), "a9993e364706816aba3e25717850c26c9cd0d89d");
     }
 
     #[test]

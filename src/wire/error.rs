@@ -109,9 +109,7 @@ pub enum Malformed {
         end: u64,
     },
     /// A code word that is cut by the end of the packet.
-    #[error(
-        "bitmap decoding error: h:{have} b:{bits} la:0x{look_ahead:08x} l:{position}/{length}"
-    )]
+    #[error("bitmap decoding error: h:{have} b:{bits} la:0x{look_ahead:08x} l:{position}/{length}")]
     BitmapCode {
         /// Bits left.
         have: usize,

@@ -18,8 +18,9 @@ impl Features {
     pub const WSAME: Features = Features(4);
     /// P_ZEROES may be sent; P_TRIM need not read back as zeroes.
     pub const WZEROES: Features = Features(8);
-    /// What this program announces. spec/wire.md 12.1.
-    pub const ANNOUNCED: Features = Features(1 | 2 | 8);
+    /// What this program announces: all. WSAME only because rule 41 of the UUID comparison asks for
+    /// it; P_SIZES then says that this node cannot write the same. spec/wire.md 12.1.
+    pub const ANNOUNCED: Features = Features(1 | 2 | 4 | 8);
 
     /// Flags and the words that name them in the log.
     const WORDS: [(Features, &'static str); 4] = [

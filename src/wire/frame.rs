@@ -5,8 +5,8 @@ use super::bytes::{Reader, NAME_MAX};
 use super::command::Length;
 use super::digest::DIGEST_LEN_MAX;
 use super::{
-    auth, Command, DigestValue, Features, Framing, Header, Malformed, Packet, Protocol,
-    ProtocolVersion, Sizes, Socket, SyncParam, BIO_BYTES_MAX, SECTOR_BYTES,
+    auth, Command, DigestValue, Features, Framing, Header, Malformed, Packet, Protocol, ProtocolVersion,
+    Sizes, Socket, SyncParam, BIO_BYTES_MAX, SECTOR_BYTES,
 };
 
 /// Most bytes in front of the payload of any packet: [`Frame::fixed_len`] is never larger.
@@ -29,11 +29,7 @@ pub struct Context {
 impl Context {
     /// A context without features and digests.
     pub fn new(version: ProtocolVersion) -> Context {
-        Context {
-            version,
-            features: Features::NONE,
-            peer_integrity_len: 0,
-        }
+        Context { version, features: Features::NONE, peer_integrity_len: 0 }
     }
 
     /// The headers to expect.
@@ -77,20 +73,11 @@ impl Frame {
             Some(command) if command.travels_on(socket) => command,
             _ => return Err(unexpected),
         };
-        let (fixed, payload) =
-            split(command, header.length, context).map_err(|e| match socket {
-                Socket::Data => e,
-                Socket::Meta => Malformed::WrongMetaSize {
-                    number,
-                    length: header.length,
-                },
-            })?;
-        Ok(Frame {
-            command,
-            volume: header.volume,
-            fixed_len: fixed as usize,
-            payload_len: payload as usize,
-        })
+        let (fixed, payload) = split(command, header.length, context).map_err(|e| match socket {
+            Socket::Data => e,
+            Socket::Meta => Malformed::WrongMetaSize { number, length: header.length },
+        })?;
+        Ok(Frame { command, volume: header.volume, fixed_len: fixed as usize, payload_len: payload as usize })
     }
 
     /// Decodes the [`fixed_len`](Frame::fixed_len) bytes behind the header.
@@ -105,30 +92,19 @@ impl Frame {
             Length::Data(_) => DigestValue::cut(fields.rest()),
             _ => DigestValue::NONE,
         };
-        Ok(Incoming {
-            packet,
-            volume: self.volume,
-            digest,
-        })
+        Ok(Incoming { packet, volume: self.volume, digest })
     }
 }
 
 /// Bytes of sub-header and digest, and bytes of payload, of a packet of `length` bytes.
 fn split(command: Command, length: u32, context: &Context) -> Result<(u32, u32), Malformed> {
     let number = command.number();
-    let too_short = |expected| Malformed::TooShort {
-        number,
-        expected,
-        received: length,
-    };
+    let too_short = |expected| Malformed::TooShort { number, expected, received: length };
     let within = |least: u32, most: u32| {
         if length < least {
             Err(too_short(least))
         } else if length > most {
-            Err(Malformed::NoPayloadExpected {
-                number,
-                length: length - most,
-            })
+            Err(Malformed::NoPayloadExpected { number, length: length - most })
         } else {
             Ok((length, 0))
         }
@@ -155,29 +131,21 @@ fn split(command: Command, length: u32, context: &Context) -> Result<(u32, u32),
                 Command::CompressedBitmap if length < 2 => {
                     Err(Malformed::CompressedBitmapTooSmall { length })
                 }
-                _ if length > max => Err(Malformed::PlainBitmapSize {
-                    want: max as usize,
-                    size: length as usize,
-                }),
+                _ if length > max => {
+                    Err(Malformed::PlainBitmapSize { want: max as usize, size: length as usize })
+                }
                 _ => Ok((0, length)),
             }
         }
         Length::Own => match command {
             Command::Protocol | Command::ProtocolUpdate => {
-                let name = if context.version.has_integrity_alg() {
-                    NAME_MAX as u32
-                } else {
-                    0
-                };
+                let name = if context.version.has_integrity_alg() { NAME_MAX as u32 } else { 0 };
                 within(Protocol::FIXED_LEN, Protocol::FIXED_LEN + name)
             }
             Command::SyncParam | Command::SyncParam89 => {
                 let (least, most) = SyncParam::len_range(context.version);
                 if length > most {
-                    return Err(Malformed::SyncParamTooLong {
-                        received: length,
-                        expected: most,
-                    });
+                    return Err(Malformed::SyncParamTooLong { received: length, expected: most });
                 }
                 within(least, most)
             }
@@ -193,11 +161,7 @@ fn split(command: Command, length: u32, context: &Context) -> Result<(u32, u32),
 /// A range or payload must be whole sectors and within `limit`.
 fn check_bytes(number: u16, bytes: u32, limit: u32) -> Result<(), Malformed> {
     if bytes % SECTOR_BYTES != 0 || bytes > limit {
-        return Err(Malformed::DataSize {
-            number,
-            bytes,
-            limit,
-        });
+        return Err(Malformed::DataSize { number, bytes, limit });
     }
     Ok(())
 }
@@ -207,17 +171,9 @@ fn check_bytes(number: u16, bytes: u32, limit: u32) -> Result<(), Malformed> {
 fn check_sizes(packet: &Packet, command: Command, context: &Context) -> Result<(), Malformed> {
     let number = command.number();
     let discard_max = context.features.max_discard_bytes();
-    let request_max = if context.version.number() < 95 {
-        REQUEST_BYTES_MAX_H80
-    } else {
-        BIO_BYTES_MAX
-    };
+    let request_max = if context.version.number() < 95 { REQUEST_BYTES_MAX_H80 } else { BIO_BYTES_MAX };
     let not_empty = |bytes: u32, limit| match bytes {
-        0 => Err(Malformed::DataSize {
-            number,
-            bytes,
-            limit,
-        }),
+        0 => Err(Malformed::DataSize { number, bytes, limit }),
         _ => check_bytes(number, bytes, limit),
     };
     match packet {
@@ -228,9 +184,7 @@ fn check_sizes(packet: &Packet, command: Command, context: &Context) -> Result<(
         | Packet::RsDataRequest(request)
         | Packet::RsThinRequest(request)
         | Packet::OvRequest(request) => not_empty(request.size, request_max),
-        Packet::CsumRsRequest(digest) | Packet::OvReply(digest) => {
-            not_empty(digest.size, request_max)
-        }
+        Packet::CsumRsRequest(digest) | Packet::OvReply(digest) => not_empty(digest.size, request_max),
         Packet::RsDeallocated(range) => not_empty(range.size, discard_max),
         _ => Ok(()),
     }

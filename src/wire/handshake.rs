@@ -71,11 +71,7 @@ impl Offer {
         Offer {
             min: ProtocolVersion::MIN,
             max,
-            features: if max.has_volumes() {
-                Features::ANNOUNCED
-            } else {
-                Features::NONE
-            },
+            features: if max.has_volumes() { Features::ANNOUNCED } else { Features::NONE },
         }
     }
 
@@ -97,10 +93,7 @@ impl Offer {
         let mine = u32::from(self.max.number());
         let compatible = mine >= peer.protocol_min && peer_max >= u32::from(self.min.number());
         match ProtocolVersion::new(mine.min(peer_max)) {
-            Some(version) if compatible => Ok(Agreement {
-                version,
-                features: self.features & peer.features,
-            }),
+            Some(version) if compatible => Ok(Agreement { version, features: self.features & peer.features }),
             _ => Err(HandshakeError::Incompatible {
                 min: self.min,
                 max: self.max,
@@ -129,15 +122,10 @@ pub struct Agreement {
 impl Agreement {
     /// The lines for the log; 8.3 has no line on features.
     pub fn log_lines(&self, release: Release) -> Vec<String> {
-        let mut lines = vec![format!(
-            "Handshake successful: Agreed network protocol version {}",
-            self.version
-        )];
+        let mut lines =
+            vec![format!("Handshake successful: Agreed network protocol version {}", self.version)];
         if release == Release::V84 {
-            lines.push(format!(
-                "Feature flags enabled on protocol level: {}",
-                self.features
-            ));
+            lines.push(format!("Feature flags enabled on protocol level: {}", self.features));
         }
         lines
     }
@@ -202,19 +190,13 @@ impl HandshakeError {
                 format!("short read receiving handshake packet: l={received}")
             }
             HandshakeError::Header(error) => error.to_string(),
-            HandshakeError::UnexpectedPacket { number } => format!(
-                "expected {name} packet, received: {} (0x{number:04x})",
-                log_name(*number, release)
-            ),
+            HandshakeError::UnexpectedPacket { number } => {
+                format!("expected {name} packet, received: {} (0x{number:04x})", log_name(*number, release))
+            }
             HandshakeError::WrongLength { received } => {
                 format!("expected {name} length: {FEATURES_LEN}, received: {received}")
             }
-            HandshakeError::Incompatible {
-                min,
-                max,
-                peer_min,
-                peer_max,
-            } => format!(
+            HandshakeError::Incompatible { min, max, peer_min, peer_max } => format!(
                 "incompatible DRBD dialects: I support {min}-{max}, peer supports {peer_min}-{peer_max}"
             ),
         }
@@ -232,14 +214,10 @@ impl std::error::Error for HandshakeError {}
 /// Checks that a header is the one of a features packet: [`FEATURES_LEN`] bytes follow.
 pub fn expect_features(header: &Header) -> Result<(), HandshakeError> {
     if header.command != Command::ConnectionFeatures.number() {
-        return Err(HandshakeError::UnexpectedPacket {
-            number: header.command,
-        });
+        return Err(HandshakeError::UnexpectedPacket { number: header.command });
     }
     if header.length as usize != FEATURES_LEN {
-        return Err(HandshakeError::WrongLength {
-            received: header.length,
-        });
+        return Err(HandshakeError::WrongLength { received: header.length });
     }
     Ok(())
 }
@@ -259,18 +237,11 @@ mod tests {
     use crate::wire::Framing;
 
     fn peer(protocol_min: u32, protocol_max: u32, features: u32) -> FeaturesPacket {
-        FeaturesPacket {
-            protocol_min,
-            features: Features(features),
-            protocol_max,
-        }
+        FeaturesPacket { protocol_min, features: Features(features), protocol_max }
     }
 
     fn agreed(number: u32, features: u32) -> Result<Agreement, HandshakeError> {
-        Ok(Agreement {
-            version: ProtocolVersion::new(number).unwrap(),
-            features: Features(features),
-        })
+        Ok(Agreement { version: ProtocolVersion::new(number).unwrap(), features: Features(features) })
     }
 
     #[test]
@@ -287,42 +258,23 @@ mod tests {
 
     #[test]
     fn disjoint_ranges_are_given_up() {
-        for packet in [
-            peer(110, 122, 0xf),
-            peer(80, 85, 0),
-            peer(0, 0, 0),
-            peer(85, 0, 0),
-        ] {
+        for packet in [peer(110, 122, 0xf), peer(80, 85, 0), peer(0, 0, 0), peer(85, 0, 0)] {
             let error = Offer::default().agree(&packet).unwrap_err();
             assert_eq!(error.outcome(), Outcome::StandAlone);
         }
         assert_eq!(
-            Offer::default()
-                .agree(&peer(110, 122, 0))
-                .unwrap_err()
-                .to_string(),
+            Offer::default().agree(&peer(110, 122, 0)).unwrap_err().to_string(),
             "incompatible DRBD dialects: I support 86-101, peer supports 110-122"
         );
     }
 
     #[test]
     fn other_packets_are_named_as_the_release_names_them() {
-        let barrier = Header {
-            command: 3,
-            volume: 0,
-            length: 8,
-        };
+        let barrier = Header { command: 3, volume: 0, length: 8 };
         let error = expect_features(&barrier).unwrap_err();
         assert_eq!(error.outcome(), Outcome::StandAlone);
-        assert_eq!(
-            error.log_text(Release::V83),
-            "expected HandShake packet, received: Barrier (0x0003)"
-        );
-        let short = Header {
-            command: 0xfffe,
-            volume: 0,
-            length: 71,
-        };
+        assert_eq!(error.log_text(Release::V83), "expected HandShake packet, received: Barrier (0x0003)");
+        let short = Header { command: 0xfffe, volume: 0, length: 71 };
         assert_eq!(
             expect_features(&short).unwrap_err().log_text(Release::V84),
             "expected ConnectionFeatures length: 72, received: 71"
@@ -347,14 +299,8 @@ mod tests {
     #[test]
     fn first_packets_tell_the_sockets_apart() {
         let read = |bytes: [u8; 8]| first_packet(&Header::decode(Framing::First, &bytes).unwrap());
-        assert_eq!(
-            read([0x83, 0x74, 0x02, 0x67, 0xff, 0xf2, 0, 0]),
-            Some(Socket::Data)
-        );
-        assert_eq!(
-            read([0x83, 0x74, 0x02, 0x67, 0xff, 0xf1, 0, 0]),
-            Some(Socket::Meta)
-        );
+        assert_eq!(read([0x83, 0x74, 0x02, 0x67, 0xff, 0xf2, 0, 0]), Some(Socket::Data));
+        assert_eq!(read([0x83, 0x74, 0x02, 0x67, 0xff, 0xf1, 0, 0]), Some(Socket::Meta));
         assert_eq!(read([0x83, 0x74, 0x02, 0x67, 0xff, 0xfe, 0, 72]), None);
     }
 }

@@ -70,29 +70,17 @@ impl Header {
             if magic != MAGIC_H100 {
                 return Err(Malformed::WrongMagic { magic, version });
             }
-            let header = Header {
-                volume: fields.u16()?,
-                command: fields.u16()?,
-                length: fields.u32()?,
-            };
+            let header = Header { volume: fields.u16()?, command: fields.u16()?, length: fields.u32()? };
             return match fields.u32()? {
                 0 => Ok(header),
                 _ => Err(Malformed::PaddingNotZero),
             };
         }
         if magic == MAGIC_H80 {
-            return Ok(Header {
-                volume: 0,
-                command: fields.u16()?,
-                length: u32::from(fields.u16()?),
-            });
+            return Ok(Header { volume: 0, command: fields.u16()?, length: u32::from(fields.u16()?) });
         }
         if h95 && (magic >> 16) as u16 == MAGIC_H95 {
-            return Ok(Header {
-                volume: 0,
-                command: magic as u16,
-                length: fields.u32()?,
-            });
+            return Ok(Header { volume: 0, command: magic as u16, length: fields.u32()? });
         }
         Err(Malformed::WrongMagic { magic, version })
     }
@@ -148,27 +136,18 @@ mod tests {
         out
     }
 
-    const WRITE: Header = Header {
-        command: 0x21,
-        volume: 0,
-        length: 32769,
-    };
+    const WRITE: Header = Header { command: 0x21, volume: 0, length: 32769 };
 
     #[test]
     fn the_sender_chooses_by_version_and_length() {
         let h80 = [0x83, 0x74, 0x02, 0x67, 0, 0x21, 0x80, 0x01];
         let h95 = [0x83, 0x5a, 0, 0x21, 0, 0, 0x80, 0x01];
-        let h100 = [
-            0x86, 0x20, 0xec, 0x20, 0, 0, 0, 0x21, 0, 0, 0x80, 0x01, 0, 0, 0, 0,
-        ];
+        let h100 = [0x86, 0x20, 0xec, 0x20, 0, 0, 0, 0x21, 0, 0, 0x80, 0x01, 0, 0, 0, 0];
         assert_eq!(encoded(agreed(94), WRITE), h80);
         assert_eq!(encoded(agreed(95), WRITE), h95);
         assert_eq!(encoded(agreed(99), WRITE), h95);
         assert_eq!(encoded(agreed(100), WRITE), h100);
-        let smaller = Header {
-            length: 32768,
-            ..WRITE
-        };
+        let smaller = Header { length: 32768, ..WRITE };
         assert_eq!(encoded(agreed(97), smaller)[..4], h80[..4]);
     }
 
@@ -180,10 +159,7 @@ mod tests {
         }
         assert_eq!(
             Header::decode(Framing::First, &h95),
-            Err(Malformed::WrongMagic {
-                magic: 0x835a_0021,
-                version: 0
-            })
+            Err(Malformed::WrongMagic { magic: 0x835a_0021, version: 0 })
         );
     }
 
@@ -193,29 +169,15 @@ mod tests {
         bytes[15] = 1;
         let error = Header::decode(agreed(101), &bytes).unwrap_err();
         assert_eq!(error.to_string(), "Header padding is not zero");
-        let short = [
-            0x83, 0x74, 0x02, 0x67, 0, 0x13, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        ];
+        let short = [0x83, 0x74, 0x02, 0x67, 0, 0x13, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let error = Header::decode(agreed(101), &short).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "Wrong magic value 0x83740267 in protocol version 101"
-        );
-        assert_eq!(
-            Header::decode(agreed(97), &short[..7]),
-            Err(Malformed::Truncated)
-        );
+        assert_eq!(error.to_string(), "Wrong magic value 0x83740267 in protocol version 101");
+        assert_eq!(Header::decode(agreed(97), &short[..7]), Err(Malformed::Truncated));
     }
 
     #[test]
     #[should_panic(expected = "does not fit")]
     fn a_length_is_never_cut() {
-        encoded(
-            agreed(94),
-            Header {
-                length: 65536,
-                ..WRITE
-            },
-        );
+        encoded(agreed(94), Header { length: 65536, ..WRITE });
     }
 }

@@ -3,9 +3,9 @@
 use super::bytes::{Put, Reader};
 use super::command::Scope;
 use super::{
-    Barrier, BarrierAck, BlockAck, BlockDescription, BlockDigest, BlockRequest, Command, Context,
-    Data, DelayProbe, Features, FeaturesPacket, Framing, Header, Malformed, OvResult, Protocol,
-    ProtocolVersion, RangeWrite, Reply, Sizes, Socket, StateChangeRequest, SyncParam, Uuids,
+    Barrier, BarrierAck, BlockAck, BlockDescription, BlockDigest, BlockRequest, Command, Context, Data,
+    DelayProbe, Features, FeaturesPacket, Framing, Header, Malformed, OvResult, Protocol, ProtocolVersion,
+    RangeWrite, Reply, Sizes, Socket, StateChangeRequest, SyncParam, Uuids,
 };
 
 /// A packet without its payload. The doc comments name the constant of spec/wire.md 5.1.
@@ -149,16 +149,12 @@ impl Packet {
             Command::Uuids => Packet::Uuids(Uuids::decode(fields)?),
             Command::SyncUuid => Packet::SyncUuid(fields.u64()?),
             Command::State => Packet::State(fields.u32()?),
-            Command::StateChangeRequest => {
-                Packet::StateChangeRequest(StateChangeRequest::decode(fields)?)
-            }
+            Command::StateChangeRequest => Packet::StateChangeRequest(StateChangeRequest::decode(fields)?),
             Command::StateChangeReply => Packet::StateChangeReply(fields.u32()? as i32),
             Command::ConnectionStateChangeRequest => {
                 Packet::ConnectionStateChangeRequest(StateChangeRequest::decode(fields)?)
             }
-            Command::ConnectionStateChangeReply => {
-                Packet::ConnectionStateChangeReply(fields.u32()? as i32)
-            }
+            Command::ConnectionStateChangeReply => Packet::ConnectionStateChangeReply(fields.u32()? as i32),
             Command::Ping => Packet::Ping,
             Command::PingAck => Packet::PingAck,
             Command::RecvAck => Packet::RecvAck(BlockAck::decode(fields)?),
@@ -178,14 +174,9 @@ impl Packet {
             Command::AuthResponse => Packet::AuthResponse(fields.rest().to_vec()),
             Command::InitialData => Packet::InitialData,
             Command::InitialMeta => Packet::InitialMeta,
-            Command::ConnectionFeatures => {
-                Packet::ConnectionFeatures(FeaturesPacket::decode(fields)?)
-            }
+            Command::ConnectionFeatures => Packet::ConnectionFeatures(FeaturesPacket::decode(fields)?),
             Command::BecomeSyncTarget | Command::BecomeSyncSource => {
-                return Err(Malformed::UnexpectedPacket {
-                    socket: Socket::Data,
-                    number: command.number(),
-                })
+                return Err(Malformed::UnexpectedPacket { socket: Socket::Data, number: command.number() })
             }
         })
     }
@@ -270,9 +261,7 @@ impl Packet {
     ) {
         let command = self.command(version);
         let framing = match self {
-            Packet::InitialData | Packet::InitialMeta | Packet::ConnectionFeatures(_) => {
-                Framing::First
-            }
+            Packet::InitialData | Packet::InitialMeta | Packet::ConnectionFeatures(_) => Framing::First,
             _ => Framing::Agreed(version),
         };
         // Room for the header, which is written when the length behind it is known.
@@ -304,9 +293,7 @@ impl Packet {
         match self {
             Packet::Data(data) => data.encode(out),
             Packet::DataReply(reply) | Packet::RsDataReply(reply) => reply.encode(out),
-            Packet::Trim(range) | Packet::Zeroes(range) | Packet::WriteSame(range) => {
-                range.encode(out)
-            }
+            Packet::Trim(range) | Packet::Zeroes(range) | Packet::WriteSame(range) => range.encode(out),
             Packet::Barrier(barrier) => barrier.encode(out),
             Packet::OutOfSync(range) | Packet::RsDeallocated(range) => range.encode(out),
             Packet::DataRequest(request)
@@ -314,9 +301,7 @@ impl Packet {
             | Packet::RsThinRequest(request)
             | Packet::OvRequest(request) => request.encode(out),
             Packet::CsumRsRequest(digest) | Packet::OvReply(digest) => digest.encode(out),
-            Packet::Protocol(protocol) | Packet::ProtocolUpdate(protocol) => {
-                protocol.encode(version, out)
-            }
+            Packet::Protocol(protocol) | Packet::ProtocolUpdate(protocol) => protocol.encode(version, out),
             Packet::SyncParam(param) => param.encode(version, out),
             Packet::Sizes(sizes) => sizes.encode(out),
             Packet::Uuids(uuids) => uuids.encode(out),
@@ -341,9 +326,7 @@ impl Packet {
             Packet::OvResult(result) => result.encode(out),
             Packet::BarrierAck(ack) => ack.encode(out),
             Packet::DelayProbe(probe) => probe.encode(out),
-            Packet::AuthChallenge(bytes) | Packet::AuthResponse(bytes) => {
-                out.extend_from_slice(bytes)
-            }
+            Packet::AuthChallenge(bytes) | Packet::AuthResponse(bytes) => out.extend_from_slice(bytes),
             Packet::ConnectionFeatures(features) => features.encode(out),
             Packet::UnplugRemote
             | Packet::Bitmap

@@ -101,12 +101,7 @@ pub struct ResyncController {
 /// What a node without a disk sends.
 impl Default for ResyncController {
     fn default() -> Self {
-        ResyncController {
-            plan_ahead: 20,
-            delay_target: 10,
-            fill_target: 100,
-            max_rate: 102_400,
-        }
+        ResyncController { plan_ahead: 20, delay_target: 10, fill_target: 100, max_rate: 102_400 }
     }
 }
 
@@ -134,10 +129,7 @@ impl SyncParam {
         }
     }
 
-    pub(super) fn decode(
-        fields: &mut Reader<'_>,
-        version: ProtocolVersion,
-    ) -> Result<SyncParam, Malformed> {
+    pub(super) fn decode(fields: &mut Reader<'_>, version: ProtocolVersion) -> Result<SyncParam, Malformed> {
         Ok(SyncParam {
             rate: fields.u32()?,
             verify_alg: fields.name(NAME_MAX),

@@ -33,11 +33,8 @@ impl BlockRequest {
     pub const LEN: u32 = 24;
 
     pub(super) fn decode(fields: &mut Reader<'_>) -> Result<BlockRequest, Malformed> {
-        let request = BlockRequest {
-            sector: fields.sector()?,
-            block_id: fields.raw64()?,
-            size: fields.u32()?,
-        };
+        let request =
+            BlockRequest { sector: fields.sector()?, block_id: fields.raw64()?, size: fields.u32()? };
         fields.u32()?;
         Ok(request)
     }
@@ -65,26 +62,12 @@ pub struct BlockDigest {
 
 impl BlockDigest {
     pub(super) fn decode(fields: &mut Reader<'_>) -> Result<BlockDigest, Malformed> {
-        let BlockRequest {
-            sector,
-            block_id,
-            size,
-        } = BlockRequest::decode(fields)?;
-        Ok(BlockDigest {
-            sector,
-            block_id,
-            size,
-            digest: DigestValue::cut(fields.rest()),
-        })
+        let BlockRequest { sector, block_id, size } = BlockRequest::decode(fields)?;
+        Ok(BlockDigest { sector, block_id, size, digest: DigestValue::cut(fields.rest()) })
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        BlockRequest {
-            sector: self.sector,
-            block_id: self.block_id,
-            size: self.size,
-        }
-        .encode(out);
+        BlockRequest { sector: self.sector, block_id: self.block_id, size: self.size }.encode(out);
         out.extend_from_slice(&self.digest);
     }
 }
@@ -100,10 +83,7 @@ pub struct BlockDescription {
 
 impl BlockDescription {
     pub(super) fn decode(fields: &mut Reader<'_>) -> Result<BlockDescription, Malformed> {
-        let description = BlockDescription {
-            sector: fields.sector()?,
-            size: fields.u32()?,
-        };
+        let description = BlockDescription { sector: fields.sector()?, size: fields.u32()? };
         fields.u32()?;
         Ok(description)
     }

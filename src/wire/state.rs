@@ -25,10 +25,7 @@ pub struct StateChangeRequest {
 
 impl StateChangeRequest {
     pub(super) fn decode(fields: &mut Reader<'_>) -> Result<StateChangeRequest, Malformed> {
-        Ok(StateChangeRequest {
-            mask: fields.u32()?,
-            val: fields.u32()?,
-        })
+        Ok(StateChangeRequest { mask: fields.u32()?, val: fields.u32()? })
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -48,10 +45,7 @@ pub struct DelayProbe {
 
 impl DelayProbe {
     pub(super) fn decode(fields: &mut Reader<'_>) -> Result<DelayProbe, Malformed> {
-        Ok(DelayProbe {
-            seq: fields.u32()?,
-            offset_us: fields.u32()?,
-        })
+        Ok(DelayProbe { seq: fields.u32()?, offset_us: fields.u32()? })
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {

@@ -9,11 +9,7 @@ fn version(number: u32) -> ProtocolVersion {
 }
 
 fn header(command: Command, length: u32) -> Header {
-    Header {
-        command: command.number(),
-        volume: 0,
-        length,
-    }
+    Header { command: command.number(), volume: 0, length }
 }
 
 fn open(command: Command, length: u32, context: &Context) -> Result<(usize, usize), Malformed> {
@@ -36,28 +32,15 @@ fn a_packet_on_the_wrong_socket_is_unexpected() {
     assert_eq!(error.to_string(), "Unexpected data packet Ping (0x0013)");
     assert_eq!(error.consequence(Socket::Data), Consequence::ProtocolError);
     let error = at(Command::UnplugRemote, Socket::Meta);
-    assert_eq!(
-        error.to_string(),
-        "Unexpected meta packet UnplugRemote (0x0007)"
-    );
+    assert_eq!(error.to_string(), "Unexpected meta packet UnplugRemote (0x0007)");
     assert_eq!(error.consequence(Socket::Meta), Consequence::Disconnecting);
-    for command in [
-        Command::BecomeSyncSource,
-        Command::InitialData,
-        Command::ConnectionFeatures,
-    ] {
+    for command in [Command::BecomeSyncSource, Command::InitialData, Command::ConnectionFeatures] {
         at(command, Socket::Data);
         at(command, Socket::Meta);
     }
-    let unknown = Header {
-        command: 0x44,
-        volume: 0,
-        length: 0,
-    };
+    let unknown = Header { command: 0x44, volume: 0, length: 0 };
     assert_eq!(
-        Frame::new(unknown, Socket::Data, &context)
-            .unwrap_err()
-            .to_string(),
+        Frame::new(unknown, Socket::Data, &context).unwrap_err().to_string(),
         "Unexpected data packet Unknown (0x0044)"
     );
     for socket in [Socket::Data, Socket::Meta] {
@@ -70,18 +53,9 @@ fn a_packet_on_the_wrong_socket_is_unexpected() {
 fn lengths_are_checked_before_anything_is_read() {
     let context = Context::new(ProtocolVersion::MAX);
     let text = |command, length| open(command, length, &context).unwrap_err().to_string();
-    assert_eq!(
-        text(Command::State, 3),
-        "ReportState: unexpected packet size, expected:4 received:3"
-    );
-    assert_eq!(
-        text(Command::Trim, 28 + 512),
-        "No payload expected Trim l:512"
-    );
-    assert_eq!(
-        text(Command::WriteAck, 23),
-        "Wrong packet size on meta (c: 22, l: 23)"
-    );
+    assert_eq!(text(Command::State, 3), "ReportState: unexpected packet size, expected:4 received:3");
+    assert_eq!(text(Command::Trim, 28 + 512), "No payload expected Trim l:512");
+    assert_eq!(text(Command::WriteAck, 23), "Wrong packet size on meta (c: 22, l: 23)");
     assert_eq!(
         text(Command::SyncParam89, 149),
         "SyncParam packet too long: received 149, expected <= 148 bytes"
@@ -103,10 +77,7 @@ fn lengths_are_checked_before_anything_is_read() {
         assert!(open(command, length, &context).is_err(), "{command:?}");
     }
     assert_eq!(open(Command::Data, 24, &context), Ok((24, 0)));
-    assert_eq!(
-        open(Command::Data, 24 + (1 << 20), &context),
-        Ok((24, 1 << 20))
-    );
+    assert_eq!(open(Command::Data, 24 + (1 << 20), &context), Ok((24, 1 << 20)));
     assert_eq!(open(Command::Protocol, 24, &context), Ok((24, 0)));
 }
 
@@ -115,10 +86,7 @@ fn the_digest_is_counted_where_data_follow() {
     let mut context = Context::new(ProtocolVersion::MAX);
     context.peer_integrity_len = 20;
     assert_eq!(open(Command::Data, 44 + 4096, &context), Ok((44, 4096)));
-    assert_eq!(
-        open(Command::RsDataReply, 44 + 512, &context),
-        Ok((44, 512))
-    );
+    assert_eq!(open(Command::RsDataReply, 44 + 512, &context), Ok((44, 512)));
     assert_eq!(open(Command::Zeroes, 28, &context), Ok((28, 0)));
     assert!(open(Command::Data, 43, &context).is_err());
 }
@@ -155,31 +123,17 @@ fn the_sync_parameters_follow_the_version() {
 fn ranges_that_no_reader_should_get_are_refused() {
     let context = Context::new(ProtocolVersion::MAX);
     let request = |sector, size| {
-        let packet = Packet::DataRequest(BlockRequest {
-            sector,
-            block_id: 1,
-            size,
-        });
+        let packet = Packet::DataRequest(BlockRequest { sector, block_id: 1, size });
         decode(&packet.to_bytes(0, context.version), Socket::Data, &context)
     };
     assert!(request(0, 1 << 20).is_ok());
     for size in [0, 511, (1 << 20) + 512, u32::MAX] {
         assert!(request(0, size).is_err(), "{size}");
     }
-    assert_eq!(
-        request(SECTORS_MAX, 512),
-        Err(Malformed::SectorOutOfRange {
-            sector: SECTORS_MAX
-        })
-    );
+    assert_eq!(request(SECTORS_MAX, 512), Err(Malformed::SectorOutOfRange { sector: SECTORS_MAX }));
     let trim = |size| {
-        let packet = Packet::Trim(RangeWrite {
-            sector: 0,
-            block_id: 1,
-            seq: 1,
-            flags: DataFlags::DISCARD,
-            size,
-        });
+        let packet =
+            Packet::Trim(RangeWrite { sector: 0, block_id: 1, seq: 1, flags: DataFlags::DISCARD, size });
         decode(&packet.to_bytes(0, context.version), Socket::Data, &context)
     };
     assert!(trim(4 << 20).is_ok());
@@ -190,20 +144,13 @@ fn ranges_that_no_reader_should_get_are_refused() {
 fn a_reply_to_any_accepted_request_fits_its_header() {
     let context = Context::new(version(94));
     let request = |size| {
-        let packet = Packet::RsDataRequest(BlockRequest {
-            sector: 0,
-            block_id: ID_SYNCER,
-            size,
-        });
+        let packet = Packet::RsDataRequest(BlockRequest { sector: 0, block_id: ID_SYNCER, size });
         decode(&packet.to_bytes(0, context.version), Socket::Data, &context)
     };
     assert!(request(32768).is_ok());
     assert!(request(65024).is_ok());
     assert!(request(65536).is_err());
-    let reply = Packet::RsDataReply(Reply {
-        sector: 0,
-        block_id: ID_SYNCER,
-    });
+    let reply = Packet::RsDataReply(Reply { sector: 0, block_id: ID_SYNCER });
     let mut out = Vec::new();
     reply.encode_into(&mut out, 0, context.version, &[0; 64], 65024);
     assert_eq!(out.len(), 8 + 24 + 64);
@@ -254,44 +201,36 @@ fn name() -> impl Strategy<Value = String> {
 }
 
 fn request() -> impl Strategy<Value = BlockRequest> {
-    (sector(), any::<u64>(), bytes_of_sectors(65024)).prop_map(|(sector, block_id, size)| {
-        BlockRequest {
-            sector,
-            block_id,
-            size,
-        }
+    (sector(), any::<u64>(), bytes_of_sectors(65024)).prop_map(|(sector, block_id, size)| BlockRequest {
+        sector,
+        block_id,
+        size,
     })
 }
 
 fn block_digest() -> impl Strategy<Value = BlockDigest> {
-    (request(), prop::collection::vec(any::<u8>(), 0..=64)).prop_map(|(request, bytes)| {
-        BlockDigest {
-            sector: request.sector,
-            block_id: request.block_id,
-            size: request.size,
-            digest: DigestValue::new(&bytes).unwrap(),
-        }
+    (request(), prop::collection::vec(any::<u8>(), 0..=64)).prop_map(|(request, bytes)| BlockDigest {
+        sector: request.sector,
+        block_id: request.block_id,
+        size: request.size,
+        digest: DigestValue::new(&bytes).unwrap(),
     })
 }
 
 fn range() -> impl Strategy<Value = RangeWrite> {
-    (
-        sector(),
-        any::<(u64, u32, u32)>(),
-        bytes_of_sectors(4 << 20),
-    )
-        .prop_map(|(sector, (block_id, seq, flags), size)| RangeWrite {
+    (sector(), any::<(u64, u32, u32)>(), bytes_of_sectors(4 << 20)).prop_map(
+        |(sector, (block_id, seq, flags), size)| RangeWrite {
             sector,
             block_id,
             seq,
             flags: DataFlags(flags),
             size,
-        })
+        },
+    )
 }
 
 fn description() -> impl Strategy<Value = BlockDescription> {
-    (sector(), bytes_of_sectors(4 << 20))
-        .prop_map(|(sector, size)| BlockDescription { sector, size })
+    (sector(), bytes_of_sectors(4 << 20)).prop_map(|(sector, size)| BlockDescription { sector, size })
 }
 
 fn ack() -> impl Strategy<Value = BlockAck> {
@@ -366,8 +305,7 @@ fn sizes(features: Features) -> impl Strategy<Value = Sizes> {
 
 /// Any packet of the main phase, with the bytes of payload that it may have.
 fn packet(version: ProtocolVersion, features: Features) -> impl Strategy<Value = (Packet, usize)> {
-    let reply =
-        || (sector(), any::<u64>()).prop_map(|(sector, block_id)| Reply { sector, block_id });
+    let reply = || (sector(), any::<u64>()).prop_map(|(sector, block_id)| Reply { sector, block_id });
     let bulk = bytes_of_sectors(32768).prop_map(|bytes| bytes as usize);
     let with_data = prop_oneof![
         range().prop_map(|r| Packet::Data(Data {
@@ -433,8 +371,7 @@ fn packet(version: ProtocolVersion, features: Features) -> impl Strategy<Value =
     ];
     let others = prop_oneof![
         any::<u32>().prop_map(|number| Packet::Barrier(Barrier { number })),
-        any::<(u32, u32)>()
-            .prop_map(|(seq, offset_us)| Packet::DelayProbe(DelayProbe { seq, offset_us })),
+        any::<(u32, u32)>().prop_map(|(seq, offset_us)| Packet::DelayProbe(DelayProbe { seq, offset_us })),
         prop::collection::vec(any::<u8>(), 0..=128).prop_map(Packet::AuthChallenge),
         prop::collection::vec(any::<u8>(), 0..=64).prop_map(Packet::AuthResponse),
         Just(Packet::UnplugRemote),
@@ -456,11 +393,8 @@ fn packet(version: ProtocolVersion, features: Features) -> impl Strategy<Value =
 fn exchange() -> impl Strategy<Value = (Context, u16, Packet, usize)> {
     (86u32..=101, 0u32..16, 0usize..=64, any::<u16>()).prop_flat_map(
         |(number, features, peer_integrity_len, volume)| {
-            let context = Context {
-                version: version(number),
-                features: Features(features),
-                peer_integrity_len,
-            };
+            let context =
+                Context { version: version(number), features: Features(features), peer_integrity_len };
             packet(context.version, context.features)
                 .prop_map(move |(packet, len)| (context, volume, packet, len))
         },

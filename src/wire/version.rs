@@ -34,9 +34,7 @@ impl ProtocolVersion {
     /// `number` as a version; `None` outside [`MIN`](Self::MIN)..=[`MAX`](Self::MAX).
     pub fn new(number: u32) -> Option<ProtocolVersion> {
         let number = u8::try_from(number).ok()?;
-        (Self::MIN.0..=Self::MAX.0)
-            .contains(&number)
-            .then_some(ProtocolVersion(number))
+        (Self::MIN.0..=Self::MAX.0).contains(&number).then_some(ProtocolVersion(number))
     }
 
     /// All versions, oldest first.
@@ -220,10 +218,8 @@ mod tests {
 
     #[test]
     fn the_stop_sector_is_in_97_and_101_only() {
-        let with: Vec<u8> = ProtocolVersion::all()
-            .filter(|v| v.has_stop_sector())
-            .map(ProtocolVersion::number)
-            .collect();
+        let with: Vec<u8> =
+            ProtocolVersion::all().filter(|v| v.has_stop_sector()).map(ProtocolVersion::number).collect();
         assert_eq!(with, [97, 101]);
     }
 

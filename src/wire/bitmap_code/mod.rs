@@ -45,11 +45,7 @@ pub trait MergeWords {
 /// Words behind the end read as 0.
 impl ReadWords for [u64] {
     fn word(&self, index: u64) -> u64 {
-        usize::try_from(index)
-            .ok()
-            .and_then(|index| self.get(index))
-            .copied()
-            .unwrap_or(0)
+        usize::try_from(index).ok().and_then(|index| self.get(index)).copied().unwrap_or(0)
     }
 }
 

@@ -29,14 +29,7 @@ pub struct Receiver {
 impl Receiver {
     /// A transfer of a bitmap of `bits` bits: the same number on both nodes.
     pub fn new(bits: u64, version: ProtocolVersion) -> Receiver {
-        Receiver {
-            bits,
-            version,
-            bit: 0,
-            word: 0,
-            complete: false,
-            statistics: Statistics::default(),
-        }
+        Receiver { bits, version, bit: 0, word: 0, complete: false, statistics: Statistics::default() }
     }
 
     /// Whether the last packet has come.
@@ -62,13 +55,9 @@ impl Receiver {
         let words = words_left.min(self.version.bitmap_payload_max() as u64 / 8);
         let want = words as usize * 8;
         if payload.len() != want {
-            return Err(Malformed::PlainBitmapSize {
-                want,
-                size: payload.len(),
-            });
+            return Err(Malformed::PlainBitmapSize { want, size: payload.len() });
         }
-        self.statistics
-            .count_plain(self.version.header_len() + payload.len());
+        self.statistics.count_plain(self.version.header_len() + payload.len());
         for bytes in payload.chunks_exact(8) {
             let mut word = [0; 8];
             word.copy_from_slice(bytes);
@@ -103,8 +92,7 @@ impl Receiver {
         if encoding & 0x0f != ENCODING_RLE_VLI {
             return Err(Malformed::UnknownBitmapEncoding { encoding });
         }
-        self.statistics
-            .count_compressed(self.version.header_len() + payload.len());
+        self.statistics.count_compressed(self.version.header_len() + payload.len());
         let mut set = encoding & 0x80 != 0;
         let mut reader = BitReader::new(runs, encoding >> 4 & 7);
         while let Some(run) = reader.next() {

@@ -35,11 +35,7 @@ impl Sender {
 
     /// Puts the payload of the next packet into `payload`, in place of what is there, and gives
     /// [`Packet::Bitmap`] or [`Packet::CompressedBitmap`]; `None` after the last packet.
-    pub fn next_packet<W: ReadWords + ?Sized>(
-        &mut self,
-        words: &W,
-        payload: &mut Vec<u8>,
-    ) -> Option<Packet> {
+    pub fn next_packet<W: ReadWords + ?Sized>(&mut self, words: &W, payload: &mut Vec<u8>) -> Option<Packet> {
         payload.clear();
         if self.complete {
             return None;

@@ -58,11 +58,8 @@ impl Statistics {
             return None;
         }
         // Above this number 1000 times the total no longer fits 32 bits.
-        let ratio = if total > u64::from(u32::MAX / 1000) {
-            total / (plain / 1000)
-        } else {
-            total * 1000 / plain
-        };
+        let ratio =
+            if total > u64::from(u32::MAX / 1000) { total / (plain / 1000) } else { total * 1000 / plain };
         let saved = 1000 - ratio.min(1000);
         Some(format!(
             "{} bitmap stats [Bytes(packets)]: plain {}({}), RLE {}({}), total {total}; \
@@ -89,8 +86,7 @@ mod tests {
     fn the_line_of_the_document() {
         let mut statistics = Statistics::default();
         statistics.count_compressed(16 + 5);
-        let line =
-            |bits| statistics.log_line(Direction::Send, bits, ProtocolVersion::MAX, Release::V84);
+        let line = |bits| statistics.log_line(Direction::Send, bits, ProtocolVersion::MAX, Release::V84);
         assert_eq!(
             line(32758).unwrap(),
             "send bitmap stats [Bytes(packets)]: plain 0(0), RLE 21(1), total 21; \
@@ -106,10 +102,7 @@ mod tests {
             statistics.count_plain(16 + payload);
         }
         for release in [Release::V83, Release::V84] {
-            assert_eq!(
-                statistics.log_line(Direction::Receive, 32758, ProtocolVersion::MAX, release),
-                None
-            );
+            assert_eq!(statistics.log_line(Direction::Receive, 32758, ProtocolVersion::MAX, release), None);
         }
     }
 }

@@ -41,11 +41,7 @@ fn receive(packets: &[(bool, Vec<u8>)], bits: u64, version: ProtocolVersion) -> 
             receiver.receive_plain(payload, &mut words[..])
         };
         let last = i + 1 == packets.len();
-        let expected = if last {
-            Progress::Complete
-        } else {
-            Progress::More
-        };
+        let expected = if last { Progress::Complete } else { Progress::More };
         assert_eq!(progress, Ok(expected), "packet {i}");
     }
     assert!(receiver.is_complete());
@@ -65,33 +61,18 @@ fn vectors_of_the_document() {
         (n, (0..n).collect(), &[0xb2, 0x7f, 0xc5, 0x5e, 0x00]),
         (n, vec![], &[0x32, 0x7f, 0xc5, 0x5e, 0x00]),
         (n, vec![7], &[0x42, 0x93, 0xbf, 0x5e, 0x2f, 0x00]),
-        (
-            n,
-            (1000..n).collect(),
-            &[0x62, 0x3f, 0xb7, 0xe2, 0xaf, 0x5b, 0x0b, 0x00],
-        ),
+        (n, (1000..n).collect(), &[0x62, 0x3f, 0xb7, 0xe2, 0xaf, 0x5b, 0x0b, 0x00]),
         (
             n,
             (64..128).chain(4000..4100).chain([32757]).collect(),
-            &[
-                0x22, 0xdf, 0xc3, 0xf7, 0xf0, 0xf3, 0xde, 0xbe, 0x99, 0x3f, 0x60, 0x27, 0x00,
-            ],
+            &[0x22, 0xdf, 0xc3, 0xf7, 0xf0, 0xf3, 0xde, 0xbe, 0x99, 0x3f, 0x60, 0x27, 0x00],
         ),
         (
             n,
-            [0, 1, 2, 100, 20000]
-                .into_iter()
-                .chain(5000..5004)
-                .collect(),
-            &[
-                0x92, 0xf9, 0x60, 0xf8, 0x91, 0x8f, 0xfd, 0x1b, 0xcb, 0x00, 0xfc, 0x91, 0x42, 0x00,
-            ],
+            [0, 1, 2, 100, 20000].into_iter().chain(5000..5004).collect(),
+            &[0x92, 0xf9, 0x60, 0xf8, 0x91, 0x8f, 0xfd, 0x1b, 0xcb, 0x00, 0xfc, 0x91, 0x42, 0x00],
         ),
-        (
-            4_194_167,
-            vec![4_194_166],
-            &[0x42, 0xbf, 0x45, 0xde, 0x1f, 0x00, 0x00],
-        ),
+        (4_194_167, vec![4_194_166], &[0x42, 0xbf, 0x45, 0xde, 0x1f, 0x00, 0x00]),
     ];
     for (bits, set, payload) in vectors {
         let words = bitmap(bits, set);
@@ -108,10 +89,7 @@ fn a_plain_transfer_ends_with_an_empty_packet() {
     let words = bitmap(32758, [0, 1, 2, 100]);
     let packets = send(&words, 32758, version(101), false);
     assert_eq!(lengths(&packets), [(false, 4080), (false, 16), (false, 0)]);
-    assert_eq!(
-        packets[0].1[..16],
-        [7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0]
-    );
+    assert_eq!(packets[0].1[..16], [7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0]);
     assert_eq!(receive(&packets, 32758, version(101)), words);
     let packets = send(&words, 32758, version(89), true);
     assert_eq!(lengths(&packets), [(false, 4088), (false, 8), (false, 0)]);
@@ -167,37 +145,24 @@ fn plain_packets_of_another_length_are_refused() {
         );
     }
     assert_eq!(words, bitmap(2038, []));
-    assert_eq!(
-        receiver.receive_plain(&[0xff; 256], &mut words[..]),
-        Ok(Progress::More)
-    );
+    assert_eq!(receiver.receive_plain(&[0xff; 256], &mut words[..]), Ok(Progress::More));
     assert_eq!(words, bitmap(2038, 0..2038));
-    assert_eq!(
-        receiver.receive_plain(&[], &mut words[..]),
-        Ok(Progress::Complete)
-    );
-    assert_eq!(
-        receiver.receive_plain(&[], &mut words[..]),
-        Err(Malformed::BitmapAfterEnd)
-    );
+    assert_eq!(receiver.receive_plain(&[], &mut words[..]), Ok(Progress::Complete));
+    assert_eq!(receiver.receive_plain(&[], &mut words[..]), Err(Malformed::BitmapAfterEnd));
 }
 
 #[test]
 fn compressed_packets_that_make_no_sense_are_refused() {
     let decode = |bits, payload: &[u8]| {
         let mut words = bitmap(bits, []);
-        let error = Receiver::new(bits, version(101))
-            .receive_compressed(payload, &mut words[..])
-            .unwrap_err();
+        let error =
+            Receiver::new(bits, version(101)).receive_compressed(payload, &mut words[..]).unwrap_err();
         error.to_string()
     };
     assert_eq!(decode(64, &[0x02]), "ReportCBitmap packet too small (l:1)");
     assert_eq!(decode(64, &[]), "ReportCBitmap packet too small (l:0)");
     assert_eq!(decode(64, &[0; 4081]), "ReportCBitmap packet too large");
-    assert_eq!(
-        decode(64, &[0x91, 0]),
-        "receive_bitmap_c: unknown encoding 145"
-    );
+    assert_eq!(decode(64, &[0x91, 0]), "receive_bitmap_c: unknown encoding 145");
     // 2038 bits, set and clear, for a bitmap of one bit less.
     for first in [0xb2, 0x32] {
         assert_eq!(
@@ -206,10 +171,7 @@ fn compressed_packets_that_make_no_sense_are_refused() {
         );
     }
     // The code word of 2038 has 21 bits, 16 came.
-    assert_eq!(
-        decode(2038, &[0xb2, 0x3f, 0xc5]),
-        "bitmap decoding error: h:13 b:21 la:0x0000053f l:0/2"
-    );
+    assert_eq!(decode(2038, &[0xb2, 0x3f, 0xc5]), "bitmap decoding error: h:13 b:21 la:0x0000053f l:0/2");
 }
 
 #[test]

@@ -26,12 +26,7 @@ struct Level {
 }
 
 const fn level(prefix: u64, prefix_bits: u32, data_bits: u32, base: u64) -> Level {
-    Level {
-        prefix,
-        prefix_bits,
-        data_bits,
-        base,
-    }
+    Level { prefix, prefix_bits, data_bits, base }
 }
 
 const LEVELS: [Level; 10] = [
@@ -58,10 +53,7 @@ pub fn encode(value: u64) -> Option<(u64, u32)> {
     }
     let level = LEVELS.iter().rev().find(|level| level.base <= value)?;
     let data = value - level.base;
-    Some((
-        level.prefix | data << level.prefix_bits,
-        level.prefix_bits + level.data_bits,
-    ))
+    Some((level.prefix | data << level.prefix_bits, level.prefix_bits + level.data_bits))
 }
 
 /// The value of the code word at the front of `bits`, and its length in bits. The error is the
@@ -99,12 +91,7 @@ impl<'a> BitWriter<'a> {
     /// Writes behind what is in `out`, at most `room` bytes.
     pub(super) fn new(out: &'a mut Vec<u8>, room: usize) -> BitWriter<'a> {
         let start = out.len();
-        BitWriter {
-            out,
-            room,
-            start,
-            bits: 0,
-        }
+        BitWriter { out, room, start, bits: 0 }
     }
 
     /// Appends a code word of `len` bits; false if it does not fit completely.
@@ -146,11 +133,7 @@ pub(super) struct BitReader<'a> {
 impl<'a> BitReader<'a> {
     /// Reads `bytes` without the last `unused` bits.
     pub(super) fn new(bytes: &'a [u8], unused: u8) -> BitReader<'a> {
-        BitReader {
-            bytes,
-            at: 0,
-            end: (bytes.len() * 8).saturating_sub(usize::from(unused)),
-        }
+        BitReader { bytes, at: 0, end: (bytes.len() * 8).saturating_sub(usize::from(unused)) }
     }
 
     /// Bits left.
@@ -183,12 +166,10 @@ impl<'a> BitReader<'a> {
         if self.have() == 0 {
             return None;
         }
-        Some(
-            decode(self.look_ahead(), self.have().min(64) as u32).map(|(value, len)| {
-                self.at += len as usize;
-                value
-            }),
-        )
+        Some(decode(self.look_ahead(), self.have().min(64) as u32).map(|(value, len)| {
+            self.at += len as usize;
+            value
+        }))
     }
 }
 
@@ -199,9 +180,7 @@ mod tests {
     /// The bits of a code word in the order of the stream.
     fn text(value: u64) -> String {
         let (code, len) = encode(value).unwrap();
-        (0..len)
-            .map(|i| if code >> i & 1 == 1 { '1' } else { '0' })
-            .collect()
+        (0..len).map(|i| if code >> i & 1 == 1 { '1' } else { '0' }).collect()
     }
 
     #[test]
@@ -249,10 +228,7 @@ mod tests {
             for value in [level.base, level.base + (1 << (level.data_bits - 1))] {
                 let (code, len) = encode(value).unwrap();
                 assert_eq!(decode(code, len), Ok((value, len)));
-                assert_eq!(
-                    decode(code | (!0u64).checked_shl(len).unwrap_or(0), 64),
-                    Ok((value, len))
-                );
+                assert_eq!(decode(code | (!0u64).checked_shl(len).unwrap_or(0), 64), Ok((value, len)));
                 assert_eq!(decode(code, len - 1), Err(len));
                 assert_eq!(decode(code, level.prefix_bits - 1), Err(0));
             }
