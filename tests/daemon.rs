@@ -50,10 +50,7 @@ fn start(behaviour: &str, directory: &Path) -> String {
         .output()
         .unwrap();
     let text = String::from_utf8(stdout).unwrap();
-    text.lines()
-        .find(|line| line.starts_with("result: "))
-        .unwrap_or(&text)
-        .to_owned()
+    text.lines().find(|line| line.starts_with("result: ")).unwrap_or(&text).to_owned()
 }
 
 #[test]
@@ -62,30 +59,15 @@ fn a_daemon_is_on_its_own_when_its_starter_goes_on() {
     assert_eq!(start("serve", directory.path()), "result: Ok(())");
     let report = fs::read_to_string(directory.path().join("daemon")).unwrap();
     let mut lines = report.lines();
-    let stat: Vec<&str> = lines
-        .next()
-        .unwrap()
-        .rsplit(") ")
-        .next()
-        .unwrap()
-        .split(' ')
-        .collect();
+    let stat: Vec<&str> = lines.next().unwrap().rsplit(") ").next().unwrap().split(' ').collect();
     let (session, terminal) = (stat[3], stat[4]);
     let own = fs::read_to_string("/proc/self/stat").unwrap();
-    assert_ne!(
-        own.rsplit(") ").next().unwrap().split(' ').nth(3).unwrap(),
-        session
-    );
+    assert_ne!(own.rsplit(") ").next().unwrap().split(' ').nth(3).unwrap(), session);
     assert_eq!(terminal, "0");
     assert_eq!(lines.next(), Some("/"));
     let files: Vec<&str> = lines.next().unwrap().split(' ').collect();
     assert_eq!(files[..3], ["/dev/null"; 3]);
-    assert!(
-        files[3..]
-            .iter()
-            .all(|file| file.starts_with("pipe:") || *file == "/dev/null"),
-        "{files:?}"
-    );
+    assert!(files[3..].iter().all(|file| file.starts_with("pipe:") || *file == "/dev/null"), "{files:?}");
 }
 
 #[test]

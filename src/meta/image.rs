@@ -4,6 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
+use super::activity_log::EXTENT_BITMAP_BYTES;
 use super::bitmap::{self, PAGE_BYTES};
 use super::layout::{Layout, LayoutError, LogGeometry, MetaIndex, SUPER_BLOCK_BYTES};
 use super::super_block::{DecodeError, SuperBlock, ValidityError};
@@ -143,6 +144,13 @@ pub fn write_super_block(
     Ok(())
 }
 
+/// Zeroes the block where the super block is, durably.
+pub fn wipe_super_block(file: &dyn BlockFile, layout: &Layout) -> Result<(), MetaError> {
+    let zeroes = Buffer::zeroed(SUPER_BLOCK_BYTES as usize);
+    write_part(file, "super block", layout.md_offset, &zeroes)?;
+    sync_part(file, "super block", layout.md_offset)
+}
+
 /// Reads the whole activity log (at most 32 MiB).
 pub fn read_activity_log(file: &dyn BlockFile, layout: &Layout) -> Result<Buffer, MetaError> {
     let mut area = Buffer::zeroed(layout.log.bytes() as usize);
@@ -217,6 +225,56 @@ pub fn write_bitmap(
         sync_part(file, "bitmap", start)?;
     }
     Ok(())
+}
+
+/// What [`mark_extents`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marked {
+    /// Bits that were clear and are set now.
+    pub bits: u64,
+    /// Extents behind the end of the bitmap, skipped.
+    pub beyond_end: Vec<u32>,
+}
+
+/// Sets the bits of activity log extents (ascending) in the bitmap of a device of `sectors`. Only
+/// pages with such bits are read and written. Not durable until the caller syncs.
+pub fn mark_extents(
+    file: &dyn BlockFile,
+    layout: &Layout,
+    sectors: u64,
+    extents: &[u32],
+) -> Result<Marked, MetaError> {
+    const EXTENTS_PER_PAGE: u32 = (PAGE_BYTES as u64 / EXTENT_BITMAP_BYTES) as u32;
+    let stored_bytes = bitmap::stored_bytes(sectors);
+    let mut marked = Marked { bits: 0, beyond_end: Vec::new() };
+    let mut page = Buffer::zeroed(PAGE_BYTES);
+    let mut rest = extents;
+    while let Some(first) = rest.first() {
+        let number = u64::from(first / EXTENTS_PER_PAGE);
+        let same_page = rest.partition_point(|e| u64::from(e / EXTENTS_PER_PAGE) == number);
+        let (extents, others) = rest.split_at(same_page);
+        rest = others;
+        let start = number * PAGE_BYTES as u64;
+        if start >= stored_bytes {
+            marked.beyond_end.extend(extents);
+            continue;
+        }
+        let offset = bitmap_range(layout, number, PAGE_BYTES / 8)?;
+        read_part(file, "bitmap", offset, &mut page)?;
+        let len = (stored_bytes - start).min(PAGE_BYTES as u64) as usize;
+        let first_extent = number as u32 * EXTENTS_PER_PAGE;
+        let before = marked.bits;
+        for extent in extents {
+            match bitmap::mark_extent(&mut page[..len], first_extent, *extent) {
+                Some(bits) => marked.bits += bits,
+                None => marked.beyond_end.push(*extent),
+            }
+        }
+        if marked.bits != before {
+            write_part(file, "bitmap", offset, &page)?;
+        }
+    }
+    Ok(marked)
 }
 
 /// Whole pages: the area is a multiple of 4 KiB, except at the end of an odd flex-external device,

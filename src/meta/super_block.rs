@@ -287,8 +287,8 @@ impl SuperBlock {
     /// Checks that the fields fit the place that the block was read from, in drbdmeta's order
     /// (spec/metadata.md 2.5). `layout` must have been computed with [`SuperBlock::log_geometry`].
     ///
-    /// A bytes-per-bit of 0 passes here: drbdmeta repairs it; attach must refuse everything but
-    /// 4096 with [`SuperBlock::validate_for_attach`].
+    /// Bytes-per-bit is not looked at, as in 8.3.16; attach must refuse everything but 4096 with
+    /// [`SuperBlock::validate_for_attach`].
     pub fn validate(&self, layout: &Layout) -> Result<(), ValidityError> {
         self.log_geometry()?;
         let al_offset = i64::from(self.al_offset_sectors);
@@ -303,18 +303,15 @@ impl SuperBlock {
         if layout.index == MetaIndex::Internal && md_size != layout.md_size_sectors {
             return Err(ValidityError::MdSize { found: md_size, expected: layout.md_size_sectors });
         }
-        if self.bytes_per_bit != 0 && u64::from(self.bytes_per_bit) != BYTES_PER_BIT {
-            return Err(ValidityError::BytesPerBit { found: self.bytes_per_bit });
-        }
         Ok(())
     }
 
     /// As [`SuperBlock::validate`], and bytes-per-bit must be 4096 (error 119 otherwise).
     pub fn validate_for_attach(&self, layout: &Layout) -> Result<(), ValidityError> {
         self.validate(layout)?;
-        match self.bytes_per_bit {
-            0 => Err(ValidityError::BytesPerBit { found: 0 }),
-            _ => Ok(()),
+        match u64::from(self.bytes_per_bit) {
+            BYTES_PER_BIT => Ok(()),
+            _ => Err(ValidityError::BytesPerBit { found: self.bytes_per_bit }),
         }
     }
 

@@ -46,7 +46,7 @@ pub enum Kind {
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// The open call failed.
-    #[error("open({path}) failed: {error}")]
+    #[error("open({path}) failed: {}", error_text(error))]
     Open {
         /// Path as given.
         path: String,
@@ -66,7 +66,7 @@ pub enum OpenError {
         path: String,
     },
     /// A call on the open device failed.
-    #[error("{call} on {path} failed: {error}; check the device")]
+    #[error("{call} on {path} failed: {}; check the device", error_text(error))]
     Call {
         /// Name of the call.
         call: &'static str,
@@ -75,6 +75,14 @@ pub enum OpenError {
         /// What the system said.
         error: io::Error,
     },
+}
+
+/// The system's text of an error, as C programs print it.
+pub fn error_text(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_string(),
+        None => error.to_string(),
+    }
 }
 
 impl OpenError {
@@ -318,7 +326,12 @@ impl BlockDevice {
 
     /// Writes all of `buffer` at byte `offset`. A request that is not aligned reads and rewrites the
     /// blocks around it: callers must not do that to neighbouring bytes at the same time.
+    ///
+    /// A regular file does not grow: ENOSPC behind its end, as on a block device.
     pub fn write_at(&self, offset: u64, buffer: &[u8]) -> io::Result<()> {
+        if offset.saturating_add(buffer.len() as u64) > self.size_bytes() {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
         if self.is_aligned(offset, buffer) {
             return self.file.write_all_at(buffer, offset);
         }

@@ -2,9 +2,11 @@
 
 pub mod block_device;
 pub mod buffer;
+pub mod local_time;
 pub mod minor_lock;
-pub mod paths;
 pub mod net;
+pub mod paths;
 pub mod process;
 pub mod random;
+pub mod terminal;
 pub mod time;

@@ -16,9 +16,7 @@ const PR_SET_IO_FLUSHER: libc::c_int = 57;
 /// # Errors
 /// The system's (no privilege, limit).
 pub fn lock_memory() -> io::Result<()> {
-    Ok(mlockall(
-        MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE,
-    )?)
+    Ok(mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE)?)
 }
 
 /// Keeps the out-of-memory killer away (`oom_score_adj` -1000, or `oom_adj` -17 before Linux 2.6.36).
@@ -26,8 +24,7 @@ pub fn lock_memory() -> io::Result<()> {
 /// # Errors
 /// The system's.
 pub fn protect_from_oom_killer() -> io::Result<()> {
-    fs::write("/proc/self/oom_score_adj", "-1000")
-        .or_else(|_| fs::write("/proc/self/oom_adj", "-17"))
+    fs::write("/proc/self/oom_score_adj", "-1000").or_else(|_| fs::write("/proc/self/oom_adj", "-17"))
 }
 
 /// Marks the calling thread, and those it starts later, as one that serves write-back: its memory allocations do not
@@ -63,17 +60,11 @@ pub fn raise_priority() -> io::Result<()> {
 pub fn protect() -> Vec<(&'static str, io::Error)> {
     let steps = [
         ("lock memory", lock_memory()),
-        (
-            "protect from the out-of-memory killer",
-            protect_from_oom_killer(),
-        ),
+        ("protect from the out-of-memory killer", protect_from_oom_killer()),
         ("become an I/O flusher", set_io_flusher()),
         ("raise the priority", raise_priority()),
     ];
-    steps
-        .into_iter()
-        .filter_map(|(what, result)| Some((what, result.err()?)))
-        .collect()
+    steps.into_iter().filter_map(|(what, result)| Some((what, result.err()?))).collect()
 }
 
 /// The daemon's end of the pipe on which the one who started it waits.
@@ -159,10 +150,7 @@ fn leave(status: i32) -> ! {
 
 fn detach_from_starter(keep: &File) -> io::Result<()> {
     std::env::set_current_dir("/")?;
-    let null = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")?;
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     for standard in 0..3 {
         // SAFETY: descriptors 0 to 2 are nobody's property in Rust's sense.
         #[allow(unsafe_code)]
@@ -185,9 +173,7 @@ fn detach_from_starter(keep: &File) -> io::Result<()> {
 
 fn open_descriptors() -> Vec<i32> {
     match fs::read_dir("/proc/self/fd") {
-        Ok(entries) => entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .collect(),
+        Ok(entries) => entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect(),
         Err(_) => (3..1024).collect(),
     }
 }
@@ -226,10 +212,7 @@ impl PidFile {
     /// # Errors
     /// Another process holds the lock, or the file cannot be written.
     pub fn create(path: &Path) -> Result<PidFile, PidFileError> {
-        let failed = |source: io::Error| PidFileError::System {
-            path: path.to_owned(),
-            source,
-        };
+        let failed = |source: io::Error| PidFileError::System { path: path.to_owned(), source };
         loop {
             let file = OpenOptions::new()
                 .read(true)
@@ -244,10 +227,7 @@ impl PidFile {
                     let mut text = String::new();
                     let _ = (&file).take(32).read_to_string(&mut text);
                     let pid = text.trim().parse().unwrap_or(0);
-                    return Err(PidFileError::Taken {
-                        path: path.to_owned(),
-                        pid,
-                    });
+                    return Err(PidFileError::Taken { path: path.to_owned(), pid });
                 }
                 Err((_, errno)) => return Err(failed(errno.into())),
             };
@@ -258,10 +238,7 @@ impl PidFile {
             lock.set_len(0).map_err(failed)?;
             lock.rewind().map_err(failed)?;
             writeln!(lock, "{}", std::process::id()).map_err(failed)?;
-            return Ok(PidFile {
-                path: path.to_owned(),
-                _lock: lock,
-            });
+            return Ok(PidFile { path: path.to_owned(), _lock: lock });
         }
     }
 }

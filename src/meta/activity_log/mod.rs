@@ -6,11 +6,13 @@
 //! a striped or larger log demands it. It reads both.
 
 mod replay;
+mod text;
 pub mod transaction_83;
 pub mod transaction_84;
 mod writer;
 
 pub use replay::{choose_format, replay, LogFormat, Replay, Unusable};
+pub use text::write_log_text;
 pub use writer::{LogWrite, LogWriter, SlotUpdate, WriterError};
 
 /// Bytes of data that one extent of the activity log covers.
