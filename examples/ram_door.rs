@@ -16,11 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [minor, mib, threads, run_directory] = arguments.as_slice() else {
         return Err("usage: ram_door MINOR MIB THREADS RUNDIR".into());
     };
-    let limits = Limits {
-        write_zeroes: true,
-        discard: true,
-        ..Limits::default()
-    };
+    let limits = Limits { write_zeroes: true, discard: true, ..Limits::default() };
     let backend = RamBackend::new(mib.parse::<u64>()? << 20, limits);
     let mut door = LoopDoor::create(LoopDoorConfig {
         minor: minor.parse()?,

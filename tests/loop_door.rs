@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use drbdbox::export::door::{Detach, Door, DoorError, Holder};
-use drbdbox::export::loop_door::{LoopDoor, LoopDoorConfig};
+use drbdbox::export::loop_door::{clean_after_dead_daemon, LoopDoor, LoopDoorConfig};
 use drbdbox::export::ram::RamBackend;
 use drbdbox::export::request::{Backend, Limits, Operation, Request};
 use drbdbox::sys::buffer::Buffer;
@@ -44,14 +44,8 @@ impl Host {
         } else if !Path::new("/dev/loop-control").exists() {
             "no /dev/loop-control"
         } else {
-            let dev = tempfile::Builder::new()
-                .prefix("drbdbox-test-")
-                .tempdir_in("/dev")
-                .unwrap();
-            return Some(Host {
-                dev,
-                run: tempfile::tempdir().unwrap(),
-            });
+            let dev = tempfile::Builder::new().prefix("drbdbox-test-").tempdir_in("/dev").unwrap();
+            return Some(Host { dev, run: tempfile::tempdir().unwrap() });
         };
         println!("SKIPPED: {missing}");
         None
@@ -79,20 +73,12 @@ fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{program} {arguments:?}: {} {text}{errors}",
-        output.status
-    );
+    assert!(output.status.success(), "{program} {arguments:?}: {} {text}{errors}", output.status);
     text
 }
 
 fn open(node: &Path, flags: i32) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(flags)
-        .open(node)
+    OpenOptions::new().read(true).write(true).custom_flags(flags).open(node)
 }
 
 fn pattern(seed: u8) -> Buffer {
@@ -117,16 +103,9 @@ fn a_file_system_survives_detaching() {
     let mount_point_text = mount_point.to_str().unwrap();
     run("mount", &[node, mount_point_text]);
     let mounts = fs::read_to_string("/proc/mounts").unwrap();
-    assert!(
-        mounts.contains(&format!("{node} ")),
-        "the mount table names our node"
-    );
+    assert!(mounts.contains(&format!("{node} ")), "the mount table names our node");
     for number in 0..50u8 {
-        fs::write(
-            mount_point.join(format!("file{number}")),
-            &pattern(number)[..],
-        )
-        .unwrap();
+        fs::write(mount_point.join(format!("file{number}")), &pattern(number)[..]).unwrap();
     }
     run("umount", &[mount_point_text]);
     door.detach(Detach::Unused).unwrap();
@@ -134,9 +113,8 @@ fn a_file_system_survives_detaching() {
     door.attach(backend).unwrap();
     run("fsck.ext3", &["-fn", node]);
     run("mount", &["-o", "ro", node, mount_point_text]);
-    let intact = (0..50u8).all(|number| {
-        fs::read(mount_point.join(format!("file{number}"))).unwrap() == pattern(number)[..]
-    });
+    let intact = (0..50u8)
+        .all(|number| fs::read(mount_point.join(format!("file{number}"))).unwrap() == pattern(number)[..]);
     run("umount", &[mount_point_text]);
     assert!(intact);
     door.detach(Detach::Unused).unwrap();
@@ -157,14 +135,12 @@ fn writers_side_by_side_find_what_they_wrote() {
                 let start = u64::from(writer) * 4 * MIB;
                 for round in 0..16u8 {
                     let data = pattern(writer.wrapping_mul(31) ^ round);
-                    file.write_all_at(&data, start + u64::from(round) * (64 << 10))
-                        .unwrap();
+                    file.write_all_at(&data, start + u64::from(round) * (64 << 10)).unwrap();
                 }
                 file.sync_all().unwrap();
                 let mut data = Buffer::zeroed(64 << 10);
                 for round in 0..16u8 {
-                    file.read_exact_at(&mut data, start + u64::from(round) * (64 << 10))
-                        .unwrap();
+                    file.read_exact_at(&mut data, start + u64::from(round) * (64 << 10)).unwrap();
                     assert!(data[..] == pattern(writer.wrapping_mul(31) ^ round)[..]);
                 }
             });
@@ -187,26 +163,9 @@ fn flush_and_discard_reach_the_backend_and_discarded_space_reads_as_zeroes() {
     assert_eq!(backend.counters.flushes.load(Ordering::Relaxed), 1);
     drop(file);
     let node = host.node();
-    run(
-        "blkdiscard",
-        &["-o", "1048576", "-l", "3145728", node.to_str().unwrap()],
-    );
-    run(
-        "blkdiscard",
-        &[
-            "-z",
-            "-o",
-            "4194304",
-            "-l",
-            "1048576",
-            node.to_str().unwrap(),
-        ],
-    );
-    assert_eq!(
-        backend.counters.write_zeroes.load(Ordering::Relaxed),
-        4,
-        "1 MiB at a time"
-    );
+    run("blkdiscard", &["-o", "1048576", "-l", "3145728", node.to_str().unwrap()]);
+    run("blkdiscard", &["-z", "-o", "4194304", "-l", "1048576", node.to_str().unwrap()]);
+    assert_eq!(backend.counters.write_zeroes.load(Ordering::Relaxed), 4, "1 MiB at a time");
     let mut bytes = vec![0; 8 << 20];
     backend.peek(0, &mut bytes);
     assert!(bytes[1 << 20..5 << 20].iter().all(|byte| *byte == 0));
@@ -217,13 +176,7 @@ fn flush_and_discard_reach_the_backend_and_discarded_space_reads_as_zeroes() {
 #[test]
 fn a_backend_that_cannot_zero_gets_zeroes_written() {
     let Some(host) = Host::new() else { return };
-    let backend = RamBackend::new(
-        4 * MIB,
-        Limits {
-            max_io_bytes: 128 << 10,
-            ..Limits::default()
-        },
-    );
+    let backend = RamBackend::new(4 * MIB, Limits { max_io_bytes: 128 << 10, ..Limits::default() });
     backend.poke(0, &vec![1; 4 << 20]);
     let mut door = host.door();
     door.attach(backend.clone()).unwrap();
@@ -247,11 +200,7 @@ fn errors_reach_the_application_and_pass() {
     let file = open(&host.node(), libc::O_DIRECT).unwrap();
     let mut data = pattern(3);
     backend.fail(Some(Errno::EIO));
-    let errors = [
-        file.write_all_at(&data, 0),
-        file.read_exact_at(&mut data, 0),
-        file.sync_all(),
-    ];
+    let errors = [file.write_all_at(&data, 0), file.read_exact_at(&mut data, 0), file.sync_all()];
     for result in errors {
         assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::EIO));
     }
@@ -272,11 +221,7 @@ fn a_detached_node_exists_and_cannot_be_opened() {
         assert!(fs::metadata(&node).unwrap().file_type().is_block_device());
         let error = File::open(&node).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENXIO));
-        let mount = Command::new("mount")
-            .arg(&node)
-            .arg(host.run.path())
-            .output()
-            .unwrap();
+        let mount = Command::new("mount").arg(&node).arg(host.run.path()).output().unwrap();
         assert!(!mount.status.success());
     };
     is_closed();
@@ -308,15 +253,8 @@ fn a_device_in_use_is_not_detached_and_the_user_is_named() {
     door.attach(RamBackend::new(16 * MIB, ALL)).unwrap();
     run("mkfs.ext3", &["-q", node.to_str().unwrap()]);
 
-    let mut reader = Command::new("sleep")
-        .arg("1000")
-        .stdin(File::open(&node).unwrap())
-        .spawn()
-        .unwrap();
-    let expected = Holder::Process {
-        pid: reader.id() as i32,
-        name: "sleep".to_owned(),
-    };
+    let mut reader = Command::new("sleep").arg("1000").stdin(File::open(&node).unwrap()).spawn().unwrap();
+    let expected = Holder::Process { pid: reader.id() as i32, name: "sleep".to_owned() };
     let holders = held_by(&mut door);
     reader.kill().unwrap();
     reader.wait().unwrap();
@@ -328,18 +266,10 @@ fn a_device_in_use_is_not_detached_and_the_user_is_named() {
     run("mount", &[node.to_str().unwrap(), mount_point]);
     let holders = held_by(&mut door);
     run("umount", &[mount_point]);
-    assert_eq!(
-        holders,
-        [Holder::Mount {
-            path: mount_point.to_owned()
-        }]
-    );
+    assert_eq!(holders, [Holder::Mount { path: mount_point.to_owned() }]);
 
     door.claim().unwrap();
-    let mount = Command::new("mount")
-        .args([node.to_str().unwrap(), mount_point])
-        .output()
-        .unwrap();
+    let mount = Command::new("mount").args([node.to_str().unwrap(), mount_point]).output().unwrap();
     assert!(!mount.status.success(), "claimed: nobody can mount");
     door.release();
     run("mount", &[node.to_str().unwrap(), mount_point]);
@@ -353,16 +283,13 @@ fn users_in_the_kernel_are_seen_too() {
     let node = host.node();
     let mut door = host.door();
     door.attach(RamBackend::new(MIB, ALL)).unwrap();
-    let upper = run("losetup", &["--show", "-f", node.to_str().unwrap()])
-        .trim()
-        .to_owned();
+    let upper = run("losetup", &["--show", "-f", node.to_str().unwrap()]).trim().to_owned();
     let by_name = held_by(&mut door);
     // Without its name, only the kernel's own count of openers is left.
     fs::rename(&node, host.dev.path().join("gone")).unwrap();
     fs::remove_file(host.dev.path().join("gone")).unwrap();
     let by_count = held_by(&mut door);
-    let still_works =
-        open(&node, libc::O_DIRECT).and_then(|file| file.write_all_at(&pattern(1), 0));
+    let still_works = open(&node, libc::O_DIRECT).and_then(|file| file.write_all_at(&pattern(1), 0));
     run("losetup", &["-d", &upper]);
     let name = upper.trim_start_matches("/dev/").to_owned();
     assert_eq!(by_name, [Holder::Device { name }]);
@@ -389,8 +316,7 @@ impl Backend for Faulty {
 fn a_panic_in_the_backend_is_an_error_of_one_request() {
     let Some(host) = Host::new() else { return };
     let mut door = host.door();
-    door.attach(Arc::new(Faulty(RamBackend::new(MIB, ALL))))
-        .unwrap();
+    door.attach(Arc::new(Faulty(RamBackend::new(MIB, ALL)))).unwrap();
     let file = open(&host.node(), libc::O_DIRECT).unwrap();
     let mut data = pattern(1);
     for _ in 0..10 {
@@ -413,10 +339,7 @@ fn own_things(host: &Host) -> (usize, usize, Vec<String>) {
     let run = host.run.path().to_str().unwrap();
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let mounts = mounts.lines().filter(|line| line.contains(run)).count();
-    let loops = bound_files()
-        .into_iter()
-        .filter(|file| file.contains("drbd77-"))
-        .collect();
+    let loops = bound_files().into_iter().filter(|file| file.contains("drbd77-")).collect();
     (threads, mounts, loops)
 }
 
@@ -441,19 +364,12 @@ fn thirty_rounds_leave_nothing_behind_and_no_stale_page() {
         drop(file);
         door.detach(Detach::Unused).unwrap();
         backend.peek(0, &mut bytes);
-        assert_eq!(
-            bytes[4096..],
-            [!round; 4096],
-            "what was in the page cache is written"
-        );
+        assert_eq!(bytes[4096..], [!round; 4096], "what was in the page cache is written");
         assert_eq!(own_things(&host), (0, 0, vec![]));
         assert_eq!(Arc::strong_count(&backend), 1);
     }
     drop(door);
-    assert_eq!(
-        fs::read_dir(host.run.path().join("doors")).unwrap().count(),
-        0
-    );
+    assert_eq!(fs::read_dir(host.run.path().join("doors")).unwrap().count(), 0);
     assert_eq!(fs::read_dir(host.dev.path()).unwrap().count(), 0);
 }
 
@@ -465,12 +381,7 @@ fn users_see_a_new_size() {
     let mut door = host.door();
     door.attach(backend.clone()).unwrap();
     let node = host.node();
-    let size = || {
-        run("blockdev", &["--getsize64", node.to_str().unwrap()])
-            .trim()
-            .parse::<u64>()
-            .unwrap()
-    };
+    let size = || run("blockdev", &["--getsize64", node.to_str().unwrap()]).trim().parse::<u64>().unwrap();
     assert_eq!(size(), 2 * MIB + 512, "an odd number of sectors");
     let file = open(&node, 0).unwrap();
     for bytes in [8 * MIB, 4 * MIB] {
@@ -525,9 +436,7 @@ impl Backend for Stuck {
             self.kept.lock().unwrap().push(request);
         } else {
             let len = request.len as usize;
-            request
-                .done
-                .complete(Ok(Some(Arc::new(Buffer::zeroed(len)))));
+            request.done.complete(Ok(Some(Arc::new(Buffer::zeroed(len)))));
         }
     }
 }
@@ -535,44 +444,56 @@ impl Backend for Stuck {
 #[test]
 fn a_forced_detach_needs_no_answer_from_the_backend() {
     let Some(host) = Host::new() else { return };
-    let stuck = Arc::new(Stuck {
-        kept: Mutex::default(),
-    });
+    let stuck = Arc::new(Stuck { kept: Mutex::default() });
     let mut door = host.door();
     door.attach(stuck.clone()).unwrap();
     let node = host.node();
-    let writer = std::thread::spawn(move || {
-        open(&node, libc::O_DIRECT)
-            .unwrap()
-            .write_all_at(&pattern(1), 0)
-    });
+    let writer =
+        std::thread::spawn(move || open(&node, libc::O_DIRECT).unwrap().write_all_at(&pattern(1), 0));
     while stuck.kept.lock().unwrap().is_empty() {
         std::thread::yield_now();
     }
     door.detach(Detach::Forced).unwrap();
-    assert_eq!(
-        writer.join().unwrap().unwrap_err().raw_os_error(),
-        Some(libc::EIO)
-    );
+    assert_eq!(writer.join().unwrap().unwrap_err().raw_os_error(), Some(libc::EIO));
     // An answer that comes too late goes nowhere.
     for request in stuck.kept.lock().unwrap().drain(..) {
         request.done.complete(Ok(None));
     }
     door.attach(RamBackend::new(MIB, ALL)).unwrap();
-    open(&host.node(), libc::O_DIRECT)
-        .unwrap()
-        .write_all_at(&pattern(1), 0)
-        .unwrap();
+    open(&host.node(), libc::O_DIRECT).unwrap().write_all_at(&pattern(1), 0).unwrap();
+    door.detach(Detach::Unused).unwrap();
+}
+
+#[test]
+fn a_queue_depth_of_32_reaches_the_backend() {
+    let Some(host) = Host::new() else { return };
+    let stuck = Arc::new(Stuck { kept: Mutex::default() });
+    let mut door = host.door();
+    door.attach(stuck.clone()).unwrap();
+    let node = host.node();
+    std::thread::scope(|scope| {
+        for writer in 0..32u64 {
+            let node = &node;
+            scope.spawn(move || {
+                let data = Buffer::zeroed(4096);
+                open(node, libc::O_DIRECT).unwrap().write_all_at(&data, writer * 8192).unwrap();
+            });
+        }
+        // Four threads serve; all requests are in progress at a time all the same.
+        while stuck.kept.lock().unwrap().len() < 32 {
+            std::thread::yield_now();
+        }
+        for request in stuck.kept.lock().unwrap().drain(..).rev() {
+            request.done.complete(Ok(None));
+        }
+    });
     door.detach(Detach::Unused).unwrap();
 }
 
 /// Not a test by itself: the daemon that the tests below kill.
 #[test]
 fn daemon_to_be_killed() {
-    let (Ok(dev), Ok(run)) = (
-        std::env::var("DOOR_TEST_DEV"),
-        std::env::var("DOOR_TEST_RUN"),
-    ) else {
+    let (Ok(dev), Ok(run)) = (std::env::var("DOOR_TEST_DEV"), std::env::var("DOOR_TEST_RUN")) else {
         return;
     };
     let mut door = LoopDoor::create(LoopDoorConfig {
@@ -609,9 +530,7 @@ fn start_daemon(host: &Host) -> Child {
 /// Files bound to loop devices.
 fn bound_files() -> Vec<String> {
     let loops = fs::read_dir("/sys/block").unwrap().flatten();
-    loops
-        .filter_map(|entry| fs::read_to_string(entry.path().join("loop/backing_file")).ok())
-        .collect()
+    loops.filter_map(|entry| fs::read_to_string(entry.path().join("loop/backing_file")).ok()).collect()
 }
 
 /// The file that the daemon serves.
@@ -640,11 +559,21 @@ fn a_killed_daemon_leaves_errors_no_mount_and_its_successor_cleans_up() {
     let mut door = host.door();
     assert!(!is_bound());
     door.attach(RamBackend::new(MIB, ALL)).unwrap();
-    open(&host.node(), 0)
-        .unwrap()
-        .write_all(&pattern(2))
-        .unwrap();
+    open(&host.node(), 0).unwrap().write_all(&pattern(2)).unwrap();
     door.detach(Detach::Unused).unwrap();
+}
+
+#[test]
+fn a_daemon_can_clean_up_without_making_the_minors_again() {
+    let Some(host) = Host::new() else { return };
+    let mut daemon = start_daemon(&host);
+    let dead = served_file(&host);
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    clean_after_dead_daemon(host.run.path(), host.dev.path());
+    assert!(!bound_files().iter().any(|file| file.contains(&dead)));
+    assert!(!host.node().exists());
+    assert_eq!(fs::read_dir(host.run.path().join("doors")).unwrap().count(), 0);
 }
 
 #[test]
@@ -655,10 +584,7 @@ fn a_file_system_on_a_killed_daemon_can_be_unmounted() {
     run("mkfs.ext3", &["-q", node.to_str().unwrap()]);
     let mount_point = host.run.path().join("mnt");
     fs::create_dir(&mount_point).unwrap();
-    run(
-        "mount",
-        &[node.to_str().unwrap(), mount_point.to_str().unwrap()],
-    );
+    run("mount", &[node.to_str().unwrap(), mount_point.to_str().unwrap()]);
     daemon.kill().unwrap();
     daemon.wait().unwrap();
     let dead = served_file(&host);
@@ -667,9 +593,6 @@ fn a_file_system_on_a_killed_daemon_can_be_unmounted() {
     door.attach(RamBackend::new(MIB, ALL)).unwrap();
     assert_eq!(door.holders(), []);
     run("umount", &[mount_point.to_str().unwrap()]);
-    assert!(
-        !bound_files().iter().any(|file| file.contains(&dead)),
-        "it goes with its last user"
-    );
+    assert!(!bound_files().iter().any(|file| file.contains(&dead)), "it goes with its last user");
     door.detach(Detach::Unused).unwrap();
 }

@@ -37,12 +37,7 @@ fn house(backend: Arc<dyn Backend>) -> House {
     let server = NbdServer::listen(Listen::Unix(path.clone())).unwrap();
     let mut door = server.door("r0");
     door.attach(backend).unwrap();
-    House {
-        _directory: directory,
-        path,
-        _server: server,
-        door,
-    }
+    House { _directory: directory, path, _server: server, door }
 }
 
 /// A client that negotiates with GO.
@@ -85,15 +80,7 @@ impl Client {
         (kind, data)
     }
 
-    fn send(
-        &mut self,
-        flags: u16,
-        command: u16,
-        cookie: u64,
-        offset: u64,
-        length: u32,
-        data: &[u8],
-    ) {
+    fn send(&mut self, flags: u16, command: u16, cookie: u64, offset: u64, length: u32, data: &[u8]) {
         let mut bytes = 0x2560_9513u32.to_be_bytes().to_vec();
         bytes.extend(flags.to_be_bytes());
         bytes.extend(command.to_be_bytes());
@@ -127,9 +114,7 @@ impl Client {
 }
 
 fn pattern(len: usize) -> Vec<u8> {
-    (0..len)
-        .map(|at| (at % 251) as u8 ^ (at / 4096) as u8)
-        .collect()
+    (0..len).map(|at| (at % 251) as u8 ^ (at / 4096) as u8).collect()
 }
 
 #[test]
@@ -161,10 +146,7 @@ fn flush_fua_trim_and_zeroes_reach_the_backend() {
     assert_eq!(backend.counters.flushes.load(Ordering::Relaxed), 1);
     assert_eq!(backend.counters.discards.load(Ordering::Relaxed), 1);
     assert_eq!(backend.counters.write_zeroes.load(Ordering::Relaxed), 2);
-    assert!(client
-        .read(2 * MIB, 2 * MIB as u32)
-        .iter()
-        .all(|byte| *byte == 0));
+    assert!(client.read(2 * MIB, 2 * MIB as u32).iter().all(|byte| *byte == 0));
 }
 
 #[test]
@@ -251,10 +233,7 @@ impl Slow {
 
 #[test]
 fn replies_come_in_the_order_of_completion() {
-    let slow = Arc::new(Slow {
-        ram: RamBackend::new(MIB, ALL),
-        waiting: Mutex::default(),
-    });
+    let slow = Arc::new(Slow { ram: RamBackend::new(MIB, ALL), waiting: Mutex::default() });
     let house = house(slow.clone());
     let mut client = Client::connect(&house.path);
     for cookie in 0..32 {
@@ -321,8 +300,7 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
     let path = directory.path().join("nbd.sock");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let server = NbdServer::listen(Listen::Unix(path.clone())).unwrap();
-    let mode =
-        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
     assert!(NbdServer::listen(Listen::Unix(path.clone())).is_err());
     drop(server);
@@ -334,10 +312,7 @@ fn run(program: &str, arguments: &[&str]) -> Option<String> {
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
             let errors = String::from_utf8_lossy(&output.stderr);
-            assert!(
-                output.status.success(),
-                "{program} {arguments:?}: {text}{errors}"
-            );
+            assert!(output.status.success(), "{program} {arguments:?}: {text}{errors}");
             Some(text)
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -358,10 +333,7 @@ fn the_programs_of_the_field_can_use_it() {
     let copy = copy.to_str().unwrap();
     if let Some(text) = run("nbdinfo", &[&uri]) {
         assert!(text.contains("export-size: 8388608"), "{text}");
-        assert!(
-            text.contains("can_fua: true") && text.contains("can_trim: true"),
-            "{text}"
-        );
+        assert!(text.contains("can_fua: true") && text.contains("can_trim: true"), "{text}");
     }
     if let Some(text) = run("nbdinfo", &["--list", &uri]) {
         assert!(text.contains("export=\"r0\""), "{text}");
@@ -374,34 +346,14 @@ fn the_programs_of_the_field_can_use_it() {
         backend.peek(0, &mut bytes);
         assert!(bytes == pattern(8 << 20));
     }
-    if run(
-        "qemu-img",
-        &["convert", "-f", "raw", "-O", "raw", &uri, copy],
-    )
-    .is_some()
-    {
+    if run("qemu-img", &["convert", "-f", "raw", "-O", "raw", &uri, copy]).is_some() {
         assert!(std::fs::read(copy).unwrap() == pattern(8 << 20));
-        run(
-            "qemu-img",
-            &["convert", "-n", "-f", "raw", "-O", "raw", copy, &uri],
-        );
+        run("qemu-img", &["convert", "-n", "-f", "raw", "-O", "raw", copy, &uri]);
     }
-    let fio = [
-        "--name=v",
-        "--ioengine=nbd",
-        "--rw=randwrite",
-        "--bs=4k",
-        "--size=8m",
-        "--iodepth=32",
-    ];
+    let fio = ["--name=v", "--ioengine=nbd", "--rw=randwrite", "--bs=4k", "--size=8m", "--iodepth=32"];
     let uri_option = format!("--uri={uri}");
     let mut arguments = fio.to_vec();
-    arguments.extend([
-        uri_option.as_str(),
-        "--verify=crc32c",
-        "--verify_fatal=1",
-        "--thread",
-    ]);
+    arguments.extend([uri_option.as_str(), "--verify=crc32c", "--verify_fatal=1", "--thread"]);
     let engines = Command::new("fio").arg("--enghelp").output();
     match engines {
         Ok(output) if String::from_utf8_lossy(&output.stdout).contains("nbd") => {

@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 /// Longest time for an answer. spec/drbdsetup.md 2.8.
@@ -18,8 +19,9 @@ pub const REPLY_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a daemon may take from its start until it answers.
 pub const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Starts a daemon in the background; returns when it has been started, not when it answers.
-pub type StartDaemon = fn() -> io::Result<()>;
+/// Starts a daemon in the background; returns when it has been started, not when it answers. A
+/// process that ends with success has left the daemon behind.
+pub type StartDaemon = fn() -> io::Result<Child>;
 
 /// Why the daemon gave no answer.
 #[derive(Debug)]
@@ -90,8 +92,8 @@ impl Client {
     /// Connects; if no daemon answers, starts one and waits until it does.
     ///
     /// # Errors
-    /// [`ClientError::Connect`] with the last error if it cannot be started, or does not answer
-    /// within [`START_TIMEOUT`].
+    /// [`ClientError::Connect`] with the last error if it cannot be started, fails, or does not
+    /// answer within [`START_TIMEOUT`].
     pub fn connect_or_start(path: &Path, start: StartDaemon) -> Result<Client, ClientError> {
         let first = match Client::connect(path) {
             Ok(client) => return Ok(client),
@@ -104,12 +106,13 @@ impl Client {
         if !absent {
             return Err(first);
         }
-        start().map_err(|error| ClientError::Connect { path: path.to_path_buf(), error })?;
+        let mut child = start().map_err(|error| ClientError::Connect { path: path.to_path_buf(), error })?;
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
+            let failed = matches!(child.try_wait(), Ok(Some(status)) if !status.success());
             match Client::connect(path) {
                 Ok(client) => return Ok(client),
-                Err(error) if Instant::now() >= deadline => return Err(error),
+                Err(error) if failed || Instant::now() >= deadline => return Err(error),
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         }
@@ -197,6 +200,7 @@ impl EventStream {
     /// [`ClientError::Refused`]. [`ClientError::Broken`]: the daemon has gone. [`ClientError::Timeout`]: it stopped in the
     /// middle of an event.
     pub fn next(&mut self, deadline: Option<Instant>, watch: Option<&dyn AsFd>) -> Result<Next, ClientError> {
+        let mut watch = watch;
         loop {
             let mut fds = vec![PollFd::new(self.stream.as_fd(), PollFlags::POLLIN)];
             if let Some(watch) = watch {
@@ -208,16 +212,19 @@ impl EventStream {
             };
             match poll(&mut fds, wait) {
                 Ok(0) if deadline.is_some_and(|at| Instant::now() >= at) => return Ok(Next::Deadline),
-                Ok(0) | Err(nix::errno::Errno::EINTR) => continue,
-                Ok(_) => {}
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => return Err(ClientError::Broken(error.into())),
             }
-            let closed = PollFlags::POLLERR | PollFlags::POLLHUP;
-            let watched = fds.get(1).and_then(PollFd::revents);
-            if watched.is_some_and(|got| got.intersects(closed)) {
+            let watched = fds.get(1).and_then(PollFd::revents).unwrap_or(PollFlags::empty());
+            if watched.intersects(PollFlags::POLLERR | PollFlags::POLLHUP) {
                 return Ok(Next::WatchedClosed);
             }
-            break;
+            if fds[0].any() == Some(true) {
+                break;
+            }
+            if watched.contains(PollFlags::POLLNVAL) {
+                watch = None;
+            }
         }
         let mut stream = &self.stream;
         match frame::read(&mut stream, frame::REPLY_MAX).map_err(of_read)? {

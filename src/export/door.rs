@@ -82,10 +82,7 @@ pub struct DeviceNumber {
 impl DeviceNumber {
     /// From the kernel's packed form.
     pub fn from_raw(number: libc::dev_t) -> DeviceNumber {
-        DeviceNumber {
-            major: libc::major(number),
-            minor: libc::minor(number),
-        }
+        DeviceNumber { major: libc::major(number), minor: libc::minor(number) }
     }
 
     /// The kernel's packed form.
@@ -166,10 +163,7 @@ pub enum DoorError {
 impl DoorError {
     /// A failed step.
     pub fn system(step: impl Into<String>, source: impl Into<io::Error>) -> DoorError {
-        DoorError::System {
-            step: step.into(),
-            source: source.into(),
-        }
+        DoorError::System { step: step.into(), source: source.into() }
     }
 }
 

@@ -26,15 +26,10 @@ pub fn processes(device: DeviceNumber) -> Vec<Holder> {
         let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
             continue;
         };
-        let open = descriptors
-            .flatten()
-            .any(|entry| block_device(&entry.path()) == Some(device));
+        let open = descriptors.flatten().any(|entry| block_device(&entry.path()) == Some(device));
         if open {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            holders.push(Holder::Process {
-                pid,
-                name: name.trim_end().to_owned(),
-            });
+            holders.push(Holder::Process { pid, name: name.trim_end().to_owned() });
         }
     }
     holders.sort();
@@ -68,10 +63,7 @@ fn block_device(link: &Path) -> Option<DeviceNumber> {
     };
     if result == 0 {
         let is_block = u32::from(found.stx_mode) & libc::S_IFMT == libc::S_IFBLK;
-        return is_block.then_some(DeviceNumber {
-            major: found.stx_rdev_major,
-            minor: found.stx_rdev_minor,
-        });
+        return is_block.then_some(DeviceNumber { major: found.stx_rdev_major, minor: found.stx_rdev_minor });
     }
     if std::io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS) {
         return None;
@@ -83,10 +75,7 @@ fn block_device(link: &Path) -> Option<DeviceNumber> {
     }
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
     let found = fs::metadata(link).ok()?;
-    found
-        .file_type()
-        .is_block_device()
-        .then(|| DeviceNumber::from_raw(found.rdev()))
+    found.file_type().is_block_device().then(|| DeviceNumber::from_raw(found.rdev()))
 }
 
 /// Mount points of the device, in all mount name spaces.
@@ -111,10 +100,7 @@ fn mounts(device: DeviceNumber) -> Vec<Holder> {
             }
         }
     }
-    let mut holders: Vec<Holder> = paths
-        .into_iter()
-        .map(|path| Holder::Mount { path })
-        .collect();
+    let mut holders: Vec<Holder> = paths.into_iter().map(|path| Holder::Mount { path }).collect();
     holders.sort();
     holders
 }
@@ -124,10 +110,7 @@ fn unescape(text: &str) -> String {
     let mut parts = text.split('\\');
     let mut result = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        match part
-            .get(..3)
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok())
-        {
+        match part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
             Some(byte) => {
                 result.push(char::from(byte));
                 result.push_str(&part[3..]);
@@ -144,13 +127,10 @@ fn unescape(text: &str) -> String {
 fn is_swap(device: DeviceNumber) -> bool {
     use std::os::unix::fs::MetadataExt;
     let table = fs::read_to_string("/proc/swaps").unwrap_or_default();
-    let names = table
-        .lines()
-        .skip(1)
-        .filter_map(|line| line.split_whitespace().next());
-    names.filter(|name| name.starts_with("/dev/")).any(|name| {
-        fs::metadata(name).is_ok_and(|found| DeviceNumber::from_raw(found.rdev()) == device)
-    })
+    let names = table.lines().skip(1).filter_map(|line| line.split_whitespace().next());
+    names
+        .filter(|name| name.starts_with("/dev/"))
+        .any(|name| fs::metadata(name).is_ok_and(|found| DeviceNumber::from_raw(found.rdev()) == device))
 }
 
 #[cfg(test)]
@@ -165,12 +145,6 @@ mod tests {
 
     #[test]
     fn nobody_uses_a_device_that_cannot_exist() {
-        assert_eq!(
-            find(DeviceNumber {
-                major: 0,
-                minor: 0xfffff
-            }),
-            []
-        );
+        assert_eq!(find(DeviceNumber { major: 0, minor: 0xfffff }), []);
     }
 }

@@ -32,15 +32,11 @@ const LOOP_CTL_REMOVE: u32 = 0x4c81;
 
 const BLKFLSBUF: u32 = 0x1261;
 
-const LO_FLAGS_READ_ONLY: u32 = 1;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
 const LO_FLAGS_DIRECT_IO: u32 = 16;
 
 const LOOP_MAJOR: u32 = 7;
-const CONTROL: DeviceNumber = DeviceNumber {
-    major: 10,
-    minor: 237,
-};
+const CONTROL: DeviceNumber = DeviceNumber { major: 10, minor: 237 };
 /// The first number tried: above those that `losetup -f` makes on a host with some loop devices.
 const FIRST_NUMBER: u32 = 1000;
 /// How many numbers are tried before giving up.
@@ -76,15 +72,6 @@ struct Config {
 
 const _: () = assert!(size_of::<Info>() == 232 && size_of::<Config>() == 304);
 
-/// How to bind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Binding {
-    /// Reads and writes, without a second page cache.
-    Direct,
-    /// Reads only.
-    ReadOnly,
-}
-
 /// A loop device by its number in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoopDevice {
@@ -100,10 +87,7 @@ impl LoopDevice {
         let device = match fs::read_to_string(format!("/sys/block/loop{number}/dev")) {
             Ok(text) => parse_device(&text)?,
             Err(_) if Path::new("/sys/block").exists() => return None,
-            Err(_) => DeviceNumber {
-                major: LOOP_MAJOR,
-                minor: number,
-            },
+            Err(_) => DeviceNumber { major: LOOP_MAJOR, minor: number },
         };
         Some(LoopDevice { number, device })
     }
@@ -118,9 +102,8 @@ impl LoopDevice {
         for number in FIRST_NUMBER..FIRST_NUMBER + NUMBERS {
             match ioctl(&control, LOOP_CTL_ADD, number as usize) {
                 Ok(_) => {
-                    return LoopDevice::existing(number).ok_or_else(|| {
-                        io::Error::other(format!("loop{number} has no entry in /sys/block"))
-                    })
+                    return LoopDevice::existing(number)
+                        .ok_or_else(|| io::Error::other(format!("loop{number} has no entry in /sys/block")))
                 }
                 Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
                 Err(error) => return Err(error),
@@ -151,25 +134,19 @@ impl LoopDevice {
         open_node(&usual, SFlag::S_IFBLK, self.device, write, flags, scratch)
     }
 
-    /// Binds `file`. `name` is put into the device's status (its first 63 bytes).
+    /// Binds `file`, for direct I/O: without a second page cache. It is read-only if the file was opened so.
+    ///
+    /// `name` is put into the device's status (its first 63 bytes).
     ///
     /// # Errors
     /// EBUSY: it is bound or claimed already.
-    pub fn bind(self, file: &File, binding: Binding, name: &str, scratch: &Path) -> io::Result<()> {
+    pub fn bind(self, file: &File, name: &str, scratch: &Path) -> io::Result<()> {
         let device = self.open(true, 0, scratch)?;
         let mut info = empty_info();
-        info.flags = match binding {
-            Binding::Direct => LO_FLAGS_DIRECT_IO,
-            Binding::ReadOnly => LO_FLAGS_READ_ONLY,
-        };
+        info.flags = LO_FLAGS_DIRECT_IO;
         let len = name.len().min(info.file_name.len() - 1);
         info.file_name[..len].copy_from_slice(&name.as_bytes()[..len]);
-        let config = Config {
-            fd: file.as_raw_fd() as u32,
-            block_size: 0,
-            info,
-            reserved: [0; 8],
-        };
+        let config = Config { fd: file.as_raw_fd() as u32, block_size: 0, info, reserved: [0; 8] };
         match ioctl(&device, LOOP_CONFIGURE, addr_of!(config) as usize) {
             // Linux before 5.8 does it in steps; before 4.10 without direct I/O.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOTTY)) => {
@@ -179,9 +156,7 @@ impl LoopDevice {
                     let _ = ioctl(&device, LOOP_CLR_FD, 0);
                     return Err(error);
                 }
-                if binding == Binding::Direct {
-                    let _ = ioctl(&device, LOOP_SET_DIRECT_IO, 1);
-                }
+                let _ = ioctl(&device, LOOP_SET_DIRECT_IO, 1);
                 Ok(())
             }
             result => result.map(drop),
@@ -191,15 +166,8 @@ impl LoopDevice {
     /// Name of the file that is bound to it, without directories; `None` if it is unbound or gone. Neither the device nor
     /// the file is touched: the file's server may be dead.
     pub fn bound_file(self) -> Option<String> {
-        let path =
-            fs::read_to_string(format!("/sys/block/loop{}/loop/backing_file", self.number)).ok()?;
-        Some(
-            path.trim_end()
-                .rsplit('/')
-                .next()
-                .unwrap_or_default()
-                .to_owned(),
-        )
+        let path = fs::read_to_string(format!("/sys/block/loop{}/loop/backing_file", self.number)).ok()?;
+        Some(path.trim_end().rsplit('/').next().unwrap_or_default().to_owned())
     }
 
     /// Unbinds it if `device`, an open file of it, is the only one. `false`: others have it open, maybe in the kernel,
@@ -215,11 +183,7 @@ impl LoopDevice {
         };
         // With other users the kernel says yes, and unbinds it at the last close. That must be taken back.
         let mut info = empty_info();
-        match ioctl(
-            device,
-            LOOP_GET_STATUS64,
-            std::ptr::addr_of_mut!(info) as usize,
-        ) {
+        match ioctl(device, LOOP_GET_STATUS64, std::ptr::addr_of_mut!(info) as usize) {
             Ok(_) => {
                 info.flags &= !LO_FLAGS_AUTOCLEAR;
                 ioctl(device, LOOP_SET_STATUS64, addr_of!(info) as usize)?;
@@ -267,17 +231,13 @@ impl LoopDevice {
     fn loops_above(self) -> Vec<String> {
         let entries = fs::read_dir("/sys/block").into_iter().flatten().flatten();
         let is_above = |entry: &fs::DirEntry| {
-            let path =
-                fs::read_to_string(entry.path().join("loop/backing_file")).unwrap_or_default();
+            let path = fs::read_to_string(entry.path().join("loop/backing_file")).unwrap_or_default();
             // Only device nodes: other files may lie on file systems that do not answer.
             path.starts_with("/dev/")
                 && fs::metadata(path.trim_end())
                     .is_ok_and(|found| is_device(&found, SFlag::S_IFBLK, self.device))
         };
-        entries
-            .filter(is_above)
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect()
+        entries.filter(is_above).filter_map(|entry| entry.file_name().into_string().ok()).collect()
     }
 }
 
@@ -293,10 +253,7 @@ pub fn flush(device: &File) -> io::Result<()> {
 /// "7:1000\n".
 fn parse_device(text: &str) -> Option<DeviceNumber> {
     let (major, minor) = text.trim().split_once(':')?;
-    Some(DeviceNumber {
-        major: major.parse().ok()?,
-        minor: minor.parse().ok()?,
-    })
+    Some(DeviceNumber { major: major.parse().ok()?, minor: minor.parse().ok()? })
 }
 
 fn empty_info() -> Info {
@@ -308,14 +265,7 @@ fn empty_info() -> Info {
 }
 
 fn open_control(scratch: &Path) -> io::Result<File> {
-    open_node(
-        Path::new("/dev/loop-control"),
-        SFlag::S_IFCHR,
-        CONTROL,
-        true,
-        0,
-        scratch,
-    )
+    open_node(Path::new("/dev/loop-control"), SFlag::S_IFCHR, CONTROL, true, 0, scratch)
 }
 
 /// Opens the device `number`: by its usual name if that leads to it, else by a node that exists for this moment only.
@@ -330,11 +280,7 @@ pub(super) fn open_node(
 ) -> io::Result<File> {
     static SERIAL: AtomicU32 = AtomicU32::new(0);
     let open = |path: &Path| {
-        OpenOptions::new()
-            .read(true)
-            .write(write)
-            .custom_flags(flags | libc::O_NONBLOCK)
-            .open(path)
+        OpenOptions::new().read(true).write(write).custom_flags(flags | libc::O_NONBLOCK).open(path)
     };
     if fs::metadata(usual).is_ok_and(|found| is_device(&found, kind, number)) {
         return open(usual);

@@ -4,18 +4,19 @@
 //! survive in a cache, and the node never leads to a device that someone else may have got (spec/system.md 0, D12).
 //!
 //! When the program dies while attached, all I/O through the loop device fails from then on, and it stays bound, for
-//! the node still leads to it. The next [`LoopDoor::create`] for the minor with the same run directory removes it.
+//! the node still leads to it. The next [`LoopDoor::create`] for the minor with the same run directory removes it, and so
+//! does [`clean_after_dead_daemon`].
 
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::door::{Detach, DeviceNumber, Door, DoorError, Holder};
 use super::fuse::{clean_mount_point, Session};
 use super::holders;
-use super::loop_device::{flush, Binding, LoopDevice};
+use super::loop_device::{flush, LoopDevice};
 use super::node::Node;
 use super::request::Backend;
 
@@ -65,30 +66,21 @@ impl LoopDoor {
     pub fn create(config: LoopDoorConfig) -> Result<LoopDoor, DoorError> {
         let node = Node::new(&config.device_directory, config.minor);
         if node.is_of_real_driver() {
-            let step = format!(
-                "{} belongs to the kernel's DRBD driver",
-                node.path().display()
-            );
+            let step = format!("{} belongs to the kernel's DRBD driver", node.path().display());
             return Err(DoorError::system(step, nix::errno::Errno::EBUSY));
         }
-        let unique = crate::sys::random::number()
-            .map_err(|error| DoorError::system("get a random number", error))?;
+        let unique =
+            crate::sys::random::number().map_err(|error| DoorError::system("get a random number", error))?;
         let file_name = format!("drbd{}-{unique:016x}", config.minor);
         let directory = config.run_directory.join("doors");
         fs::create_dir_all(&directory)
             .map_err(|error| DoorError::system(format!("make {}", directory.display()), error))?;
-        let mut door = LoopDoor {
-            config,
-            node,
-            file_name,
-            attached: None,
-            leftovers: Vec::new(),
-            removed: false,
-        };
+        let mut door =
+            LoopDoor { config, node, file_name, attached: None, leftovers: Vec::new(), removed: false };
         // First the node: it may lead to the dead device.
-        door.node.lead_nowhere().map_err(|error| {
-            DoorError::system(format!("make {}", door.node.path().display()), error)
-        })?;
+        door.node
+            .lead_nowhere()
+            .map_err(|error| DoorError::system(format!("make {}", door.node.path().display()), error))?;
         door.clean_after_predecessor();
         Ok(door)
     }
@@ -99,15 +91,11 @@ impl LoopDoor {
     }
 
     fn record_path(&self) -> PathBuf {
-        self.config
-            .run_directory
-            .join(format!("doors/minor-{}", self.config.minor))
+        self.config.run_directory.join(format!("doors/minor-{}", self.config.minor))
     }
 
     fn mount_point(&self) -> PathBuf {
-        self.config
-            .run_directory
-            .join(format!("doors/mount-{}", self.config.minor))
+        self.config.run_directory.join(format!("doors/mount-{}", self.config.minor))
     }
 
     fn clean_after_predecessor(&mut self) {
@@ -130,10 +118,7 @@ impl LoopDoor {
         if device.bound_file().as_deref() != Some(file_name) {
             return;
         }
-        log::info!(
-            "{}: removing loop{number} of a daemon that died",
-            self.node.path().display()
-        );
+        log::info!("{}: removing loop{number} of a daemon that died", self.node.path().display());
         if let Ok(open) = device.open(false, 0, scratch) {
             let _ = LoopDevice::clear(&open);
         }
@@ -146,10 +131,7 @@ impl LoopDoor {
     }
 
     fn record_device(&self, device: LoopDevice) -> io::Result<()> {
-        fs::write(
-            self.record_path(),
-            format!("loop {} {}\n", device.number, self.file_name),
-        )
+        fs::write(self.record_path(), format!("loop {} {}\n", device.number, self.file_name))
     }
 
     fn forget_device(&self) {
@@ -163,7 +145,7 @@ impl LoopDoor {
         for _ in 0..BIND_ATTEMPTS {
             let device = LoopDevice::add(scratch)?;
             self.record_device(device)?;
-            match device.bind(file, Binding::Direct, &self.file_name, scratch) {
+            match device.bind(file, &self.file_name, scratch) {
                 Ok(()) => return Ok(device),
                 Err(error) => {
                     // EBUSY: someone else got it first. ENXIO: someone removed it while it was unbound.
@@ -187,20 +169,16 @@ impl LoopDoor {
 
     fn remove_leftovers(&mut self) {
         let scratch = &self.config.device_directory;
-        self.leftovers
-            .retain(|device| device.remove(scratch).is_err());
+        self.leftovers.retain(|device| device.remove(scratch).is_err());
     }
 
     /// The last part of [`Detach::Unused`]: the device is flushed and claimed. Takes the node away and unbinds the device,
     /// unless someone has opened it without a claim.
     fn unbind_unused(&mut self, attached: &Attached, claim: &File) -> Result<(), DoorError> {
         let device = attached.device;
-        let node_error = |node: &Node, error| {
-            DoorError::system(format!("make {}", node.path().display()), error)
-        };
-        self.node
-            .lead_nowhere()
-            .map_err(|error| node_error(&self.node, error))?;
+        let node_error =
+            |node: &Node, error| DoorError::system(format!("make {}", node.path().display()), error);
+        self.node.lead_nowhere().map_err(|error| node_error(&self.node, error))?;
         // Someone may have opened the node after the first look. Now nobody else can.
         let mut late = holders::processes(device.device);
         if late.is_empty() {
@@ -215,9 +193,7 @@ impl LoopDoor {
                 Err(error) => log::error!("unbind loop{}: {error}", device.number),
             }
         }
-        self.node
-            .lead_to(device.device)
-            .map_err(|error| node_error(&self.node, error))?;
+        self.node.lead_to(device.device).map_err(|error| node_error(&self.node, error))?;
         Err(DoorError::HeldOpen(late))
     }
 
@@ -253,17 +229,10 @@ impl Door for LoopDoor {
         self.remove_leftovers();
         let limits = backend.limits();
         let scratch = self.config.device_directory.clone();
-        let session = Session::start(
-            backend,
-            &self.file_name,
-            &self.mount_point(),
-            &scratch,
-            self.config.threads,
-        )?;
+        let session =
+            Session::start(backend, &self.file_name, &self.mount_point(), &scratch, self.config.threads)?;
         let bound = match session.file() {
-            Some(file) => file
-                .try_clone()
-                .and_then(|file| self.bind_new_device(&file)),
+            Some(file) => file.try_clone().and_then(|file| self.bind_new_device(&file)),
             None => Err(nix::errno::Errno::EBADF.into()),
         };
         let device = match bound {
@@ -279,18 +248,11 @@ impl Door for LoopDoor {
             device.set_queue_limit("discard_max_bytes", 0);
         }
         session.admit();
-        let mut attached = Attached {
-            session,
-            device,
-            claim: None,
-        };
+        let mut attached = Attached { session, device, claim: None };
         if let Err(error) = self.node.lead_to(device.device) {
             self.unbind_forced(&mut attached);
             self.take_down(attached);
-            return Err(DoorError::system(
-                format!("make {}", self.node.path().display()),
-                error,
-            ));
+            return Err(DoorError::system(format!("make {}", self.node.path().display()), error));
         }
         self.attached = Some(attached);
         Ok(())
@@ -327,12 +289,7 @@ impl Door for LoopDoor {
                     }
                     found.push(Holder::Claimed);
                 }
-                Err(error) => {
-                    return Err(DoorError::system(
-                        format!("open loop{}", device.number),
-                        error,
-                    ))
-                }
+                Err(error) => return Err(DoorError::system(format!("open loop{}", device.number), error)),
             }
         }
         Err(DoorError::HeldOpen(found))
@@ -396,9 +353,7 @@ impl Door for LoopDoor {
     }
 
     fn device_number(&self) -> Option<DeviceNumber> {
-        self.attached
-            .as_ref()
-            .map(|attached| attached.device.device)
+        self.attached.as_ref().map(|attached| attached.device.device)
     }
 
     fn remove(&mut self) {
@@ -432,11 +387,29 @@ impl Drop for LoopDoor {
     }
 }
 
+/// Removes the loop devices and nodes that a daemon with this run directory left when it died, of all minors. For the
+/// start of a daemon, which may not make the same minors again.
+pub fn clean_after_dead_daemon(run_directory: &Path, device_directory: &Path) {
+    let records = fs::read_dir(run_directory.join("doors")).into_iter().flatten().flatten();
+    for record in records {
+        let name = record.file_name();
+        let minor = name.to_str().and_then(|name| name.strip_prefix("minor-")?.parse().ok());
+        let Some(minor) = minor else { continue };
+        let door = LoopDoor::create(LoopDoorConfig {
+            minor,
+            device_directory: device_directory.to_owned(),
+            run_directory: run_directory.to_owned(),
+            threads: 1,
+        });
+        match door {
+            Ok(mut door) => door.remove(),
+            Err(error) => log::warn!("clean up minor {minor}: {error}"),
+        }
+    }
+}
+
 fn upper_devices(device: LoopDevice) -> impl Iterator<Item = Holder> {
-    device
-        .upper_devices()
-        .into_iter()
-        .map(|name| Holder::Device { name })
+    device.upper_devices().into_iter().map(|name| Holder::Device { name })
 }
 
 /// "loop 1000 drbd0-0123456789abcdef\n".
@@ -452,10 +425,7 @@ mod tests {
 
     #[test]
     fn records_are_read_back() {
-        assert_eq!(
-            parse_record("loop 1000 drbd0-ab\n"),
-            Some((1000, "drbd0-ab"))
-        );
+        assert_eq!(parse_record("loop 1000 drbd0-ab\n"), Some((1000, "drbd0-ab")));
         for garbage in ["", "loop", "loop x y", "loop 1000", "\0\n"] {
             assert_eq!(parse_record(garbage), None);
         }

@@ -29,10 +29,7 @@ pub struct Node {
 impl Node {
     /// The node `drbd<minor>` in this directory. Makes nothing.
     pub fn new(directory: &Path, minor: u32) -> Node {
-        Node {
-            path: directory.join(format!("drbd{minor}")),
-            minor,
-        }
+        Node { path: directory.join(format!("drbd{minor}")), minor }
     }
 
     /// Where it is.
@@ -44,9 +41,7 @@ impl Node {
     pub fn is_of_real_driver(&self) -> bool {
         let major = fs::metadata(&self.path).map(|found| libc::major(found.rdev()));
         let drivers = fs::read_to_string("/proc/devices").unwrap_or_default();
-        let loaded = drivers
-            .lines()
-            .any(|line| line.trim() == format!("{DRBD_MAJOR} drbd"));
+        let loaded = drivers.lines().any(|line| line.trim() == format!("{DRBD_MAJOR} drbd"));
         loaded && major.is_ok_and(|major| major == DRBD_MAJOR)
     }
 
@@ -61,12 +56,7 @@ impl Node {
         }
         let name = format!(".drbd{}.{:016x}", self.minor, crate::sys::random::number()?);
         let new = self.path.with_file_name(name);
-        mknod(
-            &new,
-            SFlag::S_IFBLK,
-            Mode::S_IRUSR | Mode::S_IWUSR,
-            device.raw(),
-        )?;
+        mknod(&new, SFlag::S_IFBLK, Mode::S_IRUSR | Mode::S_IWUSR, device.raw())?;
         let result = set_owner(&new).and_then(|()| fs::rename(&new, &self.path));
         match result {
             Ok(()) => set_label(&self.path),
@@ -87,10 +77,7 @@ impl Node {
 
     /// Major 0 is never a block device's; the minor number keeps the nodes apart.
     fn nowhere(&self) -> DeviceNumber {
-        DeviceNumber {
-            major: 0,
-            minor: self.minor + 1,
-        }
+        DeviceNumber { major: 0, minor: self.minor + 1 }
     }
 
     /// Removes the node, if it is a block node.
@@ -144,19 +131,12 @@ impl Links {
     /// where `disk` is the path of the backing device. Those that cannot be made are logged.
     pub fn make(directory: &Path, minor: u32, resource: Option<&str>, disk: Option<&str>) -> Links {
         let root = directory.join("drbd");
-        let mut links = Links {
-            root,
-            node_name: format!("drbd{minor}"),
-            paths: Vec::new(),
-        };
+        let mut links = Links { root, node_name: format!("drbd{minor}"), paths: Vec::new() };
         if let Some(resource) = resource {
             links.add(Path::new("by-res"), resource);
         }
         if let Some(disk) = disk {
-            links.add(
-                Path::new("by-disk"),
-                disk.strip_prefix("/dev/").unwrap_or(disk),
-            );
+            links.add(Path::new("by-disk"), disk.strip_prefix("/dev/").unwrap_or(disk));
         }
         links
     }
@@ -192,8 +172,7 @@ impl Drop for Links {
                 continue;
             }
             let mut parent = path.parent();
-            while let Some(directory) = parent.filter(|directory| directory.starts_with(&self.root))
-            {
+            while let Some(directory) = parent.filter(|directory| directory.starts_with(&self.root)) {
                 if fs::remove_dir(directory).is_err() {
                     break;
                 }
@@ -208,11 +187,7 @@ fn clean(name: &str) -> PathBuf {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "#+.:=@_-".contains(c);
     name.split('/')
         .filter(|part| !matches!(*part, "" | "." | ".."))
-        .map(|part| {
-            part.chars()
-                .map(|c| if allowed(c) { c } else { '_' })
-                .collect::<String>()
-        })
+        .map(|part| part.chars().map(|c| if allowed(c) { c } else { '_' }).collect::<String>())
         .collect()
 }
 
@@ -238,10 +213,7 @@ mod tests {
         let by_res = directory.path().join("drbd/by-res/r0/1");
         let by_disk = directory.path().join("drbd/by-disk/vg/lv");
         assert_eq!(fs::read_link(&by_res).unwrap(), Path::new("../../../drbd3"));
-        assert_eq!(
-            fs::read_link(&by_disk).unwrap(),
-            Path::new("../../../drbd3")
-        );
+        assert_eq!(fs::read_link(&by_disk).unwrap(), Path::new("../../../drbd3"));
         assert_eq!(volume.paths(), [by_res, by_disk]);
         let plain = Links::make(directory.path(), 4, Some("r1"), None);
         let by_res = directory.path().join("drbd/by-res/r1");
@@ -258,10 +230,7 @@ mod tests {
         let old = Links::make(directory.path(), 1, Some("r0"), None);
         let new = Links::make(directory.path(), 2, Some("r0"), None);
         drop(old);
-        assert_eq!(
-            fs::read_link(&new.paths()[0]).unwrap(),
-            Path::new("../../drbd2")
-        );
+        assert_eq!(fs::read_link(&new.paths()[0]).unwrap(), Path::new("../../drbd2"));
     }
 
     #[test]

@@ -63,24 +63,15 @@ impl RamBackend {
 
     /// Reads behind the back of the door.
     pub fn peek(&self, offset: u64, into: &mut [u8]) {
-        self.each(offset, into.len(), |memory, range| {
-            into[range].copy_from_slice(memory)
-        });
+        self.each(offset, into.len(), |memory, range| into[range].copy_from_slice(memory));
     }
 
     /// Writes behind the back of the door.
     pub fn poke(&self, offset: u64, bytes: &[u8]) {
-        self.each(offset, bytes.len(), |memory, range| {
-            memory.copy_from_slice(&bytes[range])
-        });
+        self.each(offset, bytes.len(), |memory, range| memory.copy_from_slice(&bytes[range]));
     }
 
-    fn each(
-        &self,
-        offset: u64,
-        len: usize,
-        mut act: impl FnMut(&mut [u8], std::ops::Range<usize>),
-    ) {
+    fn each(&self, offset: u64, len: usize, mut act: impl FnMut(&mut [u8], std::ops::Range<usize>)) {
         let mut done = 0;
         while done < len {
             let position = offset as usize + done;
@@ -93,10 +84,7 @@ impl RamBackend {
     }
 
     fn execute(&self, request: &Request) -> Result<Option<Arc<Buffer>>, Errno> {
-        let end = request
-            .offset
-            .checked_add(u64::from(request.len))
-            .ok_or(Errno::EINVAL)?;
+        let end = request.offset.checked_add(u64::from(request.len)).ok_or(Errno::EINVAL)?;
         if end > (self.stripes.len() * STRIPE) as u64 {
             return Err(Errno::EINVAL);
         }
@@ -151,7 +139,5 @@ impl Backend for RamBackend {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -110,11 +110,7 @@ pub struct Completion {
 impl Completion {
     /// A completion that answers to `sink` with the door's own `token` and the request's length in bytes.
     pub fn new(sink: Arc<dyn CompletionSink>, token: u64, len: u32) -> Completion {
-        Completion {
-            sink: Some(sink),
-            token,
-            len,
-        }
+        Completion { sink: Some(sink), token, len }
     }
 
     /// A completion that calls a function (allocates; for tests and rare requests).
@@ -171,9 +167,7 @@ pub fn submit_in_pieces(
     whole: Completion,
 ) {
     let piece_bytes = (piece_bytes & !511).clamp(4096, 1 << 31);
-    let pieces = Arc::new(Pieces {
-        state: Mutex::new((Some(whole), Ok(None))),
-    });
+    let pieces = Arc::new(Pieces { state: Mutex::new((Some(whole), Ok(None))) });
     while length > 0 {
         let len = length.min(piece_bytes);
         backend.submit(Request {
@@ -199,21 +193,14 @@ struct Piece(Arc<Pieces>);
 impl CompletionSink for Piece {
     fn complete(&self, _token: u64, _len: u32, answer: Answer) {
         if let Err(errno) = answer {
-            self.0
-                .state
-                .lock()
-                .unwrap_or_else(|poisoned| poisoned.into_inner())
-                .1 = Err(errno);
+            self.0.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).1 = Err(errno);
         }
     }
 }
 
 impl Drop for Pieces {
     fn drop(&mut self) {
-        let state = self
-            .state
-            .get_mut()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let state = self.state.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(whole) = state.0.take() {
             whole.complete(std::mem::replace(&mut state.1, Ok(None)));
         }
@@ -247,13 +234,7 @@ mod tests {
         };
         assert_eq!(zero(Some(Errno::EIO)), Err(Errno::EIO));
         assert_eq!(zero(None), Ok(()));
-        assert_eq!(
-            backend
-                .counters
-                .write_zeroes
-                .load(std::sync::atomic::Ordering::Relaxed),
-            6
-        );
+        assert_eq!(backend.counters.write_zeroes.load(std::sync::atomic::Ordering::Relaxed), 6);
         let mut bytes = vec![0; 1 << 20];
         backend.peek(0, &mut bytes);
         let zeroes: Vec<usize> = (0..1 << 20).filter(|at| bytes[*at] == 0).collect();
@@ -263,9 +244,7 @@ mod tests {
     #[test]
     fn a_dropped_completion_answers_eio() {
         let (sender, receiver) = channel();
-        drop(Completion::call(move |answer| {
-            sender.send(answer.map(|_| ())).unwrap()
-        }));
+        drop(Completion::call(move |answer| sender.send(answer.map(|_| ())).unwrap()));
         assert_eq!(receiver.recv(), Ok(Err(Errno::EIO)));
     }
 }

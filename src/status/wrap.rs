@@ -25,7 +25,7 @@ impl Wrapper {
             self.newline();
         }
         let text = if self.column == 0 {
-            self.out.extend(std::iter::repeat_n(' ', indent));
+            self.out.push_str(&" ".repeat(indent));
             self.column = indent;
             text.trim_start_matches(' ')
         } else {

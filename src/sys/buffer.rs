@@ -60,11 +60,7 @@ impl Buffer {
         #[allow(unsafe_code)]
         let memory = unsafe { alloc_zeroed(layout) };
         match NonNull::new(memory) {
-            Some(memory) => Buffer {
-                memory,
-                len,
-                capacity,
-            },
+            Some(memory) => Buffer { memory, len, capacity },
             None => handle_alloc_error(layout),
         }
     }
@@ -72,11 +68,7 @@ impl Buffer {
     fn from_pool(len: usize) -> Option<Buffer> {
         let class = pool::class(len)?;
         let memory = pool::take(class)?;
-        Some(Buffer {
-            memory,
-            len,
-            capacity: pool::class_bytes(class),
-        })
+        Some(Buffer { memory, len, capacity: pool::class_bytes(class) })
     }
 
     fn layout(len: usize) -> Layout {
@@ -149,11 +141,7 @@ mod pool {
 
     /// The class that holds buffers of `len` bytes; `None` for those too large to be kept.
     pub fn class(len: usize) -> Option<usize> {
-        let class = len
-            .div_ceil(SMALLEST)
-            .max(1)
-            .next_power_of_two()
-            .trailing_zeros() as usize;
+        let class = len.div_ceil(SMALLEST).max(1).next_power_of_two().trailing_zeros() as usize;
         (class < CLASSES).then_some(class)
     }
 
@@ -176,9 +164,7 @@ mod pool {
     }
 
     fn lock(class: usize) -> MutexGuard<'static, Vec<Memory>> {
-        POOL[class]
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        POOL[class].lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

@@ -48,10 +48,7 @@ pub fn listen(local: SocketAddr, buffers: BufferSizes) -> io::Result<TcpListener
 ///
 /// # Errors
 /// The listening socket is unusable.
-pub fn accept(
-    listener: &TcpListener,
-    timeout: Duration,
-) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+pub fn accept(listener: &TcpListener, timeout: Duration) -> io::Result<Option<(TcpStream, SocketAddr)>> {
     let deadline = Instant::now() + timeout;
     if !wait_for(listener, PollFlags::POLLIN, deadline)? {
         return Ok(None);
@@ -70,10 +67,7 @@ pub fn accept(
 /// What a connection attempt can end in without anything being wrong with the listening socket.
 fn is_transient(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, TimedOut, WouldBlock};
-    matches!(
-        error.kind(),
-        WouldBlock | Interrupted | ConnectionAborted | ConnectionReset | TimedOut
-    )
+    matches!(error.kind(), WouldBlock | Interrupted | ConnectionAborted | ConnectionReset | TimedOut)
 }
 
 /// Connects to `remote` from `local` (any port of it), in at most `timeout`.
@@ -113,8 +107,7 @@ pub fn connect_start(
     let (address, len) = raw_address(&remote);
     // SAFETY: `address` holds a socket address of `len` bytes.
     #[allow(unsafe_code)]
-    let result =
-        check(unsafe { libc::connect(stream.as_raw_fd(), (&raw const address).cast(), len) });
+    let result = check(unsafe { libc::connect(stream.as_raw_fd(), (addr_of!(address)).cast(), len) });
     match result {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
         _ => Ok(stream),
@@ -182,14 +175,7 @@ pub fn is_alive(stream: &TcpStream) -> bool {
     let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
     // SAFETY: the buffer is as long as stated.
     #[allow(unsafe_code)]
-    let got = unsafe {
-        libc::recv(
-            stream.as_raw_fd(),
-            bytes.as_mut_ptr().cast(),
-            bytes.len(),
-            flags,
-        )
-    };
+    let got = unsafe { libc::recv(stream.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len(), flags) };
     match got {
         0 => false,
         n if n > 0 => true,
@@ -220,11 +206,7 @@ pub fn unacknowledged_bytes(stream: &TcpStream) -> usize {
 ///
 /// # Errors
 /// `WouldBlock` after the send time-out; else those of the connection.
-pub fn write_all_vectored(
-    mut stream: &TcpStream,
-    parts: &[&[u8]],
-    progress: &mut usize,
-) -> io::Result<()> {
+pub fn write_all_vectored(mut stream: &TcpStream, parts: &[&[u8]], progress: &mut usize) -> io::Result<()> {
     const SLICES: usize = 16;
     let mut skip = *progress;
     let mut first = 0;
@@ -255,11 +237,7 @@ pub fn write_all_vectored(
 }
 
 fn new_socket(address: &SocketAddr, buffers: BufferSizes) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() {
-        libc::AF_INET
-    } else {
-        libc::AF_INET6
-    };
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     // SAFETY: no memory is passed. musl falls back where the kernel does not know SOCK_CLOEXEC.
     #[allow(unsafe_code)]
     let fd = check(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })?;
@@ -269,20 +247,10 @@ fn new_socket(address: &SocketAddr, buffers: BufferSizes) -> io::Result<OwnedFd>
     set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     // These must precede bind, listen and connect: the TCP window scale is chosen there.
     if buffers.send != 0 {
-        set_option(
-            &socket,
-            libc::SOL_SOCKET,
-            libc::SO_SNDBUF,
-            clamp(buffers.send),
-        )?;
+        set_option(&socket, libc::SOL_SOCKET, libc::SO_SNDBUF, clamp(buffers.send))?;
     }
     if buffers.receive != 0 {
-        set_option(
-            &socket,
-            libc::SOL_SOCKET,
-            libc::SO_RCVBUF,
-            clamp(buffers.receive),
-        )?;
+        set_option(&socket, libc::SOL_SOCKET, libc::SO_RCVBUF, clamp(buffers.receive))?;
     }
     Ok(socket)
 }
@@ -308,17 +276,13 @@ fn raw_address(address: &SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t
             let raw = libc::sockaddr_in {
                 sin_family: libc::AF_INET as libc::sa_family_t,
                 sin_port: v4.port().to_be(),
-                sin_addr: libc::in_addr {
-                    s_addr: u32::from_ne_bytes(v4.ip().octets()),
-                },
+                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
                 sin_zero: [0; 8],
             };
             // SAFETY: sockaddr_storage is large enough and aligned for every address family.
             #[allow(unsafe_code)]
             unsafe {
-                (addr_of_mut!(storage))
-                    .cast::<libc::sockaddr_in>()
-                    .write(raw)
+                (addr_of_mut!(storage)).cast::<libc::sockaddr_in>().write(raw)
             };
             size_of::<libc::sockaddr_in>()
         }
@@ -327,17 +291,13 @@ fn raw_address(address: &SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t
                 sin6_family: libc::AF_INET6 as libc::sa_family_t,
                 sin6_port: v6.port().to_be(),
                 sin6_flowinfo: v6.flowinfo(),
-                sin6_addr: libc::in6_addr {
-                    s6_addr: v6.ip().octets(),
-                },
+                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
                 sin6_scope_id: v6.scope_id(),
             };
             // SAFETY: as above.
             #[allow(unsafe_code)]
             unsafe {
-                (addr_of_mut!(storage))
-                    .cast::<libc::sockaddr_in6>()
-                    .write(raw)
+                (addr_of_mut!(storage)).cast::<libc::sockaddr_in6>().write(raw)
             };
             size_of::<libc::sockaddr_in6>()
         }
@@ -391,29 +351,12 @@ mod tests {
 
     fn pair() -> (TcpStream, TcpStream) {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let listener = listen(
-            any,
-            BufferSizes {
-                send: 65536,
-                receive: 65536,
-            },
-        )
-        .unwrap();
+        let listener = listen(any, BufferSizes { send: 65536, receive: 65536 }).unwrap();
         let address = listener.local_addr().unwrap();
         let local = Some(IpAddr::from(Ipv4Addr::new(127, 0, 0, 2)));
-        let near = connect(
-            local,
-            address,
-            BufferSizes::default(),
-            Duration::from_secs(5),
-        )
-        .unwrap();
+        let near = connect(local, address, BufferSizes::default(), Duration::from_secs(5)).unwrap();
         let (far, peer) = accept(&listener, Duration::from_secs(5)).unwrap().unwrap();
-        assert_eq!(
-            Some(peer.ip()),
-            local,
-            "the source address is the configured one"
-        );
+        assert_eq!(Some(peer.ip()), local, "the source address is the configured one");
         (near, far)
     }
 
@@ -473,23 +416,11 @@ mod tests {
 
     #[test]
     fn accept_and_connect_give_up_in_time() {
-        let listener = listen(
-            SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            BufferSizes::default(),
-        )
-        .unwrap();
-        assert!(accept(&listener, Duration::from_millis(2))
-            .unwrap()
-            .is_none());
+        let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), BufferSizes::default()).unwrap();
+        assert!(accept(&listener, Duration::from_millis(2)).unwrap().is_none());
         let address = listener.local_addr().unwrap();
         drop(listener);
-        let error = connect(
-            None,
-            address,
-            BufferSizes::default(),
-            Duration::from_secs(5),
-        )
-        .unwrap_err();
+        let error = connect(None, address, BufferSizes::default(), Duration::from_secs(5)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 }

@@ -1,9 +1,8 @@
 //! The daemon as a process: its protection under memory pressure, its start in the background, its pid file.
 
-use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -17,9 +16,7 @@ const PR_SET_IO_FLUSHER: libc::c_int = 57;
 /// # Errors
 /// The system's (no privilege, limit).
 pub fn lock_memory() -> io::Result<()> {
-    Ok(mlockall(
-        MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE,
-    )?)
+    Ok(mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE)?)
 }
 
 /// Keeps the out-of-memory killer away (`oom_score_adj` -1000, or `oom_adj` -17 before Linux 2.6.36).
@@ -27,8 +24,7 @@ pub fn lock_memory() -> io::Result<()> {
 /// # Errors
 /// The system's.
 pub fn protect_from_oom_killer() -> io::Result<()> {
-    fs::write("/proc/self/oom_score_adj", "-1000")
-        .or_else(|_| fs::write("/proc/self/oom_adj", "-17"))
+    fs::write("/proc/self/oom_score_adj", "-1000").or_else(|_| fs::write("/proc/self/oom_adj", "-17"))
 }
 
 /// Marks the calling thread, and those it starts later, as one that serves write-back: its memory allocations do not
@@ -64,17 +60,11 @@ pub fn raise_priority() -> io::Result<()> {
 pub fn protect() -> Vec<(&'static str, io::Error)> {
     let steps = [
         ("lock memory", lock_memory()),
-        (
-            "protect from the out-of-memory killer",
-            protect_from_oom_killer(),
-        ),
+        ("protect from the out-of-memory killer", protect_from_oom_killer()),
         ("become an I/O flusher", set_io_flusher()),
         ("raise the priority", raise_priority()),
     ];
-    steps
-        .into_iter()
-        .filter_map(|(what, result)| Some((what, result.err()?)))
-        .collect()
+    steps.into_iter().filter_map(|(what, result)| Some((what, result.err()?))).collect()
 }
 
 /// The daemon's end of the pipe on which the one who started it waits.
@@ -160,10 +150,7 @@ fn leave(status: i32) -> ! {
 
 fn detach_from_starter(keep: &File) -> io::Result<()> {
     std::env::set_current_dir("/")?;
-    let null = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")?;
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     for standard in 0..3 {
         // SAFETY: descriptors 0 to 2 are nobody's property in Rust's sense.
         #[allow(unsafe_code)]
@@ -186,9 +173,7 @@ fn detach_from_starter(keep: &File) -> io::Result<()> {
 
 fn open_descriptors() -> Vec<i32> {
     match fs::read_dir("/proc/self/fd") {
-        Ok(entries) => entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .collect(),
+        Ok(entries) => entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect(),
         Err(_) => (3..1024).collect(),
     }
 }
@@ -227,10 +212,7 @@ impl PidFile {
     /// # Errors
     /// Another process holds the lock, or the file cannot be written.
     pub fn create(path: &Path) -> Result<PidFile, PidFileError> {
-        let failed = |source: io::Error| PidFileError::System {
-            path: path.to_owned(),
-            source,
-        };
+        let failed = |source: io::Error| PidFileError::System { path: path.to_owned(), source };
         loop {
             let file = OpenOptions::new()
                 .read(true)
@@ -245,10 +227,7 @@ impl PidFile {
                     let mut text = String::new();
                     let _ = (&file).take(32).read_to_string(&mut text);
                     let pid = text.trim().parse().unwrap_or(0);
-                    return Err(PidFileError::Taken {
-                        path: path.to_owned(),
-                        pid,
-                    });
+                    return Err(PidFileError::Taken { path: path.to_owned(), pid });
                 }
                 Err((_, errno)) => return Err(failed(errno.into())),
             };
@@ -259,10 +238,7 @@ impl PidFile {
             lock.set_len(0).map_err(failed)?;
             lock.rewind().map_err(failed)?;
             writeln!(lock, "{}", std::process::id()).map_err(failed)?;
-            return Ok(PidFile {
-                path: path.to_owned(),
-                _lock: lock,
-            });
+            return Ok(PidFile { path: path.to_owned(), _lock: lock });
         }
     }
 }
@@ -279,23 +255,6 @@ fn is_same_file(file: &File, path: &Path) -> bool {
         (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
         _ => false,
     }
-}
-
-/// An open file that exists only in memory, of length zero.
-///
-/// # Errors
-/// The system's; ENOSYS before Linux 3.17.
-pub fn memory_file(name: &str) -> io::Result<File> {
-    let name = CString::new(name)?;
-    // SAFETY: the name ends with a zero byte.
-    #[allow(unsafe_code)]
-    let fd = unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), 1 as libc::c_uint) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a descriptor that was just made and belongs to nobody else.
-    #[allow(unsafe_code)]
-    Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
 }
 
 #[cfg(test)]
@@ -317,10 +276,5 @@ mod tests {
         drop(owner);
         assert!(!path.exists());
         PidFile::create(&path).unwrap();
-    }
-
-    #[test]
-    fn memory_files_are_empty_files() {
-        assert_eq!(memory_file("test").unwrap().metadata().unwrap().len(), 0);
     }
 }

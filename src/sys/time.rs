@@ -20,9 +20,7 @@ pub fn monotonic_us() -> u64 {
 
 /// Seconds since 1970 of the wall clock; 0 if it is set before that.
 pub fn unix_seconds() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 #[cfg(test)]

@@ -14,10 +14,7 @@ use crate::export::door::DeviceNumber;
 use crate::export::loop_device::open_node;
 use crate::export::request::{Answer, CompletionSink};
 
-const FUSE: DeviceNumber = DeviceNumber {
-    major: 10,
-    minor: 229,
-};
+const FUSE: DeviceNumber = DeviceNumber { major: 10, minor: 229 };
 /// _IOR(229, 0, uint32_t)
 const FUSE_DEV_IOC_CLONE: u32 = 0x8004_e500;
 
@@ -33,14 +30,7 @@ impl Channel {
     /// # Errors
     /// No such driver, no privilege.
     pub fn open(scratch: &Path) -> io::Result<Channel> {
-        let device = open_node(
-            Path::new("/dev/fuse"),
-            SFlag::S_IFCHR,
-            FUSE,
-            true,
-            0,
-            scratch,
-        )?;
+        let device = open_node(Path::new("/dev/fuse"), SFlag::S_IFCHR, FUSE, true, 0, scratch)?;
         set_blocking(&device)?;
         Ok(Channel { device })
     }
@@ -55,18 +45,12 @@ impl Channel {
         // SAFETY: the ioctl reads one u32 at the address.
         #[allow(unsafe_code)]
         let result = unsafe {
-            libc::ioctl(
-                other.device.as_raw_fd(),
-                FUSE_DEV_IOC_CLONE as _,
-                std::ptr::addr_of!(own),
-            )
+            libc::ioctl(other.device.as_raw_fd(), FUSE_DEV_IOC_CLONE as _, std::ptr::addr_of!(own))
         };
         if result == 0 {
             return Ok(other);
         }
-        Ok(Channel {
-            device: self.device.try_clone()?,
-        })
+        Ok(Channel { device: self.device.try_clone()? })
     }
 
     /// The number of the descriptor, for the mount options.
@@ -101,14 +85,10 @@ impl Channel {
     /// Takes the descriptor away from the file system, although other threads may be using it. Once all channels of a
     /// file system are disconnected, the kernel fails its requests.
     pub fn disconnect(&self) -> io::Result<()> {
-        let null = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open("/dev/null")?;
+        let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
         // SAFETY: both descriptors are open and ours. The number stays valid: it only leads elsewhere.
         #[allow(unsafe_code)]
-        let result =
-            unsafe { libc::dup3(null.as_raw_fd(), self.device.as_raw_fd(), libc::O_CLOEXEC) };
+        let result = unsafe { libc::dup3(null.as_raw_fd(), self.device.as_raw_fd(), libc::O_CLOEXEC) };
         if result < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -134,9 +114,7 @@ impl CompletionSink for ReadReplies {
     fn complete(&self, token: u64, len: u32, answer: Answer) {
         match &answer {
             Ok(buffer) => {
-                let data = buffer
-                    .as_ref()
-                    .and_then(|buffer| buffer.get(..len as usize));
+                let data = buffer.as_ref().and_then(|buffer| buffer.get(..len as usize));
                 self.0.reply(token, data.ok_or(Errno::EIO));
             }
             Err(errno) => self.0.reply(token, Err(*errno)),

@@ -36,12 +36,7 @@ const FALLOC_FL_ZERO_RANGE: u32 = 0x10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call<'a> {
     /// First message of a connection.
-    Init {
-        major: u32,
-        minor: u32,
-        max_readahead: u32,
-        flags: u32,
-    },
+    Init { major: u32, minor: u32, max_readahead: u32, flags: u32 },
     /// Find a name in a directory.
     Lookup { parent: u64, name: &'a [u8] },
     /// Attributes of a node.
@@ -55,11 +50,7 @@ pub enum Call<'a> {
     /// Make the file durable.
     Fsync,
     /// Make a range read as zeroes, with or without giving its space back.
-    Zero {
-        offset: u64,
-        length: u64,
-        unmap: bool,
-    },
+    Zero { offset: u64, length: u64, unmap: bool },
     /// Figures of the file system.
     StatFs,
     /// Done without any action: release, destroy.
@@ -90,29 +81,20 @@ impl<'a> Message<'a> {
         let has = |bytes: usize| (got >= HEADER_BYTES + bytes).then_some(());
         let node = u64_at(head, 16);
         let call = match u32_at(head, 4) {
-            1 => Call::Lookup {
-                parent: node,
-                name: name(&present[HEADER_BYTES..]),
-            },
+            1 => Call::Lookup { parent: node, name: name(&present[HEADER_BYTES..]) },
             2 | 36 | 42 => Call::Silent,
             3 => Call::GetAttr { node },
             14 => Call::Open { node },
             15 => {
                 has(24)?;
-                Call::Read {
-                    offset: u64_at(head, 48),
-                    size: u32_at(head, 56),
-                }
+                Call::Read { offset: u64_at(head, 48), size: u32_at(head, 56) }
             }
             16 => {
                 let size = u32_at(head, 56);
                 if got != HEAD_BYTES + size as usize {
                     return None;
                 }
-                Call::Write {
-                    offset: u64_at(head, 48),
-                    size,
-                }
+                Call::Write { offset: u64_at(head, 48), size }
             }
             17 => Call::StatFs,
             18 | 38 => Call::Nothing,
@@ -141,19 +123,13 @@ impl<'a> Message<'a> {
             }
             opcode => Call::Other { opcode },
         };
-        Some(Message {
-            unique: u64_at(head, 8),
-            call,
-        })
+        Some(Message { unique: u64_at(head, 8), call })
     }
 }
 
 /// The name in the arguments of a look-up, up to its zero byte. One that is cut off here is longer than our file's.
 fn name(arguments: &[u8]) -> &[u8] {
-    let end = arguments
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(arguments.len());
+    let end = arguments.iter().position(|byte| *byte == 0).unwrap_or(arguments.len());
     &arguments[..end]
 }
 
@@ -190,11 +166,7 @@ pub fn init_reply(
     put(&mut reply, 20, &max_io_bytes.to_ne_bytes());
     if reply.len() == 64 {
         put(&mut reply, 24, &1u32.to_ne_bytes());
-        put(
-            &mut reply,
-            28,
-            &((max_io_bytes / 4096).max(1) as u16).to_ne_bytes(),
-        );
+        put(&mut reply, 28, &((max_io_bytes / 4096).max(1) as u16).to_ne_bytes());
     }
     Some(reply)
 }
@@ -215,11 +187,7 @@ pub fn attributes_reply(node: u64, size: u64) -> [u8; 104] {
 }
 
 fn attributes(node: u64, size: u64) -> [u8; 88] {
-    let (mode, size) = if node == ROOT {
-        (0o040_700u32, 0)
-    } else {
-        (0o100_600u32, size)
-    };
+    let (mode, size) = if node == ROOT { (0o040_700u32, 0) } else { (0o100_600u32, size) };
     let mut attributes = [0; 88];
     put(&mut attributes, 0, &node.to_ne_bytes());
     put(&mut attributes, 8, &size.to_ne_bytes());
@@ -294,33 +262,15 @@ mod tests {
         put(&mut arguments, 16, &512u32.to_ne_bytes());
         let head = message(16, &arguments, 80 + 512);
         let parsed = Message::parse(&head, 80 + 512).unwrap();
-        assert_eq!(
-            parsed,
-            Message {
-                unique: 77,
-                call: Call::Write {
-                    offset: 4096,
-                    size: 512
-                }
-            }
-        );
+        assert_eq!(parsed, Message { unique: 77, call: Call::Write { offset: 4096, size: 512 } });
         assert_eq!(Message::parse(&head, 80 + 511), None);
-        assert_eq!(
-            Message::parse(&message(16, &arguments, 80 + 511), 80 + 511),
-            None
-        );
+        assert_eq!(Message::parse(&message(16, &arguments, 80 + 511), 80 + 511), None);
     }
 
     #[test]
     fn a_lookup_carries_the_name() {
         let head = message(1, b"drbd0\0", 46);
-        assert_eq!(
-            Message::parse(&head, 46).unwrap().call,
-            Call::Lookup {
-                parent: 1,
-                name: b"drbd0"
-            }
-        );
+        assert_eq!(Message::parse(&head, 46).unwrap().call, Call::Lookup { parent: 1, name: b"drbd0" });
     }
 
     #[test]
@@ -331,14 +281,7 @@ mod tests {
         put(&mut arguments, 24, &3u32.to_ne_bytes());
         let head = message(43, &arguments, 72);
         let call = Message::parse(&head, 72).unwrap().call;
-        assert_eq!(
-            call,
-            Call::Zero {
-                offset: 8192,
-                length: 4096,
-                unmap: true
-            }
-        );
+        assert_eq!(call, Call::Zero { offset: 8192, length: 4096, unmap: true });
         put(&mut arguments, 24, &0u32.to_ne_bytes());
         let head = message(43, &arguments, 72);
         let call = Message::parse(&head, 72).unwrap().call;
@@ -347,14 +290,8 @@ mod tests {
 
     #[test]
     fn the_answer_to_init_has_the_length_that_the_kernel_expects() {
-        assert_eq!(
-            init_reply(7, 45, 131_072, u32::MAX, 1 << 20).unwrap().len(),
-            64
-        );
-        assert_eq!(
-            init_reply(7, 13, 131_072, u32::MAX, 1 << 20).unwrap().len(),
-            24
-        );
+        assert_eq!(init_reply(7, 45, 131_072, u32::MAX, 1 << 20).unwrap().len(), 64);
+        assert_eq!(init_reply(7, 13, 131_072, u32::MAX, 1 << 20).unwrap().len(), 24);
         assert_eq!(init_reply(7, 8, 131_072, 0, 1 << 20), None);
     }
 

@@ -76,26 +76,19 @@ pub fn serve(served: &Arc<Served>, channel: &Arc<Channel>) {
             },
         };
         match Message::parse(&head, got) {
-            Some(Message {
-                unique,
-                call: Call::Write { offset, size },
-            }) => {
+            Some(Message { unique, call: Call::Write { offset, size } }) => {
                 let len = size as usize;
                 let payload = if len <= COPIED_BYTES {
                     Buffer::from_bytes(&data[..len])
                 } else {
-                    let mut payload =
-                        std::mem::replace(&mut data, Buffer::for_overwrite(data_bytes));
+                    let mut payload = std::mem::replace(&mut data, Buffer::for_overwrite(data_bytes));
                     payload.truncate(len);
                     payload
                 };
                 thread.write(unique, offset, size, payload);
             }
             Some(message) => thread.answer(message),
-            None => log::error!(
-                "{}: /dev/fuse: malformed request of {got} bytes",
-                served.name
-            ),
+            None => log::error!("{}: /dev/fuse: malformed request of {got} bytes", served.name),
         }
     }
 }
@@ -151,37 +144,20 @@ impl Thread<'_> {
                 fua: false,
                 done: Completion::new(Arc::clone(&self.replies), unique, 0),
             }),
-            Call::Zero {
-                offset,
-                length,
-                unmap,
-            } => self.zero(unique, offset, length, unmap),
+            Call::Zero { offset, length, unmap } => self.zero(unique, offset, length, unmap),
             Call::GetAttr { node } => {
-                self.channel
-                    .reply(unique, Ok(&protocol::attributes_reply(node, size)));
+                self.channel.reply(unique, Ok(&protocol::attributes_reply(node, size)));
             }
-            Call::Lookup {
-                parent: protocol::ROOT,
-                name,
-            } if name == self.served.name.as_bytes() => {
+            Call::Lookup { parent: protocol::ROOT, name } if name == self.served.name.as_bytes() => {
                 self.channel.reply(unique, Ok(&protocol::entry_reply(size)));
             }
             Call::Lookup { .. } => self.channel.reply(unique, Err(Errno::ENOENT)),
-            Call::Open {
-                node: protocol::FILE,
-            } => {
+            Call::Open { node: protocol::FILE } => {
                 self.channel.reply(unique, Ok(&protocol::open_reply()));
             }
             Call::Open { .. } => self.channel.reply(unique, Err(Errno::EISDIR)),
-            Call::StatFs => self
-                .channel
-                .reply(unique, Ok(&protocol::statfs_reply(size))),
-            Call::Init {
-                major,
-                minor,
-                max_readahead,
-                flags,
-            } => {
+            Call::StatFs => self.channel.reply(unique, Ok(&protocol::statfs_reply(size))),
+            Call::Init { major, minor, max_readahead, flags } => {
                 let max_io_bytes = self.served.limits.max_io_bytes;
                 match protocol::init_reply(major, minor, max_readahead, flags, max_io_bytes) {
                     Some(reply) => self.channel.reply(unique, Ok(&reply)),
@@ -190,9 +166,7 @@ impl Thread<'_> {
             }
             Call::Nothing => self.channel.reply(unique, Ok(&[])),
             Call::Silent => {}
-            Call::Other { .. } | Call::Write { .. } => {
-                self.channel.reply(unique, Err(Errno::ENOSYS))
-            }
+            Call::Other { .. } | Call::Write { .. } => self.channel.reply(unique, Err(Errno::ENOSYS)),
         }
     }
 

@@ -22,6 +22,10 @@ use crate::export::request::Backend;
 
 /// The program locks its memory: stacks are paid for in full.
 const STACK_BYTES: usize = 512 << 10;
+/// How often it is looked whether the threads have ended.
+const ROUND: Duration = Duration::from_millis(1);
+/// After how many rounds the file system is given up that should have gone by itself.
+const PATIENCE_ROUNDS: u32 = 1000;
 
 /// A file that is served.
 pub struct Session {
@@ -56,60 +60,33 @@ impl Session {
             backend,
         });
         let first = Channel::open(scratch).map_err(|error| {
-            let hint = if is_missing(&error) {
-                " (load the module fuse)"
-            } else {
-                ""
-            };
+            let hint = if is_missing(&error) { " (load the module fuse)" } else { "" };
             DoorError::system(format!("open /dev/fuse{hint}"), error)
         })?;
         clean_mount_point(mount_point);
         fs::create_dir_all(mount_point)
             .map_err(|error| DoorError::system(format!("make {}", mount_point.display()), error))?;
-        let options = format!(
-            "fd={},rootmode=40000,user_id=0,group_id=0",
-            first.descriptor()
-        );
-        let flags =
-            MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_NOATIME;
-        if let Err(errno) = mount(
-            Some(name),
-            mount_point,
-            Some("fuse.drbdbox"),
-            flags,
-            Some(options.as_str()),
-        ) {
+        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", first.descriptor());
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_NOATIME;
+        if let Err(errno) =
+            mount(Some(name), mount_point, Some("fuse.drbdbox"), flags, Some(options.as_str()))
+        {
             let _ = fs::remove_dir(mount_point);
-            return Err(DoorError::system(
-                format!("mount FUSE on {}", mount_point.display()),
-                errno,
-            ));
+            return Err(DoorError::system(format!("mount FUSE on {}", mount_point.display()), errno));
         }
-        let mut session = Session {
-            served,
-            channels: vec![Arc::new(first)],
-            threads: Vec::new(),
-            file: None,
-        };
-        let started = session
-            .start_threads(scratch, threads.max(1))
-            .and_then(|()| {
-                session.file = Some(open_served(&mount_point.join(name), &session.served)?);
-                Ok(())
-            });
+        let mut session =
+            Session { served, channels: vec![Arc::new(first)], threads: Vec::new(), file: None };
+        let started = session.start_threads(scratch, threads.max(1)).and_then(|()| {
+            session.file = Some(open_served(&mount_point.join(name), &session.served)?);
+            Ok(())
+        });
         // The open file keeps the file system; nobody needs to see it.
-        let hidden = umount2(
-            mount_point,
-            MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW,
-        );
+        let hidden = umount2(mount_point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
         let _ = fs::remove_dir(mount_point);
-        if let Err(error) = started {
+        if let Err(error) = started.and(hidden.map_err(io::Error::from)) {
             session.abort();
             session.finish();
             return Err(DoorError::system(format!("serve {name} by FUSE"), error));
-        }
-        if let Err(errno) = hidden {
-            log::warn!("unmount {}: {errno}", mount_point.display());
         }
         Ok(session)
     }
@@ -177,13 +154,20 @@ impl Session {
     fn end(&mut self) {
         // With the last use of the file the file system goes, and the threads' reads end.
         self.file = None;
-        let mut rounds = 0;
-        while self.threads.iter().any(|thread| !thread.is_finished()) {
-            std::thread::sleep(Duration::from_millis(1));
-            rounds += 1;
-            // A thread that was just before its read when it was interrupted needs another one.
-            if self.served.stopping.load(Ordering::Acquire) && rounds % 16 == 0 {
-                self.interrupt();
+        for round in 0u32.. {
+            if self.threads.iter().all(JoinHandle::is_finished) {
+                break;
+            }
+            std::thread::sleep(ROUND);
+            if self.served.stopping.load(Ordering::Acquire) {
+                // A thread that was just before its read when it was interrupted needs another one.
+                if round % 16 == 0 {
+                    self.interrupt();
+                }
+            } else if round > PATIENCE_ROUNDS {
+                // A mount name space that was made while the file system was visible has a copy of the mount.
+                log::warn!("{}: the file system is kept by someone", self.served.name);
+                self.abort();
             }
         }
         for thread in self.threads.drain(..) {
@@ -201,7 +185,7 @@ impl Session {
                 // SAFETY: the thread was not joined yet, so its handle is valid, even if it ended just now.
                 #[allow(unsafe_code)]
                 unsafe {
-                    libc::pthread_kill(thread.as_pthread_t(), INTERRUPTION as libc::c_int)
+                    libc::pthread_kill(thread.as_pthread_t() as _, INTERRUPTION as libc::c_int)
                 };
             }
         }
@@ -238,11 +222,7 @@ extern "C" fn interrupted(_: libc::c_int) {}
 
 /// Gives the signal an empty handler, so that it interrupts system calls.
 fn install_interruption() {
-    let action = SigAction::new(
-        SigHandler::Handler(interrupted),
-        SaFlags::empty(),
-        SigSet::empty(),
-    );
+    let action = SigAction::new(SigHandler::Handler(interrupted), SaFlags::empty(), SigSet::empty());
     // SAFETY: the handler does nothing, which is safe in a signal handler.
     #[allow(unsafe_code)]
     if let Err(errno) = unsafe { sigaction(INTERRUPTION, &action) } {
@@ -251,12 +231,7 @@ fn install_interruption() {
 }
 
 fn open_served(path: &Path, served: &Served) -> io::Result<File> {
-    let open = || {
-        OpenOptions::new()
-            .read(true)
-            .write(!served.limits.read_only)
-            .open(path)
-    };
+    let open = || OpenOptions::new().read(true).write(!served.limits.read_only).open(path);
     // The kernel asks at the first close whether it must tell later ones. That question must not come when all threads
     // may be busy with frozen requests.
     drop(open()?);
@@ -267,18 +242,12 @@ fn open_served(path: &Path, served: &Served) -> io::Result<File> {
 pub fn clean_mount_point(mount_point: &Path) {
     // A path that does not exist, or is no mount point, is the rule.
     if let Ok(path) = CString::new(mount_point.as_os_str().as_bytes()) {
-        let _ = umount2(
-            path.as_c_str(),
-            MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW,
-        );
+        let _ = umount2(path.as_c_str(), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
     }
     let _ = fs::remove_dir(mount_point);
 }
 
 /// Whether an error means that FUSE is not there at all.
 fn is_missing(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::ENODEV | libc::ENXIO | libc::ENOENT)
-    )
+    matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO | libc::ENOENT))
 }

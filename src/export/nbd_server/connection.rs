@@ -13,14 +13,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use nix::errno::Errno;
 use nix::sys::socket::{sendmsg, shutdown, MsgFlags, Shutdown};
 
-use super::protocol::{
-    command, command_flag, encode_reply, RequestHeader, REPLY_BYTES, REQUEST_BYTES,
-};
+use super::protocol::{command, command_flag, encode_reply, RequestHeader, REPLY_BYTES, REQUEST_BYTES};
 use super::server::Export;
 use super::MAX_PAYLOAD_BYTES;
-use crate::export::request::{
-    submit_in_pieces, Answer, Completion, CompletionSink, Operation, Request,
-};
+use crate::export::request::{submit_in_pieces, Answer, Completion, CompletionSink, Operation, Request};
 use crate::sys::buffer::Buffer;
 
 /// Requests of a client that may be unanswered or whose replies may be unsent.
@@ -123,26 +119,15 @@ impl Connection {
         let is_write = header.command == command::WRITE;
         if is_write && header.length > MAX_PAYLOAD_BYTES {
             // Its data would have to be read to get at the next request.
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "write too large",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "write too large"));
         }
         let carries_data = is_write || header.command == command::READ;
-        let weight = if carries_data {
-            header.length.min(MAX_PAYLOAD_BYTES) as usize
-        } else {
-            0
-        };
+        let weight = if carries_data { header.length.min(MAX_PAYLOAD_BYTES) as usize } else { 0 };
         self.take_room(weight)?;
         let gathered = Gathered {
             connection: Arc::clone(self),
             cookie: header.cookie,
-            data_bytes: if header.command == command::READ {
-                header.length as usize
-            } else {
-                0
-            },
+            data_bytes: if header.command == command::READ { header.length as usize } else { 0 },
             weight,
             pieces: Mutex::new(Pieces::default()),
         };
@@ -240,49 +225,27 @@ impl Connection {
     }
 
     fn read(&self, header: &RequestHeader, gathered: &Arc<Gathered>) {
-        for (index, (start, len)) in
-            pieces(header.length, self.export.limits.max_io_bytes).enumerate()
-        {
+        for (index, (start, len)) in pieces(header.length, self.export.limits.max_io_bytes).enumerate() {
             self.export.backend.submit(Request {
                 operation: Operation::Read,
                 offset: header.offset + u64::from(start),
                 len,
                 payload: None,
                 fua: false,
-                done: Completion::new(
-                    Arc::clone(gathered) as Arc<dyn CompletionSink>,
-                    index as u64,
-                    len,
-                ),
+                done: Completion::new(Arc::clone(gathered) as Arc<dyn CompletionSink>, index as u64, len),
             });
         }
     }
 
-    fn spread(
-        &self,
-        operation: Operation,
-        header: &RequestHeader,
-        fua: bool,
-        gathered: &Arc<Gathered>,
-    ) {
+    fn spread(&self, operation: Operation, header: &RequestHeader, fua: bool, gathered: &Arc<Gathered>) {
         let piece_bytes = u64::from(self.export.limits.max_discard_bytes);
         let length = u64::from(header.length);
         let done = gathered.piece(0);
-        submit_in_pieces(
-            &*self.export.backend,
-            operation,
-            header.offset,
-            length,
-            piece_bytes,
-            fua,
-            done,
-        );
+        submit_in_pieces(&*self.export.backend, operation, header.offset, length, piece_bytes, fua, done);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn take_room(&self, weight: usize) -> io::Result<()> {
@@ -297,20 +260,14 @@ impl Connection {
                 state.bytes += weight;
                 return Ok(());
             }
-            state = self
-                .room
-                .wait(state)
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            state = self.room.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
     }
 
     fn wait_until_idle(&self) {
         let mut state = self.lock();
         while state.requests > 0 {
-            state = self
-                .room
-                .wait(state)
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            state = self.room.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
     }
 
@@ -355,10 +312,7 @@ impl Connection {
                 return;
             }
             let Some(mut reply) = state.unsent.pop_front() else {
-                state = self
-                    .work
-                    .wait(state)
-                    .unwrap_or_else(|poisoned| poisoned.into_inner());
+                state = self.work.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
                 continue;
             };
             state.sending = true;
@@ -432,20 +386,14 @@ impl Gathered {
     }
 
     fn fail(&self, errno: Errno) {
-        self.pieces
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .error = Some(errno);
+        self.pieces.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).error = Some(errno);
     }
 }
 
 impl CompletionSink for Gathered {
     fn complete(&self, token: u64, len: u32, answer: Answer) {
         let index = token as usize;
-        let mut pieces = self
-            .pieces
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut pieces = self.pieces.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match answer {
             Ok(Some(buffer)) if len > 0 && buffer.len() >= len as usize => {
                 if pieces.data.len() <= index {
@@ -462,10 +410,7 @@ impl CompletionSink for Gathered {
 
 impl Drop for Gathered {
     fn drop(&mut self) {
-        let pieces = self
-            .pieces
-            .get_mut()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let pieces = self.pieces.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut data: Vec<Piece> = pieces.data.drain(..).flatten().collect();
         let complete = data.iter().map(|(_, len)| len).sum::<usize>() == self.data_bytes;
         let result = match pieces.error {

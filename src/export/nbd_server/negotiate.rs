@@ -60,10 +60,7 @@ pub trait Exports {
 ///
 /// # Errors
 /// The connection broke, or the client does not speak the protocol (`InvalidData`).
-pub fn negotiate<E: Exports>(
-    stream: &mut (impl Read + Write),
-    exports: &E,
-) -> io::Result<Option<E::Export>> {
+pub fn negotiate<E: Exports>(stream: &mut (impl Read + Write), exports: &E) -> io::Result<Option<E::Export>> {
     let mut greeting = GREETING.to_be_bytes().to_vec();
     greeting.extend(OPTION_MAGIC.to_be_bytes());
     greeting.extend((handshake::FIXED_NEWSTYLE | handshake::NO_ZEROES).to_be_bytes());
@@ -86,10 +83,7 @@ pub fn negotiate<E: Exports>(
             return Err(malformed("option too long"));
         }
         if length > MAX_OPTION_BYTES {
-            io::copy(
-                &mut Read::by_ref(stream).take(u64::from(length)),
-                &mut io::sink(),
-            )?;
+            io::copy(&mut Read::by_ref(stream).take(u64::from(length)), &mut io::sink())?;
             answer(stream, number, reply::ERR_TOO_BIG, b"option too long")?;
             continue;
         }
@@ -146,12 +140,7 @@ fn inform<E: Exports>(
         return Ok(None);
     };
     let Some(mut description) = exports.describe(name) else {
-        answer(
-            stream,
-            number,
-            reply::ERR_UNKNOWN,
-            b"no such export, or not primary",
-        )?;
+        answer(stream, number, reply::ERR_UNKNOWN, b"no such export, or not primary")?;
         return Ok(None);
     };
     let mut entered = None;
@@ -162,12 +151,7 @@ fn inform<E: Exports>(
                 entered = Some(export);
             }
             None => {
-                answer(
-                    stream,
-                    number,
-                    reply::ERR_SHUTDOWN,
-                    b"the export is going away",
-                )?;
+                answer(stream, number, reply::ERR_SHUTDOWN, b"the export is going away")?;
                 return Ok(None);
             }
         }
@@ -196,9 +180,7 @@ fn parse_query(data: &[u8]) -> Option<(&str, Vec<u16>)> {
     let length = fields.u32()? as usize;
     let name = std::str::from_utf8(fields.bytes(length)?).ok()?;
     let count = fields.u16()?;
-    let kinds = (0..count)
-        .map(|_| fields.u16())
-        .collect::<Option<Vec<u16>>>()?;
+    let kinds = (0..count).map(|_| fields.u16()).collect::<Option<Vec<u16>>>()?;
     fields.0.is_empty().then_some((name, kinds))
 }
 
@@ -236,10 +218,7 @@ mod tests {
         }
 
         fn describe(&self, name: &str) -> Option<Description> {
-            (name == "r0").then(|| Description {
-                size_bytes: 1 << 20,
-                limits: Limits::default(),
-            })
+            (name == "r0").then(|| Description { size_bytes: 1 << 20, limits: Limits::default() })
         }
 
         fn enter(&self, name: &str) -> Option<(Description, ())> {
@@ -271,10 +250,7 @@ mod tests {
     }
 
     fn run(said: Vec<u8>) -> (io::Result<Option<()>>, Vec<u8>) {
-        let mut script = Script {
-            said: io::Cursor::new(said),
-            heard: Vec::new(),
-        };
+        let mut script = Script { said: io::Cursor::new(said), heard: Vec::new() };
         let result = negotiate(&mut script, &One);
         (result, script.heard)
     }
@@ -298,12 +274,7 @@ mod tests {
     #[test]
     fn unknown_options_are_refused_politely_and_the_talk_goes_on() {
         let go = [&2u32.to_be_bytes()[..], b"r0", &0u16.to_be_bytes()].concat();
-        let said = [
-            &3u32.to_be_bytes()[..],
-            &option_bytes(8, b""),
-            &option_bytes(7, &go),
-        ]
-        .concat();
+        let said = [&3u32.to_be_bytes()[..], &option_bytes(8, b""), &option_bytes(7, &go)].concat();
         let (result, heard) = run(said);
         assert!(matches!(result, Ok(Some(()))));
         let mut fields = Fields(&heard[18..]);
@@ -315,12 +286,7 @@ mod tests {
     #[test]
     fn an_unknown_export_is_no_reason_to_hang_up() {
         let query = [&2u32.to_be_bytes()[..], b"r9", &0u16.to_be_bytes()].concat();
-        let said = [
-            &3u32.to_be_bytes()[..],
-            &option_bytes(7, &query),
-            &option_bytes(2, b""),
-        ]
-        .concat();
+        let said = [&3u32.to_be_bytes()[..], &option_bytes(7, &query), &option_bytes(2, b"")].concat();
         let (result, heard) = run(said);
         assert!(matches!(result, Ok(None)));
         let mut fields = Fields(&heard[18 + 12..]);

@@ -52,15 +52,13 @@ impl NbdServer {
     pub fn listen(listen: Listen) -> Result<NbdServer, DoorError> {
         let (socket, listen) = match &listen {
             Listen::Unix(path) => {
-                let socket = listen_unix(path).map_err(|error| {
-                    DoorError::system(format!("listen on {}", path.display()), error)
-                })?;
+                let socket = listen_unix(path)
+                    .map_err(|error| DoorError::system(format!("listen on {}", path.display()), error))?;
                 (socket, listen)
             }
             Listen::Tcp(address) => {
                 let failed = |error| DoorError::system(format!("listen on {address}"), error);
-                let listener =
-                    crate::sys::net::listen(*address, Default::default()).map_err(failed)?;
+                let listener = crate::sys::net::listen(*address, Default::default()).map_err(failed)?;
                 let address = listener.local_addr().map_err(failed)?;
                 (OwnedFd::from(listener), Listen::Tcp(address))
             }
@@ -72,12 +70,7 @@ impl NbdServer {
             spawn("nbd-accept", move || accept_clients(&table, &socket))
                 .map_err(|error| DoorError::system("start a thread", error))?
         };
-        Ok(NbdServer {
-            table,
-            socket,
-            listen,
-            acceptor: Some(acceptor),
-        })
+        Ok(NbdServer { table, socket, listen, acceptor: Some(acceptor) })
     }
 
     /// Where it listens; with TCP port 0 the port that the system chose.
@@ -87,11 +80,7 @@ impl NbdServer {
 
     /// A door, detached, whose export will have this name: that of the resource, or RES/VOLUME.
     pub fn door(&self, name: &str) -> NbdDoor {
-        NbdDoor {
-            table: Arc::clone(&self.table),
-            name: name.to_owned(),
-            export: None,
-        }
+        NbdDoor { table: Arc::clone(&self.table), name: name.to_owned(), export: None }
     }
 }
 
@@ -122,9 +111,7 @@ struct Table {
 
 impl Table {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Export>>> {
-        self.exports
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.exports.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn find(&self, name: &str) -> Option<Arc<Export>> {
@@ -203,33 +190,20 @@ impl Export {
     }
 
     fn describe(&self) -> Description {
-        Description {
-            size_bytes: self.size_bytes(),
-            limits: self.limits,
-        }
+        Description { size_bytes: self.size_bytes(), limits: self.limits }
     }
 
     fn lock(&self) -> MutexGuard<'_, Users> {
-        self.users
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.users.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn holders(&self) -> Vec<Holder> {
         let users = self.lock();
-        users
-            .connections
-            .iter()
-            .map(|user| Holder::Client {
-                name: user.client.clone(),
-            })
-            .collect()
+        users.connections.iter().map(|user| Holder::Client { name: user.client.clone() }).collect()
     }
 
     fn leave(&self, connection: &Arc<Connection>) {
-        self.lock()
-            .connections
-            .retain(|other| !Arc::ptr_eq(other, connection));
+        self.lock().connections.retain(|other| !Arc::ptr_eq(other, connection));
         self.left.notify_all();
     }
 
@@ -241,10 +215,7 @@ impl Export {
             connection.end();
         }
         while !users.connections.is_empty() {
-            users = self
-                .left
-                .wait(users)
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            users = self.left.wait(users).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
     }
 }
@@ -304,10 +275,7 @@ impl Door for NbdDoor {
         }
         if let Some(export) = self.export.take() {
             let mut exports = self.table.lock();
-            if exports
-                .get(&self.name)
-                .is_some_and(|listed| Arc::ptr_eq(listed, &export))
-            {
+            if exports.get(&self.name).is_some_and(|listed| Arc::ptr_eq(listed, &export)) {
                 exports.remove(&self.name);
             }
             drop(exports);
@@ -329,9 +297,7 @@ impl Door for NbdDoor {
     }
 
     fn holders(&self) -> Vec<Holder> {
-        self.export
-            .as_ref()
-            .map_or_else(Vec::new, |export| export.holders())
+        self.export.as_ref().map_or_else(Vec::new, |export| export.holders())
     }
 
     fn device_number(&self) -> Option<DeviceNumber> {
@@ -369,10 +335,7 @@ fn accept_clients(table: &Arc<Table>, socket: &OwnedFd) {
                 continue;
             }
         };
-        let client = Client {
-            table: Arc::clone(table),
-            socket: client,
-        };
+        let client = Client { table: Arc::clone(table), socket: client };
         if table.clients.fetch_add(1, Ordering::AcqRel) >= MAX_CLIENTS {
             log::warn!("NBD server: more than {MAX_CLIENTS} clients");
             table.clients.fetch_sub(1, Ordering::AcqRel);
@@ -409,11 +372,7 @@ fn serve_client(table: &Table, socket: OwnedFd, name: &str) -> io::Result<()> {
     let negotiation = UnixStream::from(socket.try_clone()?);
     negotiation.set_read_timeout(Some(NEGOTIATION_TIMEOUT))?;
     negotiation.set_write_timeout(Some(NEGOTIATION_TIMEOUT))?;
-    let view = View {
-        table,
-        socket: Cell::new(Some(Socket(socket))),
-        client: name,
-    };
+    let view = View { table, socket: Cell::new(Some(Socket(socket))), client: name };
     let Some(member) = negotiate(&mut &negotiation, &view)? else {
         return Ok(());
     };
@@ -437,8 +396,7 @@ fn client_name(socket: &OwnedFd) -> String {
     }
     match net::getsockopt(socket, net::sockopt::PeerCredentials) {
         Ok(peer) => {
-            let name =
-                std::fs::read_to_string(format!("/proc/{}/comm", peer.pid())).unwrap_or_default();
+            let name = std::fs::read_to_string(format!("/proc/{}/comm", peer.pid())).unwrap_or_default();
             format!("pid {} ({})", peer.pid(), name.trim_end())
         }
         Err(_) => "unknown".to_owned(),
@@ -447,21 +405,13 @@ fn client_name(socket: &OwnedFd) -> String {
 
 fn listen_unix(path: &Path) -> io::Result<OwnedFd> {
     let address = net::UnixAddr::new(path)?;
-    let new = || {
-        net::socket(
-            net::AddressFamily::Unix,
-            net::SockType::Stream,
-            net::SockFlag::SOCK_CLOEXEC,
-            None,
-        )
-    };
+    let new =
+        || net::socket(net::AddressFamily::Unix, net::SockType::Stream, net::SockFlag::SOCK_CLOEXEC, None);
     let socket = new()?;
     // Before the name exists: nobody else can ever connect.
     fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
     match net::bind(socket.as_raw_fd(), &address) {
-        Err(Errno::EADDRINUSE)
-            if net::connect(new()?.as_raw_fd(), &address) == Err(Errno::ECONNREFUSED) =>
-        {
+        Err(Errno::EADDRINUSE) if net::connect(new()?.as_raw_fd(), &address) == Err(Errno::ECONNREFUSED) => {
             std::fs::remove_file(path)?;
             net::bind(socket.as_raw_fd(), &address)?;
         }
@@ -472,8 +422,5 @@ fn listen_unix(path: &Path) -> io::Result<OwnedFd> {
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .stack_size(STACK_BYTES)
-        .spawn(run)
+    std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(run)
 }
