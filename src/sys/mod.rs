@@ -2,6 +2,7 @@
 
 pub mod block_device;
 pub mod buffer;
+pub mod build;
 pub mod local_time;
 pub mod minor_lock;
 pub mod net;
