@@ -10,6 +10,7 @@ pub mod paths;
 pub mod process;
 pub mod random;
 pub mod terminal;
+pub mod syslog;
 pub mod time;
 pub mod send;
 pub mod sync;
