@@ -150,6 +150,13 @@ impl BlockFile for Disk<'_> {
     }
 
     fn sync(&self) -> io::Result<()> {
+        if self.is_traced() {
+            say_err!(
+                " {:<26}: fsync({})",
+                self.call.command,
+                self.device.as_raw_fd()
+            );
+        }
         let result = self.device.sync();
         if let Err(error) = &result {
             say_err!(
