@@ -190,12 +190,8 @@ pub fn image(lines: &[String]) -> Image {
             last = offset.parse().expect("block offset");
             image.insert(last, vec![0; BLOCK]);
         } else if let Some(rest) = line.strip_prefix("*repeat the block above ") {
-            let count: u64 = rest
-                .split(' ')
-                .next()
-                .unwrap()
-                .parse()
-                .expect("repetitions");
+            let count = rest.split(' ').next().unwrap_or("");
+            let count: u64 = count.parse().expect("repetitions");
             let block = image[&last].clone();
             for _ in 0..count {
                 last += BLOCK as u64;
