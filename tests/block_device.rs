@@ -36,15 +36,9 @@ impl Loop {
         match output {
             Ok(output) if output.status.success() => {
                 let node = String::from_utf8_lossy(&output.stdout).trim().to_string();
-                Some(Loop {
-                    dir,
-                    node: node.into(),
-                })
+                Some(Loop { dir, node: node.into() })
             }
-            Ok(output) => skip(format!(
-                "no loop device: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            )),
+            Ok(output) => skip(format!("no loop device: {}", String::from_utf8_lossy(&output.stderr).trim())),
             Err(error) => skip(format!("no losetup: {error}")),
         }
     }
@@ -72,10 +66,7 @@ impl Drop for Loop {
 }
 
 fn open(path: &Path, claim: Claim) -> Result<BlockDevice, String> {
-    let mode = OpenMode {
-        read_only: false,
-        claim,
-    };
+    let mode = OpenMode { read_only: false, claim };
     BlockDevice::open(path, mode).map_err(|error| error.to_string())
 }
 
@@ -90,10 +81,7 @@ fn a_block_device_is_claimed_by_one() {
     assert!(first.is_direct() && !first.is_read_only());
     assert_eq!(
         open(&disk.node, Claim::Exclusive).expect_err("second claim"),
-        format!(
-            "open({}) failed: Device or resource busy",
-            disk.node.display()
-        )
+        format!("open({}) failed: Device or resource busy", disk.node.display())
     );
     // As 8.3.16's drbdmeta: looks without a claim.
     open(&disk.node, Claim::None).expect("no claim");
@@ -106,12 +94,8 @@ fn requests_smaller_than_a_sector_of_4_kib_keep_their_neighbours() {
     };
     let device = open(&disk.node, Claim::Exclusive).expect("device");
     assert_eq!(device.logical_block_bytes(), 4096);
-    device
-        .write_at(4096, &Buffer::from_bytes(&[7; 4096]))
-        .expect("whole sector");
-    device
-        .write_at(4096 + 512, &Buffer::from_bytes(&[8; 512]))
-        .expect("part of a sector");
+    device.write_at(4096, &Buffer::from_bytes(&[7; 4096])).expect("whole sector");
+    device.write_at(4096 + 512, &Buffer::from_bytes(&[8; 512])).expect("part of a sector");
     let mut back = [0; 1536];
     device.read_at(4096, &mut back).expect("read");
     assert!(back[..512].iter().all(|byte| *byte == 7));
@@ -138,10 +122,7 @@ fn meta_data_on_a_block_device() {
         assert_eq!(wrong.status.code(), Some(20));
         assert_eq!(
             String::from_utf8_lossy(&wrong.stderr),
-            format!(
-                "{} does not appear to be a DRBD (major 7, expected 147)!\n",
-                disk.node.display()
-            )
+            format!("{} does not appear to be a DRBD (major 7, expected 147)!\n", disk.node.display())
         );
     }
 }

@@ -5,15 +5,33 @@
 //! | `dialect` | 8.3 or 8.4 |
 //! | `options`, `option_table` | the one table of options: what a row is, and the rows |
 //! | `number`, `value` | numbers with units; values of options, their errors and their text |
+//! | `text`, `token`, `lexer` | bytes to tokens |
+//! | `model`, `unique` | what a configuration says; what may be used only once |
+//! | `parser`, `parse_resource`, `parse_options`, `pattern` | tokens to model, includes |
+//! | `check`, `inherit` | this machine and its peer, validity; inheritance |
+//! | `dump`, `dump_xml` | the model as text |
 //! | `settings`, `access` | the typed settings of a running resource, and access to them by table row |
 
 pub mod access;
+pub mod check;
 pub mod dialect;
+pub mod dump;
+pub mod dump_xml;
+pub mod inherit;
+pub mod lexer;
+pub mod model;
 pub mod number;
 pub mod option_table;
 pub mod options;
+mod parse_options;
+mod parse_resource;
+pub mod parser;
+mod pattern;
 #[allow(missing_docs)]
 pub mod settings;
+pub mod text;
+pub mod token;
+pub mod unique;
 pub mod value;
 
 pub use dialect::Dialect;

@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 /// Longest time for an answer. spec/drbdsetup.md 2.8.
@@ -18,8 +19,9 @@ pub const REPLY_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a daemon may take from its start until it answers.
 pub const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Starts a daemon in the background; returns when it has been started, not when it answers.
-pub type StartDaemon = fn() -> io::Result<()>;
+/// Starts a daemon in the background; returns when it has been started, not when it answers. A
+/// process that ends with success has left the daemon behind.
+pub type StartDaemon = fn() -> io::Result<Child>;
 
 /// Why the daemon gave no answer.
 #[derive(Debug)]
@@ -47,15 +49,10 @@ pub enum ClientError {
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ClientError::Connect { path, error } => write!(
-                f,
-                "Could not connect to the DRBD daemon ({}): {}",
-                path.display(),
-                system_text(error)
-            ),
-            ClientError::Timeout => {
-                f.write_str("No response from the DRBD driver! Is the module loaded?")
+            ClientError::Connect { path, error } => {
+                write!(f, "Could not connect to the DRBD daemon ({}): {}", path.display(), system_text(error))
             }
+            ClientError::Timeout => f.write_str("No response from the DRBD driver! Is the module loaded?"),
             ClientError::Refused { code, .. } => write!(f, "The DRBD daemon answers {code}"),
             ClientError::Broken(error) => {
                 write!(f, "The DRBD daemon closed the connection: {error}")
@@ -88,18 +85,15 @@ impl Client {
     pub fn connect(path: &Path) -> Result<Client, ClientError> {
         match UnixStream::connect(path) {
             Ok(stream) => Ok(Client { stream }),
-            Err(error) => Err(ClientError::Connect {
-                path: path.to_path_buf(),
-                error,
-            }),
+            Err(error) => Err(ClientError::Connect { path: path.to_path_buf(), error }),
         }
     }
 
     /// Connects; if no daemon answers, starts one and waits until it does.
     ///
     /// # Errors
-    /// [`ClientError::Connect`] with the last error if it cannot be started, or does not answer
-    /// within [`START_TIMEOUT`].
+    /// [`ClientError::Connect`] with the last error if it cannot be started, fails, or does not
+    /// answer within [`START_TIMEOUT`].
     pub fn connect_or_start(path: &Path, start: StartDaemon) -> Result<Client, ClientError> {
         let first = match Client::connect(path) {
             Ok(client) => return Ok(client),
@@ -112,15 +106,13 @@ impl Client {
         if !absent {
             return Err(first);
         }
-        start().map_err(|error| ClientError::Connect {
-            path: path.to_path_buf(),
-            error,
-        })?;
+        let mut child = start().map_err(|error| ClientError::Connect { path: path.to_path_buf(), error })?;
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
+            let failed = matches!(child.try_wait(), Ok(Some(status)) if !status.success());
             match Client::connect(path) {
                 Ok(client) => return Ok(client),
-                Err(error) if Instant::now() >= deadline => return Err(error),
+                Err(error) if failed || Instant::now() >= deadline => return Err(error),
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         }
@@ -164,12 +156,8 @@ impl Client {
     pub fn subscribe(self) -> Result<EventStream, ClientError> {
         let mut stream = &self.stream;
         frame::write(&mut stream, &Call::new(Request::Subscribe)).map_err(ClientError::Broken)?;
-        stream
-            .set_read_timeout(Some(REPLY_TIMEOUT))
-            .map_err(ClientError::Broken)?;
-        Ok(EventStream {
-            stream: self.stream,
-        })
+        stream.set_read_timeout(Some(REPLY_TIMEOUT)).map_err(ClientError::Broken)?;
+        Ok(EventStream { stream: self.stream })
     }
 }
 
@@ -183,10 +171,7 @@ fn of_read(error: io::Error) -> ClientError {
 fn unexpected(reply: Reply) -> ClientError {
     match reply {
         Reply::Code { code, info } => ClientError::Refused { code, info },
-        _ => ClientError::Broken(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "an answer to another question",
-        )),
+        _ => ClientError::Broken(io::Error::new(io::ErrorKind::InvalidData, "an answer to another question")),
     }
 }
 
@@ -214,11 +199,8 @@ impl EventStream {
     /// # Errors
     /// [`ClientError::Refused`]. [`ClientError::Broken`]: the daemon has gone. [`ClientError::Timeout`]: it stopped in the
     /// middle of an event.
-    pub fn next(
-        &mut self,
-        deadline: Option<Instant>,
-        watch: Option<&dyn AsFd>,
-    ) -> Result<Next, ClientError> {
+    pub fn next(&mut self, deadline: Option<Instant>, watch: Option<&dyn AsFd>) -> Result<Next, ClientError> {
+        let mut watch = watch;
         loop {
             let mut fds = vec![PollFd::new(self.stream.as_fd(), PollFlags::POLLIN)];
             if let Some(watch) = watch {
@@ -229,19 +211,20 @@ impl EventStream {
                 Some(at) => poll_timeout(at.saturating_duration_since(Instant::now())),
             };
             match poll(&mut fds, wait) {
-                Ok(0) if deadline.is_some_and(|at| Instant::now() >= at) => {
-                    return Ok(Next::Deadline)
-                }
-                Ok(0) | Err(nix::errno::Errno::EINTR) => continue,
-                Ok(_) => {}
+                Ok(0) if deadline.is_some_and(|at| Instant::now() >= at) => return Ok(Next::Deadline),
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => return Err(ClientError::Broken(error.into())),
             }
-            let closed = PollFlags::POLLERR | PollFlags::POLLHUP;
-            let watched = fds.get(1).and_then(PollFd::revents);
-            if watched.is_some_and(|got| got.intersects(closed)) {
+            let watched = fds.get(1).and_then(PollFd::revents).unwrap_or(PollFlags::empty());
+            if watched.intersects(PollFlags::POLLERR | PollFlags::POLLHUP) {
                 return Ok(Next::WatchedClosed);
             }
-            break;
+            if fds[0].any() == Some(true) {
+                break;
+            }
+            if watched.contains(PollFlags::POLLNVAL) {
+                watch = None;
+            }
         }
         let mut stream = &self.stream;
         match frame::read(&mut stream, frame::REPLY_MAX).map_err(of_read)? {

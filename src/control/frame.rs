@@ -69,12 +69,8 @@ mod tests {
 
     #[test]
     fn oversized_truncated_and_garbled_messages_are_errors() {
-        let cases: [&[u8]; 4] = [
-            &[0xff, 0xff, 0xff, 0xff],
-            &[5, 0, 0],
-            &[5, 0, 0, 0, b'1'],
-            &[2, 0, 0, 0, b'{', b'x'],
-        ];
+        let cases: [&[u8]; 4] =
+            [&[0xff, 0xff, 0xff, 0xff], &[5, 0, 0], &[5, 0, 0, 0, b'1'], &[2, 0, 0, 0, b'{', b'x']];
         for bytes in cases {
             assert!(read::<u32>(&mut &bytes[..], 100).is_err(), "{bytes:?}");
         }

@@ -67,18 +67,11 @@ impl Hub {
     /// under the resource's lock, so that the order is that of the changes.
     pub fn publish(&self, kind: EventKind) {
         let mut hub = lock(&self.state);
-        let counter = if kind.is_state_message() {
-            &mut hub.next_state_message
-        } else {
-            &mut hub.next_notification
-        };
+        let counter =
+            if kind.is_state_message() { &mut hub.next_state_message } else { &mut hub.next_notification };
         let sequence = *counter;
         *counter = counter.wrapping_add(1);
-        let event = Arc::new(Event {
-            sequence,
-            time_us: now_us(),
-            kind,
-        });
+        let event = Arc::new(Event { sequence, time_us: now_us(), kind });
         hub.readers.retain(|reader| {
             let Some(queue) = reader.upgrade() else {
                 return false;

@@ -25,12 +25,7 @@ pub struct Call {
 impl Call {
     /// A call in 8.4's form.
     pub fn new(request: Request) -> Call {
-        Call {
-            form: Dialect::V84,
-            create_device: false,
-            resource_name: None,
-            request,
-        }
+        Call { form: Dialect::V84, create_device: false, resource_name: None, request }
     }
 }
 
@@ -323,28 +318,19 @@ impl Reply {
 
     /// A code with an explanation.
     pub fn with_info(code: ConfigCode, info: impl Into<String>) -> Reply {
-        Reply::Code {
-            code: code.number(),
-            info: vec![info.into()],
-        }
+        Reply::Code { code: code.number(), info: vec![info.into()] }
     }
 }
 
 impl From<ConfigCode> for Reply {
     fn from(code: ConfigCode) -> Reply {
-        Reply::Code {
-            code: code.number(),
-            info: Vec::new(),
-        }
+        Reply::Code { code: code.number(), info: Vec::new() }
     }
 }
 
 impl From<StateResult> for Reply {
     fn from(result: StateResult) -> Reply {
-        Reply::Code {
-            code: state_code(result),
-            info: Vec::new(),
-        }
+        Reply::Code { code: state_code(result), info: Vec::new() }
     }
 }
 
@@ -442,10 +428,7 @@ pub enum EventKind {
 impl EventKind {
     /// Counted with the state messages (`events`), not with the notifications (`events2`).
     pub fn is_state_message(&self) -> bool {
-        !matches!(
-            self,
-            EventKind::Resource(_) | EventKind::ResourceDeleted { .. }
-        )
+        !matches!(self, EventKind::Resource(_) | EventKind::ResourceDeleted { .. })
     }
 
     /// The minor that it is about, if it is about one.

@@ -66,11 +66,7 @@ impl Server {
         let acceptor = thread::Builder::new()
             .name("control".into())
             .spawn(move || accept_loop(&listener, &stopped, &service))?;
-        Ok(Server {
-            path: path.to_path_buf(),
-            stop,
-            acceptor: Some(acceptor),
-        })
+        Ok(Server { path: path.to_path_buf(), stop, acceptor: Some(acceptor) })
     }
 }
 
@@ -154,14 +150,12 @@ fn admit(stream: UnixStream, service: &Arc<dyn Service>, clients: &Arc<AtomicUsi
         return;
     }
     let service = Arc::clone(service);
-    let spawned = thread::Builder::new()
-        .name("control client".into())
-        .spawn(move || {
-            let _place = place;
-            if let Err(error) = serve(&stream, &*service) {
-                log::debug!("control client: {error}");
-            }
-        });
+    let spawned = thread::Builder::new().name("control client".into()).spawn(move || {
+        let _place = place;
+        if let Err(error) = serve(&stream, &*service) {
+            log::debug!("control client: {error}");
+        }
+    });
     if let Err(error) = spawned {
         log::warn!("control socket: no thread for a client: {error}");
     }
@@ -241,9 +235,5 @@ fn start_event(service: &dyn Service) -> Event {
 }
 
 fn unnumbered(kind: EventKind) -> Event {
-    Event {
-        sequence: 0,
-        time_us: now_us(),
-        kind,
-    }
+    Event { sequence: 0, time_us: now_us(), kind }
 }

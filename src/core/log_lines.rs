@@ -53,10 +53,7 @@ impl LogLine {
     }
 
     fn at(severity: Severity, text: impl Into<String>) -> LogLine {
-        LogLine {
-            severity,
-            text: text.into(),
-        }
+        LogLine { severity, text: text.into() }
     }
 }
 
@@ -132,14 +129,11 @@ pub fn susp_change_84(os: StateWord, ns: StateWord) -> Option<LogLine> {
 
 /// 8.4, change of a connection: one device line a volume, if it has items, and the line of the
 /// connection. `volumes`: old and new word of each. spec/state.md 17.2.
-pub fn connection_change_84(
-    volumes: &[(StateWord, StateWord)],
-) -> (Vec<Option<LogLine>>, Option<LogLine>) {
+pub fn connection_change_84(volumes: &[(StateWord, StateWord)]) -> (Vec<Option<LogLine>>, Option<LogLine>) {
     let Some((&(first, _), others)) = volumes.split_first() else {
         return (Vec::new(), None);
     };
-    let same =
-        |get: &dyn Fn(&StateWord) -> u32| others.iter().all(|(os, _)| get(os) == get(&first));
+    let same = |get: &dyn Fn(&StateWord) -> u32| others.iter().all(|(os, _)| get(os) == get(&first));
     let shared = Change {
         role: same(&|s| s.role.number()).then_some(first.role),
         peer: same(&|s| s.peer.number()).then_some(first.peer),
@@ -150,26 +144,21 @@ pub fn connection_change_84(
     };
 
     // A device line leaves out what is shared: there the new word is made equal to the old.
-    let per_volume = volumes
-        .iter()
-        .map(|&(os, ns)| volume_change_84(os, shared.apply(ns)))
-        .collect();
+    let per_volume = volumes.iter().map(|&(os, ns)| volume_change_84(os, shared.apply(ns))).collect();
 
-    let highest = volumes
-        .iter()
-        .fold(None, |highest: Option<StateWord>, &(_, ns)| {
-            Some(match highest {
-                None => ns,
-                Some(h) => StateWord {
-                    role: highest_role(h.role, ns.role),
-                    peer: highest_role(h.peer, ns.peer),
-                    conn: h.conn.max(ns.conn),
-                    disk: h.disk.max(ns.disk),
-                    pdsk: h.pdsk.max(ns.pdsk),
-                    ..h
-                },
-            })
-        });
+    let highest = volumes.iter().fold(None, |highest: Option<StateWord>, &(_, ns)| {
+        Some(match highest {
+            None => ns,
+            Some(h) => StateWord {
+                role: highest_role(h.role, ns.role),
+                peer: highest_role(h.peer, ns.peer),
+                conn: h.conn.max(ns.conn),
+                disk: h.disk.max(ns.disk),
+                pdsk: h.pdsk.max(ns.pdsk),
+                ..h
+            },
+        })
+    });
     let connection = highest.and_then(|ns| {
         let kept = Change {
             role: shared.role.map_or(Some(first.role), |_| None),
@@ -207,10 +196,7 @@ pub fn refused_change(os: StateWord, wanted: StateWord, error: StateError) -> Ve
         return Vec::new();
     }
     vec![
-        LogLine::error(format!(
-            "State change failed: {}",
-            state_code_text(error.code())
-        )),
+        LogLine::error(format!("State change failed: {}", state_code_text(error.code()))),
         LogLine::error(format!("  state = {{ {os} }}")),
         LogLine::error(format!(" wanted = {{ {wanted} }}")),
     ]
@@ -220,28 +206,15 @@ pub fn refused_change(os: StateWord, wanted: StateWord, error: StateError) -> Ve
 /// `old`: WFReportParams for an established link. spec/state.md 17.3.
 pub fn refused_connection_change(old: Conn, change: Change, error: StateError) -> Vec<LogLine> {
     vec![
-        LogLine::error(format!(
-            "State change failed: {}",
-            state_code_text(error.code())
-        )),
-        LogLine::error(format!(
-            " mask = {:#x} val = {:#x}",
-            change.mask(),
-            change.val()
-        )),
-        LogLine::error(format!(
-            " old_conn:{old} wanted_conn:{}",
-            change.conn.unwrap_or(Conn::StandAlone)
-        )),
+        LogLine::error(format!("State change failed: {}", state_code_text(error.code()))),
+        LogLine::error(format!(" mask = {:#x} val = {:#x}", change.mask(), change.val())),
+        LogLine::error(format!(" old_conn:{old} wanted_conn:{}", change.conn.unwrap_or(Conn::StandAlone))),
     ]
 }
 
 /// The peer refused a cluster-wide change. spec/state.md 17.3.
 pub fn refused_by_peer(code: i32) -> LogLine {
-    LogLine::error(format!(
-        "Requested state change failed by peer: {} ({code})",
-        state_code_text(code)
-    ))
+    LogLine::error(format!("Requested state change failed by peer: {} ({code})", state_code_text(code)))
 }
 
 /// What happened to the UUIDs. spec/state.md 17.5.
@@ -284,10 +257,7 @@ pub fn uuids(event: UuidEvent, uuids: &Uuids) -> LogLine {
 
 /// The same without a usable disk. spec/state.md 8.6, 17.5.
 pub fn effective_uuid(event: UuidEvent, effective: u64) -> LogLine {
-    LogLine::info(format!(
-        "{} effective data uuid: {effective:016X}",
-        event.text()
-    ))
+    LogLine::info(format!("{} effective data uuid: {effective:016X}", event.text()))
 }
 
 /// A new current UUID overwrites a BITMAP that was in use. spec/state.md 8.3.
@@ -302,10 +272,7 @@ pub fn own_uuids(uuids: &Uuids, bits: u64) -> LogLine {
 
 /// The peer's side of the handshake dump. spec/state.md 10.1.
 pub fn peer_uuids(peer: &PeerUuids) -> LogLine {
-    LogLine::info(format!(
-        "peer {} bits:{} flags:{:X}",
-        peer.uuids, peer.bits, peer.flags.0
-    ))
+    LogLine::info(format!("peer {} bits:{} flags:{:X}", peer.uuids, peer.bits, peer.flags.0))
 }
 
 /// Before a helper is called; `program`: see decisions.md 5.6. spec/state.md 15.1.
@@ -316,10 +283,8 @@ pub fn helper_command(program: &str, handler: Handler, id: &str) -> LogLine {
 /// After a helper ended. `status`: its wait status, or a negative errno if it could not be
 /// started. spec/state.md 15.1.
 pub fn helper_exit(program: &str, handler: Handler, id: &str, status: i32) -> LogLine {
-    let text = format!(
-        "helper command: {program} {handler} {id} exit code {} ({status:#x})",
-        (status >> 8) & 0xff
-    );
+    let text =
+        format!("helper command: {program} {handler} {id} exit code {} ({status:#x})", (status >> 8) & 0xff);
     if status == 0 {
         LogLine::info(text)
     } else {
@@ -338,9 +303,7 @@ pub fn began_resync(conn: Conn, bits: u64) -> LogLine {
 /// A resync or a verify ended. Seconds; KiB/s. spec/state.md 11.3 step 5.
 pub fn resync_done(verify: bool, total: u64, paused: u64, rate: u64) -> LogLine {
     let what = if verify { "Online verify" } else { "Resync" };
-    LogLine::info(format!(
-        "{what} done (total {total} sec; paused {paused} sec; {rate} K/sec)"
-    ))
+    LogLine::info(format!("{what} done (total {total} sec; paused {paused} sec; {rate} K/sec)"))
 }
 
 /// A verify found differences. spec/state.md 11.3 step 6.
@@ -350,9 +313,7 @@ pub fn verify_found(bits: u64) -> LogLine {
 
 /// A range of differences that a verify found; sectors. spec/state.md 11.3.
 pub fn out_of_sync_range(start: u64, sectors: u64) -> LogLine {
-    LogLine::error(format!(
-        "Out of sync: start={start}, size={sectors} (sectors)"
-    ))
+    LogLine::error(format!("Out of sync: start={start}, size={sectors} (sectors)"))
 }
 
 /// A size in KiB with a unit: `32 MB`. spec/state.md 12.3.
@@ -374,14 +335,7 @@ mod tests {
     use crate::core::uuid::UuidFlags;
 
     fn word(role: Role, peer: Role, conn: Conn, disk: Disk, pdsk: Disk) -> StateWord {
-        StateWord {
-            role,
-            peer,
-            conn,
-            disk,
-            pdsk,
-            ..StateWord::UNCONFIGURED
-        }
+        StateWord { role, peer, conn, disk, pdsk, ..StateWord::UNCONFIGURED }
     }
 
     fn texts(lines: &[LogLine]) -> Vec<&str> {
@@ -402,39 +356,20 @@ mod tests {
     fn one_line_in_8_3() {
         let ns = StateWord {
             susp_fen: true,
-            ..word(
-                Role::Primary,
-                Role::Unknown,
-                Conn::BrokenPipe,
-                Disk::UpToDate,
-                Disk::DUnknown,
-            )
+            ..word(Role::Primary, Role::Unknown, Conn::BrokenPipe, Disk::UpToDate, Disk::DUnknown)
         };
         assert_eq!(
             state_change_83(PAIR, ns).text,
             "peer( Secondary -> Unknown ) conn( Connected -> BrokenPipe ) pdsk( UpToDate -> DUnknown ) susp( 0 -> 1 ) "
         );
-        let paused = StateWord {
-            conn: Conn::PausedSyncS,
-            user_isp: true,
-            ..PAIR
-        };
-        let running = StateWord {
-            conn: Conn::SyncSource,
-            ..PAIR
-        };
+        let paused = StateWord { conn: Conn::PausedSyncS, user_isp: true, ..PAIR };
+        let running = StateWord { conn: Conn::SyncSource, ..PAIR };
         assert_eq!(
             state_change_83(running, paused).text,
             "conn( SyncSource -> PausedSyncS ) user_isp( 0 -> 1 ) "
         );
-        let frozen = StateWord {
-            susp_fen: true,
-            ..PAIR
-        };
-        let both = StateWord {
-            susp: true,
-            ..frozen
-        };
+        let frozen = StateWord { susp_fen: true, ..PAIR };
+        let both = StateWord { susp: true, ..frozen };
         assert_eq!(state_change_83(frozen, both).text, "");
     }
 
@@ -443,13 +378,7 @@ mod tests {
     fn device_and_connection_lines_in_8_4() {
         let ns = StateWord {
             susp_fen: true,
-            ..word(
-                Role::Primary,
-                Role::Unknown,
-                Conn::BrokenPipe,
-                Disk::UpToDate,
-                Disk::DUnknown,
-            )
+            ..word(Role::Primary, Role::Unknown, Conn::BrokenPipe, Disk::UpToDate, Disk::DUnknown)
         };
         let (volumes, connection) = connection_change_84(&[(PAIR, ns)]);
         assert_eq!(volumes, [None]);
@@ -458,20 +387,9 @@ mod tests {
             "peer( Secondary -> Unknown ) conn( Connected -> BrokenPipe ) pdsk( UpToDate -> DUnknown ) susp( 0 -> 1 ) "
         );
 
-        let syncing = StateWord {
-            conn: Conn::SyncSource,
-            pdsk: Disk::Inconsistent,
-            ..PAIR
-        };
-        let torn = StateWord {
-            peer: Role::Unknown,
-            conn: Conn::BrokenPipe,
-            ..syncing
-        };
-        let ns = StateWord {
-            susp_fen: false,
-            ..ns
-        };
+        let syncing = StateWord { conn: Conn::SyncSource, pdsk: Disk::Inconsistent, ..PAIR };
+        let torn = StateWord { peer: Role::Unknown, conn: Conn::BrokenPipe, ..syncing };
+        let ns = StateWord { susp_fen: false, ..ns };
         let (volumes, connection) = connection_change_84(&[(PAIR, ns), (syncing, torn)]);
         let volumes: Vec<_> = volumes.into_iter().map(|line| line.unwrap().text).collect();
         assert_eq!(
@@ -487,22 +405,13 @@ mod tests {
         assert_eq!(connection_change_84(&[]), (Vec::new(), None));
         let suspended = StateWord { susp: true, ..PAIR };
         assert_eq!(volume_change_84(PAIR, suspended), None);
-        assert_eq!(
-            susp_change_84(PAIR, suspended).unwrap().text,
-            "susp( 0 -> 1 ) "
-        );
+        assert_eq!(susp_change_84(PAIR, suspended).unwrap().text, "susp( 0 -> 1 ) ");
     }
 
     /// spec/state.md 19.6, resource-only: the Secondary disconnects.
     #[test]
     fn refusals() {
-        let wanted = word(
-            Role::Primary,
-            Role::Unknown,
-            Conn::TearDown,
-            Disk::UpToDate,
-            Disk::DUnknown,
-        );
+        let wanted = word(Role::Primary, Role::Unknown, Conn::TearDown, Disk::UpToDate, Disk::DUnknown);
         assert_eq!(
             texts(&refused_change(PAIR, wanted, StateError::PrimaryNop)),
             [
@@ -514,11 +423,7 @@ mod tests {
         assert!(refused_change(PAIR, wanted, StateError::InTransientState).is_empty());
         let change = Change::conn(Conn::TearDown);
         assert_eq!(
-            texts(&refused_connection_change(
-                Conn::WFReportParams,
-                change,
-                StateError::PrimaryNop
-            )),
+            texts(&refused_connection_change(Conn::WFReportParams, change, StateError::PrimaryNop)),
             [
                 "State change failed: Refusing to be Primary while peer is not outdated",
                 " mask = 0x1f0 val = 0x70",
@@ -527,15 +432,8 @@ mod tests {
         );
         let outdate = Change::disk(Disk::Outdated);
         assert_eq!(
-            texts(&refused_connection_change(
-                Conn::WFConnection,
-                outdate,
-                StateError::NoUpToDateDisk
-            ))[1..],
-            [
-                " mask = 0x1e00 val = 0xa00",
-                " old_conn:WFConnection wanted_conn:StandAlone",
-            ]
+            texts(&refused_connection_change(Conn::WFConnection, outdate, StateError::NoUpToDateDisk))[1..],
+            [" mask = 0x1e00 val = 0xa00", " old_conn:WFConnection wanted_conn:StandAlone",]
         );
         assert_eq!(
             refused_by_peer(-7).text,

@@ -69,9 +69,7 @@ pub fn mask_tail(words: &mut [u64], sectors: u64) {
 /// `first_extent`. Returns how many were clear, `None` if the extent lies behind the end.
 pub fn mark_extent(bytes: &mut [u8], first_extent: u32, extent: u32) -> Option<u64> {
     let step = EXTENT_BITMAP_BYTES as usize;
-    let start = usize::try_from(extent.checked_sub(first_extent)?)
-        .ok()?
-        .checked_mul(step)?;
+    let start = usize::try_from(extent.checked_sub(first_extent)?).ok()?.checked_mul(step)?;
     if start >= bytes.len() {
         return None;
     }

@@ -90,11 +90,8 @@ impl std::ops::BitOr for MetaFlags {
 impl fmt::Debug for MetaFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#x}", self.0)?;
-        let names: Vec<&str> = MetaFlags::NAMES
-            .iter()
-            .filter(|(flag, _)| self.contains(*flag))
-            .map(|(_, name)| *name)
-            .collect();
+        let names: Vec<&str> =
+            MetaFlags::NAMES.iter().filter(|(flag, _)| self.contains(*flag)).map(|(_, name)| *name).collect();
         write!(f, "({})", names.join("|"))
     }
 }

@@ -58,9 +58,7 @@ impl Content {
 }
 
 fn has(bytes: &[u8], at: usize, signature: &[u8]) -> bool {
-    bytes
-        .get(at..)
-        .is_some_and(|rest| rest.starts_with(signature))
+    bytes.get(at..).is_some_and(|rest| rest.starts_with(signature))
 }
 
 fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
@@ -87,11 +85,7 @@ pub fn detect(bytes: &[u8]) -> Content {
         return Content::Lvm2;
     }
     if has(bytes, 0x438, &[0x53, 0xef]) {
-        let kind = if field::<1>(bytes, 0x45c)[0] & 4 != 0 {
-            FileSystem::Ext3
-        } else {
-            FileSystem::Ext2
-        };
+        let kind = if field::<1>(bytes, 0x45c)[0] & 4 != 0 { FileSystem::Ext3 } else { FileSystem::Ext2 };
         let block_bytes = match le32(0x418) {
             0 => 1024,
             1 => 2048,
@@ -142,31 +136,20 @@ mod tests {
             (device(&[(8182, b"SWAP-SPACE")]), Content::Swap),
             (device(&[(536, b"LVM2 001")]), Content::Lvm2),
             (
-                device(&[
-                    (0x404, &[0xd9, 0xff]),
-                    (0x438, &[0x53, 0xef]),
-                    (0x45c, &[4]),
-                ]),
+                device(&[(0x404, &[0xd9, 0xff]), (0x438, &[0x53, 0xef]), (0x45c, &[4])]),
                 fs(FileSystem::Ext3, 65497 * 1024),
             ),
             (
                 device(&[(0x405, &[0x40]), (0x418, &[3]), (0x438, &[0x53, 0xef])]),
                 fs(FileSystem::Ext2, 0x4000 * 4096),
             ),
-            (
-                device(&[(0, b"XFSB"), (6, &[0x10]), (14, &[0x40])]),
-                fs(FileSystem::Xfs, 0x4000 * 4096),
-            ),
+            (device(&[(0, b"XFSB"), (6, &[0x10]), (14, &[0x40])]), fs(FileSystem::Xfs, 0x4000 * 4096)),
             (
                 device(&[(0x8000, b"JFS1"), (0x8009, &[0x40]), (0x8019, &[0x10])]),
                 fs(FileSystem::Jfs, 0x4000 * 4096),
             ),
             (
-                device(&[
-                    (0x10001, &[0x40]),
-                    (0x1002d, &[0x10]),
-                    (0x10034, b"ReIsEr2Fs"),
-                ]),
+                device(&[(0x10001, &[0x40]), (0x1002d, &[0x10]), (0x10034, b"ReIsEr2Fs")]),
                 fs(FileSystem::Reiser, 0x4000 * 4096),
             ),
         ];

@@ -63,9 +63,7 @@ pub enum MetaError {
     #[error(transparent)]
     Validity(#[from] ValidityError),
     /// The device failed.
-    #[error(
-        "cannot {action} the {part} ({len} bytes at byte {offset}): {error}; check the device"
-    )]
+    #[error("cannot {action} the {part} ({len} bytes at byte {offset}): {error}; check the device")]
     Io {
         /// `read` or `write`.
         action: &'static str,
@@ -95,40 +93,22 @@ fn read_part(
     buffer: &mut [u8],
 ) -> Result<(), MetaError> {
     let len = buffer.len();
-    file.read_at(offset, buffer).map_err(|error| MetaError::Io {
-        action: "read",
+    file.read_at(offset, buffer).map_err(|error| MetaError::Io { action: "read", part, len, offset, error })
+}
+
+fn write_part(file: &dyn BlockFile, part: &'static str, offset: u64, buffer: &[u8]) -> Result<(), MetaError> {
+    file.write_at(offset, buffer).map_err(|error| MetaError::Io {
+        action: "write",
         part,
-        len,
+        len: buffer.len(),
         offset,
         error,
     })
-}
-
-fn write_part(
-    file: &dyn BlockFile,
-    part: &'static str,
-    offset: u64,
-    buffer: &[u8],
-) -> Result<(), MetaError> {
-    file.write_at(offset, buffer)
-        .map_err(|error| MetaError::Io {
-            action: "write",
-            part,
-            len: buffer.len(),
-            offset,
-            error,
-        })
 }
 
 /// Waits until what was written to `part` is on stable storage.
 fn sync_part(file: &dyn BlockFile, part: &'static str, offset: u64) -> Result<(), MetaError> {
-    file.sync().map_err(|error| MetaError::Io {
-        action: "flush",
-        part,
-        len: 0,
-        offset,
-        error,
-    })
+    file.sync().map_err(|error| MetaError::Io { action: "flush", part, len: 0, offset, error })
 }
 
 /// Reads the 4096 bytes where the super block must be.
@@ -140,10 +120,7 @@ pub fn read_super_block_bytes(file: &dyn BlockFile, layout: &Layout) -> Result<B
 
 /// Reads the super block of a device and checks it for attach (spec/metadata.md 2.5); returns it
 /// with the layout that goes with its activity log.
-pub fn read_super_block(
-    file: &dyn BlockFile,
-    index: MetaIndex,
-) -> Result<(SuperBlock, Layout), MetaError> {
+pub fn read_super_block(file: &dyn BlockFile, index: MetaIndex) -> Result<(SuperBlock, Layout), MetaError> {
     // The place of the super block does not depend on the log.
     let place = Layout::new(index, file.size_bytes(), LogGeometry::CLASSIC)?;
     let super_block = SuperBlock::decode(&read_super_block_bytes(file, &place)?)?;
@@ -200,11 +177,7 @@ pub fn write_activity_log(
 fn bitmap_range(layout: &Layout, first_page: u64, words: usize) -> Result<u64, MetaError> {
     let start = first_page.saturating_mul(PAGE_BYTES as u64);
     let needed = start.saturating_add(words as u64 * 8);
-    let available = if layout.bitmap_fits() {
-        layout.bitmap_bytes()
-    } else {
-        0
-    };
+    let available = if layout.bitmap_fits() { layout.bitmap_bytes() } else { 0 };
     if needed > available {
         return Err(MetaError::BitmapTooSmall { available, needed });
     }
@@ -273,10 +246,7 @@ pub fn mark_extents(
 ) -> Result<Marked, MetaError> {
     const EXTENTS_PER_PAGE: u32 = (PAGE_BYTES as u64 / EXTENT_BITMAP_BYTES) as u32;
     let stored_bytes = bitmap::stored_bytes(sectors);
-    let mut marked = Marked {
-        bits: 0,
-        beyond_end: Vec::new(),
-    };
+    let mut marked = Marked { bits: 0, beyond_end: Vec::new() };
     let mut page = Buffer::zeroed(PAGE_BYTES);
     let mut rest = extents;
     while let Some(first) = rest.first() {
@@ -342,9 +312,7 @@ mod tests {
             let start = offset as usize;
             let mut memory = self.0.borrow_mut();
             let target = memory.get_mut(start..start + buffer.len());
-            target
-                .ok_or(io::ErrorKind::UnexpectedEof)?
-                .copy_from_slice(buffer);
+            target.ok_or(io::ErrorKind::UnexpectedEof)?.copy_from_slice(buffer);
             Ok(())
         }
 
@@ -367,10 +335,7 @@ mod tests {
         ));
         let block = SuperBlock::just_created(&layout);
         write_super_block(&memory, &layout, &block, true).unwrap();
-        assert_eq!(
-            read_super_block(&memory, MetaIndex::Internal).unwrap(),
-            (block, layout)
-        );
+        assert_eq!(read_super_block(&memory, MetaIndex::Internal).unwrap(), (block, layout));
         assert!(read_super_block(&memory, MetaIndex::FlexExternal).is_err());
     }
 
@@ -389,9 +354,6 @@ mod tests {
             write_bitmap(&memory, &layout, 2, &words, true),
             Err(MetaError::BitmapTooSmall { .. })
         ));
-        assert!(read_activity_log(&memory, &layout)
-            .unwrap()
-            .iter()
-            .all(|byte| *byte == 0));
+        assert!(read_activity_log(&memory, &layout).unwrap().iter().all(|byte| *byte == 0));
     }
 }

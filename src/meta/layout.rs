@@ -68,9 +68,7 @@ impl MetaIndex {
         match word {
             "internal" | "flex-internal" => Some(MetaIndex::Internal),
             "flex-external" => Some(MetaIndex::FlexExternal),
-            _ => parse_c_number(word)
-                .and_then(|number| u8::try_from(number).ok())
-                .map(MetaIndex::Indexed),
+            _ => parse_c_number(word).and_then(|number| u8::try_from(number).ok()).map(MetaIndex::Indexed),
         }
     }
 }
@@ -110,10 +108,7 @@ pub struct LogGeometry {
 
 impl LogGeometry {
     /// The 32 KiB log of 8.3: one stripe of eight blocks.
-    pub const CLASSIC: LogGeometry = LogGeometry {
-        stripes: 1,
-        stripe_blocks: 8,
-    };
+    pub const CLASSIC: LogGeometry = LogGeometry { stripes: 1, stripe_blocks: 8 };
 
     /// Longest log that is accepted, in blocks: the most that drbdmeta can create (32 MiB).
     /// Modules take 4194304, but a log is read as a whole, so a damaged field must not ask for 16 GiB.
@@ -122,12 +117,7 @@ impl LogGeometry {
     /// A geometry of 8..=[`LogGeometry::BLOCKS_MAX`] blocks in all.
     pub fn new(stripes: u32, stripe_blocks: u32) -> Option<LogGeometry> {
         let blocks = u64::from(stripes) * u64::from(stripe_blocks);
-        (8..=Self::BLOCKS_MAX)
-            .contains(&blocks)
-            .then_some(LogGeometry {
-                stripes,
-                stripe_blocks,
-            })
+        (8..=Self::BLOCKS_MAX).contains(&blocks).then_some(LogGeometry { stripes, stripe_blocks })
     }
 
     /// Length of the log in blocks of 4 KiB.
@@ -204,14 +194,8 @@ pub struct Layout {
 
 impl Layout {
     /// Computes the placement on a device of `device_bytes` (spec/metadata.md 3.2).
-    pub fn new(
-        index: MetaIndex,
-        device_bytes: u64,
-        log: LogGeometry,
-    ) -> Result<Layout, LayoutError> {
-        let device_too_small = LayoutError::TooSmall {
-            bytes: device_bytes,
-        };
+    pub fn new(index: MetaIndex, device_bytes: u64, log: LogGeometry) -> Result<Layout, LayoutError> {
+        let device_too_small = LayoutError::TooSmall { bytes: device_bytes };
         if device_bytes < DEVICE_BYTES_MIN {
             return Err(device_too_small);
         }
@@ -219,9 +203,7 @@ impl Layout {
         let layout = match index {
             MetaIndex::Internal => {
                 if device_bytes > INTERNAL_BYTES_MAX {
-                    return Err(LayoutError::TooLarge {
-                        bytes: device_bytes,
-                    });
+                    return Err(LayoutError::TooLarge { bytes: device_bytes });
                 }
                 let bitmap_pages = device_bytes.div_ceil(DATA_BYTES_PER_BITMAP_PAGE);
                 let md_size_sectors = 8 * bitmap_pages + SUPER_BLOCK_SECTORS + log.sectors();
@@ -229,8 +211,7 @@ impl Layout {
                     index,
                     device_bytes,
                     log,
-                    md_offset: device_bytes / SUPER_BLOCK_BYTES * SUPER_BLOCK_BYTES
-                        - SUPER_BLOCK_BYTES,
+                    md_offset: device_bytes / SUPER_BLOCK_BYTES * SUPER_BLOCK_BYTES - SUPER_BLOCK_BYTES,
                     md_size_sectors,
                     al_offset_sectors: -al_sectors,
                     bm_offset_sectors: SUPER_BLOCK_SECTORS as i64 - md_size_sectors as i64,
@@ -238,9 +219,7 @@ impl Layout {
             }
             MetaIndex::FlexExternal | MetaIndex::Indexed(_) => {
                 let (md_offset, md_size_sectors) = match index {
-                    MetaIndex::Indexed(slot) => {
-                        (u64::from(slot) * INDEXED_SLOT_BYTES, INDEXED_SLOT_SECTORS)
-                    }
+                    MetaIndex::Indexed(slot) => (u64::from(slot) * INDEXED_SLOT_BYTES, INDEXED_SLOT_SECTORS),
                     _ => (0, device_bytes / SECTOR_BYTES),
                 };
                 Layout {
@@ -256,10 +235,7 @@ impl Layout {
             }
         };
         if layout.md_offset + SUPER_BLOCK_BYTES > device_bytes {
-            return Err(LayoutError::BeyondEnd {
-                offset: layout.md_offset,
-                bytes: device_bytes,
-            });
+            return Err(LayoutError::BeyondEnd { offset: layout.md_offset, bytes: device_bytes });
         }
         if layout.al_start().is_none() {
             return Err(device_too_small);
@@ -273,8 +249,7 @@ impl Layout {
     }
 
     fn byte_at(&self, sectors_from_super_block: i64) -> Option<u64> {
-        self.md_offset
-            .checked_add_signed(sectors_from_super_block.checked_mul(SECTOR_BYTES as i64)?)
+        self.md_offset.checked_add_signed(sectors_from_super_block.checked_mul(SECTOR_BYTES as i64)?)
     }
 
     /// Byte offset of the activity log on the device.
@@ -299,12 +274,10 @@ impl Layout {
     /// Length of the bitmap area in bytes.
     pub fn bitmap_bytes(&self) -> u64 {
         let sectors = match self.index {
-            MetaIndex::Internal => self
-                .md_size_sectors
-                .saturating_sub(SUPER_BLOCK_SECTORS + self.log.sectors()),
-            _ => self
-                .md_size_sectors
-                .saturating_sub(self.bm_offset_sectors.unsigned_abs()),
+            MetaIndex::Internal => {
+                self.md_size_sectors.saturating_sub(SUPER_BLOCK_SECTORS + self.log.sectors())
+            }
+            _ => self.md_size_sectors.saturating_sub(self.bm_offset_sectors.unsigned_abs()),
         };
         sectors * SECTOR_BYTES
     }
@@ -361,38 +334,10 @@ mod tests {
             (134217728, 80, 134213632, 134180864, 134176768, 262064),
             (134218240, 88, 134213632, 134180864, 134172672, 262056),
             (1073741824, 136, 1073737728, 1073704960, 1073672192, 2097016),
-            (
-                10737416192,
-                712,
-                10737410048,
-                10737377280,
-                10737049600,
-                20970800,
-            ),
-            (
-                100000000000,
-                6040,
-                99999993856,
-                99999961088,
-                99996905472,
-                195306456,
-            ),
-            (
-                1099511627776,
-                65608,
-                1099511623680,
-                1099511590912,
-                1099478036480,
-                2147418040,
-            ),
-            (
-                17593259787776,
-                1048720,
-                17593259782144,
-                17593259749376,
-                17592722841600,
-                34360786800,
-            ),
+            (10737416192, 712, 10737410048, 10737377280, 10737049600, 20970800),
+            (100000000000, 6040, 99999993856, 99999961088, 99996905472, 195306456),
+            (1099511627776, 65608, 1099511623680, 1099511590912, 1099478036480, 2147418040),
+            (17593259787776, 1048720, 17593259782144, 17593259749376, 17592722841600, 34360786800),
         ];
         for &(bytes, md_size, super_block, log, bitmap, usable) in table {
             let layout = internal(bytes);
@@ -413,11 +358,7 @@ mod tests {
     #[test]
     fn usable_size_of_external_meta_data_is_limited_by_the_bitmap_area() {
         let huge = u64::MAX;
-        for (bytes, usable) in [
-            (73728, 2359296),
-            (1048576, 64749568),
-            (4 << 30, 274875547648),
-        ] {
+        for (bytes, usable) in [(73728, 2359296), (1048576, 64749568), (4 << 30, 274875547648)] {
             let layout = Layout::new(MetaIndex::FlexExternal, bytes, LogGeometry::CLASSIC).unwrap();
             assert_eq!(layout.usable_sectors(huge), usable);
         }
@@ -437,10 +378,7 @@ mod tests {
         }
         assert_eq!(
             Layout::new(MetaIndex::Indexed(1), 1048576, LogGeometry::CLASSIC),
-            Err(LayoutError::BeyondEnd {
-                offset: 134217728,
-                bytes: 1048576
-            })
+            Err(LayoutError::BeyondEnd { offset: 134217728, bytes: 1048576 })
         );
         let large = LogGeometry::new(4, 2048).unwrap();
         assert!(Layout::new(MetaIndex::Internal, 32 << 20, large).is_err());

@@ -240,10 +240,7 @@ impl SuperBlock {
     pub fn encode(&self) -> [u8; SUPER_BLOCK_BYTES as usize] {
         let mut block = [0; SUPER_BLOCK_BYTES as usize];
         let mut put = |at: usize, field: &[u8]| block[at..at + field.len()].copy_from_slice(field);
-        put(
-            AT_EFFECTIVE_SIZE,
-            &self.effective_size_sectors.to_be_bytes(),
-        );
+        put(AT_EFFECTIVE_SIZE, &self.effective_size_sectors.to_be_bytes());
         for (i, uuid) in self.uuids.iter().enumerate() {
             put(AT_UUIDS + 8 * i, &uuid.to_be_bytes());
         }
@@ -296,24 +293,15 @@ impl SuperBlock {
         self.log_geometry()?;
         let al_offset = i64::from(self.al_offset_sectors);
         if al_offset != layout.al_offset_sectors {
-            return Err(ValidityError::AlOffset {
-                found: al_offset,
-                expected: layout.al_offset_sectors,
-            });
+            return Err(ValidityError::AlOffset { found: al_offset, expected: layout.al_offset_sectors });
         }
         let bm_offset = i64::from(self.bm_offset_sectors);
         if bm_offset != layout.bm_offset_sectors {
-            return Err(ValidityError::BmOffset {
-                found: bm_offset,
-                expected: layout.bm_offset_sectors,
-            });
+            return Err(ValidityError::BmOffset { found: bm_offset, expected: layout.bm_offset_sectors });
         }
         let md_size = u64::from(self.md_size_sectors);
         if layout.index == MetaIndex::Internal && md_size != layout.md_size_sectors {
-            return Err(ValidityError::MdSize {
-                found: md_size,
-                expected: layout.md_size_sectors,
-            });
+            return Err(ValidityError::MdSize { found: md_size, expected: layout.md_size_sectors });
         }
         Ok(())
     }
@@ -323,18 +311,12 @@ impl SuperBlock {
         self.validate(layout)?;
         match u64::from(self.bytes_per_bit) {
             BYTES_PER_BIT => Ok(()),
-            _ => Err(ValidityError::BytesPerBit {
-                found: self.bytes_per_bit,
-            }),
+            _ => Err(ValidityError::BytesPerBit { found: self.bytes_per_bit }),
         }
     }
 
     /// Layout of this block on a device, with the activity log that the block describes.
-    pub fn layout(
-        &self,
-        index: MetaIndex,
-        device_bytes: u64,
-    ) -> Result<Layout, super::image::MetaError> {
+    pub fn layout(&self, index: MetaIndex, device_bytes: u64) -> Result<Layout, super::image::MetaError> {
         Ok(Layout::new(index, device_bytes, self.log_geometry()?)?)
     }
 }
@@ -356,8 +338,8 @@ mod tests {
         let mut expected = [0; 4096];
         expected[15] = 4;
         let tail = [
-            0x83, 0x74, 0x02, 0x6b, 0, 0, 0, 0x50, 0xff, 0xff, 0xff, 0xc0, 0, 0, 1, 1, 0xff, 0xff,
-            0xff, 0xb8, 0, 0, 0x10, 0,
+            0x83, 0x74, 0x02, 0x6b, 0, 0, 0, 0x50, 0xff, 0xff, 0xff, 0xc0, 0, 0, 1, 1, 0xff, 0xff, 0xff,
+            0xb8, 0, 0, 0x10, 0,
         ];
         expected[60..84].copy_from_slice(&tail);
         assert_eq!(block, expected);
@@ -367,23 +349,14 @@ mod tests {
     fn other_generations_are_told_apart() {
         let mut block = fresh().1.encode();
         block[63] = 0x6c;
-        assert_eq!(
-            SuperBlock::decode(&block).unwrap().cleanness,
-            Cleanness::Unclean
-        );
+        assert_eq!(SuperBlock::decode(&block).unwrap().cleanness, Cleanness::Unclean);
         block[63] = 0x6d;
         assert_eq!(SuperBlock::decode(&block), Err(DecodeError::Version9));
         block[63] = 0;
-        assert_eq!(
-            SuperBlock::decode(&block),
-            Err(DecodeError::NoMagic { found: 0x8374_0200 })
-        );
+        assert_eq!(SuperBlock::decode(&block), Err(DecodeError::NoMagic { found: 0x8374_0200 }));
         block[28..32].copy_from_slice(&MAGIC_V07.to_be_bytes());
         assert_eq!(SuperBlock::decode(&block), Err(DecodeError::Version7));
-        assert_eq!(
-            SuperBlock::decode(&block[..95]),
-            Err(DecodeError::TooShort { len: 95 })
-        );
+        assert_eq!(SuperBlock::decode(&block[..95]), Err(DecodeError::TooShort { len: 95 }));
     }
 
     #[test]
@@ -391,28 +364,10 @@ mod tests {
         let (layout, good) = fresh();
         assert_eq!(good.validate_for_attach(&layout), Ok(()));
         let larger = Layout::new(MetaIndex::Internal, 1 << 30, LogGeometry::CLASSIC).unwrap();
-        assert_eq!(
-            good.validate(&larger),
-            Err(ValidityError::BmOffset {
-                found: -72,
-                expected: -128
-            })
-        );
-        let wrong_size = SuperBlock {
-            md_size_sectors: 81,
-            ..good.clone()
-        };
-        assert_eq!(
-            wrong_size.validate(&layout),
-            Err(ValidityError::MdSize {
-                found: 81,
-                expected: 80
-            })
-        );
-        let no_granularity = SuperBlock {
-            bytes_per_bit: 0,
-            ..good
-        };
+        assert_eq!(good.validate(&larger), Err(ValidityError::BmOffset { found: -72, expected: -128 }));
+        let wrong_size = SuperBlock { md_size_sectors: 81, ..good.clone() };
+        assert_eq!(wrong_size.validate(&layout), Err(ValidityError::MdSize { found: 81, expected: 80 }));
+        let no_granularity = SuperBlock { bytes_per_bit: 0, ..good };
         assert_eq!(no_granularity.validate(&layout), Ok(()));
         assert!(no_granularity.validate_for_attach(&layout).is_err());
     }

@@ -11,15 +11,8 @@ const WAS_UP_TO_DATE: u32 = 16;
 const PEER_OUTDATED: u32 = 32;
 const CRASHED_PRIMARY: u32 = 64;
 
-const PRINTED: [u32; 7] = [
-    CONSISTENT,
-    WAS_UP_TO_DATE,
-    PRIMARY,
-    CONNECTED,
-    FULL_SYNC,
-    PEER_OUTDATED,
-    CRASHED_PRIMARY,
-];
+const PRINTED: [u32; 7] =
+    [CONSISTENT, WAS_UP_TO_DATE, PRIMARY, CONNECTED, FULL_SYNC, PEER_OUTDATED, CRASHED_PRIMARY];
 
 const HEAD: &str = "
        +--<  Current data generation UUID  >-
@@ -29,8 +22,7 @@ const HEAD: &str = "
        V               V                 V         V
 ";
 
-const LEGEND: &str =
-    "                                                                    ^ ^ ^ ^ ^ ^ ^
+const LEGEND: &str = "                                                                    ^ ^ ^ ^ ^ ^ ^
                                       -<  Data consistency flag  >--+ | | | | | |
                              -<  Data was/is currently up-to-date  >--+ | | | | |
                                   -<  Node was/is currently primary  >--+ | | | |
@@ -43,10 +35,7 @@ const LEGEND: &str =
 /// `get-gi`: one line with its newline.
 pub fn get_gi(uuids: [u64; 4], flags: u32) -> String {
     let uuids: Vec<String> = uuids.iter().map(|u| format!("{u:016X}")).collect();
-    let bits: Vec<&str> = PRINTED
-        .iter()
-        .map(|&flag| if flags & flag != 0 { "1" } else { "0" })
-        .collect();
+    let bits: Vec<&str> = PRINTED.iter().map(|&flag| if flags & flag != 0 { "1" } else { "0" }).collect();
     format!("{}:{}\n", uuids.join(":"), bits.join(":"))
 }
 
@@ -63,21 +52,9 @@ pub fn show_gi(uuids: [u64; 4], flags: u32) -> String {
         get_gi(uuids, flags),
         if has(CRASHED_PRIMARY) { " crashed" } else { "" },
         if has(PRIMARY) { "Primary" } else { "Secondary" },
-        if has(CONNECTED) {
-            "Connected"
-        } else {
-            "StandAlone"
-        },
-        if has(FULL_SYNC) {
-            ", need full sync"
-        } else {
-            ""
-        },
-        if has(PEER_OUTDATED) {
-            ", peer Outdated"
-        } else {
-            ""
-        },
+        if has(CONNECTED) { "Connected" } else { "StandAlone" },
+        if has(FULL_SYNC) { ", need full sync" } else { "" },
+        if has(PEER_OUTDATED) { ", peer Outdated" } else { "" },
     )
 }
 

@@ -70,14 +70,9 @@ pub struct Minor83<'a> {
 /// 8.3's `status`: one line like XML. spec/drbdsetup.md 5.2.
 pub fn status_83(of: &Minor83) -> String {
     let minor = of.minor;
-    let name = of
-        .name
-        .map(|n| format!(" name=\"{n}\""))
-        .unwrap_or_default();
+    let name = of.name.map(|n| format!(" name=\"{n}\"")).unwrap_or_default();
     let Some(state) = of.state else {
-        return format!(
-            "<!-- resource minor=\"{minor}\"{name} not available or not yet created -->"
-        );
+        return format!("<!-- resource minor=\"{minor}\"{name} not available or not yet created -->");
     };
     if is_unconfigured(&state) {
         return format!("<resource minor=\"{minor}\"{name} cs=\"Unconfigured\" />");
@@ -151,10 +146,7 @@ pub fn sh_status_83(of: &Minor83) -> String {
         Some(state) if is_unconfigured(&state) => (UNCONFIGURED, SH_UNCONFIGURED.to_string()),
         Some(state) => ("Configured", sh_state(&state, of.permille)),
     };
-    format!(
-        "_minor={}\n_res_name={name}\n_known={known}\n{rest}",
-        of.minor
-    )
+    format!("_minor={}\n_res_name={name}\n_known={known}\n{rest}", of.minor)
 }
 
 /// 8.4's `sh-status` of one volume. spec/drbdsetup.md 6.5.

@@ -102,10 +102,7 @@ fn device(out: &mut String, snapshot: &Snapshot, resource: &Resource, volume: &V
         volume.write_ordering.letter(),
         volume.out_of_sync_bits.saturating_mul(KIB_PER_BIT),
     );
-    let shown = matches!(
-        state.conn,
-        Conn::SyncSource | Conn::SyncTarget | Conn::VerifyS | Conn::VerifyT
-    );
+    let shown = matches!(state.conn, Conn::SyncSource | Conn::SyncTarget | Conn::VerifyS | Conn::VerifyT);
     if let (true, Some(progress)) = (shown, &volume.progress) {
         progress_block(out, snapshot, resource, volume, progress);
     }
@@ -190,12 +187,7 @@ fn progress_block(
     put!(out, "{label}{:3}.{}% ", permille / 10, permille % 10);
     // More than 4 GiB is shown in MiB.
     if total > 1 << 20 {
-        put!(
-            out,
-            "({}/{})M",
-            (left >> 10) * KIB_PER_BIT,
-            (total >> 10) * KIB_PER_BIT
-        );
+        put!(out, "({}/{})M", (left >> 10) * KIB_PER_BIT, (total >> 10) * KIB_PER_BIT);
     } else {
         put!(out, "({}/{})K", left * KIB_PER_BIT, total * KIB_PER_BIT);
     }
@@ -220,11 +212,7 @@ fn progress_block(
     );
     if snapshot.proc_details >= 1 {
         let (dt, db) = since_mark(MARKS - 1);
-        put!(
-            out,
-            "{} -- ",
-            thousands((db / dt).saturating_mul(KIB_PER_BIT))
-        );
+        put!(out, "{} -- ", thousands((db / dt).saturating_mul(KIB_PER_BIT)));
     }
     let running = seconds_since(progress.start_ms.saturating_add(progress.paused_ms));
     let average = total.saturating_sub(left) / running;
@@ -272,12 +260,7 @@ fn thousands(value: u64) -> String {
     match value {
         0..1000 => value.to_string(),
         1000..1_000_000 => format!("{},{:03}", value / 1000, value % 1000),
-        _ => format!(
-            "{},{:03},{:03}",
-            value / 1_000_000,
-            value / 1000 % 1000,
-            value % 1000
-        ),
+        _ => format!("{},{:03},{:03}", value / 1_000_000, value / 1000 % 1000, value % 1000),
     }
 }
 
@@ -287,13 +270,9 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped_twice_at_most() {
-        for (value, text) in [
-            (0, "0"),
-            (999, "999"),
-            (1000, "1,000"),
-            (999_999, "999,999"),
-            (1_832_519_376, "1832,519,376"),
-        ] {
+        for (value, text) in
+            [(0, "0"), (999, "999"), (1000, "1,000"), (999_999, "999,999"), (1_832_519_376, "1832,519,376")]
+        {
             assert_eq!(thousands(value), text);
         }
     }

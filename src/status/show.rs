@@ -43,11 +43,7 @@ pub fn show_83(resource: &Resource, volume: &Volume) -> String {
         put!(out, "protocol {};\n", protocol.unwrap_or_default());
     }
     if disk.is_some() || net.is_some() {
-        put!(
-            out,
-            "_this_host {{\n\tdevice\t\t\tminor {};\n",
-            volume.minor
-        );
+        put!(out, "_this_host {{\n\tdevice\t\t\tminor {};\n", volume.minor);
         if let Some(backing) = disk {
             put!(out, "\tdisk\t\t\t\"{}\";\n", backing.lower_device);
             meta_disk_83(&mut out, backing);
@@ -131,10 +127,8 @@ pub fn show_84(
 ) -> String {
     let mut resources: Vec<_> = snapshot.resources.iter().filter(|r| chosen(r)).collect();
     resources.sort_by(|a, b| a.name.cmp(&b.name));
-    let texts: Vec<String> = resources
-        .iter()
-        .map(|resource| resource_84(resource, only_minor, defaults_too))
-        .collect();
+    let texts: Vec<String> =
+        resources.iter().map(|resource| resource_84(resource, only_minor, defaults_too)).collect();
     texts.join("\n")
 }
 
@@ -144,15 +138,11 @@ fn resource_84(resource: &Resource, only_minor: Option<u32>, defaults_too: bool)
     if !volumes.is_empty() {
         section_84(&mut out, 4, Section::Options, resource, None, defaults_too);
     }
-    volumes.retain(|v| only_minor.is_none_or(|minor| v.minor == minor));
+    volumes.retain(|v| only_minor.map_or(true, |minor| v.minor == minor));
     let addresses = resource.connection.addresses;
     if let Some(pair) = addresses {
         section_84(&mut out, 4, Section::Net, resource, None, defaults_too);
-        put!(
-            out,
-            "    _remote_host {{\n        address\t\t\t{};\n    }}\n",
-            pair.peer
-        );
+        put!(out, "    _remote_host {{\n        address\t\t\t{};\n    }}\n", pair.peer);
     }
     out.push_str("    _this_host {\n");
     if let Some(pair) = addresses {
@@ -166,12 +156,7 @@ fn resource_84(resource: &Resource, only_minor: Option<u32>, defaults_too: bool)
 }
 
 fn volume_84(out: &mut String, resource: &Resource, volume: &Volume, defaults_too: bool) {
-    put!(
-        out,
-        "        volume {} {{\n            device\t\t\tminor {};\n",
-        volume.number,
-        volume.minor
-    );
+    put!(out, "        volume {} {{\n            device\t\t\tminor {};\n", volume.number, volume.minor);
     if let Some(backing) = &volume.backing {
         let device = &backing.meta_device;
         let meta_disk = match backing.meta_index {

@@ -177,12 +177,8 @@ pub enum WriteOrdering {
 
 impl WriteOrdering {
     /// All, ascending.
-    pub const ALL: [WriteOrdering; 4] = [
-        WriteOrdering::None,
-        WriteOrdering::Drain,
-        WriteOrdering::Flush,
-        WriteOrdering::Barrier,
-    ];
+    pub const ALL: [WriteOrdering; 4] =
+        [WriteOrdering::None, WriteOrdering::Drain, WriteOrdering::Flush, WriteOrdering::Barrier];
 
     /// Letter behind `wo:`.
     pub const fn letter(self) -> char {
@@ -304,9 +300,7 @@ impl Snapshot {
 
     /// Every volume with its resource, in no order.
     pub fn volumes(&self) -> impl Iterator<Item = (&Resource, &Volume)> {
-        self.resources
-            .iter()
-            .flat_map(|r| r.volumes.iter().map(move |v| (r, v)))
+        self.resources.iter().flat_map(|r| r.volumes.iter().map(move |v| (r, v)))
     }
 }
 

@@ -14,11 +14,7 @@ pub struct Wrapper {
 impl Wrapper {
     /// Lines of at most `width` columns, where items allow it.
     pub fn new(width: usize) -> Wrapper {
-        Wrapper {
-            out: String::new(),
-            column: 0,
-            width,
-        }
+        Wrapper { out: String::new(), column: 0, width }
     }
 
     /// Appends an item. At the start of a line its leading blanks become `indent` blanks. Escape
@@ -29,7 +25,7 @@ impl Wrapper {
             self.newline();
         }
         let text = if self.column == 0 {
-            self.out.extend(std::iter::repeat_n(' ', indent));
+            self.out.push_str(&" ".repeat(indent));
             self.column = indent;
             text.trim_start_matches(' ')
         } else {

@@ -122,16 +122,8 @@ mod ioctls {
         nix::request_code_read!(0x12, 114, std::mem::size_of::<usize>()),
         u64
     );
-    nix::ioctl_read_bad!(
-        block_get_sector_size,
-        nix::request_code_none!(0x12, 104),
-        libc::c_int
-    );
-    nix::ioctl_read_bad!(
-        block_get_read_only,
-        nix::request_code_none!(0x12, 94),
-        libc::c_int
-    );
+    nix::ioctl_read_bad!(block_get_sector_size, nix::request_code_none!(0x12, 104), libc::c_int);
+    nix::ioctl_read_bad!(block_get_read_only, nix::request_code_none!(0x12, 94), libc::c_int);
     nix::ioctl_none_bad!(block_flush_buffers, nix::request_code_none!(0x12, 97));
     nix::ioctl_write_ptr_bad!(block_discard, nix::request_code_none!(0x12, 119), [u64; 2]);
     nix::ioctl_write_ptr_bad!(block_zero_out, nix::request_code_none!(0x12, 127), [u64; 2]);
@@ -146,10 +138,7 @@ impl BlockDevice {
         let shown = || path.display().to_string();
         let open_error = |error: io::Error| match error.raw_os_error() {
             Some(libc::EBUSY) => OpenError::Busy { path: shown() },
-            _ => OpenError::Open {
-                path: shown(),
-                error,
-            },
+            _ => OpenError::Open { path: shown(), error },
         };
         // The type first: opening a pipe or a tape can block or have effects.
         let kind_of = |metadata: &std::fs::Metadata| {
@@ -162,17 +151,11 @@ impl BlockDevice {
             }
         };
         let metadata = std::fs::metadata(path).map_err(open_error)?;
-        let kind =
-            kind_of(&metadata).ok_or_else(|| OpenError::NotABlockDevice { path: shown() })?;
+        let kind = kind_of(&metadata).ok_or_else(|| OpenError::NotABlockDevice { path: shown() })?;
         let exclusive = kind == Kind::BlockDevice && mode.claim == Claim::Exclusive;
         let flags = if exclusive { libc::O_EXCL } else { 0 };
-        let open_with = |flags: i32| {
-            OpenOptions::new()
-                .read(true)
-                .write(!mode.read_only)
-                .custom_flags(flags)
-                .open(path)
-        };
+        let open_with =
+            |flags: i32| OpenOptions::new().read(true).write(!mode.read_only).custom_flags(flags).open(path);
         let (file, direct) = match open_with(flags | libc::O_DIRECT) {
             Ok(file) => (file, true),
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
@@ -195,10 +178,7 @@ impl BlockDevice {
         };
         device.lock(mode)?;
         let logical_block_bytes = device.find_logical_block_bytes();
-        let device = BlockDevice {
-            logical_block_bytes,
-            ..device
-        };
+        let device = BlockDevice { logical_block_bytes, ..device };
         device.refresh_size().map_err(|error| OpenError::Call {
             call: "BLKGETSIZE64",
             path: shown(),
@@ -231,11 +211,7 @@ impl BlockDevice {
             Some(libc::EWOULDBLOCK) => Err(OpenError::Busy { path }),
             // A file system without locks: nothing to be had.
             Some(libc::ENOLCK | libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL) => Ok(()),
-            _ => Err(OpenError::Call {
-                call: "flock",
-                path,
-                error,
-            }),
+            _ => Err(OpenError::Call { call: "flock", path, error }),
         }
     }
 
@@ -243,11 +219,7 @@ impl BlockDevice {
         if self.kind == Kind::RegularFile {
             // The file system may ask for more than 512 with O_DIRECT; then `write_at` fails
             // with EINVAL only for requests that are smaller, so probe with the smallest.
-            return if self.direct {
-                self.probe_direct_unit()
-            } else {
-                512
-            };
+            return if self.direct { self.probe_direct_unit() } else { 512 };
         }
         let mut size: libc::c_int = 0;
         // SAFETY: BLKSSZGET stores one int through the pointer.
@@ -349,10 +321,7 @@ impl BlockDevice {
         // The last block of a regular file may be short.
         let mut filled = 0;
         while filled < wanted {
-            match self
-                .file
-                .read_at(&mut bounce[filled..], start + filled as u64)
-            {
+            match self.file.read_at(&mut bounce[filled..], start + filled as u64) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -377,9 +346,9 @@ impl BlockDevice {
         let (start, mut bounce) = self.bounce(offset, buffer.len());
         let within = (offset - start) as usize;
         if bounce.len() != buffer.len() {
-            let len = bounce.len().min(
-                usize::try_from(self.size_bytes().saturating_sub(start)).unwrap_or(usize::MAX),
-            );
+            let len = bounce
+                .len()
+                .min(usize::try_from(self.size_bytes().saturating_sub(start)).unwrap_or(usize::MAX));
             if len < within + buffer.len() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -452,10 +421,7 @@ impl BlockDevice {
 mod tests {
     use super::*;
 
-    const WRITER: OpenMode = OpenMode {
-        read_only: false,
-        claim: Claim::Exclusive,
-    };
+    const WRITER: OpenMode = OpenMode { read_only: false, claim: Claim::Exclusive };
 
     fn file(bytes: u64) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new_in(".").unwrap();
@@ -469,9 +435,7 @@ mod tests {
         let device = BlockDevice::open(file.path(), WRITER).unwrap();
         assert_eq!(device.size_bytes(), 1 << 20);
         assert_eq!(device.kind(), Kind::RegularFile);
-        device
-            .write_at(4096, &Buffer::from_bytes(&[7; 4096]))
-            .unwrap();
+        device.write_at(4096, &Buffer::from_bytes(&[7; 4096])).unwrap();
         device.write_at(5000, b"unaligned").unwrap();
         let mut back = [0; 11];
         device.read_at(4999, &mut back).unwrap();
@@ -487,26 +451,16 @@ mod tests {
     fn only_one_has_an_exclusive_claim() {
         let file = file(4096);
         let first = BlockDevice::open(file.path(), WRITER).unwrap();
-        assert!(BlockDevice::open(file.path(), WRITER)
-            .unwrap_err()
-            .is_busy());
-        let anybody = OpenMode {
-            read_only: true,
-            claim: Claim::None,
-        };
-        assert!(BlockDevice::open(file.path(), anybody)
-            .unwrap()
-            .is_read_only());
+        assert!(BlockDevice::open(file.path(), WRITER).unwrap_err().is_busy());
+        let anybody = OpenMode { read_only: true, claim: Claim::None };
+        assert!(BlockDevice::open(file.path(), anybody).unwrap().is_read_only());
         drop(first);
         BlockDevice::open(file.path(), WRITER).unwrap();
     }
 
     #[test]
     fn shared_claims_keep_exclusive_ones_out() {
-        let shared = OpenMode {
-            read_only: false,
-            claim: Claim::Shared,
-        };
+        let shared = OpenMode { read_only: false, claim: Claim::Shared };
         let file = file(4096);
         let _first = BlockDevice::open(file.path(), shared).unwrap();
         let _second = BlockDevice::open(file.path(), shared).unwrap();

@@ -70,8 +70,7 @@ impl MinorLock {
         // drbdmeta on an image file must work for anybody (spec/system.md 9).
         let is_root = nix::unistd::geteuid().is_root();
         let no_place = |e: Errno| {
-            matches!(e, Errno::ENOENT | Errno::ENOTDIR | Errno::EROFS)
-                || (e == Errno::EACCES && !is_root)
+            matches!(e, Errno::ENOENT | Errno::ENOTDIR | Errno::EROFS) || (e == Errno::EACCES && !is_root)
         };
         if !no_place(error) {
             return Err(LockError::Open { path, error });
@@ -83,11 +82,7 @@ impl MinorLock {
         match open(&path) {
             Ok(file) => lock(file, &path),
             Err(error) if no_place(error) => {
-                eprintln!(
-                    "open({}): {}: going on without a lock",
-                    path.display(),
-                    error.desc()
-                );
+                eprintln!("open({}): {}: going on without a lock", path.display(), error.desc());
                 Ok(MinorLock { _file: None })
             }
             Err(error) => Err(LockError::Open { path, error }),
@@ -101,12 +96,7 @@ fn errno(error: &io::Error) -> Errno {
 
 fn open(path: &Path) -> Result<File, Errno> {
     let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600);
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
     options.open(path).map_err(|e| errno(&e))
 }
 

@@ -20,17 +20,14 @@ fn is_replayed(step: &Step) -> bool {
 
 /// Marks a block of the log as torn.
 fn tear(image: &mut Image, log: u64, block: u64) {
-    image
-        .entry(log + block * BLOCK as u64)
-        .or_insert_with(|| vec![0; BLOCK])[100] ^= 1;
+    image.entry(log + block * BLOCK as u64).or_insert_with(|| vec![0; BLOCK])[100] ^= 1;
 }
 
 /// Changes that the titles of file 09 name.
 fn change_84(case: &Case, image: &mut Image) {
     let title = case.title.as_str();
     let super_block = |image: &mut Image, at: usize, bytes: &[u8]| {
-        image.get_mut(&SUPER_BLOCK).expect("super block")[at..at + bytes.len()]
-            .copy_from_slice(bytes);
+        image.get_mut(&SUPER_BLOCK).expect("super block")[at..at + bytes.len()].copy_from_slice(bytes);
     };
     if title.starts_with("newest transaction (block 1)") {
         tear(image, LOG, 1);
@@ -51,9 +48,7 @@ fn change_84(case: &Case, image: &mut Image) {
         super_block(image, 0, &100_000u64.to_be_bytes());
     } else if title.starts_with("transaction numbers renumbered") {
         for block in 0..8u32 {
-            let bytes = image
-                .get_mut(&(LOG + u64::from(block) * BLOCK as u64))
-                .expect("block of the log");
+            let bytes = image.get_mut(&(LOG + u64::from(block) * BLOCK as u64)).expect("block of the log");
             bytes[4..8].copy_from_slice(&0xffff_fffcu32.wrapping_add(block).to_be_bytes());
             bytes[8..12].fill(0);
             let crc = !crc32c::crc32c_append(u32::MAX, bytes);
@@ -74,11 +69,8 @@ fn log_83(initial: &str) -> Vec<u8> {
     let list = initial.split('[').nth(1).expect("extents");
     let list = list.split(']').next().expect("extents");
     let shown: Vec<u32> = list.split(", ").filter_map(|e| e.parse().ok()).collect();
-    let extents: Vec<u32> = if list.contains("...") {
-        (shown[0]..=shown[shown.len() - 1]).collect()
-    } else {
-        shown
-    };
+    let extents: Vec<u32> =
+        if list.contains("...") { (shown[0]..=shown[shown.len() - 1]).collect() } else { shown };
     let ring = slots.div_ceil(61) + 1;
     let mut area = vec![0; 32768];
     let mut held = vec![u32::MAX; slots];
@@ -108,11 +100,7 @@ fn initial(case: &Case, snapshots: &BTreeMap<String, Image>) -> Image {
         Some(image) => image.clone(),
         None => {
             let name = snapshot_name(case);
-            let log_of = if name == "10-secondary" {
-                "09-more"
-            } else {
-                &name
-            };
+            let log_of = if name == "10-secondary" { "09-more" } else { &name };
             let mut image = snapshots.get(log_of).cloned().unwrap_or_default();
             if name == "10-secondary" {
                 // Its own bitmap, which apply-al leaves as it is.
@@ -222,10 +210,7 @@ fn replay(file: &str, at_least: usize) {
         }
     }
     eprintln!("{file}: {compared} steps compared");
-    assert!(
-        compared >= at_least,
-        "{file}: only {compared} steps compared"
-    );
+    assert!(compared >= at_least, "{file}: only {compared} steps compared");
 }
 
 /// spec/metadata.md 14 trap 1: what 9.22 forgets is marked here.
@@ -233,9 +218,7 @@ fn lost_by_9_22(bench: &Bench, step: &Step, context: &str) {
     let outcome = bench.run(&step.words, &step.stdin);
     assert_eq!(outcome.exit, 0, "{context}");
     assert!(
-        outcome
-            .stderr
-            .ends_with("Marked additional 12 MB as out-of-sync based on AL.\n"),
+        outcome.stderr.ends_with("Marked additional 12 MB as out-of-sync based on AL.\n"),
         "{context}: {}",
         outcome.stderr
     );

@@ -163,14 +163,8 @@ impl Bench {
         let dir = self.dir.path().display().to_string();
         let text = text
             .replace(&self.device().display().to_string(), "DEV")
-            .replace(
-                &self.record().display().to_string(),
-                "/var/lib/drbd/drbd-minor-0.lkbd",
-            )
-            .replace(
-                &self.lock_file().display().to_string(),
-                "/var/lock/drbd-147-0",
-            )
+            .replace(&self.record().display().to_string(), "/var/lib/drbd/drbd-minor-0.lkbd")
+            .replace(&self.lock_file().display().to_string(), "/var/lock/drbd-147-0")
             .replace(&dir, "DIR");
         let mut after_title = 0;
         let lines: Vec<String> = text

@@ -52,9 +52,7 @@ pub struct Case {
 
 /// All cases of a vector file.
 pub fn read(file: &str) -> Vec<Case> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/vectors/metadata")
-        .join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/metadata").join(file);
     let text = std::fs::read_to_string(&path).expect("vector file");
     let mut cases = Vec::new();
     let mut lines: Vec<String> = Vec::new();
@@ -103,13 +101,7 @@ fn parse(file: &str, lines: &[String]) -> Case {
         } else if let Some(rest) = line.strip_prefix("run: drbdmeta ") {
             case.steps.push(Step {
                 notes: std::mem::take(&mut notes),
-                words: rest
-                    .split(" (")
-                    .next()
-                    .unwrap_or("")
-                    .split_whitespace()
-                    .map(str::to_string)
-                    .collect(),
+                words: rest.split(" (").next().unwrap_or("").split_whitespace().map(str::to_string).collect(),
                 stdin: Stdin::Empty,
                 exit: 0,
                 stdout: String::new(),
@@ -139,11 +131,7 @@ fn parse(file: &str, lines: &[String]) -> Case {
 fn stdin(text: &str) -> Stdin {
     if let Some(list) = text.strip_prefix("terminal; answers typed: ") {
         let answers = list.trim_matches(['[', ']']).split(", ");
-        return Stdin::Terminal(
-            answers
-                .map(|answer| answer.trim_matches('\'').to_string())
-                .collect(),
-        );
+        return Stdin::Terminal(answers.map(|answer| answer.trim_matches('\'').to_string()).collect());
     }
     let content = text.strip_prefix("pipe, content ").expect("form of stdin");
     Stdin::Pipe(content.trim_matches('\'').replace("\\n", "\n"))

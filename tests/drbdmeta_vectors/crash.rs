@@ -19,10 +19,7 @@ enum Done {
 
 /// Runs a command and returns its writes and syncs in their order.
 fn trace(bench: &Bench, line: &str) -> Vec<Done> {
-    let words: Vec<String> = format!("-v -v --force {line}")
-        .split(' ')
-        .map(str::to_string)
-        .collect();
+    let words: Vec<String> = format!("-v -v --force {line}").split(' ').map(str::to_string).collect();
     let outcome = bench.run(&words, &Stdin::Empty);
     assert_eq!(outcome.exit, 0, "{line}: {}", outcome.stderr);
     let lines = outcome.stderr.lines();
@@ -48,12 +45,7 @@ fn created() -> Bench {
 #[test]
 fn create_md_makes_the_log_durable_before_the_super_block() {
     let bench = Bench::new(DEVICE_BYTES).expect("room for the device");
-    let expected = [
-        Done::Write(LOG),
-        Done::Sync,
-        Done::Write(SUPER_BLOCK),
-        Done::Sync,
-    ];
+    let expected = [Done::Write(LOG), Done::Sync, Done::Write(SUPER_BLOCK), Done::Sync];
     assert_eq!(trace(&bench, "0 v08 DEV internal create-md"), expected);
 }
 
@@ -82,10 +74,7 @@ fn apply_al_makes_the_bitmap_durable_before_it_empties_the_log() {
     assert_eq!(trace(&bench, "0 v08 DEV internal apply-al"), expected);
     assert_eq!(bench.read(BITMAP + 640, 128), vec![0xff; 128]);
     assert_eq!(bench.read(LOG, 32768), vec![0; 32768]);
-    assert_eq!(
-        bench.read(at + 56, 8),
-        [0, 0, 0, 0x93, 0x83, 0x74, 0x02, 0x6b]
-    );
+    assert_eq!(bench.read(at + 56, 8), [0, 0, 0, 0x93, 0x83, 0x74, 0x02, 0x6b]);
     // The second time there is nothing to do.
     assert_eq!(trace(&bench, "0 v08 DEV internal apply-al"), []);
 }
@@ -110,21 +99,12 @@ fn a_move_writes_the_super_block_last() {
 #[test]
 fn restore_md_writes_the_super_block_last() {
     let bench = created();
-    let dump =
-        "version \"v08\"; uuid { 0x0000000000000006; 0x0000000000000000; 0x0000000000000000; \
+    let dump = "version \"v08\"; uuid { 0x0000000000000006; 0x0000000000000000; 0x0000000000000000; \
         0x0000000000000000; flags 0x00000011; } la-size-sect 130992; bm-byte-per-bit 4096; \
         device-uuid 0x0000000000000001; bm { 256 times 0x0000000000000001; }";
     std::fs::write(bench.path("dump.txt"), dump).expect("dump file");
-    let expected = [
-        Done::Write(BITMAP),
-        Done::Sync,
-        Done::Write(SUPER_BLOCK),
-        Done::Sync,
-    ];
-    assert_eq!(
-        trace(&bench, "0 v08 DEV internal restore-md dump.txt"),
-        expected
-    );
+    let expected = [Done::Write(BITMAP), Done::Sync, Done::Write(SUPER_BLOCK), Done::Sync];
+    assert_eq!(trace(&bench, "0 v08 DEV internal restore-md dump.txt"), expected);
 }
 
 #[test]

@@ -12,31 +12,11 @@ use case::{Case, Stdin, Step};
 
 /// Steps that are not replayed: file, part of the title, part of the command line, why.
 const SKIPPED: &[(&str, &str, &str, &str)] = &[
-    (
-        "02",
-        "usage-and-argument-errors",
-        "PLAINFILE",
-        "regular files are accepted as devices",
-    ),
-    (
-        "02",
-        "usage-and-argument-errors",
-        "- v08 DEV internal get-gi",
-        "`-` is accepted as DEVICE, as in 9.22",
-    ),
-    (
-        "02",
-        "usage-and-argument-errors",
-        "DEV v08 DEV",
-        "needs a block device; the test's is a regular file",
-    ),
+    ("02", "usage-and-argument-errors", "PLAINFILE", "regular files are accepted as devices"),
+    ("02", "usage-and-argument-errors", "- v08 DEV internal get-gi", "`-` is accepted as DEVICE, as in 9.22"),
+    ("02", "usage-and-argument-errors", "DEV v08 DEV", "needs a block device; the test's is a regular file"),
     ("04", "v07", " v07 ", "v07 is only converted, not worked on"),
-    (
-        "04",
-        "v07 create flex-internal 8.3.16",
-        "v08",
-        "8.3.16 wipes what it has just converted",
-    ),
+    ("04", "v07 create flex-internal 8.3.16", "v08", "8.3.16 wipes what it has just converted"),
     ("04", "v08 to v07", "", "a broken conversion"),
     (
         "04",
@@ -44,24 +24,14 @@ const SKIPPED: &[(&str, &str, &str, &str)] = &[
         "",
         "v09 is recognized, as in 9.22, instead of overwritten without a question",
     ),
-    (
-        "06",
-        "8.4 dump 8.3.16",
-        "restore-md",
-        "dumps of all releases are read",
-    ),
+    ("06", "8.4 dump 8.3.16", "restore-md", "dumps of all releases are read"),
     (
         "06",
         "bitmap longer than the area",
         "restore-md",
         "a bitmap that is too long is cut instead of overwriting the activity log",
     ),
-    (
-        "06",
-        "verify-dump: comments and odd spacing",
-        "verify-dump",
-        "dumps of all releases are read",
-    ),
+    ("06", "verify-dump: comments and odd spacing", "verify-dump", "dumps of all releases are read"),
     (
         "07",
         "apply-al after growing moves first",
@@ -74,18 +44,8 @@ const SKIPPED: &[(&str, &str, &str, &str)] = &[
         "",
         "magic 6c is recognized instead of taken for no meta data",
     ),
-    (
-        "10",
-        "9.22 dump-md",
-        "",
-        "dump-md follows 8.3.16, which does not refuse",
-    ),
-    (
-        "11",
-        "device held exclusively",
-        "",
-        "regular files are locked, block devices need root",
-    ),
+    ("10", "9.22 dump-md", "", "dump-md follows 8.3.16, which does not refuse"),
+    ("11", "device held exclusively", "", "regular files are locked, block devices need root"),
     ("14", "v06", "", "v06 is not supported"),
     (
         "14",
@@ -93,18 +53,8 @@ const SKIPPED: &[(&str, &str, &str, &str)] = &[
         "internal dump-md",
         "dump-md prints 8.3.16's form, which has one more line",
     ),
-    (
-        "14",
-        "8.3.9: create-md and dump-md",
-        "check-resize",
-        "8.3.16 prints nothing",
-    ),
-    (
-        "14",
-        "8.3.9: create-md and dump-md",
-        "--peer-max-bio-size",
-        "an option of 8.3.16",
-    ),
+    ("14", "8.3.9: create-md and dump-md", "check-resize", "8.3.16 prints nothing"),
+    ("14", "8.3.9: create-md and dump-md", "--peer-max-bio-size", "an option of 8.3.16"),
 ];
 
 /// Usage texts that the vectors do not repeat.
@@ -122,9 +72,7 @@ fn skip_reason(case: &Case, step: &Step) -> Option<&'static str> {
 
 /// create-md prints 8.3.16's lines also where the vector is of 9.22; what is on disk counts.
 fn has_texts_of_9_22(case: &Case, step: &Step) -> bool {
-    case.title.ends_with(" 9.22")
-        && step.exit == 0
-        && step.words.iter().any(|word| word == "create-md")
+    case.title.ends_with(" 9.22") && step.exit == 0 && step.words.iter().any(|word| word == "create-md")
 }
 
 /// The texts of a terminal have the typed answers in them.
@@ -139,19 +87,13 @@ fn without_echo(text: &str, answers: &[String]) -> String {
 
 /// Replays one case; returns how many steps were compared, and why others were not.
 fn replay(case: &Case, bench: &Bench) -> (usize, Vec<String>) {
-    let _lock = case
-        .initial
-        .contains("a process holds a write lock")
-        .then(|| prepare::hold_lock(bench));
+    let _lock = case.initial.contains("a process holds a write lock").then(|| prepare::hold_lock(bench));
     let mut compared = 0;
     let mut skipped = Vec::new();
     for step in &case.steps {
         let line = step.words.join(" ");
         if let Some(reason) = skip_reason(case, step) {
-            skipped.push(format!(
-                "{} [{}] drbdmeta {line}: {reason}",
-                case.file, case.title
-            ));
+            skipped.push(format!("{} [{}] drbdmeta {line}: {reason}", case.file, case.title));
             continue;
         }
         for note in &step.notes {
@@ -160,11 +102,7 @@ fn replay(case: &Case, bench: &Bench) -> (usize, Vec<String>) {
         let outcome = bench.run(&step.words, &step.stdin);
         let context = format!("{} [{}] drbdmeta {line}", case.file, case.title);
         if let (Some(expected), Stdin::Terminal(answers)) = (&step.terminal, &step.stdin) {
-            assert_eq!(
-                outcome.merged,
-                without_echo(expected, answers),
-                "{context}: terminal"
-            );
+            assert_eq!(outcome.merged, without_echo(expected, answers), "{context}: terminal");
         } else if !TEXT_NOT_SHOWN.contains(&line.as_str()) && !has_texts_of_9_22(case, step) {
             assert_eq!(outcome.stdout, step.stdout, "{context}: stdout");
             let stderr: Vec<String> = step.stderr.lines().map(mask_pwrite).collect();
@@ -185,11 +123,7 @@ fn replay(case: &Case, bench: &Bench) -> (usize, Vec<String>) {
             let mut found = bench.image(0);
             prepare::forgive(case, step, &mut expected, &mut found);
             let places: Vec<&u64> = expected.keys().collect();
-            assert_eq!(
-                found.keys().collect::<Vec<_>>(),
-                places,
-                "{context}: blocks in use"
-            );
+            assert_eq!(found.keys().collect::<Vec<_>>(), places, "{context}: blocks in use");
             for (offset, block) in &expected {
                 assert!(found[offset] == *block, "{context}: block at {offset}");
             }
@@ -228,10 +162,7 @@ fn replay_file(file: &str, at_least: usize) {
         eprintln!("not replayed: {line}");
     }
     eprintln!("{file}: {compared} steps compared, {} not", skipped.len());
-    assert!(
-        compared >= at_least,
-        "{file}: only {compared} steps compared"
-    );
+    assert!(compared >= at_least, "{file}: only {compared} steps compared");
 }
 
 #[test]

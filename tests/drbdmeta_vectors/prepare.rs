@@ -67,10 +67,7 @@ pub fn initial(case: &Case, bench: &Bench) -> Result<(), String> {
         bench.load(image);
     }
     if case.title.starts_with("check-resize on valid meta data") {
-        create(
-            bench,
-            "--force 0 v08 DEV internal set-gi 6F1B3A2C4D5E6F70:0:1:2:1:1:0:0:0:0:0",
-        );
+        create(bench, "--force 0 v08 DEV internal set-gi 6F1B3A2C4D5E6F70:0:1:2:1:1:0:0:0:0:0");
     }
     if let Some(record) = &case.initial_record {
         let device = bench.device().display().to_string();
@@ -82,21 +79,13 @@ pub fn initial(case: &Case, bench: &Bench) -> Result<(), String> {
 /// Meta data of 0.7, as its create-md writes it.
 fn v07(bench: &Bench, line: &str) {
     let (offset, fields) = if line.contains("flex-internal") {
-        (
-            super_block_at(bench),
-            "00000028ffffffc000000101ffffffb8".to_string(),
-        )
+        (super_block_at(bench), "00000028ffffffc000000101ffffffb8".to_string())
     } else {
-        (
-            bench.size() - 134_217_728,
-            "00020000000000080000010100000048".to_string(),
-        )
+        (bench.size() - 134_217_728, "00020000000000080000010100000048".to_string())
     };
     bench.write(
         offset,
-        &unhex(&format!(
-            "000000000000000000000000000000010000000100000001000000018374026a{fields}"
-        )),
+        &unhex(&format!("000000000000000000000000000000010000000100000001000000018374026a{fields}")),
     );
 }
 
@@ -104,12 +93,7 @@ fn v07(bench: &Bench, line: &str) {
 fn grown(case: &Case, bench: &Bench, text: &str) -> Result<(), String> {
     let first = &case::read(&case.file)[0];
     bench.resize(104_857_600).expect("resize");
-    bench.load(
-        first
-            .initial_disk
-            .as_ref()
-            .expect("image of the first case"),
-    );
+    bench.load(first.initial_disk.as_ref().expect("image of the first case"));
     if text.contains("shrunk to 32 MiB") {
         bench.resize(33_554_432).expect("resize");
     }
@@ -154,11 +138,7 @@ fn bitmap_for_dump(bench: &Bench, text: &str) {
         bytes[250_000] = 0xfe;
         bench.write(bitmap_at, &bytes);
     } else {
-        let list = text
-            .split('[')
-            .nth(1)
-            .expect("ranges")
-            .replace(['(', ')'], "");
+        let list = text.split('[').nth(1).expect("ranges").replace(['(', ')'], "");
         let numbers: Vec<u64> = list
             .split(']')
             .next()
@@ -175,10 +155,7 @@ fn bitmap_for_dump(bench: &Bench, text: &str) {
         bench.write(bitmap_at, &bytes);
     }
     bench.write(at, &la_size.to_be_bytes());
-    bench.write(
-        at + 8,
-        &unhex("6F1B3A2C4D5E6F7111223344556677880102030405060708F0E0D0C0B0A09080"),
-    );
+    bench.write(at + 8, &unhex("6F1B3A2C4D5E6F7111223344556677880102030405060708F0E0D0C0B0A09080"));
     bench.write(at + 59, &[0x91]);
 }
 
@@ -204,16 +181,11 @@ fn v07_for_conversion(case: &Case, bench: &Bench) {
     } else if case.title.contains("flex-external") {
         (0, "00010000000000080000010100000048")
     } else {
-        (
-            bench.size() - 134_217_728,
-            "00020000000000080000010100000048",
-        )
+        (bench.size() - 134_217_728, "00020000000000080000010100000048")
     };
     bench.write(
         offset,
-        &unhex(&format!(
-            "000000000000000000000007000000020000000300000004000000058374026a{fields}"
-        )),
+        &unhex(&format!("000000000000000000000007000000020000000300000004000000058374026a{fields}")),
     );
 }
 

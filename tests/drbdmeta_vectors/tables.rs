@@ -21,24 +21,15 @@ fn bench(bytes: u64) -> Bench {
 }
 
 fn find(file: &str, title: &str) -> Case {
-    case::read(file)
-        .into_iter()
-        .find(|case| case.title.starts_with(title))
-        .expect("case")
+    case::read(file).into_iter().find(|case| case.title.starts_with(title)).expect("case")
 }
 
 /// Lines that begin with `start`, each with the lines up to the next one.
 fn groups<'a>(case: &'a Case, start: &str) -> Vec<&'a [String]> {
-    let starts: Vec<usize> = (0..case.lines.len())
-        .filter(|i| case.lines[*i].starts_with(start))
-        .collect();
+    let starts: Vec<usize> = (0..case.lines.len()).filter(|i| case.lines[*i].starts_with(start)).collect();
     let count = case.lines.len();
     let ends = starts.iter().skip(1).chain([&count]);
-    starts
-        .iter()
-        .zip(ends)
-        .map(|(start, end)| &case.lines[*start..*end])
-        .collect()
+    starts.iter().zip(ends).map(|(start, end)| &case.lines[*start..*end]).collect()
 }
 
 const FILE_05: &str = "05-generation-identifiers-flags-validity.txt";
@@ -64,10 +55,7 @@ fn flags_and_their_texts() {
         let shown = show_gi.stdout.replace("meta-data: clean\n", "");
         let tail = group[1..].join("\n") + "\n";
         assert!(shown.ends_with(&tail), "{flags}: {shown}");
-        assert_eq!(
-            shown != show_gi.stdout,
-            flags.ends_with("80") || flags.contains("0x0000009")
-        );
+        assert_eq!(shown != show_gi.stdout, flags.ends_with("80") || flags.contains("0x0000009"));
     }
 }
 
@@ -83,18 +71,13 @@ fn last_agreed_sizes() {
         let value = group[0].split(' ').nth(1).expect("value").trim_matches(':');
         bench.write(at, &value.parse::<u64>().expect("number").to_be_bytes());
         let outcome = bench.run(&words("0 v08 DEV internal show-gi"), &Stdin::Empty);
-        let (fixed, tail): (Vec<_>, Vec<_>) = group[1..]
-            .iter()
-            .partition(|line| line.starts_with("la-size-sect"));
+        let (fixed, tail): (Vec<_>, Vec<_>) =
+            group[1..].iter().partition(|line| line.starts_with("la-size-sect"));
         for line in fixed {
             assert!(outcome.stdout.starts_with(line.as_str()), "{value}");
         }
         let tail: String = tail.iter().map(|line| format!("{line}\n")).collect();
-        assert!(
-            outcome.stdout.ends_with(&tail),
-            "{value}: {}",
-            outcome.stdout
-        );
+        assert!(outcome.stdout.ends_with(&tail), "{value}: {}", outcome.stdout);
     }
 }
 
@@ -114,9 +97,7 @@ fn change(name: &str) -> Option<(u64, Vec<u8>)> {
         "bm_bytes_per_bit 5000" => be(80, 5000),
         "garbage in bytes 96..4095" => Some((96, vec![0xa5; 4000])),
         _ => {
-            let (stripes, blocks) = name
-                .strip_prefix("al_stripes ")?
-                .split_once(", al_stripe_size_4k ")?;
+            let (stripes, blocks) = name.strip_prefix("al_stripes ")?.split_once(", al_stripe_size_4k ")?;
             let mut bytes = stripes.parse::<u32>().ok()?.to_be_bytes().to_vec();
             bytes.extend(blocks.parse::<u32>().ok()?.to_be_bytes());
             Some((88, bytes))
@@ -176,35 +157,21 @@ fn forms_of_the_last_known_record() {
     let groups = groups(&case, "lkbd content ");
     assert_eq!(groups.len(), 10);
     let bench = bench(case.device_bytes);
-    let outcome = bench.run(
-        &words("0 v08 DEV internal write-dev-uuid 0123456789ABCDEF"),
-        &Stdin::Empty,
-    );
+    let outcome = bench.run(&words("0 v08 DEV internal write-dev-uuid 0123456789ABCDEF"), &Stdin::Empty);
     assert_eq!(outcome.exit, 0);
     bench.resize(104_857_600).expect("resize");
     for group in groups {
         let (content, exit) = group[0].rsplit_once(": exit ").expect("form");
-        let content = content["lkbd content ".len()..]
-            .trim_matches('\'')
-            .replace("\\n", "\n")
-            .replace("\\t", "\t");
+        let content =
+            content["lkbd content ".len()..].trim_matches('\'').replace("\\n", "\n").replace("\\t", "\t");
         std::fs::write(bench.record(), &content).expect("record");
         let outcome = bench.run(&words("-v 0 v08 DEV internal get-gi"), &Stdin::Empty);
         assert_eq!(outcome.exit.to_string(), exit, "{content:?}");
-        let expected: String = group[1..]
-            .iter()
-            .map(|line| format!("{}\n", line.trim_start_matches("  err: ")))
-            .collect();
+        let expected: String =
+            group[1..].iter().map(|line| format!("{}\n", line.trim_start_matches("  err: "))).collect();
         // Leading blanks belong to the text of some lines.
-        let found: String = outcome
-            .stderr
-            .lines()
-            .map(|line| format!("{}\n", line.trim_start()))
-            .collect();
-        let expected: String = expected
-            .lines()
-            .map(|line| format!("{}\n", line.trim_start()))
-            .collect();
+        let found: String = outcome.stderr.lines().map(|line| format!("{}\n", line.trim_start())).collect();
+        let expected: String = expected.lines().map(|line| format!("{}\n", line.trim_start())).collect();
         assert_eq!(found, expected, "{content:?}");
     }
 }

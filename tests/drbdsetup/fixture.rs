@@ -11,14 +11,9 @@ use serde_json::Value;
 
 /// The rows of a file of vectors.
 pub fn rows(file: &str) -> Vec<Value> {
-    let path = format!(
-        "{}/tests/vectors/drbdsetup/{file}",
-        env!("CARGO_MANIFEST_DIR")
-    );
+    let path = format!("{}/tests/vectors/drbdsetup/{file}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{path}: {e}")))
-        .collect()
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{path}: {e}"))).collect()
 }
 
 /// A number of a row; 0 if the key is absent.
@@ -79,15 +74,8 @@ pub fn volume(minor: u32) -> Volume {
 
 /// Endpoints as in the examples of the specification.
 pub fn addresses() -> AddressPair {
-    let end = |last, port| Address {
-        family: Family::Ipv4,
-        ip: [192, 168, 197, last].into(),
-        port,
-    };
-    AddressPair {
-        local: end(134, 7801),
-        peer: end(135, 7801),
-    }
+    let end = |last, port| Address { family: Family::Ipv4, ip: [192, 168, 197, last].into(), port };
+    AddressPair { local: end(134, 7801), peer: end(135, 7801) }
 }
 
 /// A resource with these volumes and no connection.
@@ -114,11 +102,5 @@ pub fn resource(name: &str, volumes: Vec<Volume>) -> Resource {
 
 /// A daemon with these resources.
 pub fn snapshot(resources: Vec<Resource>) -> Snapshot {
-    Snapshot {
-        now_ms: 0,
-        dialect: Dialect::V83,
-        build_tag: String::new(),
-        proc_details: 0,
-        resources,
-    }
+    Snapshot { now_ms: 0, dialect: Dialect::V83, build_tag: String::new(), proc_details: 0, resources }
 }

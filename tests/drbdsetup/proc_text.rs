@@ -102,20 +102,15 @@ fn the_text_is_that_of_8_3_16() {
         snapshot.now_ms = number(&row["global"], "jiffies") as u64;
         snapshot.proc_details = number(&row["global"], "proc_details") as u8;
 
-        let tag = "GIT-hash: 0000000000000000000000000000000000000000 build by root@data01, 2011-06-19 11:05:32";
+        let tag =
+            "GIT-hash: 0000000000000000000000000000000000000000 build by root@data01, 2011-06-19 11:05:32";
         let got = proc::header(Dialect::V83, 97, tag) + &proc::devices(&snapshot);
-        let want: String = string(row, "text")
-            .split_inclusive('\n')
-            .filter(|line| !is_cache_dump(line))
-            .collect();
+        let want: String =
+            string(row, "text").split_inclusive('\n').filter(|line| !is_cache_dump(line)).collect();
         if got != want {
             failed.push(format!("{}\n--- want\n{want}--- got\n{got}", row["name"]));
         }
     }
-    println!(
-        "proc-8.3.16: {} of {} rows",
-        rows.len() - failed.len(),
-        rows.len()
-    );
+    println!("proc-8.3.16: {} of {} rows", rows.len() - failed.len(), rows.len());
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }

@@ -21,10 +21,7 @@ pub fn compare(file: &str, got: impl Fn(&Value) -> Option<String>) {
         }
     }
     let agree = rows.len() - failed.len() - left_out;
-    println!(
-        "{file}: {agree} of {} rows, {left_out} left out",
-        rows.len()
-    );
+    println!("{file}: {agree} of {} rows, {left_out} left out", rows.len());
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
@@ -112,9 +109,7 @@ fn set(resource: &mut Resource, volume: &mut Volume, key: &str, value: &Value) {
     let setting = match row.kind {
         options::Kind::Number(_) => Setting::Number(number),
         options::Kind::Choice(_) => Setting::Choice(number as u8),
-        options::Kind::Flag => {
-            Setting::Flag((number != 0) != (spelling == options::Spelling::Inverted))
-        }
+        options::Kind::Flag => Setting::Flag((number != 0) != (spelling == options::Spelling::Inverted)),
         _ => Setting::Text(value.as_str().unwrap_or("").to_string()),
     };
     let done = match row.section {

@@ -201,13 +201,7 @@ pub fn sync_handshake(input: &HandshakeInput) -> Handshake {
         Ok((outcome, full)) => (outcome, full),
         Err(reason) => (Outcome::Refused(reason), false),
     };
-    Handshake {
-        steps: steps.0,
-        outcome,
-        full_sync,
-        own,
-        peer,
-    }
+    Handshake { steps: steps.0, outcome, full_sync, own, peer }
 }
 
 /// The log frame of spec/state.md 10.1, with corrections made in between.
@@ -226,11 +220,7 @@ fn compare_and_log(
     }
     if let Some(correction) = comparison.correction {
         correction.apply(own, &mut peer.uuids);
-        steps.log(if correction.is_own() {
-            own_uuids(own, input.own_bits_sent)
-        } else {
-            peer_uuids(peer)
-        });
+        steps.log(if correction.is_own() { own_uuids(own, input.own_bits_sent) } else { peer_uuids(peer) });
     }
     steps.log(LogLine::info(format!(
         "uuid_compare()={} by rule {}",
@@ -289,9 +279,7 @@ fn decide(
     // 9, 10
     match verdict {
         Verdict::Source { .. } if my_disk <= Disk::Inconsistent => {
-            steps.log(LogLine::error(
-                "I shall become SyncSource, but I am inconsistent!",
-            ));
+            steps.log(LogLine::error("I shall become SyncSource, but I am inconsistent!"));
             return Err(RefusalReason::InconsistentSource);
         }
         // The real disk state counts: a diskless Primary that attaches may become target.
@@ -319,10 +307,7 @@ fn decide(
         }
         _ => {
             if input.own_bits > 0 {
-                steps.log(LogLine::info(format!(
-                    "No resync, but {} bits in bitmap!",
-                    input.own_bits
-                )));
+                steps.log(LogLine::info(format!("No resync, but {} bits in bitmap!", input.own_bits)));
             }
             (Outcome::Connected, false)
         }
@@ -340,9 +325,7 @@ fn by_disk_states(verdict: Verdict, mine: Disk, peers: Disk, steps: &mut Steps) 
     };
     let full = matches!(
         verdict,
-        Verdict::SplitBrainWithoutBitmap
-            | Verdict::Source { full: true }
-            | Verdict::Target { full: true }
+        Verdict::SplitBrainWithoutBitmap | Verdict::Source { full: true } | Verdict::Target { full: true }
     );
     steps.log(LogLine::info(match side {
         Side::Source => "Becoming sync source due to disk states.",
@@ -371,9 +354,7 @@ fn solve_split_brain(
             side.good_node()
         )));
         if forced {
-            steps.log(LogLine::warning(
-                "Doing a full sync, since UUIDs where ambiguous.",
-            ));
+            steps.log(LogLine::warning("Doing a full sync, since UUIDs where ambiguous."));
         }
         return Ok(side.verdict(forced));
     }
@@ -382,9 +363,7 @@ fn solve_split_brain(
         (Recovery::Undecided, true, false) => Side::Target,
         (Recovery::Undecided, false, true) => Side::Source,
         _ => {
-            steps.log(LogLine::alert(
-                "Split-Brain detected but unresolved, dropping connection!",
-            ));
+            steps.log(LogLine::alert("Split-Brain detected but unresolved, dropping connection!"));
             steps.run(Handler::SplitBrain);
             return Err(RefusalReason::SplitBrain);
         }
@@ -400,17 +379,13 @@ fn solve_split_brain(
 fn primary_becomes_target(policy: RrConflict, steps: &mut Steps) -> Result<(), RefusalReason> {
     match policy {
         RrConflict::Violently => {
-            steps.log(LogLine::warning(
-                "Becoming SyncTarget, violating the stable-dataassumption",
-            ));
+            steps.log(LogLine::warning("Becoming SyncTarget, violating the stable-dataassumption"));
             return Ok(());
         }
         RrConflict::CallPriLost => steps.run(Handler::PriLost),
         RrConflict::Disconnect => {}
     }
-    steps.log(LogLine::error(
-        "I shall become SyncTarget, but I am primary!",
-    ));
+    steps.log(LogLine::error("I shall become SyncTarget, but I am primary!"));
     Err(RefusalReason::PrimaryTarget)
 }
 
@@ -429,9 +404,7 @@ fn dry_run_text(verdict: Verdict) -> String {
 /// Step 12.
 fn set_all_bits(full: bool, steps: &mut Steps) {
     if full {
-        steps.log(LogLine::info(
-            "Writing the whole bitmap, full sync required after drbd_sync_handshake.",
-        ));
+        steps.log(LogLine::info("Writing the whole bitmap, full sync required after drbd_sync_handshake."));
         steps.0.push(Step::SetAllBits);
     }
 }

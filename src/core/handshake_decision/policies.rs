@@ -33,10 +33,8 @@ fn without_primary(input: &HandshakeInput, own: &Uuids, steps: &mut Steps) -> Re
         (Policy::Disconnect, _, _) => Recovery::Undecided,
         (Policy::DiscardLocal, _, _) => TARGET,
         (Policy::DiscardRemote, _, _) => SOURCE,
-        (Policy::DiscardYoungerPrimary, false, true)
-        | (Policy::DiscardOlderPrimary, true, false) => TARGET,
-        (Policy::DiscardYoungerPrimary, true, false)
-        | (Policy::DiscardOlderPrimary, false, true) => SOURCE,
+        (Policy::DiscardYoungerPrimary, false, true) | (Policy::DiscardOlderPrimary, true, false) => TARGET,
+        (Policy::DiscardYoungerPrimary, true, false) | (Policy::DiscardOlderPrimary, false, true) => SOURCE,
         (Policy::DiscardYoungerPrimary | Policy::DiscardOlderPrimary, _, _) => {
             steps.log(LogLine::warning(
                 "Discard younger/older primary did not find a decision\nUsing discard-least-changes instead\n",
@@ -49,10 +47,7 @@ fn without_primary(input: &HandshakeInput, own: &Uuids, steps: &mut Steps) -> Re
         (Policy::DiscardZeroChanges, _, _) => zero_changes(input),
         (Policy::DiscardLeastChanges, _, _) => least_changes(input),
         (
-            Policy::Consensus
-            | Policy::DiscardSecondary
-            | Policy::CallPriLostAfterSb
-            | Policy::Violently,
+            Policy::Consensus | Policy::DiscardSecondary | Policy::CallPriLostAfterSb | Policy::Violently,
             _,
             _,
         ) => configuration_error(steps),
@@ -87,12 +82,7 @@ fn by_arbiter(input: &HandshakeInput) -> Recovery {
 }
 
 /// after-sb-1pri.
-fn with_one_primary(
-    input: &HandshakeInput,
-    own: &Uuids,
-    self_primary: bool,
-    steps: &mut Steps,
-) -> Recovery {
+fn with_one_primary(input: &HandshakeInput, own: &Uuids, self_primary: bool, steps: &mut Steps) -> Recovery {
     use AfterSplitBrain as Policy;
     match input.policies.after_sb_1pri {
         Policy::Disconnect => Recovery::Undecided,

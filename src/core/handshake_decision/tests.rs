@@ -71,10 +71,7 @@ fn input(own: Node, peer: Node, arbiter: bool) -> HandshakeInput {
 }
 
 fn both(zero: Node, one: Node) -> (Handshake, Handshake) {
-    (
-        sync_handshake(&input(zero, one, false)),
-        sync_handshake(&input(one, zero, true)),
-    )
+    (sync_handshake(&input(zero, one, false)), sync_handshake(&input(one, zero, true)))
 }
 
 /// Steps as text; handlers as `!name`.
@@ -94,17 +91,12 @@ fn script(handshake: &Handshake) -> Vec<String> {
 /// The script after `uuid_compare()`.
 fn after_compare(handshake: &Handshake) -> Vec<String> {
     let script = script(handshake);
-    let at = script
-        .iter()
-        .position(|line| line.starts_with("uuid_compare()"))
-        .unwrap();
+    let at = script.iter().position(|line| line.starts_with("uuid_compare()")).unwrap();
     script[at + 1..].to_vec()
 }
 
-const ALL_BITS: [&str; 2] = [
-    "Writing the whole bitmap, full sync required after drbd_sync_handshake.",
-    "!set-all-bits",
-];
+const ALL_BITS: [&str; 2] =
+    ["Writing the whole bitmap, full sync required after drbd_sync_handshake.", "!set-all-bits"];
 
 /// spec/state.md 19.5: node 1's view, no policy.
 #[test]
@@ -128,41 +120,17 @@ fn unresolved_split_brain() {
     assert_eq!(at_one.outcome.conn(), None);
 
     // then node 1 discards its data
-    let (at_zero, at_one) = both(
-        zero,
-        Node {
-            discard: true,
-            ..one
-        },
-    );
+    let (at_zero, at_one) = both(zero, Node { discard: true, ..one });
     assert_eq!(
         after_compare(&at_zero),
-        [
-            "!initial-split-brain",
-            "Split-Brain detected, manually solved. Sync from this node"
-        ]
+        ["!initial-split-brain", "Split-Brain detected, manually solved. Sync from this node"]
     );
     assert!(script(&at_zero)[2].ends_with("bits:2 flags:1"));
-    assert_eq!(
-        after_compare(&at_one)[1],
-        "Split-Brain detected, manually solved. Sync from peer node"
-    );
-    assert_eq!(
-        (at_zero.outcome, at_one.outcome),
-        (Outcome::Source, Outcome::Target)
-    );
+    assert_eq!(after_compare(&at_one)[1], "Split-Brain detected, manually solved. Sync from peer node");
+    assert_eq!((at_zero.outcome, at_one.outcome), (Outcome::Source, Outcome::Target));
 
     // both discard: unresolved
-    let (at_zero, at_one) = both(
-        Node {
-            discard: true,
-            ..zero
-        },
-        Node {
-            discard: true,
-            ..one
-        },
-    );
+    let (at_zero, at_one) = both(Node { discard: true, ..zero }, Node { discard: true, ..one });
     assert_eq!(at_zero.outcome, at_one.outcome);
     assert_eq!(at_zero.outcome, Outcome::Refused(RefusalReason::SplitBrain));
 }
@@ -177,11 +145,7 @@ fn recovery_policies() {
     const PRIMARY: Outcome = Outcome::Refused(RefusalReason::PrimaryTarget);
     let zero = node([X, Z | 1, 0, 0], 1);
     let one = node([Y, Z, 0, 0], 2);
-    let policies = |p0, p1| Policies {
-        after_sb_0pri: p0,
-        after_sb_1pri: p1,
-        ..NO_POLICY
-    };
+    let policies = |p0, p1| Policies { after_sb_0pri: p0, after_sb_1pri: p1, ..NO_POLICY };
     let younger = DiscardYoungerPrimary;
     for (p0, p1, bits_one, primary, outcomes) in [
         (younger, Disconnect, 2, None, (SOURCE, TARGET)),
@@ -205,17 +169,10 @@ fn recovery_policies() {
             ..node
         };
         let (at_zero, at_one) = both(at(zero, 0, 1), at(one, 1, bits_one));
-        assert_eq!(
-            (at_zero.outcome, at_one.outcome),
-            outcomes,
-            "{p0:?} {p1:?} Primary {primary:?}"
-        );
+        assert_eq!((at_zero.outcome, at_one.outcome), outcomes, "{p0:?} {p1:?} Primary {primary:?}");
     }
 
-    let local = |p0, node| Node {
-        policies: policies(p0, Disconnect),
-        ..node
-    };
+    let local = |p0, node| Node { policies: policies(p0, Disconnect), ..node };
     let (at_zero, at_one) = both(local(DiscardLocal, zero), local(DiscardRemote, one));
     assert_eq!((at_zero.outcome, at_one.outcome), (TARGET, SOURCE));
     assert_eq!(
@@ -249,56 +206,32 @@ fn handlers_of_a_primary_that_loses() {
         ]
     );
     // The peer takes itself for the source by the same policy, whatever its option says.
-    let discarding = Node {
-        discard: true,
-        ..zero
-    };
+    let discarding = Node { discard: true, ..zero };
     assert_eq!(
         sync_handshake(&input(one, discarding, true)).outcome,
         Outcome::Refused(RefusalReason::SplitBrain)
     );
-    let may_demote = HandshakeInput {
-        can_demote: true,
-        ..input(one, zero, true)
-    };
+    let may_demote = HandshakeInput { can_demote: true, ..input(one, zero, true) };
     let demoted = sync_handshake(&may_demote);
-    assert_eq!(
-        after_compare(&demoted)[1..3],
-        ["!demote", "Successfully gave up primary role."]
-    );
+    assert_eq!(after_compare(&demoted)[1..3], ["!demote", "Successfully gave up primary role."]);
 
     let rr = |rr_conflict| {
-        let policies = Policies {
-            after_sb_1pri: Violently,
-            rr_conflict,
-            ..one.policies
-        };
+        let policies = Policies { after_sb_1pri: Violently, rr_conflict, ..one.policies };
         sync_handshake(&input(Node { policies, ..one }, zero, true))
     };
     let solved = "Split-Brain detected, 1 primaries, automatically solved. Sync from peer node";
     assert_eq!(
         after_compare(&rr(RrConflict::CallPriLost)),
-        [
-            "!initial-split-brain",
-            solved,
-            "!pri-lost",
-            "I shall become SyncTarget, but I am primary!",
-        ]
+        ["!initial-split-brain", solved, "!pri-lost", "I shall become SyncTarget, but I am primary!",]
     );
     let violent = rr(RrConflict::Violently);
     assert_eq!(violent.outcome, Outcome::Target);
-    assert_eq!(
-        after_compare(&violent)[2],
-        "Becoming SyncTarget, violating the stable-dataassumption"
-    );
+    assert_eq!(after_compare(&violent)[2], "Becoming SyncTarget, violating the stable-dataassumption");
 
     // two Primaries
     let two = |primary_zero, node| Node {
         primary: true,
-        policies: Policies {
-            after_sb_2pri: CallPriLostAfterSb,
-            ..one.policies
-        },
+        policies: Policies { after_sb_2pri: CallPriLostAfterSb, ..one.policies },
         slots: if primary_zero { zero.slots } else { one.slots },
         ..node
     };
@@ -314,24 +247,12 @@ fn handlers_of_a_primary_that_loses() {
 #[test]
 fn ambiguous_split_brain() {
     let with = |always_asbp, after_sb_0pri, slots| Node {
-        policies: Policies {
-            always_asbp,
-            after_sb_0pri,
-            ..NO_POLICY
-        },
+        policies: Policies { always_asbp, after_sb_0pri, ..NO_POLICY },
         ..node(slots, 3)
     };
-    let pair = |asbp, policy| {
-        both(
-            with(asbp, policy, [X, 0, Z, V]),
-            with(asbp, policy, [Y, 0, W, Z]),
-        )
-    };
+    let pair = |asbp, policy| both(with(asbp, policy, [X, 0, Z, V]), with(asbp, policy, [Y, 0, W, Z]));
     let (at_zero, arbiter) = pair(true, DiscardLeastChanges);
-    assert_eq!(
-        (at_zero.outcome, arbiter.outcome),
-        (Outcome::Source, Outcome::Target)
-    );
+    assert_eq!((at_zero.outcome, arbiter.outcome), (Outcome::Source, Outcome::Target));
     assert!(arbiter.full_sync);
     assert_eq!(
         after_compare(&arbiter),
@@ -354,17 +275,11 @@ fn ambiguous_split_brain() {
 #[test]
 fn undecided_age_falls_back_to_least_changes() {
     let with = |slots, bits| Node {
-        policies: Policies {
-            after_sb_0pri: DiscardYoungerPrimary,
-            ..NO_POLICY
-        },
+        policies: Policies { after_sb_0pri: DiscardYoungerPrimary, ..NO_POLICY },
         ..node(slots, bits)
     };
     let (at_zero, at_one) = both(with([X, Z, 0, 0], 5), with([Y, Z, 0, 0], 7));
-    assert_eq!(
-        (at_zero.outcome, at_one.outcome),
-        (Outcome::Target, Outcome::Source)
-    );
+    assert_eq!((at_zero.outcome, at_one.outcome), (Outcome::Target, Outcome::Source));
     assert_eq!(
         after_compare(&at_zero)[1],
         "Discard younger/older primary did not find a decision\nUsing discard-least-changes instead\n"
@@ -374,14 +289,8 @@ fn undecided_age_falls_back_to_least_changes() {
 /// spec/state.md 19.4: the first full sync.
 #[test]
 fn forced_primary_on_a_new_pair() {
-    let zero = Node {
-        primary: true,
-        ..node([0x8E84_065D_5DDA_CC01, 4, 0, 0], 8182)
-    };
-    let one = Node {
-        disk: Disk::Inconsistent,
-        ..node([4, 0, 0, 0], 8182)
-    };
+    let zero = Node { primary: true, ..node([0x8E84_065D_5DDA_CC01, 4, 0, 0], 8182) };
+    let one = Node { disk: Disk::Inconsistent, ..node([4, 0, 0, 0], 8182) };
     let (at_zero, at_one) = both(zero, one);
     assert_eq!(
         script(&at_one)[3..],
@@ -394,119 +303,63 @@ fn forced_primary_on_a_new_pair() {
     );
     assert_eq!(
         script(&at_zero)[3..5],
-        [
-            "uuid_compare()=2 by rule 30",
-            "Becoming sync source due to disk states."
-        ]
+        ["uuid_compare()=2 by rule 30", "Becoming sync source due to disk states."]
     );
-    assert_eq!(
-        (at_zero.outcome, at_one.outcome),
-        (Outcome::Source, Outcome::Target)
-    );
+    assert_eq!((at_zero.outcome, at_one.outcome), (Outcome::Source, Outcome::Target));
     assert!(at_zero.full_sync && at_one.full_sync);
 }
 
 /// spec/state.md 19.3 first row and 19.2 last row.
 #[test]
 fn equal_data() {
-    let fresh = Node {
-        disk: Disk::Inconsistent,
-        ..node([4, 0, 0, 0], 77)
-    };
+    let fresh = Node { disk: Disk::Inconsistent, ..node([4, 0, 0, 0], 77) };
     let (at_zero, _) = both(fresh, fresh);
     assert_eq!(at_zero.outcome, Outcome::Connected);
-    assert_eq!(
-        after_compare(&at_zero),
-        ["No resync, but 77 bits in bitmap!"]
-    );
+    assert_eq!(after_compare(&at_zero), ["No resync, but 77 bits in bitmap!"]);
 
     let same = node([X, 0, 0, 0], 0);
-    let worse = Node {
-        disk: Disk::Inconsistent,
-        ..same
-    };
+    let worse = Node { disk: Disk::Inconsistent, ..same };
     let (at_worse, at_good) = both(worse, same);
-    assert_eq!(
-        after_compare(&at_worse),
-        ["Becoming sync target due to disk states."]
-    );
-    assert_eq!(
-        (at_worse.outcome, at_good.outcome),
-        (Outcome::Target, Outcome::Source)
-    );
+    assert_eq!(after_compare(&at_worse), ["Becoming sync target due to disk states."]);
+    assert_eq!((at_worse.outcome, at_good.outcome), (Outcome::Target, Outcome::Source));
     assert!(!at_worse.full_sync);
 }
 
 /// spec/state.md 19.7: a diskless Primary attaches and becomes target.
 #[test]
 fn a_primary_that_attaches_may_be_target() {
-    let kept = node(
-        [
-            0x8EAF_A083_BE76_F440,
-            0x1860_DDCA_C8FB_D52A,
-            0xB3AA_3A73_6D5E_A97E,
-            0xB3A9_3A73_6D5E_A97F,
-        ],
-        3,
-    );
+    let kept =
+        node([0x8EAF_A083_BE76_F440, 0x1860_DDCA_C8FB_D52A, 0xB3AA_3A73_6D5E_A97E, 0xB3A9_3A73_6D5E_A97F], 3);
     let attaching = Node {
         primary: true,
         crashed: true,
         disk: Disk::Negotiating,
-        ..node(
-            [
-                0x1860_DDCA_C8FB_D52B,
-                0,
-                0xB3AA_3A73_6D5E_A97E,
-                0xB3A9_3A73_6D5E_A97F,
-            ],
-            1024,
-        )
+        ..node([0x1860_DDCA_C8FB_D52B, 0, 0xB3AA_3A73_6D5E_A97E, 0xB3A9_3A73_6D5E_A97F], 1024)
     };
     let at_primary = sync_handshake(&HandshakeInput {
         negotiation_disk: Some(Disk::UpToDate),
         ..input(attaching, kept, false)
     });
     assert_eq!(at_primary.outcome, Outcome::Target);
-    let seen = Node {
-        disk: Disk::Consistent,
-        ..attaching
-    };
+    let seen = Node { disk: Disk::Consistent, ..attaching };
     let at_kept = sync_handshake(&input(kept, seen, true));
     assert_eq!(at_kept.outcome, Outcome::Source);
     assert_eq!(script(&at_kept)[3], "uuid_compare()=1 by rule 70");
 
-    let attached = Node {
-        disk: Disk::UpToDate,
-        ..attaching
-    };
+    let attached = Node { disk: Disk::UpToDate, ..attaching };
     let refused = sync_handshake(&input(attached, kept, false));
-    assert_eq!(
-        refused.outcome,
-        Outcome::Refused(RefusalReason::PrimaryTarget)
-    );
+    assert_eq!(refused.outcome, Outcome::Refused(RefusalReason::PrimaryTarget));
 }
 
 /// spec/state.md 19.9, last but one row.
 #[test]
 fn dry_run() {
     let zero = node([X, Z | 1, 0, 0], 1);
-    let one = Node {
-        discard: true,
-        ..node([Y, Z, 0, 0], 2)
-    };
-    let dry = |own, peer| {
-        sync_handshake(&HandshakeInput {
-            dry_run: true,
-            ..input(own, peer, false)
-        })
-    };
+    let one = Node { discard: true, ..node([Y, Z, 0, 0], 2) };
+    let dry = |own, peer| sync_handshake(&HandshakeInput { dry_run: true, ..input(own, peer, false) });
     let last = |handshake: &Handshake| script(handshake).last().cloned().unwrap();
     let at_zero = dry(zero, one);
-    assert_eq!(
-        last(&at_zero),
-        "dry-run connect: Would become SyncSource, doing a bit-map based resync."
-    );
+    assert_eq!(last(&at_zero), "dry-run connect: Would become SyncSource, doing a bit-map based resync.");
     assert_eq!(at_zero.outcome, Outcome::Refused(RefusalReason::DryRun));
     assert_eq!(
         last(&dry(one, zero)),
@@ -517,10 +370,7 @@ fn dry_run() {
         "dry-run connect: Would become SyncTarget, doing a full resync."
     );
     let same = node([X, 0, 0, 0], 0);
-    assert_eq!(
-        last(&dry(same, same)),
-        "dry-run connect: No resync, would become Connected immediately."
-    );
+    assert_eq!(last(&dry(same, same)), "dry-run connect: No resync, would become Connected immediately.");
 }
 
 #[test]
@@ -553,19 +403,10 @@ fn refusals_before_any_policy() {
         ]
     );
 
-    let bad = Node {
-        disk: Disk::Inconsistent,
-        ..node([Y, X, 0, 0], 4)
-    };
-    let older = Node {
-        disk: Disk::Inconsistent,
-        ..node([X, 0, 0, 0], 0)
-    };
+    let bad = Node { disk: Disk::Inconsistent, ..node([Y, X, 0, 0], 4) };
+    let older = Node { disk: Disk::Inconsistent, ..node([X, 0, 0, 0], 0) };
     let (at_bad, at_older) = both(bad, older);
-    assert_eq!(
-        after_compare(&at_bad),
-        ["I shall become SyncSource, but I am inconsistent!"]
-    );
+    assert_eq!(after_compare(&at_bad), ["I shall become SyncSource, but I am inconsistent!"]);
     assert_eq!(at_older.outcome, Outcome::Target);
 }
 
@@ -577,22 +418,14 @@ fn corrections_reach_the_caller() {
     assert_eq!(at_source.own, Uuids::from_slots([X, 0, Y, Z]));
     assert_eq!(at_source.peer.uuids, Uuids::from_slots([X, 0, Y, Z]));
     assert_eq!(at_target.peer.uuids, at_source.own);
-    assert_eq!(
-        script(&at_source)[3],
-        "was SyncSource, missed the resync finished event, corrected myself:"
-    );
+    assert_eq!(script(&at_source)[3], "was SyncSource, missed the resync finished event, corrected myself:");
     assert!(script(&at_source)[4].starts_with("self "));
     assert!(script(&at_target)[4].starts_with("peer "));
 }
 
 fn any_node() -> impl Strategy<Value = Node> {
     let slot = || prop::sample::select(&[0, 4, X, Y, Z, X | 1, Z | 1]);
-    let disk = prop::sample::select(&[
-        Disk::Inconsistent,
-        Disk::Outdated,
-        Disk::Consistent,
-        Disk::UpToDate,
-    ]);
+    let disk = prop::sample::select(&[Disk::Inconsistent, Disk::Outdated, Disk::Consistent, Disk::UpToDate]);
     let slots = (slot(), slot(), slot(), slot());
     (slots, 0u64..3, disk, any::<[bool; 3]>()).prop_map(|((c, b, h, i), bits, disk, flags)| Node {
         disk,

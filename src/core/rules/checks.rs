@@ -19,10 +19,7 @@ const INVALID_STATES: [InvalidState; 15] = [
     InvalidState {
         row: "V1",
         matches: |s, c| {
-            c.has_net_config
-                && !c.allow_two_primaries
-                && s.role == Role::Primary
-                && s.peer == Role::Primary
+            c.has_net_config && !c.allow_two_primaries && s.role == Role::Primary && s.peer == Role::Primary
         },
         error: StateError::TwoPrimaries,
     },
@@ -43,9 +40,7 @@ const INVALID_STATES: [InvalidState; 15] = [
     },
     InvalidState {
         row: "V3",
-        matches: |s, _| {
-            s.role == Role::Primary && s.conn < Conn::Connected && s.disk < Disk::UpToDate
-        },
+        matches: |s, _| s.role == Role::Primary && s.conn < Conn::Connected && s.disk < Disk::UpToDate,
         error: StateError::NoUpToDateDisk,
     },
     InvalidState {
@@ -77,18 +72,14 @@ const INVALID_STATES: [InvalidState; 15] = [
     },
     InvalidState {
         row: "V8",
-        matches: |s, _| {
-            s.conn > Conn::Connected && s.disk < Disk::UpToDate && s.pdsk < Disk::UpToDate
-        },
+        matches: |s, _| s.conn > Conn::Connected && s.disk < Disk::UpToDate && s.pdsk < Disk::UpToDate,
         error: StateError::NoUpToDateDisk,
     },
     InvalidState {
         row: "V9",
         matches: |s, _| {
-            matches!(
-                s.conn,
-                Conn::Connected | Conn::WFBitMapS | Conn::SyncSource | Conn::PausedSyncS
-            ) && s.disk == Disk::Outdated
+            matches!(s.conn, Conn::Connected | Conn::WFBitMapS | Conn::SyncSource | Conn::PausedSyncS)
+                && s.disk == Disk::Outdated
         },
         error: StateError::ConnectedOutdates,
     },
@@ -149,8 +140,7 @@ const REFUSED_REQUESTS: [RefusedRequest; 13] = [
     RefusedRequest {
         row: "T1",
         matches: |os, ns, _| {
-            matches!(ns.conn, Conn::StartingSyncT | Conn::StartingSyncS)
-                && os.conn > Conn::Connected
+            matches!(ns.conn, Conn::StartingSyncT | Conn::StartingSyncS) && os.conn > Conn::Connected
         },
         error: StateError::ResyncRunning,
     },
@@ -214,8 +204,7 @@ const REFUSED_REQUESTS: [RefusedRequest; 13] = [
     RefusedRequest {
         row: "T12",
         matches: |os, ns, _| {
-            matches!(ns.conn, Conn::StartingSyncS | Conn::StartingSyncT)
-                && os.conn < Conn::Connected
+            matches!(ns.conn, Conn::StartingSyncS | Conn::StartingSyncT) && os.conn < Conn::Connected
         },
         error: StateError::NeedConnection,
     },
@@ -243,11 +232,7 @@ const REFUSED_REQUESTS: [RefusedRequest; 13] = [
 /// # Errors
 /// The last matching row of the list.
 pub fn transition_check(os: StateWord, ns: StateWord, ctx: &RuleContext) -> Result<(), StateError> {
-    match REFUSED_REQUESTS
-        .iter()
-        .rev()
-        .find(|rule| (rule.matches)(&os, &ns, ctx))
-    {
+    match REFUSED_REQUESTS.iter().rev().find(|rule| (rule.matches)(&os, &ns, ctx)) {
         Some(rule) => {
             log::trace!("change {os} to {ns} is refused by {}", rule.row);
             Err(rule.error)
@@ -269,9 +254,7 @@ pub fn hard_transition(os: StateWord, ns: StateWord) -> Result<(), StateError> {
         (Conn::StandAlone, Conn::Disconnecting) => Err(StateError::AlreadyStandAlone),
         (Conn::StandAlone, Conn::Unconnected) => Ok(()),
         (Conn::StandAlone, _) => Err(StateError::NeedConnection),
-        (old, new) if old < Conn::WFReportParams && new >= Conn::Connected => {
-            Err(StateError::NeedConnection)
-        }
+        (old, new) if old < Conn::WFReportParams && new >= Conn::Connected => Err(StateError::NeedConnection),
         (old, Conn::Unconnected | Conn::Disconnecting) if old.is_lost() => Ok(()),
         (old, _) if old.is_lost() => Err(StateError::InTransientState),
         (Conn::Disconnecting, Conn::StandAlone) => Ok(()),

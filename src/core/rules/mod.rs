@@ -8,16 +8,20 @@
 //! | may it go there at all? | [`hard_transition`] | 3.5 |
 //! | must the peer agree? | [`is_cluster_wide`] | 6.1 |
 //! | all of them, in order | [`decide`] | 3.2 |
-//! | what may an application do? | [`permissions`] | 5.5 |
+//! | what may an application do? | [`may_accept_io`] and those beside it | 5.5 |
 //!
 //! Where 8.3.16 and 8.4.11 differ the rules are 8.4.11's; 8.3's S1 to S4 have the effect of the
 //! hard transition list.
 
 mod checks;
-pub mod permissions;
+mod permissions;
 mod sanitize;
 
 pub use checks::{hard_transition, transition_check, valid_state};
+pub use permissions::{
+    announces_out_of_sync, has_disk, has_metadata, local_read, may_accept_io, may_write,
+    primary_without_data, remote_read, replicates, LocalRead,
+};
 pub use sanitize::{sanitize, SanitizeWarning};
 
 use super::codes::StateError;
@@ -125,8 +129,7 @@ pub fn decide(
     ctx: &RuleContext,
 ) -> Result<Decision, Refusal> {
     let (mut ns, warning) = sanitize(os, wanted, ctx);
-    if kind == ChangeKind::SoftKeepingDisk && ns.disk == Disk::Outdated && os.disk < Disk::Outdated
-    {
+    if kind == ChangeKind::SoftKeepingDisk && ns.disk == Disk::Outdated && os.disk < Disk::Outdated {
         ns.disk = os.disk;
     }
     if ns == os {
@@ -156,11 +159,7 @@ fn soft_checks(os: StateWord, ns: StateWord, ctx: &RuleContext) -> Result<(), St
 ///
 /// # Errors
 /// The request is refused on this node already.
-pub fn check_request(
-    os: StateWord,
-    wanted: StateWord,
-    ctx: &RuleContext,
-) -> Result<StateWord, Refusal> {
+pub fn check_request(os: StateWord, wanted: StateWord, ctx: &RuleContext) -> Result<StateWord, Refusal> {
     let (ns, _) = sanitize(os, wanted, ctx);
     hard_transition(os, ns)
         .and_then(|()| valid_state(ns, ctx))

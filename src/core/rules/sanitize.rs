@@ -49,11 +49,9 @@ struct Window {
 const fn window(conn: Conn) -> Window {
     use Disk::{Consistent, DUnknown, Diskless, Inconsistent, Outdated, UpToDate};
     let (disk, pdsk) = match conn {
-        Conn::WFBitMapT
-        | Conn::PausedSyncT
-        | Conn::StartingSyncT
-        | Conn::WFSyncUUID
-        | Conn::Behind => ((Inconsistent, Outdated), (UpToDate, UpToDate)),
+        Conn::WFBitMapT | Conn::PausedSyncT | Conn::StartingSyncT | Conn::WFSyncUUID | Conn::Behind => {
+            ((Inconsistent, Outdated), (UpToDate, UpToDate))
+        }
         Conn::VerifyS | Conn::VerifyT => ((UpToDate, UpToDate), (UpToDate, UpToDate)),
         Conn::Connected => ((Diskless, UpToDate), (Diskless, UpToDate)),
         Conn::WFBitMapS | Conn::PausedSyncS | Conn::StartingSyncS | Conn::Ahead => {
@@ -77,11 +75,7 @@ const fn window(conn: Conn) -> Window {
 
 /// The adjustments S5 to S14 in order; S1 to S4 are 8.3's form of the hard transition list.
 /// spec/state.md 4.1.
-pub fn sanitize(
-    os: StateWord,
-    wanted: StateWord,
-    ctx: &RuleContext,
-) -> (StateWord, Option<SanitizeWarning>) {
+pub fn sanitize(os: StateWord, wanted: StateWord, ctx: &RuleContext) -> (StateWord, Option<SanitizeWarning>) {
     let mut ns = wanted;
     let mut warning = None;
 
@@ -145,10 +139,7 @@ pub fn sanitize(
         ns.susp_fen = true;
     }
     // S12
-    if ctx.on_no_data == OnNoData::SuspendIo
-        && primary_without_data(ns)
-        && !primary_without_data(os)
-    {
+    if ctx.on_no_data == OnNoData::SuspendIo && primary_without_data(ns) && !primary_without_data(os) {
         ns.susp_nod = true;
     }
     // S13, S14

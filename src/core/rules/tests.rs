@@ -1,4 +1,3 @@
-use super::permissions::*;
 use super::*;
 use crate::core::state::Change;
 use proptest::prelude::*;
@@ -14,14 +13,7 @@ const CONNECTED: RuleContext = RuleContext {
 };
 
 fn word(role: Role, peer: Role, conn: Conn, disk: Disk, pdsk: Disk) -> StateWord {
-    StateWord {
-        role,
-        peer,
-        conn,
-        disk,
-        pdsk,
-        ..StateWord::UNCONFIGURED
-    }
+    StateWord { role, peer, conn, disk, pdsk, ..StateWord::UNCONFIGURED }
 }
 
 /// Primary/Secondary, Connected, UpToDate/UpToDate.
@@ -46,26 +38,10 @@ fn refused(os: StateWord, change: Change, ctx: &RuleContext) -> StateError {
 /// The first lines of spec/state.md 19.6: losing the peer.
 #[test]
 fn losing_the_connection_forgets_the_peer() {
-    let ns = committed(
-        pair(),
-        Change::conn(Conn::BrokenPipe),
-        ChangeKind::Hard,
-        &CONNECTED,
-    );
-    assert_eq!(
-        ns,
-        word(Primary, Unknown, Conn::BrokenPipe, UpToDate, DUnknown)
-    );
-    let stonith = RuleContext {
-        fencing: Fencing::ResourceAndStonith,
-        ..CONNECTED
-    };
-    let ns = committed(
-        pair(),
-        Change::conn(Conn::NetworkFailure),
-        ChangeKind::Hard,
-        &stonith,
-    );
+    let ns = committed(pair(), Change::conn(Conn::BrokenPipe), ChangeKind::Hard, &CONNECTED);
+    assert_eq!(ns, word(Primary, Unknown, Conn::BrokenPipe, UpToDate, DUnknown));
+    let stonith = RuleContext { fencing: Fencing::ResourceAndStonith, ..CONNECTED };
+    let ns = committed(pair(), Change::conn(Conn::NetworkFailure), ChangeKind::Hard, &stonith);
     assert!(ns.susp_fen);
     let outdated = Change::conn(Conn::Disconnecting).and(Change::pdsk(Outdated));
     let ns = committed(pair(), outdated, ChangeKind::Soft, &stonith);
@@ -75,41 +51,21 @@ fn losing_the_connection_forgets_the_peer() {
 /// spec/state.md 19.6: the Secondary disconnects from a Primary with fencing.
 #[test]
 fn primary_with_fencing_refuses_to_let_the_peer_go() {
-    let ctx = RuleContext {
-        fencing: Fencing::ResourceOnly,
-        ..CONNECTED
-    };
+    let ctx = RuleContext { fencing: Fencing::ResourceOnly, ..CONNECTED };
     let tear_down = Change::conn(Conn::Disconnecting).seen_by_peer();
-    let refusal = decide(
-        pair(),
-        tear_down.apply(pair()),
-        ChangeKind::SoftKeepingDisk,
-        &ctx,
-    )
-    .unwrap_err();
+    let refusal = decide(pair(), tear_down.apply(pair()), ChangeKind::SoftKeepingDisk, &ctx).unwrap_err();
     assert_eq!(refusal.error, StateError::PrimaryNop);
-    assert_eq!(
-        refusal.wanted.to_string(),
-        "cs:TearDown ro:Primary/Unknown ds:UpToDate/DUnknown r-----"
-    );
-    let outdates_itself = Change::conn(Conn::Disconnecting)
-        .and(Change::disk(Outdated))
-        .seen_by_peer();
+    assert_eq!(refusal.wanted.to_string(), "cs:TearDown ro:Primary/Unknown ds:UpToDate/DUnknown r-----");
+    let outdates_itself = Change::conn(Conn::Disconnecting).and(Change::disk(Outdated)).seen_by_peer();
     let ns = committed(pair(), outdates_itself, ChangeKind::SoftKeepingDisk, &ctx);
-    assert_eq!(
-        ns,
-        word(Primary, Unknown, Conn::TearDown, UpToDate, Outdated)
-    );
+    assert_eq!(ns, word(Primary, Unknown, Conn::TearDown, UpToDate, Outdated));
 }
 
 #[test]
 fn a_disk_below_outdated_is_kept_when_the_peer_disconnects() {
     let os = word(Secondary, Primary, Conn::Connected, Diskless, UpToDate);
     let request = Change::conn(Conn::TearDown).and(Change::disk(Outdated));
-    assert_eq!(
-        refused(os, request, &CONNECTED),
-        StateError::LowerThanOutdated
-    );
+    assert_eq!(refused(os, request, &CONNECTED), StateError::LowerThanOutdated);
     let ns = committed(os, request, ChangeKind::SoftKeepingDisk, &CONNECTED);
     assert_eq!((ns.disk, ns.conn), (Diskless, Conn::TearDown));
 }
@@ -118,15 +74,9 @@ fn a_disk_below_outdated_is_kept_when_the_peer_disconnects() {
 #[test]
 fn outdate_while_connected_changes_nothing() {
     let os = pair().seen_by_peer();
-    let os = StateWord {
-        conn: Conn::Connected,
-        ..os
-    };
+    let os = StateWord { conn: Conn::Connected, ..os };
     let wanted = Change::disk(Outdated).apply(os);
-    assert_eq!(
-        decide(os, wanted, ChangeKind::Soft, &CONNECTED),
-        Ok(Decision::Unchanged)
-    );
+    assert_eq!(decide(os, wanted, ChangeKind::Soft, &CONNECTED), Ok(Decision::Unchanged));
 }
 
 /// Codes of commands, spec/state.md 7.3 and 19.9.
@@ -137,17 +87,9 @@ fn refusals_of_commands() {
     let unconfigured = StateWord::UNCONFIGURED;
     let up = Change::role(Primary);
     for (os, change, error) in [
-        (
-            word(Secondary, Primary, Conn::Connected, UpToDate, UpToDate),
-            up,
-            StateError::TwoPrimaries,
-        ),
+        (word(Secondary, Primary, Conn::Connected, UpToDate, UpToDate), up, StateError::TwoPrimaries),
         (unconfigured, up, StateError::NoUpToDateDisk),
-        (
-            word(Secondary, Unknown, Conn::StandAlone, Inconsistent, DUnknown),
-            up,
-            StateError::NoUpToDateDisk,
-        ),
+        (word(Secondary, Unknown, Conn::StandAlone, Inconsistent, DUnknown), up, StateError::NoUpToDateDisk),
         (
             word(Primary, Unknown, Conn::StandAlone, UpToDate, DUnknown),
             Change::disk(Outdated),
@@ -158,34 +100,16 @@ fn refusals_of_commands() {
             Change::disk(Outdated),
             StateError::LowerThanOutdated,
         ),
-        (
-            alone,
-            Change::conn(Conn::Disconnecting),
-            StateError::AlreadyStandAlone,
-        ),
-        (
-            waiting,
-            Change::conn(Conn::StartingSyncT),
-            StateError::NeedConnection,
-        ),
-        (
-            waiting,
-            Change::conn(Conn::VerifyS),
-            StateError::NeedConnection,
-        ),
+        (alone, Change::conn(Conn::Disconnecting), StateError::AlreadyStandAlone),
+        (waiting, Change::conn(Conn::StartingSyncT), StateError::NeedConnection),
+        (waiting, Change::conn(Conn::VerifyS), StateError::NeedConnection),
         (
             word(Primary, Secondary, Conn::Connected, UpToDate, Inconsistent),
             Change::disk(Failed),
             StateError::NoUpToDateDisk,
         ),
         (
-            word(
-                Secondary,
-                Secondary,
-                Conn::SyncSource,
-                UpToDate,
-                Inconsistent,
-            ),
+            word(Secondary, Secondary, Conn::SyncSource, UpToDate, Inconsistent),
             Change::conn(Conn::StartingSyncS),
             StateError::ResyncRunning,
         ),
@@ -203,85 +127,39 @@ fn refusals_of_commands() {
         assert_eq!(refused(os, change, &CONNECTED), error, "{os} {change:?}");
     }
     // "outdate" of a disk that is not there: T5 comes after T3 and decides.
-    assert_eq!(
-        refused(unconfigured, Change::disk(Outdated), &CONNECTED),
-        StateError::LowerThanOutdated
-    );
-    let open = RuleContext {
-        open_count: 1,
-        ..CONNECTED
-    };
-    assert_eq!(
-        refused(pair(), Change::role(Secondary), &open),
-        StateError::DeviceInUse
-    );
+    assert_eq!(refused(unconfigured, Change::disk(Outdated), &CONNECTED), StateError::LowerThanOutdated);
+    let open = RuleContext { open_count: 1, ..CONNECTED };
+    assert_eq!(refused(pair(), Change::role(Secondary), &open), StateError::DeviceInUse);
 }
 
 #[test]
 fn two_primaries_by_another_volume() {
     let os = word(Secondary, Secondary, Conn::Connected, UpToDate, UpToDate);
-    let ctx = RuleContext {
-        other_volume_peer_primary: true,
-        ..CONNECTED
-    };
-    assert_eq!(
-        refused(os, Change::role(Primary), &ctx),
-        StateError::OtherVolumePeerPrimary
-    );
-    let allowed = RuleContext {
-        allow_two_primaries: true,
-        ..ctx
-    };
-    assert_eq!(
-        committed(os, Change::role(Primary), ChangeKind::Soft, &allowed).role,
-        Primary
-    );
+    let ctx = RuleContext { other_volume_peer_primary: true, ..CONNECTED };
+    assert_eq!(refused(os, Change::role(Primary), &ctx), StateError::OtherVolumePeerPrimary);
+    let allowed = RuleContext { allow_two_primaries: true, ..ctx };
+    assert_eq!(committed(os, Change::role(Primary), ChangeKind::Soft, &allowed).role, Primary);
 }
 
 /// STATE_SENT lets only the connection itself go on. spec/state.md 3.4 T8'.
 #[test]
 fn between_own_state_and_the_peers_only_conn_changes() {
-    let ctx = RuleContext {
-        state_sent: true,
-        ..CONNECTED
-    };
+    let ctx = RuleContext { state_sent: true, ..CONNECTED };
     let os = word(Secondary, Unknown, Conn::WFConnection, UpToDate, DUnknown);
-    assert_eq!(
-        refused(os, Change::role(Primary), &ctx),
-        StateError::InTransientState
-    );
-    let os = committed(
-        os,
-        Change::conn(Conn::WFReportParams),
-        ChangeKind::Soft,
-        &ctx,
-    );
-    assert_eq!(
-        refused(os, Change::role(Primary), &ctx),
-        StateError::InTransientState
-    );
-    assert_eq!(
-        refused(os, Change::conn(Conn::Disconnecting), &ctx),
-        StateError::InTransientState
-    );
-    let connect = Change::conn(Conn::Connected)
-        .and(Change::peer(Secondary))
-        .and(Change::pdsk(UpToDate));
+    assert_eq!(refused(os, Change::role(Primary), &ctx), StateError::InTransientState);
+    let os = committed(os, Change::conn(Conn::WFReportParams), ChangeKind::Soft, &ctx);
+    assert_eq!(refused(os, Change::role(Primary), &ctx), StateError::InTransientState);
+    assert_eq!(refused(os, Change::conn(Conn::Disconnecting), &ctx), StateError::InTransientState);
+    let connect = Change::conn(Conn::Connected).and(Change::peer(Secondary)).and(Change::pdsk(UpToDate));
     committed(os, connect, ChangeKind::Soft, &ctx);
 }
 
 /// A demotion inside the handshake always fails. spec/state.md 3.4 last line, 10.4.
 #[test]
 fn no_demotion_inside_the_handshake() {
-    let ctx = RuleContext {
-        state_sent: true,
-        ..CONNECTED
-    };
+    let ctx = RuleContext { state_sent: true, ..CONNECTED };
     let os = word(Primary, Unknown, Conn::WFReportParams, UpToDate, DUnknown);
-    assert_eq!(
-        refused(os, Change::role(Secondary), &ctx),
-        StateError::InTransientState
-    );
+    assert_eq!(refused(os, Change::role(Secondary), &ctx), StateError::InTransientState);
 }
 
 /// An old state that is invalid for the same reason does not block an unrelated change.
@@ -304,40 +182,19 @@ fn hard_transition_list() {
     use Conn::*;
     let at = |conn| word(Secondary, Unknown, conn, UpToDate, DUnknown);
     let hard = |old, new| hard_transition(at(old), at(new));
-    assert_eq!(
-        hard(BrokenPipe, NetworkFailure),
-        Err(StateError::InTransientState)
-    );
-    assert_eq!(
-        hard(Disconnecting, BrokenPipe),
-        Err(StateError::InTransientState)
-    );
-    assert_eq!(
-        hard(StandAlone, BrokenPipe),
-        Err(StateError::NeedConnection)
-    );
-    assert_eq!(
-        hard(StandAlone, Disconnecting),
-        Err(StateError::AlreadyStandAlone)
-    );
-    assert_eq!(
-        hard(WFConnection, Connected),
-        Err(StateError::NeedConnection)
-    );
+    assert_eq!(hard(BrokenPipe, NetworkFailure), Err(StateError::InTransientState));
+    assert_eq!(hard(Disconnecting, BrokenPipe), Err(StateError::InTransientState));
+    assert_eq!(hard(StandAlone, BrokenPipe), Err(StateError::NeedConnection));
+    assert_eq!(hard(StandAlone, Disconnecting), Err(StateError::AlreadyStandAlone));
+    assert_eq!(hard(WFConnection, Connected), Err(StateError::NeedConnection));
     assert_eq!(hard(WFReportParams, Connected), Ok(()));
     assert_eq!(hard(WFConnection, Disconnecting), Ok(()));
     assert_eq!(hard(TearDown, Unconnected), Ok(()));
     assert_eq!(hard(Disconnecting, StandAlone), Ok(()));
     assert_eq!(hard(StandAlone, Unconnected), Ok(()));
     let diskless = word(Secondary, Unknown, WFConnection, Diskless, DUnknown);
-    let failed = StateWord {
-        disk: Failed,
-        ..diskless
-    };
-    assert_eq!(
-        hard_transition(diskless, failed),
-        Err(StateError::IsDiskless)
-    );
+    let failed = StateWord { disk: Failed, ..diskless };
+    assert_eq!(hard_transition(diskless, failed), Err(StateError::IsDiskless));
 }
 
 #[test]
@@ -364,22 +221,13 @@ fn cluster_wide_changes() {
 #[test]
 fn disk_states_follow_the_connection() {
     let handshake = word(Secondary, Unknown, Conn::WFReportParams, UpToDate, DUnknown);
-    let peer_reports = |conn| {
-        Change::conn(conn)
-            .and(Change::peer(Secondary))
-            .and(Change::pdsk(UpToDate))
-    };
+    let peer_reports = |conn| Change::conn(conn).and(Change::peer(Secondary)).and(Change::pdsk(UpToDate));
     let go = |conn| committed(handshake, peer_reports(conn), ChangeKind::Soft, &CONNECTED);
     let source = go(Conn::WFBitMapS);
     assert_eq!((source.disk, source.pdsk), (UpToDate, Consistent));
     let target = go(Conn::WFBitMapT);
     assert_eq!((target.disk, target.pdsk), (Outdated, UpToDate));
-    let target = committed(
-        target,
-        Change::conn(Conn::WFSyncUUID),
-        ChangeKind::Soft,
-        &CONNECTED,
-    );
+    let target = committed(target, Change::conn(Conn::WFSyncUUID), ChangeKind::Soft, &CONNECTED);
     let target = committed(
         target,
         Change::conn(Conn::SyncTarget).and(Change::disk(Inconsistent)),
@@ -414,16 +262,10 @@ fn losing_a_disk_ends_resync_and_verify() {
 fn losing_the_link_while_negotiating() {
     let os = word(Secondary, Primary, Conn::Connected, Negotiating, UpToDate);
     let lost = Change::conn(Conn::NetworkFailure).apply(os);
-    let known = RuleContext {
-        negotiation_result: Some((Consistent, DUnknown)),
-        ..CONNECTED
-    };
+    let known = RuleContext { negotiation_result: Some((Consistent, DUnknown)), ..CONNECTED };
     let (ns, warning) = sanitize(os, lost, &known);
     assert_eq!((ns.disk, ns.pdsk, warning), (Consistent, DUnknown, None));
-    let other_data = RuleContext {
-        effective_uuid_is_current: false,
-        ..known
-    };
+    let other_data = RuleContext { effective_uuid_is_current: false, ..known };
     let (ns, warning) = sanitize(os, lost, &other_data);
     assert_eq!((ns.disk, ns.pdsk), (Diskless, DUnknown));
     assert_eq!(warning, Some(SanitizeWarning::LostWhileNegotiating));
@@ -433,10 +275,7 @@ fn losing_the_link_while_negotiating() {
 #[test]
 fn no_data_accessible_suspends() {
     let os = word(Primary, Secondary, Conn::Connected, Diskless, UpToDate);
-    let ctx = RuleContext {
-        on_no_data: OnNoData::SuspendIo,
-        ..CONNECTED
-    };
+    let ctx = RuleContext { on_no_data: OnNoData::SuspendIo, ..CONNECTED };
     let ns = committed(os, Change::conn(Conn::Timeout), ChangeKind::Hard, &ctx);
     assert!(ns.susp_nod && ns.is_susp());
     assert!(!may_accept_io(ns, Some(101)));
@@ -459,18 +298,15 @@ fn permissions_of_states() {
     assert!(may_write(diskless) && local_read(diskless) == LocalRead::No);
     let lost = word(Primary, Unknown, Conn::WFConnection, Diskless, DUnknown);
     assert!(!may_write(lost) && !remote_read(lost));
-    assert!(!may_accept_io(
-        word(Primary, Secondary, Conn::WFBitMapT, Outdated, UpToDate),
-        Some(101)
-    ));
+    assert!(!may_accept_io(word(Primary, Secondary, Conn::WFBitMapT, Outdated, UpToDate), Some(101)));
 }
 
 fn any_word() -> impl Strategy<Value = StateWord> {
     let role = || prop::sample::select(Role::ALL);
     let disk = || prop::sample::select(Disk::ALL);
     let conn = prop::sample::select(Conn::ALL);
-    (role(), role(), conn, disk(), disk(), any::<u8>()).prop_map(
-        |(role, peer, conn, disk, pdsk, bits)| StateWord {
+    (role(), role(), conn, disk(), disk(), any::<u8>()).prop_map(|(role, peer, conn, disk, pdsk, bits)| {
+        StateWord {
             susp: bits & 1 != 0,
             aftr_isp: bits & 2 != 0,
             peer_isp: bits & 4 != 0,
@@ -478,23 +314,16 @@ fn any_word() -> impl Strategy<Value = StateWord> {
             susp_nod: bits & 16 != 0,
             susp_fen: bits & 32 != 0,
             ..word(role, peer, conn, disk, pdsk)
-        },
-    )
+        }
+    })
 }
 
 fn any_context() -> impl Strategy<Value = RuleContext> {
-    let fencing = prop::sample::select(&[
-        Fencing::DontCare,
-        Fencing::ResourceOnly,
-        Fencing::ResourceAndStonith,
-    ]);
+    let fencing =
+        prop::sample::select(&[Fencing::DontCare, Fencing::ResourceOnly, Fencing::ResourceAndStonith]);
     (fencing, any::<[bool; 8]>(), 86u8..=101).prop_map(|(fencing, b, apv)| RuleContext {
         fencing,
-        on_no_data: if b[0] {
-            OnNoData::SuspendIo
-        } else {
-            OnNoData::IoError
-        },
+        on_no_data: if b[0] { OnNoData::SuspendIo } else { OnNoData::IoError },
         allow_two_primaries: b[1],
         has_net_config: b[2],
         other_volume_peer_primary: b[3],

@@ -95,10 +95,7 @@ pub enum Correction {
 impl Correction {
     /// This node's identifiers change (and with them the super block), not the cached peer's.
     pub const fn is_own(self) -> bool {
-        matches!(
-            self,
-            Correction::OwnMissedFinish | Correction::OwnLostSyncUuid
-        )
+        matches!(self, Correction::OwnMissedFinish | Correction::OwnLostSyncUuid)
     }
 
     /// Makes the correction.
@@ -125,11 +122,7 @@ pub struct Comparison {
 
 impl Comparison {
     const fn by(rule: u8, verdict: Verdict) -> Comparison {
-        Comparison {
-            verdict,
-            rule,
-            correction: None,
-        }
+        Comparison { verdict, rule, correction: None }
     }
 
     /// Rules that repair need protocol 91 on both sides.
@@ -137,10 +130,7 @@ impl Comparison {
         if apv < APV_CORRECTIONS {
             return Self::by(rule, Verdict::NeedsProtocol(APV_CORRECTIONS));
         }
-        Comparison {
-            correction: Some(correction),
-            ..Self::by(rule, verdict)
-        }
+        Comparison { correction: Some(correction), ..Self::by(rule, verdict) }
     }
 
     /// What is logged about the rule itself, before the corrected dump. spec/state.md 10.2.
@@ -153,9 +143,7 @@ impl Comparison {
             (37, _) => "was SyncTarget (failed to write sync_uuid)",
             (51, _) => "Lost last syncUUID packet, corrected:",
             (71, _) => "Last syncUUID did not get through, corrected:",
-            (41, Verdict::NeedsFeatures { .. }) => {
-                "Equivalent unrotated UUIDs, but current primary present."
-            }
+            (41, Verdict::NeedsFeatures { .. }) => "Equivalent unrotated UUIDs, but current primary present.",
             (41, Verdict::SplitBrainWithoutBitmap) => {
                 "Equivalent unrotated UUIDs, but both are primary. Can not resolve this."
             }
@@ -169,10 +157,7 @@ const APV_CORRECTIONS: u8 = 91;
 /// From this version on the sync UUID is BITMAP + [`NEW_BITMAP_OFFSET`]. spec/state.md 10.2.
 const APV_BITMAP_OFFSET: u8 = 96;
 /// What rule 41 asks of both sides.
-const RULE_41: Verdict = Verdict::NeedsFeatures {
-    protocol: 101,
-    features: 4,
-};
+const RULE_41: Verdict = Verdict::NeedsFeatures { protocol: 101, features: 4 };
 
 const SOURCE: Verdict = Verdict::Source { full: false };
 const SOURCE_FULL: Verdict = Verdict::Source { full: true };
@@ -204,12 +189,7 @@ pub fn compare(own: &Uuids, peer: &PeerUuids, ctx: &CompareContext) -> Compariso
 }
 
 /// Rules 34 to 41: CURRENT is the same.
-fn compare_same_data(
-    s: &Uuids,
-    p: &Uuids,
-    peer_flags: UuidFlags,
-    ctx: &CompareContext,
-) -> Comparison {
+fn compare_same_data(s: &Uuids, p: &Uuids, peer_flags: UuidFlags, ctx: &CompareContext) -> Comparison {
     if p.bitmap == 0 && s.bitmap != 0 {
         if ctx.apv < APV_CORRECTIONS {
             return Comparison::by(30, Verdict::NeedsProtocol(APV_CORRECTIONS));

@@ -10,11 +10,13 @@ pub use compare::{compare, CompareContext, Comparison, Correction, Verdict};
 
 use super::codes::ConfigCode;
 use super::state::{Conn, Disk, Role, StateWord};
+use crate::meta::super_block::UUID_JUST_CREATED;
+use crate::wire::parameters::Uuids as UuidsPacket;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// CURRENT of a disk that was just created. spec/state.md 8.1.
-pub const JUST_CREATED: u64 = 4;
+pub const JUST_CREATED: u64 = UUID_JUST_CREATED;
 
 /// What is added to BITMAP to make the UUID of a resync. spec/state.md 8.1.
 pub const NEW_BITMAP_OFFSET: u64 = 0x0001_0000_0000_0000;
@@ -55,11 +57,7 @@ impl fmt::Display for Uuids {
 /// the super block dirty; those that must be on the disk at once say so.
 impl Uuids {
     /// U1: after create-md.
-    pub const CREATED: Uuids = Uuids {
-        current: JUST_CREATED,
-        bitmap: 0,
-        history: [0, 0],
-    };
+    pub const CREATED: Uuids = Uuids { current: JUST_CREATED, bitmap: 0, history: [0, 0] };
 
     /// The slots in the order of the disk and of P_UUIDS.
     pub const fn slots(self) -> [u64; 4] {
@@ -68,11 +66,7 @@ impl Uuids {
 
     /// The reverse of [`Self::slots`].
     pub const fn from_slots(slots: [u64; 4]) -> Uuids {
-        Uuids {
-            current: slots[0],
-            bitmap: slots[1],
-            history: [slots[2], slots[3]],
-        }
+        Uuids { current: slots[0], bitmap: slots[1], history: [slots[2], slots[3]] }
     }
 
     /// set(CURRENT, v): bit 0 follows the own role. The effective data UUID becomes the new
@@ -199,13 +193,13 @@ pub struct UuidFlags(pub u64);
 
 impl UuidFlags {
     /// The connect option is still set.
-    pub const DISCARD_MY_DATA: UuidFlags = UuidFlags(1);
+    pub const DISCARD_MY_DATA: UuidFlags = UuidFlags(UuidsPacket::DISCARD_MY_DATA);
     /// The node crashed as Primary.
-    pub const CRASHED_PRIMARY: UuidFlags = UuidFlags(2);
+    pub const CRASHED_PRIMARY: UuidFlags = UuidFlags(UuidsPacket::CRASHED_PRIMARY);
     /// The disk state that the node negotiates about is Inconsistent.
-    pub const INCONSISTENT: UuidFlags = UuidFlags(4);
+    pub const INCONSISTENT: UuidFlags = UuidFlags(UuidsPacket::INCONSISTENT);
     /// The initial sync is skipped.
-    pub const SKIP_INITIAL_SYNC: UuidFlags = UuidFlags(8);
+    pub const SKIP_INITIAL_SYNC: UuidFlags = UuidFlags(UuidsPacket::SKIP_INITIAL_SYNC);
 
     /// All bits of `other` are set.
     pub const fn contains(self, other: UuidFlags) -> bool {
@@ -246,24 +240,42 @@ pub struct PeerUuids {
     pub flags: UuidFlags,
 }
 
+impl From<&UuidsPacket> for PeerUuids {
+    fn from(packet: &UuidsPacket) -> PeerUuids {
+        PeerUuids {
+            uuids: Uuids { current: packet.current, bitmap: packet.bitmap, history: packet.history },
+            bits: packet.dirty_bits,
+            flags: UuidFlags(packet.flags),
+        }
+    }
+}
+
+impl From<&PeerUuids> for UuidsPacket {
+    fn from(sent: &PeerUuids) -> UuidsPacket {
+        UuidsPacket {
+            current: sent.uuids.current,
+            bitmap: sent.uuids.bitmap,
+            history: sent.uuids.history,
+            dirty_bits: sent.bits,
+            flags: sent.flags.0,
+        }
+    }
+}
+
 /// This node loses the data of its peer, and the data that it goes on with need a name of their
 /// own: U4. `bitmap`: the own BITMAP slot. spec/state.md 8.4, 5.2 A11.
 pub fn lost_peer_data(os: StateWord, ns: StateWord, bitmap: u64) -> bool {
     use Disk::{
-        Attaching, Consistent, DUnknown, Diskless, Failed, Inconsistent, Negotiating, Outdated,
-        UpToDate,
+        Attaching, Consistent, DUnknown, Diskless, Failed, Inconsistent, Negotiating, Outdated, UpToDate,
     };
     let lost = match os.pdsk {
-        Inconsistent | Consistent | UpToDate => matches!(
-            ns.pdsk,
-            Diskless | Attaching | Failed | Negotiating | Outdated | DUnknown
-        ),
+        Inconsistent | Consistent | UpToDate => {
+            matches!(ns.pdsk, Diskless | Attaching | Failed | Negotiating | Outdated | DUnknown)
+        }
         DUnknown => matches!(ns.pdsk, Diskless | Failed | Outdated),
         _ => false,
     };
-    lost && (ns.role == Role::Primary || ns.peer == Role::Primary)
-        && bitmap == 0
-        && ns.disk >= Disk::UpToDate
+    lost && (ns.role == Role::Primary || ns.peer == Role::Primary) && bitmap == 0 && ns.disk >= Disk::UpToDate
 }
 
 /// The peer became a Primary without a disk, it writes here only: U5. spec/state.md 8.4, 5.2 A12.

@@ -22,11 +22,7 @@ fn uuids(slots: [u64; 4]) -> Uuids {
 }
 
 fn of_peer(slots: [u64; 4]) -> PeerUuids {
-    PeerUuids {
-        uuids: uuids(slots),
-        bits: 0,
-        flags: UuidFlags::default(),
-    }
+    PeerUuids { uuids: uuids(slots), bits: 0, flags: UuidFlags::default() }
 }
 
 /// Number and rule as in `uuid_compare()=<hg> by rule <r>`.
@@ -70,39 +66,18 @@ fn known_comparisons() {
 #[test]
 fn crashed_primaries() {
     let same = [X, 0, 0, 0];
-    let crashed_peer = PeerUuids {
-        flags: UuidFlags::CRASHED_PRIMARY,
-        ..of_peer(same)
-    };
-    let crashed = CompareContext {
-        crashed_primary: true,
-        ..PLAIN
-    };
-    let arbiter = CompareContext {
-        arbiter: true,
-        ..crashed
-    };
+    let crashed_peer = PeerUuids { flags: UuidFlags::CRASHED_PRIMARY, ..of_peer(same) };
+    let crashed = CompareContext { crashed_primary: true, ..PLAIN };
+    let arbiter = CompareContext { arbiter: true, ..crashed };
     assert_eq!(result(same, &of_peer(same), &crashed), (1, 40));
     assert_eq!(result(same, &crashed_peer, &PLAIN), (-1, 40));
     assert_eq!(result(same, &crashed_peer, &crashed), (1, 40));
     assert_eq!(result(same, &crashed_peer, &arbiter), (-1, 40));
 
-    let primary = CompareContext {
-        self_primary: true,
-        ..PLAIN
-    };
-    let peer_primary = CompareContext {
-        peer_primary: true,
-        ..crashed
-    };
-    let both = CompareContext {
-        self_primary: true,
-        ..peer_primary
-    };
-    let old_peer = CompareContext {
-        feature_write_same: false,
-        ..primary
-    };
+    let primary = CompareContext { self_primary: true, ..PLAIN };
+    let peer_primary = CompareContext { peer_primary: true, ..crashed };
+    let both = CompareContext { self_primary: true, ..peer_primary };
+    let old_peer = CompareContext { feature_write_same: false, ..primary };
     assert_eq!(result(same, &crashed_peer, &primary), (1, 41));
     assert_eq!(result(same, &of_peer(same), &peer_primary), (-1, 41));
     assert_eq!(result(same, &of_peer(same), &both), (-100, 41));
@@ -114,30 +89,16 @@ fn crashed_primaries() {
 fn old_protocols() {
     let old = CompareContext { apv: 90, ..PLAIN };
     let middle = CompareContext { apv: 95, ..PLAIN };
-    for (one, other, rule) in [
-        ([X, Y, Z, 0], [X, 0, Y, Z], 30),
-        ([X, 0, Y, Z], [X, Y, Z, 0], 30),
-        ([Y, V, X, 0], [X, 0, 0, 0], 71),
-    ] {
+    for (one, other, rule) in
+        [([X, Y, Z, 0], [X, 0, Y, Z], 30), ([X, 0, Y, Z], [X, Y, Z, 0], 30), ([Y, V, X, 0], [X, 0, 0, 0], 71)]
+    {
         assert_eq!(result(one, &of_peer(other), &old), (-1091, rule));
     }
     // Below 96 the sync UUID is random; the histories tell.
-    assert_eq!(
-        result([X, 0, Z, 0], &of_peer([Y, V, X, Z]), &middle),
-        (-1, 51)
-    );
-    assert_eq!(
-        result([Y, V, X, Z], &of_peer([X, 0, Z, 0]), &middle),
-        (1, 71)
-    );
-    assert_eq!(
-        result([X, 0, Z, 0], &of_peer([Y, V, X, Z]), &PLAIN),
-        (-2, 60)
-    );
-    assert_eq!(
-        result([X, 0, 0, 0], &of_peer([Y, X_NEXT, X, 0]), &old),
-        (-1091, 51)
-    );
+    assert_eq!(result([X, 0, Z, 0], &of_peer([Y, V, X, Z]), &middle), (-1, 51));
+    assert_eq!(result([Y, V, X, Z], &of_peer([X, 0, Z, 0]), &middle), (1, 71));
+    assert_eq!(result([X, 0, Z, 0], &of_peer([Y, V, X, Z]), &PLAIN), (-2, 60));
+    assert_eq!(result([X, 0, 0, 0], &of_peer([Y, X_NEXT, X, 0]), &old), (-1091, 51));
 }
 
 /// The log of both ends in spec/state.md 19.2.
@@ -148,14 +109,8 @@ fn a_lost_sync_uuid_is_corrected_and_made_again() {
     let mut cached = of_peer(source.slots());
 
     let there = compare(&target, &cached, &PLAIN);
-    assert_eq!(
-        there.remark(),
-        Some("Lost last syncUUID packet, corrected:")
-    );
-    there
-        .correction
-        .unwrap()
-        .apply(&mut target, &mut cached.uuids);
+    assert_eq!(there.remark(), Some("Lost last syncUUID packet, corrected:"));
+    there.correction.unwrap().apply(&mut target, &mut cached.uuids);
     assert_eq!(
         cached.uuids.to_string(),
         "B2B2B2B2B2B2B2B0:A1A1A1A1A1A1A1A0:0000000000000000:0000000000000000"
@@ -163,21 +118,13 @@ fn a_lost_sync_uuid_is_corrected_and_made_again() {
 
     let mut cached_target = target;
     let here = compare(&source, &of_peer(target.slots()), &PLAIN);
-    assert_eq!(
-        here.remark(),
-        Some("Last syncUUID did not get through, corrected:")
-    );
+    assert_eq!(here.remark(), Some("Last syncUUID did not get through, corrected:"));
     assert!(here.correction.unwrap().is_own());
-    here.correction
-        .unwrap()
-        .apply(&mut source, &mut cached_target);
+    here.correction.unwrap().apply(&mut source, &mut cached_target);
     assert_eq!(source, cached.uuids);
 
     let sync_uuid = source.start_as_source(0);
-    assert_eq!(
-        source.to_string(),
-        "B2B2B2B2B2B2B2B0:A1A2A1A1A1A1A1A0:A1A1A1A1A1A1A1A0:0000000000000000"
-    );
+    assert_eq!(source.to_string(), "B2B2B2B2B2B2B2B0:A1A2A1A1A1A1A1A0:A1A1A1A1A1A1A1A0:0000000000000000");
     target.start_as_target(sync_uuid, Role::Secondary);
     assert_eq!(target, uuids([0xA1A2_A1A1_A1A1_A1A0, 0, 0, 0]));
     target.finish_as_target(cached.uuids, Role::Secondary);
@@ -194,10 +141,7 @@ fn a_missed_finish_is_corrected() {
     let target = of_peer([X, 0, Y, Z]);
     let mut cached = target;
     let comparison = compare(&source, &target, &PLAIN);
-    comparison
-        .correction
-        .unwrap()
-        .apply(&mut source, &mut cached.uuids);
+    comparison.correction.unwrap().apply(&mut source, &mut cached.uuids);
     assert_eq!(source, target.uuids);
     assert_eq!(source.start_as_source(V), V);
 
@@ -223,46 +167,19 @@ fn history_of_a_pair() {
     zero.set_role(primary);
     assert_eq!(zero.current, 0xB8EB_D7F4_CA93_6CA5);
     assert_eq!(zero.new_current(0x7DE4_F2EA_37B2_B58C, primary), None);
-    assert_eq!(
-        zero,
-        uuids([0x7DE4_F2EA_37B2_B58D, 0xB8EB_D7F4_CA93_6CA5, 0, 0])
-    );
+    assert_eq!(zero, uuids([0x7DE4_F2EA_37B2_B58D, 0xB8EB_D7F4_CA93_6CA5, 0, 0]));
 
     let announced = zero;
     assert_eq!(result(zero.slots(), &of_peer(one.slots()), &PLAIN), (1, 70));
     let sync_uuid = zero.start_as_source(0);
     one.start_as_target(sync_uuid, secondary);
-    assert_eq!(
-        zero,
-        uuids([
-            0x7DE4_F2EA_37B2_B58D,
-            0xB8EC_D7F4_CA93_6CA5,
-            0xB8EB_D7F4_CA93_6CA5,
-            0
-        ])
-    );
+    assert_eq!(zero, uuids([0x7DE4_F2EA_37B2_B58D, 0xB8EC_D7F4_CA93_6CA5, 0xB8EB_D7F4_CA93_6CA5, 0]));
     assert_eq!(one, uuids([0xB8EC_D7F4_CA93_6CA4, 0, 0, 0]));
 
     one.finish_as_target(announced, secondary);
     zero.finish_as_source();
-    assert_eq!(
-        zero,
-        uuids([
-            0x7DE4_F2EA_37B2_B58D,
-            0,
-            0xB8EC_D7F4_CA93_6CA5,
-            0xB8EB_D7F4_CA93_6CA5
-        ])
-    );
-    assert_eq!(
-        one,
-        uuids([
-            0x7DE4_F2EA_37B2_B58C,
-            0,
-            0xB8EC_D7F4_CA93_6CA4,
-            0xB8EB_D7F4_CA93_6CA5
-        ])
-    );
+    assert_eq!(zero, uuids([0x7DE4_F2EA_37B2_B58D, 0, 0xB8EC_D7F4_CA93_6CA5, 0xB8EB_D7F4_CA93_6CA5]));
+    assert_eq!(one, uuids([0x7DE4_F2EA_37B2_B58C, 0, 0xB8EC_D7F4_CA93_6CA4, 0xB8EB_D7F4_CA93_6CA5]));
 }
 
 /// spec/state.md 19.4: the first full sync. BITMAP 4 gives a random sync UUID.
@@ -271,30 +188,15 @@ fn first_full_sync() {
     let mut zero = Uuids::CREATED;
     let mut one = Uuids::CREATED;
     assert_eq!(zero.new_current(0x8E84_065D_5DDA_CC00, Role::Primary), None);
-    assert_eq!(
-        zero.to_string(),
-        "8E84065D5DDACC01:0000000000000004:0000000000000000:0000000000000000"
-    );
+    assert_eq!(zero.to_string(), "8E84065D5DDACC01:0000000000000004:0000000000000000:0000000000000000");
     let announced = zero;
-    assert_eq!(
-        result(one.slots(), &of_peer(zero.slots()), &PLAIN),
-        (-2, 20)
-    );
-    assert_eq!(
-        zero.start_as_source(0x359A_A361_3312_13CD),
-        0x359A_A361_3312_13CD
-    );
+    assert_eq!(result(one.slots(), &of_peer(zero.slots()), &PLAIN), (-2, 20));
+    assert_eq!(zero.start_as_source(0x359A_A361_3312_13CD), 0x359A_A361_3312_13CD);
     one.start_as_target(0x359A_A361_3312_13CD, Role::Secondary);
     one.finish_as_target(announced, Role::Secondary);
     zero.finish_as_source();
-    assert_eq!(
-        one.to_string(),
-        "8E84065D5DDACC00:0000000000000000:359AA361331213CC:0000000000000004"
-    );
-    assert_eq!(
-        zero.to_string(),
-        "8E84065D5DDACC01:0000000000000000:359AA361331213CD:0000000000000004"
-    );
+    assert_eq!(one.to_string(), "8E84065D5DDACC00:0000000000000000:359AA361331213CC:0000000000000004");
+    assert_eq!(zero.to_string(), "8E84065D5DDACC01:0000000000000000:359AA361331213CD:0000000000000004");
 }
 
 #[test]
@@ -319,58 +221,22 @@ fn when_the_peers_data_are_lost() {
         pdsk: Disk::UpToDate,
         ..StateWord::UNCONFIGURED
     };
-    let lost = StateWord {
-        peer: Role::Unknown,
-        conn: Conn::BrokenPipe,
-        pdsk: Disk::DUnknown,
-        ..pair
-    };
-    let both_secondary = |s| StateWord {
-        role: Role::Secondary,
-        ..s
-    };
+    let lost = StateWord { peer: Role::Unknown, conn: Conn::BrokenPipe, pdsk: Disk::DUnknown, ..pair };
+    let both_secondary = |s| StateWord { role: Role::Secondary, ..s };
     assert!(lost_peer_data(pair, lost, 0));
     assert!(!lost_peer_data(pair, lost, X));
-    assert!(!lost_peer_data(
-        both_secondary(pair),
-        both_secondary(lost),
-        0
-    ));
-    let detached = StateWord {
-        pdsk: Disk::Failed,
-        ..pair
-    };
+    assert!(!lost_peer_data(both_secondary(pair), both_secondary(lost), 0));
+    let detached = StateWord { pdsk: Disk::Failed, ..pair };
     assert!(lost_peer_data(pair, detached, 0));
-    let fenced = StateWord {
-        pdsk: Disk::Outdated,
-        ..lost
-    };
+    let fenced = StateWord { pdsk: Disk::Outdated, ..lost };
     assert!(lost_peer_data(lost, fenced, 0));
-    assert!(!lost_peer_data(
-        detached,
-        StateWord {
-            pdsk: Disk::Diskless,
-            ..pair
-        },
-        0
-    ));
+    assert!(!lost_peer_data(detached, StateWord { pdsk: Disk::Diskless, ..pair }, 0));
 
-    let primary_elsewhere = StateWord {
-        role: Role::Secondary,
-        peer: Role::Primary,
-        pdsk: Disk::Diskless,
-        ..pair
-    };
-    let before = StateWord {
-        peer: Role::Secondary,
-        ..primary_elsewhere
-    };
+    let primary_elsewhere =
+        StateWord { role: Role::Secondary, peer: Role::Primary, pdsk: Disk::Diskless, ..pair };
+    let before = StateWord { peer: Role::Secondary, ..primary_elsewhere };
     assert!(peer_became_diskless_primary(before, primary_elsewhere, 0));
-    assert!(!peer_became_diskless_primary(
-        primary_elsewhere,
-        primary_elsewhere,
-        0
-    ));
+    assert!(!peer_became_diskless_primary(primary_elsewhere, primary_elsewhere, 0));
 
     assert!(promotion_needs_new_current(lost, 0, false));
     assert!(!promotion_needs_new_current(lost, X, false));
@@ -380,26 +246,14 @@ fn when_the_peers_data_are_lost() {
 
 #[test]
 fn admins_new_current_uuid() {
-    let alone = StateWord {
-        disk: Disk::Inconsistent,
-        ..StateWord::UNCONFIGURED
-    };
-    let connected = StateWord {
-        conn: Conn::Connected,
-        ..alone
-    };
+    let alone = StateWord { disk: Disk::Inconsistent, ..StateWord::UNCONFIGURED };
+    let connected = StateWord { conn: Conn::Connected, ..alone };
     let check = |s, clear| check_new_current_uuid(s, Some(101), JUST_CREATED, clear);
     assert_eq!(check(alone, false), Ok(NewCurrentUuid::Alone));
     assert_eq!(check(connected, true), Ok(NewCurrentUuid::SkipInitialSync));
     assert_eq!(check(connected, false), Err(ConfigCode::Connected));
-    assert_eq!(
-        check_new_current_uuid(connected, Some(89), JUST_CREATED, true),
-        Err(ConfigCode::Connected)
-    );
-    assert_eq!(
-        check(StateWord::UNCONFIGURED, true),
-        Err(ConfigCode::NoDisk)
-    );
+    assert_eq!(check_new_current_uuid(connected, Some(89), JUST_CREATED, true), Err(ConfigCode::Connected));
+    assert_eq!(check(StateWord::UNCONFIGURED, true), Err(ConfigCode::NoDisk));
 }
 
 fn any_uuids() -> impl Strategy<Value = Uuids> {
@@ -408,9 +262,7 @@ fn any_uuids() -> impl Strategy<Value = Uuids> {
 }
 
 fn known_to(current: u64, other: &Uuids) -> bool {
-    other.slots()[1..]
-        .iter()
-        .any(|&slot| without_role(slot) == without_role(current))
+    other.slots()[1..].iter().any(|&slot| without_role(slot) == without_role(current))
 }
 
 proptest! {

@@ -103,11 +103,7 @@ pub fn choose_format(area: &[u8], super_block: &SuperBlock, geometry: LogGeometr
 /// 8.3 that runs on a log initialized by 8.4's tools overwrites only the first sectors
 /// (spec/metadata.md 14 trap 1). Where the 8.4 reader finds no transaction but 8.3's are there, they
 /// count: drbdmeta of 9.22 forgets them, and with them changed blocks of a crashed Primary.
-pub fn replay(
-    area: &[u8],
-    super_block: &SuperBlock,
-    geometry: LogGeometry,
-) -> Result<Replay, Unusable> {
+pub fn replay(area: &[u8], super_block: &SuperBlock, geometry: LogGeometry) -> Result<Replay, Unusable> {
     match choose_format(area, super_block, geometry) {
         LogFormat::V83 => Ok(replay_83(area, super_block.al_slots)),
         LogFormat::V84 => {
@@ -141,12 +137,8 @@ impl Slots {
     }
 
     fn hot(&self) -> Vec<u32> {
-        let distinct: BTreeSet<u32> = self
-            .extents
-            .values()
-            .copied()
-            .filter(|extent| *extent != FREE)
-            .collect();
+        let distinct: BTreeSet<u32> =
+            self.extents.values().copied().filter(|extent| *extent != FREE).collect();
         distinct.into_iter().collect()
     }
 }
@@ -177,11 +169,7 @@ fn age_bounds(numbers: &[Option<u32>]) -> Option<(usize, usize)> {
 }
 
 /// Ring positions from the oldest to the newest.
-fn from_oldest_to_newest(
-    oldest_at: usize,
-    newest_at: usize,
-    len: usize,
-) -> impl Iterator<Item = usize> {
+fn from_oldest_to_newest(oldest_at: usize, newest_at: usize, len: usize) -> impl Iterator<Item = usize> {
     let count = (newest_at + len - oldest_at) % len + 1;
     (0..count).map(move |i| (oldest_at + i) % len)
 }
@@ -199,10 +187,8 @@ fn replay_83(area: &[u8], slots: u32) -> Replay {
         .take(transaction_83::ring_sectors(slots) as usize)
         .map(Transaction83::decode)
         .collect();
-    let numbers: Vec<Option<u32>> = ring
-        .iter()
-        .map(|transaction| transaction.as_ref().map(|t| t.number))
-        .collect();
+    let numbers: Vec<Option<u32>> =
+        ring.iter().map(|transaction| transaction.as_ref().map(|t| t.number)).collect();
     let damaged = numbers.iter().filter(|number| number.is_none()).count() as u32;
     let Some((oldest_at, newest_at)) = age_bounds(&numbers) else {
         return Replay::nothing(LogFormat::V83, damaged);
@@ -238,10 +224,8 @@ fn replay_83(area: &[u8], slots: u32) -> Replay {
 fn replay_84(area: &[u8], geometry: LogGeometry) -> Result<Replay, Unusable> {
     let blocks = geometry.blocks();
     let block_at = |position: u32| {
-        let start =
-            geometry.block_of_position(position) as usize * transaction_84::TRANSACTION_BYTES;
-        area.get(start..start + transaction_84::TRANSACTION_BYTES)
-            .and_then(Block84::decode)
+        let start = geometry.block_of_position(position) as usize * transaction_84::TRANSACTION_BYTES;
+        area.get(start..start + transaction_84::TRANSACTION_BYTES).and_then(Block84::decode)
     };
     // Only the numbers are kept: a block takes 4 KiB, and there may be thousands.
     let mut numbers = Vec::with_capacity(blocks as usize);
@@ -308,10 +292,7 @@ mod tests {
 
     fn super_block(slots: u32) -> SuperBlock {
         let layout = Layout::new(MetaIndex::Internal, 1 << 30, LogGeometry::CLASSIC).unwrap();
-        SuperBlock {
-            al_slots: slots,
-            ..SuperBlock::just_created(&layout)
-        }
+        SuperBlock { al_slots: slots, ..SuperBlock::just_created(&layout) }
     }
 
     #[test]
@@ -348,24 +329,15 @@ mod tests {
 
     #[test]
     fn damaged_8_4_logs_are_told_apart_from_unused_ones() {
-        let unclean = SuperBlock {
-            cleanness: Cleanness::Unclean,
-            ..super_block(257)
-        };
+        let unclean = SuperBlock { cleanness: Cleanness::Unclean, ..super_block(257) };
         let geometry = LogGeometry::CLASSIC;
         let mut area = transaction_84::initialized_block().repeat(8);
         assert_eq!(replay(&area, &unclean, geometry).unwrap().transactions, 0);
         area[100] ^= 1;
         assert_eq!(replay(&area, &unclean, geometry).unwrap().damaged, 1);
         area[3 * 4096] ^= 1;
-        assert_eq!(
-            replay(&area, &unclean, geometry),
-            Err(Unusable::NoUpdate { damaged: 2 })
-        );
-        assert_eq!(
-            replay(&[0; 32768], &unclean, geometry),
-            Err(Unusable::NoValidBlock)
-        );
+        assert_eq!(replay(&area, &unclean, geometry), Err(Unusable::NoUpdate { damaged: 2 }));
+        assert_eq!(replay(&[0; 32768], &unclean, geometry), Err(Unusable::NoValidBlock));
     }
 
     proptest! {

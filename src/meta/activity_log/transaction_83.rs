@@ -51,10 +51,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 impl Transaction83 {
     /// A transaction whose entries are all unused.
     pub fn empty(number: u32) -> Transaction83 {
-        Transaction83 {
-            number,
-            entries: [(FREE, FREE); ENTRIES],
-        }
+        Transaction83 { number, entries: [(FREE, FREE); ENTRIES] }
     }
 
     /// The sector to write.
@@ -83,10 +80,7 @@ impl Transaction83 {
             (u32_at(sector, at), u32_at(sector, at + 4))
         });
         let xor = entries.iter().fold(0, |xor, (_, extent)| xor ^ extent);
-        (xor == u32_at(sector, AT_XOR)).then(|| Transaction83 {
-            number: u32_at(sector, 4),
-            entries,
-        })
+        (xor == u32_at(sector, AT_XOR)).then(|| Transaction83 { number: u32_at(sector, 4), entries })
     }
 }
 
@@ -107,8 +101,8 @@ mod tests {
         assert_eq!(
             sector[..32],
             [
-                0x83, 0x74, 2, 0x67, 0, 0, 0, 0, 0, 0, 0, 0x7e, 0, 0, 0, 5, 0, 0, 0, 0, 255, 255,
-                255, 255, 0, 0, 0, 1, 255, 255, 255, 255
+                0x83, 0x74, 2, 0x67, 0, 0, 0, 0, 0, 0, 0, 0x7e, 0, 0, 0, 5, 0, 0, 0, 0, 255, 255, 255, 255,
+                0, 0, 0, 1, 255, 255, 255, 255
             ]
         );
         assert_eq!(sector[504..], [0xff, 0xff, 0xff, 0xfa, 0, 0, 0, 0]);

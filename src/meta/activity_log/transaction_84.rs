@@ -138,12 +138,7 @@ impl Block84 {
         }
         let count = usize::from(u16_at(block, AT_UPDATES));
         let updates = (0..UPDATES_MAX)
-            .map(|i| {
-                (
-                    u16_at(block, AT_UPDATE_SLOTS + 2 * i),
-                    u32_at(block, AT_UPDATE_EXTENTS + 4 * i),
-                )
-            })
+            .map(|i| (u16_at(block, AT_UPDATE_SLOTS + 2 * i), u32_at(block, AT_UPDATE_EXTENTS + 4 * i)))
             .enumerate()
             .filter(|(i, (slot, _))| *i < count || *slot != UNUSED_SLOT)
             .map(|(_, update)| update)
@@ -153,9 +148,7 @@ impl Block84 {
             slots: u16_at(block, AT_CONTEXT_SIZE),
             context_start: u16_at(block, AT_CONTEXT_START),
             updates,
-            context: (0..CONTEXT_SLOTS)
-                .map(|i| u32_at(block, AT_CONTEXT + 4 * i))
-                .collect(),
+            context: (0..CONTEXT_SLOTS).map(|i| u32_at(block, AT_CONTEXT + 4 * i)).collect(),
         }))
     }
 }
@@ -196,10 +189,7 @@ mod tests {
         assert_eq!(Block84::decode(&block), Some(Block84::Update(transaction)));
         block[4095] ^= 1;
         assert_eq!(Block84::decode(&block), None);
-        assert_eq!(
-            Block84::decode(&initialized_block()),
-            Some(Block84::Initialized)
-        );
+        assert_eq!(Block84::decode(&initialized_block()), Some(Block84::Initialized));
     }
 
     proptest! {

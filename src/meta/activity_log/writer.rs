@@ -103,12 +103,7 @@ impl LogWriter {
             let slots = slots.clamp(transaction_83::SLOTS_MIN, slots_max);
             (slots, Ring::Blocks(geometry))
         };
-        LogWriter {
-            slots: vec![FREE; slots as usize],
-            number: 0,
-            cycle: 0,
-            ring,
-        }
+        LogWriter { slots: vec![FREE; slots as usize], number: 0, cycle: 0, ring }
     }
 
     /// In 8.3's format: makes the ring as long as for `ring_slots` slots (at least [`Self::slots`]), which
@@ -146,9 +141,9 @@ impl LogWriter {
     /// What the super block must say as number of slots: a reader finds the ring's length by it.
     pub fn al_slots_field(&self) -> u32 {
         match &self.ring {
-            Ring::Sectors { len, .. } => ((len - 1) * transaction_83::CONTEXT_ENTRIES)
-                .min(transaction_83::SLOTS_MAX)
-                .max(self.slots()),
+            Ring::Sectors { len, .. } => {
+                ((len - 1) * transaction_83::CONTEXT_ENTRIES).min(transaction_83::SLOTS_MAX).max(self.slots())
+            }
             Ring::Blocks(_) => self.slots(),
         }
     }
@@ -190,16 +185,10 @@ impl LogWriter {
     pub fn transaction(&mut self, updates: &[SlotUpdate]) -> Result<LogWrite, WriterError> {
         let max = self.updates_max();
         if updates.len() > max {
-            return Err(WriterError::TooMany {
-                given: updates.len(),
-                max,
-            });
+            return Err(WriterError::TooMany { given: updates.len(), max });
         }
         if let Some(update) = updates.iter().find(|u| u.slot >= self.slots()) {
-            return Err(WriterError::NoSuchSlot {
-                slot: update.slot,
-                slots: self.slots(),
-            });
+            return Err(WriterError::NoSuchSlot { slot: update.slot, slots: self.slots() });
         }
         let write = match &self.ring {
             Ring::Sectors { .. } => self.sector(updates),
@@ -228,13 +217,7 @@ impl LogWriter {
         }
         self.cycle = (self.cycle + context) % slots;
         let sector = transaction.encode();
-        let Ring::Sectors {
-            position,
-            len,
-            block_bytes,
-            area,
-        } = &mut self.ring
-        else {
+        let Ring::Sectors { position, len, block_bytes, area } = &mut self.ring else {
             unreachable!("only called for 8.3's format");
         };
         let start = *position as usize * transaction_83::TRANSACTION_BYTES;
@@ -248,26 +231,16 @@ impl LogWriter {
     }
 
     fn block(&mut self, geometry: LogGeometry, updates: &[SlotUpdate]) -> LogWrite {
-        let context_end = self
-            .slots
-            .len()
-            .min(self.cycle + transaction_84::CONTEXT_SLOTS);
+        let context_end = self.slots.len().min(self.cycle + transaction_84::CONTEXT_SLOTS);
         let transaction = Transaction84 {
             number: self.number,
             // Slots are below 65534.
             slots: self.slots.len() as u16,
             context_start: self.cycle as u16,
-            updates: updates
-                .iter()
-                .map(|update| (update.slot as u16, update.extent))
-                .collect(),
+            updates: updates.iter().map(|update| (update.slot as u16, update.extent)).collect(),
             context: self.slots[self.cycle..context_end].to_vec(),
         };
-        self.cycle = if context_end == self.slots.len() {
-            0
-        } else {
-            context_end
-        };
+        self.cycle = if context_end == self.slots.len() { 0 } else { context_end };
         let block = geometry.block_of_position(self.number % geometry.blocks());
         LogWrite {
             offset: u64::from(block) * transaction_84::TRANSACTION_BYTES as u64,
@@ -297,20 +270,15 @@ mod tests {
     }
 
     fn hot(writer: &LogWriter) -> Vec<u32> {
-        let mut hot: Vec<u32> = (0..writer.slots())
-            .filter_map(|slot| writer.extent_in(slot))
-            .collect();
+        let mut hot: Vec<u32> = (0..writer.slots()).filter_map(|slot| writer.extent_in(slot)).collect();
         hot.sort_unstable();
         hot
     }
 
     #[test]
     fn room_for_updates() {
-        let max = |slots, ring| {
-            LogWriter::new(LogGeometry::CLASSIC, slots, 512)
-                .with_ring_for(ring)
-                .updates_max()
-        };
+        let max =
+            |slots, ring| LogWriter::new(LogGeometry::CLASSIC, slots, 512).with_ring_for(ring).updates_max();
         assert_eq!(max(3833, 0), 1);
         assert_eq!(max(127, 127), 19);
         assert_eq!(max(1237, 1237), 3);
@@ -320,20 +288,12 @@ mod tests {
         let mut writer = LogWriter::new(LogGeometry::CLASSIC, 3833, 512);
         let update = SlotUpdate { slot: 0, extent: 1 };
         assert!(writer.transaction(&[update, update]).is_err());
-        assert!(writer
-            .transaction(&[SlotUpdate {
-                slot: 3833,
-                extent: 1
-            }])
-            .is_err());
+        assert!(writer.transaction(&[SlotUpdate { slot: 3833, extent: 1 }]).is_err());
     }
 
     #[test]
     fn slots_are_cut_to_what_the_log_holds() {
-        assert_eq!(
-            LogWriter::new(LogGeometry::CLASSIC, 65534, 512).slots(),
-            3833
-        );
+        assert_eq!(LogWriter::new(LogGeometry::CLASSIC, 65534, 512).slots(), 3833);
         assert_eq!(LogWriter::new(LogGeometry::CLASSIC, 1, 512).slots(), 7);
         let large = LogGeometry::new(1, 16).unwrap();
         assert_eq!(LogWriter::new(large, 65534, 512).slots(), 15 * 919);

@@ -1,0 +1,252 @@
+//! Option sections: `net`, `disk`, `syncer`, `options`, `startup`, `handlers`, `proxy`.
+//! spec/config.md 3.1, 3.3, 6; spec/decisions.md 3.2.
+
+use super::model::{Setting, Settings};
+use super::options::{self, Kind, OptionRow, Section, Spelling, FORGOTTEN};
+use super::parser::{Parser, Stop, EXIT_INVALID};
+use super::text;
+use super::token::{Token, TokenKind, OLD_FENCE_PEER};
+use super::Dialect;
+
+/// What a section held.
+#[derive(Debug, Default)]
+pub(super) struct Parsed {
+    pub settings: Settings,
+    pub become_primary_on: Vec<String>,
+    pub plugins: Vec<String>,
+}
+
+/// Longest line of a plugin section; the original cuts there.
+const PLUGIN_LINE_MAX: usize = 255;
+
+impl Parser {
+    /// Behind the opening brace, to the closing one. `section`: the word in the file.
+    pub(super) fn options(&mut self, section: Section) -> Result<Parsed, Stop> {
+        let mut parsed = Parsed::default();
+        loop {
+            let token = self.next();
+            self.statement_line = token.line;
+            if token.is(b'}') {
+                return Ok(parsed);
+            }
+            if token.kind == TokenKind::Keyword {
+                if FORGOTTEN.contains(&token.text.as_str()) {
+                    self.value()?;
+                    self.expect(b';')?;
+                    continue;
+                }
+                if !self.strict && section == Section::Net && token.text == "discard-my-data" {
+                    let end = self.next();
+                    self.flag_end(section, true, end)?;
+                    continue;
+                }
+                if section == Section::Proxy && token.text == "plugin" {
+                    self.plugins(&mut parsed.plugins)?;
+                    continue;
+                }
+                if let Some((row, spelling)) = known(section, &token.text) {
+                    self.option(section, row, spelling, &mut parsed)?;
+                    continue;
+                }
+            }
+            let in_syncer = section == Section::Syncer && self.config.dialect == Dialect::V84;
+            let expected = match in_syncer {
+                true => "a syncer option keyword",
+                false => "an option keyword",
+            };
+            return Err(self.unexpected(&token, expected, false));
+        }
+    }
+
+    fn option(
+        &mut self,
+        section: Section,
+        row: &'static OptionRow,
+        spelling: Spelling,
+        parsed: &mut Parsed,
+    ) -> Result<(), Stop> {
+        if row.kind == Kind::Hosts {
+            parsed.become_primary_on = self.hosts(b';')?;
+            return Ok(());
+        }
+        let mut setting = Setting {
+            section: match section {
+                Section::Proxy => Section::Proxy,
+                _ => row.section,
+            },
+            row,
+            value: String::new(),
+            is_default: false,
+        };
+        if row.kind == Kind::Flag {
+            let mut token = self.next();
+            let mut takes_word = spelling != Spelling::Inverted && row.name != "stacked-timeouts";
+            setting.value = match spelling {
+                Spelling::Inverted => "no".to_string(),
+                _ => "yes".to_string(),
+            };
+            if takes_word && matches!(token.keyword(), "yes" | "no") {
+                setting.value = token.text;
+                token = self.next();
+                takes_word = false;
+            }
+            setting.is_default = self.flag_end(section, takes_word, token)?;
+        } else {
+            setting.value = self.value()?;
+            if row.checked {
+                self.check_range(row, spelling, &setting.value)?;
+            }
+            if row.name == "protocol" {
+                self.check_protocol(&setting.value);
+            }
+            let token = self.next();
+            setting.is_default = self.option_end(section, token)?;
+        }
+        parsed.settings.push(setting);
+        Ok(())
+    }
+
+    /// `[_is_default] ;` behind a flag; `takes_word`: `yes` or `no` could have come.
+    fn flag_end(&mut self, section: Section, takes_word: bool, token: Token) -> Result<bool, Stop> {
+        let ends = token.is(b';') || token.keyword() == "_is_default";
+        if !ends && takes_word && self.config.dialect == Dialect::V84 {
+            return Err(self.unexpected(&token, "yes | no | ;", false));
+        }
+        self.option_end(section, token)
+    }
+
+    /// `[_is_default] ;`
+    fn option_end(&mut self, section: Section, token: Token) -> Result<bool, Stop> {
+        if token.is(b';') {
+            return Ok(false);
+        }
+        if token.keyword() == "_is_default" {
+            self.expect(b';')?;
+            return Ok(true);
+        }
+        Err(match self.config.dialect {
+            Dialect::V83 => self.unexpected(&token, "_is_default | ;", false),
+            Dialect::V84 => self.unexpected(&token, ";", section != Section::Syncer),
+        })
+    }
+
+    /// STRING, INT or `on`.
+    fn value(&mut self) -> Result<String, Stop> {
+        let token = self.next();
+        match token.kind {
+            TokenKind::String | TokenKind::Integer => Ok(token.text),
+            TokenKind::Keyword if token.text == "on" => Ok(token.text),
+            _ => Err(self.no_string(&token, "TK_STRING | TK_INTEGER")),
+        }
+    }
+
+    /// Records a number outside the ranges of both releases.
+    pub(super) fn check_range(
+        &mut self,
+        row: &OptionRow,
+        spelling: Spelling,
+        typed: &str,
+    ) -> Result<(), Stop> {
+        let value = self.number(typed, row.unit())?;
+        if row.accepts(value as i64) {
+            return Ok(());
+        }
+        let dialect = self.config.dialect;
+        let name = match spelling {
+            Spelling::New => row.name,
+            _ => row.name_in(dialect),
+        };
+        // 8.3 prints the rate of its syncer section with a capital letter.
+        let unit = match name {
+            "rate" => "K",
+            _ => row.unit().letter(),
+        };
+        if let Some(range) = row.range_of_drbdadm(dialect) {
+            let (min, max) = (range.min as u64, range.max as u64);
+            let line = self.statement_line;
+            self.record_at(
+                line,
+                &format!("{name} {typed} => {value}{unit} out of range [{min}..{max}]{unit}."),
+            );
+        }
+        Ok(())
+    }
+
+    /// 8.4 looks at the protocol while it reads, 8.3 leaves it to drbdsetup.
+    pub(super) fn check_protocol(&mut self, protocol: &str) {
+        let known = ["A", "B", "C"].iter().any(|p| p.eq_ignore_ascii_case(protocol));
+        if !known && self.config.dialect == Dialect::V84 {
+            self.config.valid = false;
+            self.messages.push_str(&format!("unknown protocol '{protocol}', should be one of A,B,C\n"));
+        }
+    }
+
+    /// Strings up to `end`, at least one.
+    pub(super) fn hosts(&mut self, end: u8) -> Result<Vec<String>, Stop> {
+        let mut hosts = vec![self.expect_string()?];
+        loop {
+            let token = self.next();
+            if token.is(end) {
+                return Ok(hosts);
+            }
+            if token.kind != TokenKind::String {
+                let expected = format!("TK_STRING | '{}'", char::from(end));
+                return Err(self.no_string(&token, &expected));
+            }
+            hosts.push(token.text);
+        }
+    }
+
+    /// `plugin { words ; … }`, a line each.
+    fn plugins(&mut self, lines: &mut Vec<String>) -> Result<(), Stop> {
+        let statement = self.statement_line;
+        let fatal = |parser: &mut Parser, text: &str| {
+            parser.say(statement, text);
+            Stop(EXIT_INVALID)
+        };
+        if !self.next().is(b'{') {
+            return Err(fatal(self, "expected \"{\" after \"proxy\" keyword"));
+        }
+        let mut words: Vec<String> = Vec::new();
+        loop {
+            let token = self.next();
+            match token.kind {
+                TokenKind::Operator(b';') => {
+                    let line = std::mem::take(&mut words).join(" ");
+                    lines.push(line);
+                }
+                TokenKind::Operator(b'}') if words.is_empty() => return Ok(()),
+                TokenKind::Operator(b'}') => {
+                    return Err(fatal(self, "Missing \";\" before  \"}\""));
+                }
+                TokenKind::End => return Err(fatal(self, "Unexpected end-of-file")),
+                _ => {
+                    let used: usize = words.iter().map(|w| text::byte_length(w) + 1).sum();
+                    if used + text::byte_length(&token.text) <= PLUGIN_LINE_MAX {
+                        words.push(token.text);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The row that a word means in a section, if the section may have it.
+fn known(section: Section, word: &str) -> Option<(&'static OptionRow, Spelling)> {
+    if section == Section::Handlers && word == OLD_FENCE_PEER {
+        return options::find("fence-peer").map(|row| (row, Spelling::Old));
+    }
+    let (row, spelling) = options::lookup(word)?;
+    let old_section = row.old.map(|old| old.section);
+    let allowed = match section {
+        Section::Syncer => {
+            old_section == Some(Section::Syncer) && row.old.is_some_and(|old| old.name == word)
+        }
+        Section::Proxy => {
+            row.section == Section::Proxy
+                || matches!(row.name, "sndbuf-size" | "rcvbuf-size" | "ping-timeout")
+        }
+        _ => row.section == section,
+    };
+    allowed.then_some((row, spelling))
+}
