@@ -3,6 +3,7 @@
 mod activity_logs;
 mod bench;
 mod case;
+mod conversion;
 mod crash;
 mod prepare;
 mod tables;
