@@ -79,7 +79,7 @@ impl Controller {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conf::options::Dialect;
+    use crate::conf::Dialect;
 
     fn settings() -> DiskSettings {
         DiskSettings {

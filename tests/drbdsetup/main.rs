@@ -4,6 +4,7 @@
 //! real binary against a control server with a scripted engine behind it.
 
 mod command_line;
+mod event_lines;
 mod fake_daemon;
 mod fixture;
 mod proc_text;
