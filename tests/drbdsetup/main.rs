@@ -7,5 +7,6 @@ mod command_line;
 mod event_lines;
 mod fake_daemon;
 mod fixture;
+mod live;
 mod proc_text;
 mod queries;
