@@ -32,8 +32,7 @@ fn apply(disk: &Disk, mut found: Found) -> Result<u8, Failure> {
     let area = image::read_activity_log(disk, &found.layout).map_err(io_failure)?;
     let is_zero = area.iter().all(|byte| *byte == 0);
     let flags = found.super_block.flags;
-    let is_clean =
-        flags.contains(MetaFlags::AL_CLEAN) && found.super_block.cleanness == Cleanness::Clean;
+    let is_clean = flags.contains(MetaFlags::AL_CLEAN) && found.super_block.cleanness == Cleanness::Clean;
     if is_zero && is_clean {
         return Ok(0);
     }
@@ -45,18 +44,17 @@ fn apply(disk: &Disk, mut found: Found) -> Result<u8, Failure> {
                 let bits = mark(disk, &found, &replay)?;
                 match bits {
                     0 => say_err!("Nothing to do."),
-                    bits => say_err!(
-                        "Marked additional {} as out-of-sync based on AL.",
-                        pretty_kib(bits * 4)
-                    ),
+                    bits => {
+                        say_err!("Marked additional {} as out-of-sync based on AL.", pretty_kib(bits * 4))
+                    }
                 }
             }
         }
         Err(unusable) => {
-            say_err!("{unusable}");
             if let Unusable::NoUpdate { damaged } = unusable {
                 say_err!("{damaged} corrupt AL transactions found");
             }
+            say_err!("{unusable}");
             if unusable.matters(&found.super_block) {
                 return Err(Failure::silent(EXIT_NO_META_DATA));
             }
@@ -101,13 +99,9 @@ fn report(replay: &Replay, is_zero: bool) {
 
 /// Sets the bits of all hot extents; returns how many were clear.
 fn mark(disk: &Disk, found: &Found, replay: &Replay) -> Result<u64, Failure> {
-    let marked = image::mark_extents(
-        disk,
-        &found.layout,
-        found.super_block.effective_size_sectors,
-        &replay.hot,
-    )
-    .map_err(io_failure)?;
+    let marked =
+        image::mark_extents(disk, &found.layout, found.super_block.effective_size_sectors, &replay.hot)
+            .map_err(io_failure)?;
     let area_bytes = bitmap::stored_bytes(found.super_block.effective_size_sectors)
         .next_multiple_of(bitmap::PAGE_BYTES as u64);
     for extent in &marked.beyond_end {

@@ -20,6 +20,8 @@ pub struct Call {
     pub command_line: String,
     /// Name of the command.
     pub command: &'static str,
+    /// The command never writes.
+    pub reads_only: bool,
     /// Options.
     pub options: Options,
     /// Minor of DEVICE; `None` for `-`: no lock, no record of the last known device.
@@ -53,11 +55,7 @@ pub struct Failure {
 impl Failure {
     /// An exit status with a text.
     pub fn new(code: u8, text: impl Into<String>) -> Failure {
-        Failure {
-            code,
-            text: text.into(),
-            with_usage: false,
-        }
+        Failure { code, text: text.into(), with_usage: false }
     }
 
     /// An exit status without a text.
@@ -67,10 +65,7 @@ impl Failure {
 
     /// A usage error.
     pub fn with_usage(text: String) -> Failure {
-        Failure {
-            with_usage: true,
-            ..Failure::new(EXIT_USAGE, text)
-        }
+        Failure { with_usage: true, ..Failure::new(EXIT_USAGE, text) }
     }
 
     /// Prints the text, if there is one.
@@ -84,9 +79,7 @@ impl Failure {
 /// Base name without the suffix of a dialect (spec/decisions.md 1.3).
 pub fn program_name(called: &str) -> String {
     let base = called.rsplit('/').next().unwrap_or(called);
-    let plain = ["-83", "-84", "-9"]
-        .iter()
-        .find_map(|suffix| base.strip_suffix(suffix));
+    let plain = ["-83", "-84", "-9"].iter().find_map(|suffix| base.strip_suffix(suffix));
     plain.unwrap_or(base).to_string()
 }
 
@@ -126,9 +119,7 @@ impl Place {
 /// Reads the words from FORMAT on; returns what follows FORMAT's arguments.
 pub fn parse_format(words: &[String]) -> Result<(Place, &[String]), Failure> {
     let usage = |text: String| Failure::new(EXIT_USAGE, text);
-    let format = words
-        .get(1)
-        .ok_or_else(|| usage("Format identifier missing".into()))?;
+    let format = words.get(1).ok_or_else(|| usage("Format identifier missing".into()))?;
     let (version, arguments) = match format.as_str() {
         "v06" => (Version::V06, 1),
         "v07" => (Version::V07, 2),
@@ -145,26 +136,12 @@ pub fn parse_format(words: &[String]) -> Result<(Place, &[String]), Failure> {
             return Err(usage(format!("'{device}' is not a valid minor number.")));
         }
         let index = MetaIndex::FlexExternal;
-        return Ok((
-            Place {
-                version,
-                device,
-                index,
-            },
-            rest,
-        ));
+        return Ok((Place { version, device, index }, rest));
     }
     let word = &words[3];
-    let index = MetaIndex::parse(word)
-        .ok_or_else(|| usage(format!("'{word}' is not a valid index number.")))?;
-    Ok((
-        Place {
-            version,
-            device,
-            index,
-        },
-        rest,
-    ))
+    let index =
+        MetaIndex::parse(word).ok_or_else(|| usage(format!("'{word}' is not a valid index number.")))?;
+    Ok((Place { version, device, index }, rest))
 }
 
 /// The minor of DEVICE (spec/metadata.md 11, spec/decisions.md 6.5); `None` for `-`.
@@ -220,11 +197,7 @@ pub fn is_configured(minor: u32) -> bool {
 /// Asks the daemon. No daemon, or one that does not answer, has no minors.
 fn daemon_has_minor(minor: u32) -> bool {
     let snapshot = Client::connect(&paths::socket()).and_then(Client::snapshot);
-    snapshot.is_ok_and(|snapshot| {
-        snapshot
-            .minor(minor)
-            .is_some_and(|(_, volume)| volume.backing.is_some())
-    })
+    snapshot.is_ok_and(|snapshot| snapshot.minor(minor).is_some_and(|(_, volume)| volume.backing.is_some()))
 }
 
 /// Looks for the minor's entry in the text of /proc/drbd.
@@ -255,9 +228,6 @@ mod tests {
         assert_eq!(minor_of("/dev/drbd17").unwrap(), Some(17));
         assert_eq!(minor_of("-").unwrap(), None);
         assert_eq!(minor_of("foo").unwrap_err().code, 20);
-        assert_eq!(
-            minor_of("/dev").unwrap_err().text,
-            "/dev is not a block device!"
-        );
+        assert_eq!(minor_of("/dev").unwrap_err().text, "/dev is not a block device!");
     }
 }

@@ -16,14 +16,12 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
             Ok(0)
         }
         Search::LastKnownPlace(found, _) => move_internal::run(call, &disk, &found),
-        Search::Nothing if call.index.is_internal() => Err(Failure::new(
-            EXIT_NO_META_DATA,
-            "no suitable meta data found :(",
-        )),
-        Search::Nothing => Err(Failure::new(
-            EXIT_NO_META_DATA,
-            "Operation only supported for v8 internal meta data",
-        )),
+        Search::Nothing if call.index.is_internal() => {
+            Err(Failure::new(EXIT_NO_META_DATA, "no suitable meta data found :("))
+        }
+        Search::Nothing => {
+            Err(Failure::new(EXIT_NO_META_DATA, "Operation only supported for v8 internal meta data"))
+        }
     }
 }
 
@@ -31,9 +29,8 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
 fn refresh_record(call: &Call, found: &find::Found) {
     if found.layout.index.is_internal() {
         let uuid = found.super_block.device_uuid;
-        let is_current = last_known::load(call).is_some_and(|record| {
-            record.bytes == found.layout.device_bytes && record.device_uuid == uuid
-        });
+        let is_current = last_known::load(call)
+            .is_some_and(|record| record.bytes == found.layout.device_bytes && record.device_uuid == uuid);
         if is_current {
             return;
         }

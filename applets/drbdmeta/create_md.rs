@@ -21,11 +21,8 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
     let log = call.options.log_geometry(LogGeometry::CLASSIC)?;
     let layout = Layout::new(call.index, disk.size_bytes(), log)
         .map_err(|error| Failure::new(EXIT_ERROR, error.to_string()))?;
-    if !layout.bitmap_fits() {
-        return Err(Failure::new(
-            EXIT_ERROR,
-            format!("{} is too small for that activity log.", call.device),
-        ));
+    if layout.index.is_internal() && !layout.bitmap_fits() {
+        return Err(Failure::new(EXIT_ERROR, format!("{} is too small for that activity log.", call.device)));
     }
     existing_data::check(call, &disk, &layout)?;
     let search = find::search(call, &disk)?;
@@ -42,9 +39,10 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
         }
         _ => ask_about_other_generation(call, &disk, &layout)?,
     };
-    write(call, &disk, &layout, convertible).map_err(|failure| {
-        failure.print();
-        Failure::new(failure.code, "operation failed")
+    // A request that failed has been reported, and ends 8.3.16 on the spot.
+    write(call, &disk, &layout, convertible).map_err(|failure| match failure.text.as_str() {
+        "" => failure,
+        text => Failure::new(failure.code, format!("{text}\noperation failed")),
     })?;
     Ok(0)
 }
@@ -63,16 +61,10 @@ fn ask_to_overwrite(call: &Call, layout: &Layout) -> Result<(), Failure> {
     if !layout.index.is_internal() {
         say!("\nValid meta data seems to be in place.");
         // The question's own empty line comes before its first line.
-        return require(confirmed_without_empty_line(
-            call,
-            "Do you really want to overwrite?",
-        ));
+        return require(confirmed_without_empty_line(call, "Do you really want to overwrite?"));
     }
     say_what_is_there(call, "v08 flexible-size", layout.md_offset, false);
-    require(confirmed(
-        call,
-        "Do you really want to overwrite the existing v08 meta-data?",
-    ))
+    require(confirmed(call, "Do you really want to overwrite the existing v08 meta-data?"))
 }
 
 fn require(confirmed: bool) -> Result<(), Failure> {
@@ -106,11 +98,7 @@ fn ask_about_other_generation(
     let mut old = Convertible::decode(&at_place)
         // What is at the wrong end of its area is a leftover, not meta data.
         .filter(|block| block.super_block_first != is_internal)
-        .map(|block| OldMetaData {
-            block,
-            offset: layout.md_offset,
-            convert: false,
-        });
+        .map(|block| OldMetaData { block, offset: layout.md_offset, convert: false });
     if is_internal {
         if let Some(fixed) = v07_fixed(disk)? {
             if old.is_some() {
@@ -161,31 +149,16 @@ fn v07_fixed(disk: &Disk) -> Result<Option<OldMetaData>, Failure> {
     let Some(offset) = v07_fixed_offset(disk.size_bytes()) else {
         return Ok(None);
     };
-    let place = Layout {
-        md_offset: offset,
-        ..disk.expected
-    };
+    let place = Layout { md_offset: offset, ..disk.expected };
     let bytes = image::read_super_block_bytes(disk, &place).map_err(io_failure)?;
     Ok(Convertible::decode(&bytes)
         .filter(|block| block.generation == Generation::V07 && block.super_block_first)
-        .map(|block| OldMetaData {
-            block,
-            offset,
-            convert: false,
-        }))
+        .map(|block| OldMetaData { block, offset, convert: false }))
 }
 
 /// Activity log first, super block last: a crash in between leaves no valid meta data.
-fn write(
-    call: &Call,
-    disk: &Disk,
-    layout: &Layout,
-    old: Option<OldMetaData>,
-) -> Result<(), Failure> {
-    let moved_from = old
-        .as_ref()
-        .map(|old| old.offset)
-        .filter(|offset| *offset != layout.md_offset);
+fn write(call: &Call, disk: &Disk, layout: &Layout, old: Option<OldMetaData>) -> Result<(), Failure> {
+    let moved_from = old.as_ref().map(|old| old.offset).filter(|offset| *offset != layout.md_offset);
     let mut super_block = match &old {
         Some(old) if old.convert => {
             say!("Converting meta data...\nWriting meta data...");
@@ -206,9 +179,7 @@ fn write(
     disk.write_super_block(layout, &super_block)?;
     if let Some(offset) = moved_from {
         let zeroes = Buffer::zeroed(SUPER_BLOCK_BYTES as usize);
-        disk.write_at(offset, &zeroes)
-            .and_then(|()| disk.sync())
-            .map_err(|_| Failure::silent(EXIT_ERROR))?;
+        disk.write_at(offset, &zeroes).and_then(|()| disk.sync()).map_err(|_| Failure::silent(EXIT_ERROR))?;
     }
     say!("New drbd meta data block successfully created.");
     Ok(())

@@ -14,10 +14,8 @@ pub fn read(call: &Call) -> Result<u8, Failure> {
 
 /// Sets it.
 pub fn write(call: &Call) -> Result<u8, Failure> {
-    let text = call
-        .argument
-        .as_deref()
-        .ok_or_else(|| Failure::new(EXIT_ERROR, "Required Argument missing"))?;
+    let text =
+        call.argument.as_deref().ok_or_else(|| Failure::new(EXIT_ERROR, "Required Argument missing"))?;
     let disk = Disk::open(call)?;
     let mut found = find::in_place(call, &disk)?;
     found.super_block.device_uuid = u64::from_str_radix(text.trim_start_matches("0x"), 16)

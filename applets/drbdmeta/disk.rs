@@ -35,23 +35,23 @@ impl Disk<'_> {
             MetaIndex::Indexed(_) => Claim::Shared,
             _ => Claim::Exclusive,
         };
-        let mode = OpenMode {
-            read_only: false,
-            claim,
-        };
-        let device = BlockDevice::open(path, mode)
-            .map_err(|error| Failure::new(EXIT_USAGE, error.to_string()))?;
+        let mode = OpenMode { read_only: false, claim };
+        let device = match BlockDevice::open(path, mode) {
+            // 8.3.16 gives up; a rescue system needs to look at read-only media.
+            Err(error) if call.reads_only && error.is_write_protected() => {
+                let mode = OpenMode { read_only: true, claim: Claim::None };
+                BlockDevice::open(path, mode)
+            }
+            result => result,
+        }
+        .map_err(|error| Failure::new(EXIT_USAGE, error.to_string()))?;
         if !device.is_direct() && device.kind() == Kind::BlockDevice {
             say_err!("could not open with O_DIRECT, retrying without");
         }
         let bytes = device.size_bytes();
         let expected = Layout::new(call.index, bytes, LogGeometry::CLASSIC)
             .map_err(|error| layout_failure(&call.device, &error))?;
-        Ok(Disk {
-            device,
-            call,
-            expected,
-        })
+        Ok(Disk { device, call, expected })
     }
 
     /// True if the request would be reported.
@@ -68,10 +68,7 @@ impl Disk<'_> {
                 error_text(error)
             ),
             Ok(()) if self.is_traced() => {
-                say_err!(
-                    " {:<26}: {call}({fd}, ...,{len:>6},{offset:>12})",
-                    self.call.command
-                );
+                say_err!(" {:<26}: {call}({fd}, ...,{len:>6},{offset:>12})", self.call.command);
             }
             Ok(()) => {}
         }
@@ -79,14 +76,8 @@ impl Disk<'_> {
 
     /// Checks the block as a reader will, writes it durably, and keeps the record of the last known
     /// device up to date (spec/metadata.md 9).
-    pub fn write_super_block(
-        &self,
-        layout: &Layout,
-        super_block: &SuperBlock,
-    ) -> Result<(), Failure> {
-        super_block
-            .validate(layout)
-            .map_err(|error| Failure::new(EXIT_ERROR, error.to_string()))?;
+    pub fn write_super_block(&self, layout: &Layout, super_block: &SuperBlock) -> Result<(), Failure> {
+        super_block.validate(layout).map_err(|error| Failure::new(EXIT_ERROR, error.to_string()))?;
         image::write_super_block(self, layout, super_block, true).map_err(io_failure)?;
         if !self.call.options.dry_run {
             last_known::update(self.call, layout, super_block.device_uuid);
@@ -113,9 +104,7 @@ fn layout_failure(device: &str, error: &LayoutError) -> Failure {
             "Device too small: expecting meta data block at\n\
              byte offset {offset}, but {device} is only {bytes} bytes."
         ),
-        LayoutError::TooLarge { .. } => {
-            "Device too large. We only support up to 1024 TB.".to_string()
-        }
+        LayoutError::TooLarge { .. } => "Device too large. We only support up to 1024 TB.".to_string(),
     };
     Failure::new(EXIT_ERROR, text)
 }
@@ -150,13 +139,12 @@ impl BlockFile for Disk<'_> {
     }
 
     fn sync(&self) -> io::Result<()> {
+        if self.is_traced() {
+            say_err!(" {:<26}: fsync({})", self.call.command, self.device.as_raw_fd());
+        }
         let result = self.device.sync();
         if let Err(error) = &result {
-            say_err!(
-                "fsync of {} failed: {}",
-                self.call.device,
-                error_text(error)
-            );
+            say_err!("fsync of {} failed: {}", self.call.device, error_text(error));
         }
         result
     }

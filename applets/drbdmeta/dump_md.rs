@@ -44,13 +44,7 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
             call.program,
             call.command_line
         )?;
-        write_dump(
-            &mut out,
-            &disk,
-            &found.super_block,
-            &found.layout,
-            relocated.as_ref(),
-        )?;
+        write_dump(&mut out, &disk, &found.super_block, &found.layout, relocated.as_ref())?;
         if call.is_verbose(VERBOSE_LOG) {
             let area = image::read_activity_log(&disk, &found.layout)?;
             write_log_text(&mut out, &area, &found.super_block, found.layout.log)?;
@@ -60,9 +54,8 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
     match write() {
         Ok(()) => Ok(0),
         Err(DumpError::Meta(error)) => Err(io_failure(error)),
-        Err(DumpError::Output(error)) => Err(Failure::new(
-            EXIT_ERROR,
-            format!("cannot write the dump: {error}; it is not complete"),
-        )),
+        Err(DumpError::Output(error)) => {
+            Err(Failure::new(EXIT_ERROR, format!("cannot write the dump: {error}; it is not complete")))
+        }
     }
 }

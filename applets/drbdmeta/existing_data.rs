@@ -93,10 +93,7 @@ fn probe(call: &Call, disk: &Disk) -> Result<Buffer, Failure> {
     }
     let mut start = Buffer::zeroed(PROBE_BYTES);
     disk.read_at(0, &mut start).map_err(|error| {
-        Failure::new(
-            EXIT_ERROR,
-            format!("cannot read the start of {}: {error}", call.device),
-        )
+        Failure::new(EXIT_ERROR, format!("cannot read the start of {}: {error}", call.device))
     })?;
     Ok(start)
 }
@@ -130,10 +127,7 @@ fn lvm_bytes(device: &str) -> Option<u64> {
         return None;
     };
     let text = String::from_utf8_lossy(&output.stdout);
-    let sectors = text
-        .split_whitespace()
-        .next()
-        .and_then(|word| word.split('.').next()?.parse::<u64>().ok());
+    let sectors = text.split_whitespace().next().and_then(|word| word.split('.').next()?.parse::<u64>().ok());
     if sectors.is_none() {
         let complaints = String::from_utf8_lossy(&output.stderr);
         let lines: Vec<&str> = complaints.lines().collect();

@@ -79,10 +79,7 @@ fn at_place(call: &Call, disk: &Disk, place: &Layout) -> Result<Option<Found>, F
         return Ok(None);
     }
     repair(&mut super_block, &layout);
-    Ok(Some(Found {
-        super_block,
-        layout,
-    }))
+    Ok(Some(Found { super_block, layout }))
 }
 
 /// 8.3.16's texts.
@@ -137,11 +134,7 @@ fn at_last_known_place(call: &Call, disk: &Disk) -> Result<Search, Failure> {
         return Ok(Search::Nothing);
     };
     let is_inside = place.md_offset + drbdbox::meta::layout::SUPER_BLOCK_BYTES <= disk.size_bytes();
-    let found = if is_inside {
-        at_place(call, disk, &place)?
-    } else {
-        None
-    };
+    let found = if is_inside { at_place(call, disk, &place)? } else { None };
     if verbose {
         report_relocation(call, &record, &place, found.is_some(), is_inside);
     }
@@ -150,11 +143,7 @@ fn at_last_known_place(call: &Call, disk: &Disk) -> Result<Search, Failure> {
     };
     if record.device_uuid != 0 && record.device_uuid != found.super_block.device_uuid {
         // 8.3.16 always prints 0 as the second number.
-        say_err!(
-            "Last known and found uuid differ!?\n{:016X} != {:016X}",
-            record.device_uuid,
-            0
-        );
+        say_err!("Last known and found uuid differ!?\n{:016X} != {:016X}", record.device_uuid, 0);
         if !call.options.force {
             say_err!("You may --force me to ignore that.");
             return Ok(Search::Nothing);
@@ -164,13 +153,7 @@ fn at_last_known_place(call: &Call, disk: &Disk) -> Result<Search, Failure> {
     Ok(Search::LastKnownPlace(found, record))
 }
 
-fn report_relocation(
-    call: &Call,
-    record: &LastKnown,
-    place: &Layout,
-    is_found: bool,
-    is_inside: bool,
-) {
+fn report_relocation(call: &Call, record: &LastKnown, place: &Layout, is_found: bool, is_inside: bool) {
     say_err!(
         "While checking for internal meta data for drbd{} on {},\n\
          it appears that it may have been relocated.",
@@ -181,15 +164,8 @@ fn report_relocation(
         Some(path) if *path != call.device => format!("on {path} "),
         _ => String::new(),
     };
-    let outcome = if is_found {
-        ", and seems to still be valid."
-    } else {
-        ", but I cannot find it now."
-    };
-    say_err!(
-        "It used to be {elsewhere}at byte offset {}{outcome}",
-        place.md_offset
-    );
+    let outcome = if is_found { ", and seems to still be valid." } else { ", but I cannot find it now." };
+    say_err!("It used to be {elsewhere}at byte offset {}{outcome}", place.md_offset);
     if !is_inside {
         say_err!("Device is too small now!");
     }

@@ -16,7 +16,5 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
 
 /// The line without its newline.
 pub fn line(super_block: &SuperBlock) -> String {
-    gi::get_gi(super_block.uuids, super_block.flags.0)
-        .trim_end()
-        .to_string()
+    gi::get_gi(super_block.uuids, super_block.flags.0).trim_end().to_string()
 }

@@ -42,9 +42,7 @@ pub fn load(call: &Call) -> Option<LastKnown> {
             return None;
         }
     };
-    let record = parse(&String::from_utf8_lossy(
-        &bytes[..bytes.len().min(RECORD_MAX)],
-    ));
+    let record = parse(&String::from_utf8_lossy(&bytes[..bytes.len().min(RECORD_MAX)]));
     if record.is_none() {
         say_err!("lk_bdev_load({}): parse error", path.display());
     }
@@ -54,17 +52,11 @@ pub fn load(call: &Call) -> Option<LastKnown> {
 /// Lenient, as 8.3.16: what is missing counts as absent.
 fn parse(text: &str) -> Option<LastKnown> {
     let text = text.trim_start();
-    let (digits, rest) = text.split_at(
-        text.find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(text.len()),
-    );
+    let (digits, rest) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let bytes = digits.parse().ok()?;
     let rest = rest.trim_start_matches(|c: char| c.is_whitespace());
     let (path, rest) = rest.split_at(rest.find(char::is_whitespace).unwrap_or(rest.len()));
-    let second_line = rest
-        .strip_prefix('\n')
-        .unwrap_or("")
-        .trim_start_matches('\n');
+    let second_line = rest.strip_prefix('\n').unwrap_or("").trim_start_matches('\n');
     let device_uuid = second_line
         .strip_prefix("uuid:")
         .and_then(|uuid| {
@@ -73,11 +65,7 @@ fn parse(text: &str) -> Option<LastKnown> {
             u64::from_str_radix(digits, 16).ok()
         })
         .unwrap_or(0);
-    Some(LastKnown {
-        bytes,
-        path: (!path.is_empty()).then(|| path.to_string()),
-        device_uuid,
-    })
+    Some(LastKnown { bytes, path: (!path.is_empty()).then(|| path.to_string()), device_uuid })
 }
 
 /// Writes the record for internal meta data, removes it for external. A failure is only a message.
@@ -92,11 +80,7 @@ pub fn update(call: &Call, layout: &Layout, device_uuid: u64) {
         text += &format!("uuid:\t{device_uuid:016X}\n");
     }
     if let Err(error) = replace(&path, text.as_bytes()) {
-        say_err!(
-            "lk_bdev_save({}) failed: {}",
-            path.display(),
-            error_text(&error)
-        );
+        say_err!("lk_bdev_save({}) failed: {}", path.display(), error_text(&error));
     }
 }
 
@@ -120,11 +104,9 @@ pub fn remove(call: &Call) {
     let Some(minor) = call.minor else { return };
     let path = paths::last_known_device(minor);
     match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => say_err!(
-            "lk_bdev_delete({}) failed: {}",
-            path.display(),
-            error_text(&error)
-        ),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            say_err!("lk_bdev_delete({}) failed: {}", path.display(), error_text(&error))
+        }
         _ => {}
     }
 }
@@ -134,11 +116,7 @@ mod tests {
     use super::*;
 
     fn record(bytes: u64, path: &str, device_uuid: u64) -> Option<LastKnown> {
-        Some(LastKnown {
-            bytes,
-            path: (!path.is_empty()).then(|| path.to_string()),
-            device_uuid,
-        })
+        Some(LastKnown { bytes, path: (!path.is_empty()).then(|| path.to_string()), device_uuid })
     }
 
     #[test]
@@ -148,22 +126,10 @@ mod tests {
             ("67108864\n", record(67108864, "", 0)),
             ("67108864", record(67108864, "", 0)),
             ("67108864\t/dev/foo\n", record(67108864, "/dev/foo", 0)),
-            (
-                "67108864\t/dev/foo\nuuid:\t0123456789ABCDEF\n",
-                record(67108864, "/dev/foo", uuid),
-            ),
-            (
-                "67108864\t/dev/foo\nuuid: 0123456789abcdef",
-                record(67108864, "/dev/foo", uuid),
-            ),
-            (
-                "67108864 /dev/foo bar\nuuid:\t0123456789ABCDEF\n",
-                record(67108864, "/dev/foo", 0),
-            ),
-            (
-                "67108864\t/dev/foo\nUUID:\t0000000000000001\n",
-                record(67108864, "/dev/foo", 0),
-            ),
+            ("67108864\t/dev/foo\nuuid:\t0123456789ABCDEF\n", record(67108864, "/dev/foo", uuid)),
+            ("67108864\t/dev/foo\nuuid: 0123456789abcdef", record(67108864, "/dev/foo", uuid)),
+            ("67108864 /dev/foo bar\nuuid:\t0123456789ABCDEF\n", record(67108864, "/dev/foo", 0)),
+            ("67108864\t/dev/foo\nUUID:\t0000000000000001\n", record(67108864, "/dev/foo", 0)),
             ("x\n", None),
             ("", None),
             ("99999999999999999999999\n", None),

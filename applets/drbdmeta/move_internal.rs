@@ -22,10 +22,7 @@ pub fn run(call: &Call, disk: &Disk, found: &Found) -> Result<u8, Failure> {
     let new = Layout::new(old.index, disk.size_bytes(), old.log)
         .map_err(|error| Failure::new(EXIT_ERROR, error.to_string()))?;
     if !new.bitmap_fits() {
-        return Err(Failure::new(
-            EXIT_ERROR,
-            format!("{} is too small for the meta data.", call.device),
-        ));
+        return Err(Failure::new(EXIT_ERROR, format!("{} is too small for the meta data.", call.device)));
     }
     let log = image::read_activity_log(disk, old).map_err(io_failure)?;
     move_bitmap(disk, old, &new).map_err(|_| Failure::silent(EXIT_ERROR))?;

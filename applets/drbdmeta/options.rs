@@ -45,12 +45,7 @@ enum Name {
 const TABLE: &[(&str, Option<char>, bool, Name)] = &[
     ("force", Some('f'), false, Name::Force),
     ("verbose", Some('v'), false, Name::Verbose),
-    (
-        "ignore-sanity-checks",
-        None,
-        false,
-        Name::IgnoreSanityChecks,
-    ),
+    ("ignore-sanity-checks", None, false, Name::IgnoreSanityChecks),
     ("dry-run", None, false, Name::DryRun),
     ("peer-max-bio-size", Some('p'), true, Name::PeerMaxBioSize),
     ("al-stripes", Some('s'), true, Name::AlStripes),
@@ -75,13 +70,13 @@ pub fn parse(program: &str, args: &[String]) -> Result<(Options, Vec<String>), F
             };
             let (full, takes_value, name) = find_long(given).map_err(usage_error)?;
             let value = match (takes_value, value) {
-                (true, None) => Some(args.next().cloned().ok_or_else(|| {
-                    usage_error(format!("option '--{full}' requires an argument"))
-                })?),
+                (true, None) => Some(
+                    args.next()
+                        .cloned()
+                        .ok_or_else(|| usage_error(format!("option '--{full}' requires an argument")))?,
+                ),
                 (false, Some(_)) => {
-                    return Err(usage_error(format!(
-                        "option '--{full}' doesn't allow an argument"
-                    )))
+                    return Err(usage_error(format!("option '--{full}' doesn't allow an argument")))
                 }
                 (_, value) => value,
             };
@@ -100,9 +95,9 @@ pub fn parse(program: &str, args: &[String]) -> Result<(Options, Vec<String>), F
                 }
                 let attached = letters.as_str();
                 let value = if attached.is_empty() {
-                    args.next().cloned().ok_or_else(|| {
-                        usage_error(format!("option requires an argument -- '{letter}'"))
-                    })?
+                    args.next()
+                        .cloned()
+                        .ok_or_else(|| usage_error(format!("option requires an argument -- '{letter}'")))?
                 } else {
                     attached.to_string()
                 };
@@ -118,25 +113,14 @@ pub fn parse(program: &str, args: &[String]) -> Result<(Options, Vec<String>), F
 
 /// The option with this long name, or the only one that begins so.
 fn find_long(given: &str) -> Result<(&'static str, bool, Name), String> {
-    let matches: Vec<_> = TABLE
-        .iter()
-        .filter(|(long, _, _, _)| long.starts_with(given))
-        .collect();
+    let matches: Vec<_> = TABLE.iter().filter(|(long, _, _, _)| long.starts_with(given)).collect();
     let exact = matches.iter().find(|(long, _, _, _)| *long == given);
     match (exact, matches.as_slice()) {
-        (Some((long, _, value, name)), _) | (None, [(long, _, value, name)]) => {
-            Ok((long, *value, *name))
-        }
+        (Some((long, _, value, name)), _) | (None, [(long, _, value, name)]) => Ok((long, *value, *name)),
         (None, []) => Err(format!("unrecognized option '--{given}'")),
         (None, _) => {
-            let names: Vec<String> = matches
-                .iter()
-                .map(|(long, _, _, _)| format!("'--{long}'"))
-                .collect();
-            Err(format!(
-                "option '--{given}' is ambiguous; possibilities: {}",
-                names.join(" ")
-            ))
+            let names: Vec<String> = matches.iter().map(|(long, _, _, _)| format!("'--{long}'")).collect();
+            Err(format!("option '--{given}' is ambiguous; possibilities: {}", names.join(" ")))
         }
     }
 }
@@ -172,10 +156,7 @@ impl Options {
             Name::PeerMaxBioSize => {
                 let bytes = number()?;
                 if bytes > PEER_MAX_BIO_MAX {
-                    return Err(Failure::new(
-                        EXIT_ERROR,
-                        "peer-max-bio-size out of range (0...128k)",
-                    ));
+                    return Err(Failure::new(EXIT_ERROR, "peer-max-bio-size out of range (0...128k)"));
                 }
                 self.peer_max_bio_bytes = Some(bytes as u32);
             }
@@ -216,10 +197,7 @@ impl Options {
         LogGeometry::new(stripes, blocks).ok_or_else(|| {
             let small = u64::from(stripes) * u64::from(blocks) < 8;
             let what = if small { "small" } else { "large" };
-            Failure::new(
-                EXIT_ERROR,
-                format!("invalid (too {what}) al-stripe* settings"),
-            )
+            Failure::new(EXIT_ERROR, format!("invalid (too {what}) al-stripe* settings"))
         })
     }
 
@@ -232,8 +210,7 @@ impl Options {
         if self.has_striping() {
             if command != CREATE_MD && command != RESTORE_MD {
                 return refused(
-                    "The --al-stripe* options are only allowed with create-md and restore-md"
-                        .into(),
+                    "The --al-stripe* options are only allowed with create-md and restore-md".into(),
                 );
             }
             self.log_geometry(LogGeometry::CLASSIC)?;

@@ -15,10 +15,7 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
     if !found.super_block.flags.contains(MetaFlags::CONSISTENT) {
         return Err(Failure::new(EXIT_INCONSISTENT, "Device is inconsistent."));
     }
-    found
-        .super_block
-        .flags
-        .set(MetaFlags::WAS_UP_TO_DATE, false);
+    found.super_block.flags.set(MetaFlags::WAS_UP_TO_DATE, false);
     disk.write_super_block(&found.layout, &found.super_block)?;
     Ok(0)
 }

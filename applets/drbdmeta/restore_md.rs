@@ -78,10 +78,7 @@ fn super_block_of(dump: &Dump, layout: &Layout) -> Result<SuperBlock, Failure> {
             )
         })?;
     if !layout.bitmap_fits() {
-        return Err(Failure::new(
-            EXIT_ERROR,
-            "The device is too small for that activity log.",
-        ));
+        return Err(Failure::new(EXIT_ERROR, "The device is too small for that activity log."));
     }
     Ok(SuperBlock {
         effective_size_sectors: dump.effective_size_sectors,
@@ -98,10 +95,7 @@ fn super_block_of(dump: &Dump, layout: &Layout) -> Result<SuperBlock, Failure> {
 /// leaves out stays as it is on disk.
 fn write_bitmap(disk: &Disk, layout: &Layout, dump: &Dump) -> Result<(), Failure> {
     let available = layout.bitmap_bytes() / 8;
-    let given = dump
-        .bitmap
-        .iter()
-        .fold(0u64, |sum, (count, _)| sum.saturating_add(*count));
+    let given = dump.bitmap.iter().fold(0u64, |sum, (count, _)| sum.saturating_add(*count));
     if given > available {
         say_err!("Bitmap info too large, truncated!");
     }
@@ -122,8 +116,7 @@ fn write_bitmap(disk: &Disk, layout: &Layout, dump: &Dump) -> Result<(), Failure
             filled += now as usize * 8;
             count -= now;
             if filled == PIECE_BYTES {
-                disk.write_at(offset, &buffer)
-                    .map_err(|_| Failure::silent(EXIT_ERROR))?;
+                disk.write_at(offset, &buffer).map_err(|_| Failure::silent(EXIT_ERROR))?;
                 offset += PIECE_BYTES as u64;
                 filled = 0;
             }
@@ -132,8 +125,7 @@ fn write_bitmap(disk: &Disk, layout: &Layout, dump: &Dump) -> Result<(), Failure
     if filled > 0 {
         let end = (filled as u64).next_multiple_of(block_bytes) as usize;
         buffer[filled..end].fill(0);
-        disk.write_at(offset, &buffer[..end])
-            .map_err(|_| Failure::silent(EXIT_ERROR))?;
+        disk.write_at(offset, &buffer[..end]).map_err(|_| Failure::silent(EXIT_ERROR))?;
     }
     Ok(())
 }

@@ -9,10 +9,8 @@ use drbdbox::meta::{MetaFlags, SuperBlock};
 
 /// Runs the command.
 pub fn run(call: &Call) -> Result<u8, Failure> {
-    let text = call
-        .argument
-        .as_deref()
-        .ok_or_else(|| Failure::new(EXIT_ERROR, "Required Argument missing"))?;
+    let text =
+        call.argument.as_deref().ok_or_else(|| Failure::new(EXIT_ERROR, "Required Argument missing"))?;
     let disk = Disk::open(call)?;
     let found = find::in_place(call, &disk)?;
     let mut changed = found.super_block.clone();
@@ -24,11 +22,10 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
         // Not a failure to 8.3.16.
         return Ok(0);
     }
-    disk.write_super_block(&found.layout, &changed)
-        .map_err(|failure| {
-            failure.print();
-            Failure::new(failure.code, "update failed")
-        })?;
+    disk.write_super_block(&found.layout, &changed).map_err(|failure| {
+        failure.print();
+        Failure::new(failure.code, "update failed")
+    })?;
     Ok(0)
 }
 
@@ -43,21 +40,14 @@ fn apply(super_block: &mut SuperBlock, text: &str) -> Result<(), Failure> {
         if field.is_empty() {
             continue;
         }
-        let digits = field
-            .strip_prefix("0x")
-            .or_else(|| field.strip_prefix("0X"))
-            .unwrap_or(field);
+        let digits = field.strip_prefix("0x").or_else(|| field.strip_prefix("0X")).unwrap_or(field);
         let is_number = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
         *uuid = match u64::from_str_radix(digits, 16) {
             Ok(value) if is_number => value,
             _ => {
                 // 8.3.16 prints what follows the wrong field.
                 let rest: Vec<&str> = fields.collect();
-                let rest = if rest.is_empty() {
-                    "(null)".to_string()
-                } else {
-                    rest.join(":")
-                };
+                let rest = if rest.is_empty() { "(null)".to_string() } else { rest.join(":") };
                 return Err(bad(format!("'{rest}' is not a number.")));
             }
         };

@@ -43,10 +43,7 @@ pub fn confirmed_without_empty_line(call: &Call, question: &str) -> bool {
     let _ = stdout.flush();
     let mut answer = Vec::new();
     // An answer that cannot be read is a no.
-    let _ = std::io::stdin()
-        .lock()
-        .take(ANSWER_MAX)
-        .read_until(b'\n', &mut answer);
+    let _ = std::io::stdin().lock().take(ANSWER_MAX).read_until(b'\n', &mut answer);
     say!();
     answer == b"yes\n"
 }

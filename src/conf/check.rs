@@ -71,18 +71,12 @@ pub fn find_this_host(
     choice: &Choice,
     messages: &mut String,
 ) -> Result<(), Stop> {
-    let mut report = Report {
-        messages,
-        invalid: false,
-    };
+    let mut report = Report { messages, invalid: false };
     name_stacked_sections(config, &mut report)?;
     // Normal resources first: a stacked section is this machine's if its lower resource is.
     for stacked in [false, true] {
         for at in 0..config.resources.len() {
-            let has_stacked = config.resources[at]
-                .hosts
-                .iter()
-                .any(|h| h.lower().is_some());
+            let has_stacked = config.resources[at].hosts.iter().any(|h| h.lower().is_some());
             if has_stacked == stacked {
                 choose_me(config, at, this, choice, &mut report);
             }
@@ -104,10 +98,8 @@ fn name_stacked_sections(config: &mut Config, report: &mut Report) -> Result<(),
             };
             let Some(found) = config.resource(lower) else {
                 let place = config.position(resource, resource.line);
-                let text = format!(
-                    "in resource {}, referenced resource '{lower}' not defined.",
-                    resource.name
-                );
+                let text =
+                    format!("in resource {}, referenced resource '{lower}' not defined.", resource.name);
                 report.invalid(&place, &text);
                 continue;
             };
@@ -149,13 +141,7 @@ fn stacked_keys(host: &HostSection, names: &[String]) -> Vec<(&'static str, Stri
     keys
 }
 
-fn choose_me(
-    config: &mut Config,
-    at: usize,
-    this: &ThisHost,
-    choice: &Choice,
-    report: &mut Report,
-) {
+fn choose_me(config: &mut Config, at: usize, this: &ThisHost, choice: &Choice, report: &mut Report) {
     let mut me: Option<usize> = None;
     for host_at in 0..config.resources[at].hosts.len() {
         let resource = &config.resources[at];
@@ -192,10 +178,7 @@ fn section_title(host: &HostSection) -> String {
 
 fn is_me(config: &Config, host: &HostSection, this: &ThisHost, choice: &Choice) -> bool {
     if choice.by_proxy {
-        return host
-            .proxy
-            .as_ref()
-            .is_some_and(|p| p.hosts.contains(&this.name));
+        return host.proxy.as_ref().is_some_and(|p| p.hosts.contains(&this.name));
     }
     match &host.kind {
         HostKind::Floating => host.address.as_ref().is_some_and(|address| {
@@ -249,11 +232,7 @@ fn disks_of_stacked_sections(config: &mut Config, report: &mut Report) {
                     (None, None) => None,
                 }));
             }
-            for (volume, disk) in config.resources[at].hosts[host_at]
-                .volumes
-                .iter_mut()
-                .zip(disks)
-            {
+            for (volume, disk) in config.resources[at].hosts[host_at].volumes.iter_mut().zip(disks) {
                 volume.disk = disk;
                 volume.meta = Some(super::model::MetaDisk {
                     device: "internal".to_string(),
@@ -290,10 +269,7 @@ pub fn choose_peer(
         ([only], wanted) => {
             peer = Some(*only);
             if let (Some(wanted), true, true) = (wanted, choice.tell_ignored_peer, required) {
-                tell(
-                    ":",
-                    &format!("Ignoring --peer '{wanted}': there are only two host sections."),
-                );
+                tell(":", &format!("Ignoring --peer '{wanted}': there are only two host sections."));
             }
         }
         (_, None) if required => tell(
@@ -303,24 +279,18 @@ pub fn choose_peer(
         ),
         (_, None) => {}
         (_, Some(wanted)) => {
-            let matching: Vec<usize> = (0..resource.hosts.len())
-                .filter(|h| is_peer(&resource.hosts[*h], wanted, this))
-                .collect();
+            let matching: Vec<usize> =
+                (0..resource.hosts.len()).filter(|h| is_peer(&resource.hosts[*h], wanted, this)).collect();
             match matching.as_slice() {
-                _ if matching.contains(&me) => tell(
-                    "",
-                    &format!("Invoked with --peer '{wanted}', but that matches myself!"),
-                ),
+                _ if matching.contains(&me) => {
+                    tell("", &format!("Invoked with --peer '{wanted}', but that matches myself!"))
+                }
                 [one] => peer = Some(*one),
-                [] if required => tell(
-                    ":",
-                    &format!("No host ('on' or 'floating') section matches --peer '{wanted}'"),
-                ),
+                [] if required => {
+                    tell(":", &format!("No host ('on' or 'floating') section matches --peer '{wanted}'"))
+                }
                 [] => {}
-                _ => tell(
-                    ":",
-                    &format!("Invoked with --peer '{wanted}', but that matches multiple times!"),
-                ),
+                _ => tell(":", &format!("Invoked with --peer '{wanted}', but that matches multiple times!")),
             }
         }
     }
@@ -331,10 +301,7 @@ pub fn choose_peer(
 
 fn is_peer(host: &HostSection, wanted: &str, this: &ThisHost) -> bool {
     host.hosts.iter().any(|name| name == wanted)
-        && host
-            .proxy
-            .as_ref()
-            .map_or(true, |proxy| proxy.hosts.contains(&this.name))
+        && host.proxy.as_ref().map_or(true, |proxy| proxy.hosts.contains(&this.name))
 }
 
 /// The checks before commands that name resources. The first resource with an error ends it.
@@ -363,16 +330,9 @@ fn validate_resource(
     choice: &Choice,
     messages: &mut String,
 ) -> bool {
-    let mut report = Report {
-        messages,
-        invalid: false,
-    };
+    let mut report = Report { messages, invalid: false };
     let resource = &config.resources[at];
-    let place = format!(
-        "{}: in resource {}",
-        config.position(resource, resource.line),
-        resource.name
-    );
+    let place = format!("{}: in resource {}", config.position(resource, resource.line), resource.name);
     let common_protocol = config.common.as_ref().and_then(|c| c.protocol());
     if config.dialect == Dialect::V83 {
         if resource.protocol().or(common_protocol).is_none() {
@@ -401,13 +361,7 @@ fn upper_case_protocol(resource: &mut Resource) {
 }
 
 /// `after` must name a defined resource.
-fn check_dependencies(
-    config: &mut Config,
-    at: usize,
-    choice: &Choice,
-    place: &str,
-    report: &mut Report,
-) {
+fn check_dependencies(config: &mut Config, at: usize, choice: &Choice, place: &str, report: &mut Report) {
     let dialect = config.dialect;
     let mut unknown = Vec::new();
     for setting in &config.resources[at].settings {
@@ -437,9 +391,8 @@ fn check_dependencies(
             Dialect::V83 => "after",
             Dialect::V84 => "resync-after",
         };
-        let text = format!(
-            "{place}:\n\tresource '{name}' mentioned in '{option}' option is not known{here}.\n"
-        );
+        let text =
+            format!("{place}:\n\tresource '{name}' mentioned in '{option}' option is not known{here}.\n");
         report.messages.push_str(&text);
         if choice.no_terminal {
             let drop = |settings: &mut super::model::Settings| {
@@ -456,21 +409,10 @@ fn check_dependencies(
     }
 }
 
-fn check_primary_on_both(
-    config: &Config,
-    at: usize,
-    _choice: &Choice,
-    place: &str,
-    report: &mut Report,
-) {
+fn check_primary_on_both(config: &Config, at: usize, _choice: &Choice, place: &str, report: &mut Report) {
     let resource = &config.resources[at];
-    let both = resource
-        .become_primary_on
-        .first()
-        .is_some_and(|h| h == "both");
-    let allowed = resource
-        .setting(Section::Net, "allow-two-primaries")
-        .is_some();
+    let both = resource.become_primary_on.first().is_some_and(|h| h == "both");
+    let allowed = resource.setting(Section::Net, "allow-two-primaries").is_some();
     if both && !allowed {
         report.invalid = true;
         report.messages.push_str(&format!(
@@ -484,10 +426,7 @@ fn check_with_peer(resource: &Resource, place: &str, report: &mut Report) {
         return;
     };
     if me.proxy.is_some() != peer.proxy.is_some() {
-        report.invalid(
-            place,
-            "\n\tEither both 'on' sections must contain a proxy subsection, or none.",
-        );
+        report.invalid(place, "\n\tEither both 'on' sections must contain a proxy subsection, or none.");
     }
     for name in &resource.become_primary_on {
         let known = name == "both" || me.hosts.contains(name) || peer.hosts.contains(name);
@@ -512,10 +451,7 @@ pub fn missing_address(config: &Config, resource: &Resource, this: &ThisHost) ->
         return None;
     }
     let key = format!("{}:{}", address.address, address.port);
-    let place = config
-        .registry
-        .place(&key)
-        .unwrap_or_else(|| resource.file.display.clone());
+    let place = config.registry.place(&key).unwrap_or_else(|| resource.file.display.clone());
     Some(format!(
         "{place}: in resource {}, on {}:\n\tIP {} not found on this host.\n",
         resource.name,
@@ -533,10 +469,7 @@ pub fn convert_names(config: &mut Config, this: &ThisHost, messages: &mut String
         .iter()
         .map(|r| {
             let volumes = r.my_host().map_or(Vec::new(), |h| {
-                h.volumes
-                    .iter()
-                    .filter_map(|v| Some((v.number, v.minor?)))
-                    .collect()
+                h.volumes.iter().filter_map(|v| Some((v.number, v.minor?))).collect()
             });
             (r.name.clone(), r.ignored, volumes)
         })
@@ -553,11 +486,9 @@ pub fn convert_names(config: &mut Config, this: &ThisHost, messages: &mut String
             return Err(None);
         }
         match (number.map(str::parse::<u32>), volumes.as_slice()) {
-            (Some(Ok(number)), _) => volumes
-                .iter()
-                .find(|(n, _)| *n == number)
-                .map(|(_, minor)| *minor)
-                .ok_or(None),
+            (Some(Ok(number)), _) => {
+                volumes.iter().find(|(n, _)| *n == number).map(|(_, minor)| *minor).ok_or(None)
+            }
             (Some(Err(_)), _) | (None, []) => Err(None),
             (None, [(_, minor)]) => Ok(*minor),
             (None, [(_, first), ..]) if dialect == Dialect::V83 => Ok(*first),
@@ -567,17 +498,11 @@ pub fn convert_names(config: &mut Config, this: &ThisHost, messages: &mut String
     for at in 0..config.resources.len() {
         let place = {
             let resource = &config.resources[at];
-            format!(
-                "{}: in resource {}",
-                config.position(resource, resource.line),
-                resource.name
-            )
+            format!("{}: in resource {}", config.position(resource, resource.line), resource.name)
         };
         let resource = &mut config.resources[at];
         let volumes = resource.hosts.iter_mut().flat_map(|h| &mut h.volumes);
-        let lists = volumes
-            .map(|v| &mut v.options)
-            .chain(std::iter::once(&mut resource.settings));
+        let lists = volumes.map(|v| &mut v.options).chain(std::iter::once(&mut resource.settings));
         for list in lists {
             list.retain_mut(|setting| {
                 if setting.row.name == "resync-after" {

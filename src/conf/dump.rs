@@ -1,8 +1,6 @@
 //! `drbdadm dump`: the configuration as text that can be read again. spec/drbdadm.md 11.1, 14.5.
 
-use super::model::{
-    section_of, Address, Config, HostKind, HostSection, Proxy, Resource, Setting, Volume,
-};
+use super::model::{section_of, Address, Config, HostKind, HostSection, Proxy, Resource, Setting, Volume};
 use super::options::Section;
 use super::Dialect;
 
@@ -96,23 +94,15 @@ pub(super) struct Entry {
 pub(super) fn entries(resource: &Resource, dialect: Dialect, section: Section) -> Vec<Entry> {
     let mut entries: Vec<Entry> = section_of(&resource.settings, dialect, section)
         .filter(|(name, _)| *name != "stacked-timeouts")
-        .map(|(name, value)| Entry {
-            name,
-            value: value.map(str::to_string),
-        })
+        .map(|(name, value)| Entry { name, value: value.map(str::to_string) })
         .collect();
     if section == Section::Startup {
         if resource.stacked_timeouts() {
-            entries.push(Entry {
-                name: "stacked-timeouts",
-                value: None,
-            });
+            entries.push(Entry { name: "stacked-timeouts", value: None });
         }
         if !resource.become_primary_on.is_empty() {
-            entries.push(Entry {
-                name: "become-primary-on",
-                value: Some(resource.become_primary_on.join(" ")),
-            });
+            entries
+                .push(Entry { name: "become-primary-on", value: Some(resource.become_primary_on.join(" ")) });
         }
     }
     entries
@@ -182,12 +172,7 @@ fn body(out: &mut Writer, resource: &Resource, dialect: Dialect) {
 }
 
 /// One option section, in dump's syntax.
-pub(super) fn write_section(
-    out: &mut Writer,
-    resource: &Resource,
-    dialect: Dialect,
-    section: Section,
-) {
+pub(super) fn write_section(out: &mut Writer, resource: &Resource, dialect: Dialect, section: Section) {
     let entries = entries(resource, dialect, section);
     let plugins = section == Section::Proxy && !resource.plugins.is_empty();
     if entries.is_empty() && !plugins {
@@ -235,11 +220,7 @@ fn host(out: &mut Writer, host: &HostSection, dialect: Dialect) {
             out.line(&format!("# on {names}"));
         }
         (HostKind::Floating, Some(address)) => {
-            out.open(&format!(
-                "floating {} {} {{",
-                address.family,
-                address.with_port()
-            ));
+            out.open(&format!("floating {} {} {{", address.family, address.with_port()));
         }
         _ => match host.hosts.first().map(String::as_str) {
             Some(name @ ("_this_host" | "_remote_host")) => out.open(&format!("{name} {{")),
@@ -281,11 +262,7 @@ fn host(out: &mut Writer, host: &HostSection, dialect: Dialect) {
         }
     }
     if let Some(alternate) = &host.alternate {
-        out.line(&format!(
-            "alternate-link-address {} {};",
-            alternate.family,
-            alternate.with_port()
-        ));
+        out.line(&format!("alternate-link-address {} {};", alternate.family, alternate.with_port()));
     }
     if let Some(section) = &host.proxy {
         proxy(out, section);

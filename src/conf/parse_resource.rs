@@ -23,12 +23,8 @@ struct Device {
 impl Parser {
     /// Behind the opening brace. The end of the file ends it too.
     pub(super) fn resource_body(&mut self, name: String) -> Result<Resource, Stop> {
-        let mut resource = Resource {
-            name,
-            file: self.file.clone(),
-            line: self.lexer.line(),
-            ..Resource::default()
-        };
+        let mut resource =
+            Resource { name, file: self.file.clone(), line: self.lexer.line(), ..Resource::default() };
         loop {
             let token = self.next();
             self.statement_line = token.line;
@@ -67,10 +63,8 @@ impl Parser {
                 let line = token.line;
                 self.expect_string()?;
                 self.expect(b';')?;
-                let text = format!(
-                    "in resource {}, WARN: The 'ignore-on' keyword is deprecated.",
-                    resource.name
-                );
+                let text =
+                    format!("in resource {}, WARN: The 'ignore-on' keyword is deprecated.", resource.name);
                 self.say(line, &text);
                 return Ok(());
             }
@@ -146,12 +140,7 @@ impl Parser {
         self.expect(b';')?;
         self.check_protocol(&value);
         if let Some(row) = options::find("protocol") {
-            resource.settings.push(Setting {
-                section: Section::Net,
-                row,
-                value,
-                is_default: false,
-            });
+            resource.settings.push(Setting { section: Section::Net, row, value, is_default: false });
         }
         Ok(())
     }
@@ -208,10 +197,7 @@ impl Parser {
                 "address" => {
                     if host.kind == HostKind::Floating {
                         let line = self.statement_line;
-                        self.say(
-                            line,
-                            "address statement not allowed for floating {} host sections",
-                        );
+                        self.say(line, "address statement not allowed for floating {} host sections");
                         return Err(Stop(EXIT_INVALID));
                     }
                     self.register_statement(resource, &host, "address")?;
@@ -233,8 +219,7 @@ impl Parser {
                 "volume" => self.volume(&mut host.volumes, &host.hosts)?,
                 "options" => {
                     self.expect(b'{')?;
-                    host.options
-                        .extend(self.options(Section::Options)?.settings);
+                    host.options.extend(self.options(Section::Options)?.settings);
                 }
                 _ if token.is(b'}') => return self.finish_host(resource, host),
                 _ => {
@@ -252,9 +237,7 @@ impl Parser {
         let next = self.next();
         if next.is(b'{') {
             let parsed = self.options(Section::Disk)?;
-            self.implicit(&mut host.volumes)
-                .options
-                .extend(parsed.settings);
+            self.implicit(&mut host.volumes).options.extend(parsed.settings);
             return Ok(());
         }
         if next.kind != TokenKind::String {
@@ -316,10 +299,7 @@ impl Parser {
         if on.keyword() != "on" {
             return Err(self.unexpected(&on, "TK_ON", true));
         }
-        let mut proxy = Proxy {
-            hosts: self.hosts(b'{')?,
-            ..Proxy::default()
-        };
+        let mut proxy = Proxy { hosts: self.hosts(b'{')?, ..Proxy::default() };
         loop {
             let token = self.next();
             match token.keyword() {
@@ -355,10 +335,7 @@ impl Parser {
         let text = self.expect_integer()?;
         let number = leading_number(&text);
         self.expect(b'{')?;
-        let mut volume = Volume {
-            number,
-            ..Volume::default()
-        };
+        let mut volume = Volume { number, ..Volume::default() };
         loop {
             let token = self.next();
             self.statement_line = token.line;
@@ -410,10 +387,7 @@ impl Parser {
         match volumes.iter().position(|v| v.number == 0) {
             Some(at) => &mut volumes[at],
             None => {
-                volumes.push(Volume {
-                    implicit: true,
-                    ..Volume::default()
-                });
+                volumes.push(Volume { implicit: true, ..Volume::default() });
                 let last = volumes.len() - 1;
                 &mut volumes[last]
             }
@@ -451,17 +425,16 @@ impl Parser {
             self.expect(b';')?;
             device.minor = Some(minor);
             match suffix {
-                Some(digits) if is_digits(digits) && leading_number(digits) != minor => self
-                    .record_at(
-                        line,
-                        &format!(
-                            "explicit minor number must match with device name\n\
+                Some(digits) if is_digits(digits) && leading_number(digits) != minor => self.record_at(
+                    line,
+                    &format!(
+                        "explicit minor number must match with device name\n\
                              \tTry \"device /dev/drbd{minor} minor {minor};\",\n\
                              \tor leave off either device name or explicit minor.\n\
                              \tArbitrary device names must start with /dev/drbd_\n\
                              \tmind the '_'! (/dev/ is optional, but drbd_ is required)"
-                        ),
                     ),
+                ),
                 Some(suffix) if !is_digits(suffix) && !suffix.starts_with('_') => self.record_at(
                     line,
                     "arbitrary device name must start with /dev/drbd_\n\
@@ -475,10 +448,7 @@ impl Parser {
                 _ => minor_of_node(&name),
             };
             if device.minor.is_none() {
-                self.record_at(
-                    line,
-                    "no minor given nor device name contains a minor number",
-                );
+                self.record_at(line, "no minor given nor device name contains a minor number");
                 // The statement is there; only its number is not.
                 device.minor = Some(0);
                 device.name = Some(name);
@@ -494,10 +464,7 @@ impl Parser {
     /// Behind `meta-disk` or `flexible-meta-disk`.
     fn meta_disk(&mut self, flexible: bool) -> Result<MetaDisk, Stop> {
         let device = self.expect_string()?;
-        let made = |index: &str| MetaDisk {
-            device: device.clone(),
-            index: index.to_string(),
-        };
+        let made = |index: &str| MetaDisk { device: device.clone(), index: index.to_string() };
         if device == "internal" {
             self.expect(b';')?;
             return Ok(made("internal"));
@@ -540,13 +507,7 @@ impl Parser {
             "sdp" => ("sdp", self.ipv4()?),
             "ssocks" | "sci" => ("ssocks", self.ipv4()?),
             _ if first.kind == TokenKind::Ipv4 => ("ipv4", first.text),
-            _ => {
-                return Err(self.unexpected(
-                    &first,
-                    "ssocks | sdp | ipv4 | ipv6 | <ipv4 address> ",
-                    false,
-                ))
-            }
+            _ => return Err(self.unexpected(&first, "ssocks | sdp | ipv4 | ipv6 | <ipv4 address> ", false)),
         };
         self.expect(b':')?;
         let port = self.expect_integer()?;
@@ -558,11 +519,7 @@ impl Parser {
             self.record_at(line, &text);
             self.record_at(line, &text);
         }
-        Ok(Address {
-            family,
-            address,
-            port,
-        })
+        Ok(Address { family, address, port })
     }
 
     fn ipv4(&mut self) -> Result<String, Stop> {
@@ -767,12 +724,7 @@ impl Parser {
     }
 }
 
-fn new_host(
-    kind: HostKind,
-    hosts: Vec<String>,
-    address: Option<Address>,
-    line: u32,
-) -> HostSection {
+fn new_host(kind: HostKind, hosts: Vec<String>, address: Option<Address>, line: u32) -> HostSection {
     HostSection {
         kind,
         hosts,
@@ -801,11 +753,7 @@ fn is_digits(text: &str) -> bool {
 fn leading_number(text: &str) -> u32 {
     text.bytes()
         .take_while(u8::is_ascii_digit)
-        .fold(0u32, |value, digit| {
-            value
-                .saturating_mul(10)
-                .saturating_add(u32::from(digit - b'0'))
-        })
+        .fold(0u32, |value, digit| value.saturating_mul(10).saturating_add(u32::from(digit - b'0')))
 }
 
 /// The minor of an existing DRBD block device.

@@ -632,15 +632,19 @@ impl Resource {
         self.advance(id);
     }
 
-    /// An epoch is durable on the peer's disk: its writes may leave.
+    /// An epoch is durable on the peer's disk: its writes may leave. `Err`: the number of a write
+    /// whose own answer is missing, which is the peer's mistake.
     pub(super) fn epoch_acknowledged(&mut self, number: u32) -> Result<(), u64> {
+        // In protocol A nobody answers a single write; and what the peer has was sent, even if the
+        // thread that sent it has not come to say so.
+        let answered = self.net.as_ref().is_some_and(|net| net.protocol != Protocol::A);
         let mut ids = Vec::new();
         for (id, request) in self.log.iter() {
             if request.replicated && !request.net_done {
                 if request.epoch != number {
                     break;
                 }
-                if request.net_pending {
+                if request.net_pending && answered {
                     return Err(id);
                 }
                 ids.push(id);
@@ -649,6 +653,11 @@ impl Resource {
         for id in ids {
             if let Some(request) = self.log.get_mut(id) {
                 request.net_done = true;
+                request.net_queued = false;
+                if std::mem::take(&mut request.net_pending) {
+                    request.net_ok = true;
+                    self.volumes[request.volume].counters.ap_pending -= 1;
+                }
                 let sectors = request.sectors();
                 self.connection.in_flight_sectors = self.connection.in_flight_sectors.saturating_sub(sectors);
             }

@@ -85,12 +85,7 @@ impl Convertible {
             generation: Generation::V07,
             super_block_first: u32_at(block, 36) as i32 == V07_AL_OFFSET_FIRST,
             effective_size_sectors: u64_at(block, 0).saturating_mul(2),
-            uuids: [
-                current,
-                0,
-                current.wrapping_sub(0x10000),
-                current.wrapping_sub(0x20000),
-            ],
+            uuids: [current, 0, current.wrapping_sub(0x10000), current.wrapping_sub(0x20000)],
             device_uuid: 0,
             flags: MetaFlags(u32_at(block, 8)),
             al_slots: u32_at(block, 40),
@@ -106,20 +101,12 @@ impl Convertible {
         flags.set(MetaFlags::PEER_OUT_DATED, of_peer(FLAG_V09_PEER_OUTDATED));
         // With several peers the bitmaps are interleaved and elsewhere: they say nothing here.
         let max_peers = u32_at(block, 88);
-        flags.set(
-            MetaFlags::FULL_SYNC,
-            of_peer(FLAG_V09_PEER_FULL_SYNC) || max_peers > 1,
-        );
+        flags.set(MetaFlags::FULL_SYNC, of_peer(FLAG_V09_PEER_FULL_SYNC) || max_peers > 1);
         Convertible {
             generation: Generation::V09,
             super_block_first: u32_at(block, 68) as i32 >= 0,
             effective_size_sectors: u64_at(block, 0),
-            uuids: [
-                u64_at(block, 8),
-                u64_at(peer, 0),
-                u64_at(block, 1136),
-                u64_at(block, 1144),
-            ],
+            uuids: [u64_at(block, 8), u64_at(peer, 0), u64_at(block, 1136), u64_at(block, 1144)],
             device_uuid: u64_at(block, 48),
             flags,
             al_slots: u32_at(block, 72),
@@ -177,15 +164,7 @@ mod tests {
         let old = Convertible::decode(&old).unwrap();
         assert!(old.super_block_first);
         let new = old.convert(&layout());
-        assert_eq!(
-            new.uuids,
-            [
-                0x0002_0003_0009_BABE,
-                0,
-                0x0002_0003_0008_BABE,
-                0x0002_0003_0007_BABE
-            ]
-        );
+        assert_eq!(new.uuids, [0x0002_0003_0009_BABE, 0, 0x0002_0003_0008_BABE, 0x0002_0003_0007_BABE]);
         assert_eq!(new.flags, MetaFlags(7));
         assert_eq!((new.effective_size_sectors, new.al_slots), (1000, 127));
     }
@@ -193,13 +172,7 @@ mod tests {
     #[test]
     fn a_v09_bitmap_of_several_peers_is_not_trusted() {
         for (max_peers, flags) in [(1, 0x11 | 4), (7, 0x11 | 4 | 8)] {
-            let old = block(&[
-                (12, 9),
-                (56, 0x11),
-                (60, MAGIC_V09),
-                (88, max_peers),
-                (128, 1),
-            ]);
+            let old = block(&[(12, 9), (56, 0x11), (60, MAGIC_V09), (88, max_peers), (128, 1)]);
             let new = Convertible::decode(&old).unwrap().convert(&layout());
             assert_eq!(new.uuids[0], 9);
             assert_eq!(new.flags, MetaFlags(flags));

@@ -86,17 +86,8 @@ pub fn write_dump(
         layout.al_offset(),
         layout.bm_offset()
     )?;
-    let uuids: Vec<String> = super_block
-        .uuids
-        .iter()
-        .map(|uuid| format!("0x{uuid:016X};"))
-        .collect();
-    writeln!(
-        out,
-        "uuid {{\n    {}\n    flags 0x{:08X};\n}}",
-        uuids.join(" "),
-        super_block.flags.0
-    )?;
+    let uuids: Vec<String> = super_block.uuids.iter().map(|uuid| format!("0x{uuid:016X};")).collect();
+    writeln!(out, "uuid {{\n    {}\n    flags 0x{:08X};\n}}", uuids.join(" "), super_block.flags.0)?;
     writeln!(
         out,
         "# al-extents {};\nla-size-sect {};\nbm-byte-per-bit {};\ndevice-uuid 0x{:016X};\n\
@@ -108,11 +99,7 @@ pub fn write_dump(
         super_block.peer_max_bio_bytes,
     )?;
     if layout.log != LogGeometry::CLASSIC {
-        writeln!(
-            out,
-            "al-stripes {};\nal-stripe-size-4k {};",
-            layout.log.stripes, layout.log.stripe_blocks
-        )?;
+        writeln!(out, "al-stripes {};\nal-stripe-size-4k {};", layout.log.stripes, layout.log.stripe_blocks)?;
     }
     write_bitmap_text(out, file, super_block, layout)
 }
@@ -171,11 +158,7 @@ fn write_bitmap_text(
     layout: &Layout,
 ) -> Result<(), DumpError> {
     let words = bitmap::words(super_block.effective_size_sectors);
-    writeln!(
-        out,
-        "# bm-bytes {};",
-        bitmap::stored_bytes(super_block.effective_size_sectors)
-    )?;
+    writeln!(out, "# bm-bytes {};", bitmap::stored_bytes(super_block.effective_size_sectors))?;
     write!(out, "bm {{")?;
     let mut reader = WordReader {
         file,

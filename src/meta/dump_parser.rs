@@ -74,11 +74,7 @@ impl<R: BufRead> Parser<R> {
             Token::Text(string) => text += &format!(", not '\"{string}\"'"),
             Token::Keyword(keyword) => text += &format!(", not '{keyword}'"),
             Token::Invalid(byte) => {
-                let shown = if byte.is_ascii_graphic() {
-                    char::from(*byte)
-                } else {
-                    '.'
-                };
+                let shown = if byte.is_ascii_graphic() { char::from(*byte) } else { '.' };
                 text += &format!("; got invalid input character '\\x{byte:02x}' [{shown}]");
             }
             Token::Malformed(complaint) => text = format!("line {line}: {complaint}\n{text}"),
@@ -155,11 +151,7 @@ impl<R: BufRead> Parser<R> {
                     (count, self.hex64()?)
                 }
                 Token::Mark('}') => break,
-                _ => {
-                    return Err(
-                        self.expected("repeat count, 16-digit hex number, or closing brace (})")
-                    )
-                }
+                _ => return Err(self.expected("repeat count, 16-digit hex number, or closing brace (})")),
             };
             self.mark(';')?;
             match runs.last_mut() {
@@ -174,23 +166,14 @@ impl<R: BufRead> Parser<R> {
 
 /// Reads a whole v08 dump.
 pub fn parse_v08(input: impl BufRead) -> Result<Dump, ParseError> {
-    let mut parser = Parser {
-        scanner: Scanner::new(input),
-        token: Token::End,
-        line: 1,
-    };
+    let mut parser = Parser { scanner: Scanner::new(input), token: Token::End, line: 1 };
     parser.advance()?;
     parser.keyword("version")?;
     let Token::Text(version) = parser.token.clone() else {
-        return Err(
-            parser.expected("short quoted string (\"..up to 20 characters, no newline..\")")
-        );
+        return Err(parser.expected("short quoted string (\"..up to 20 characters, no newline..\")"));
     };
     if version != "v08" {
-        return Err(ParseError::Version {
-            found: version,
-            wanted: "v08",
-        });
+        return Err(ParseError::Version { found: version, wanted: "v08" });
     }
     parser.advance()?;
     parser.mark(';')?;
@@ -211,11 +194,7 @@ pub fn parse_v08(input: impl BufRead) -> Result<Dump, ParseError> {
     let device_uuid = parser.hex64()?;
     parser.mark(';')?;
     let has_bio_line = parser.is_keyword("la-peer-max-bio-size");
-    let peer_max_bio_bytes = if has_bio_line {
-        parser.number_line("la-peer-max-bio-size")?
-    } else {
-        0
-    };
+    let peer_max_bio_bytes = if has_bio_line { parser.number_line("la-peer-max-bio-size")? } else { 0 };
     let al_stripes = if parser.is_keyword("al-stripes") {
         let stripes = parser.number_line("al-stripes")?;
         Some((stripes, parser.number_line("al-stripe-size-4k")?))
@@ -254,8 +233,7 @@ mod tests {
     const HEAD: &str = "version \"v08\";\nuuid { 0x6F1B3A2C4D5E6F71; 0x1122334455667788; \
         0x0102030405060708; 0xf0e0d0c0b0a09080; flags 0x00000091; }\nla-size-sect 130992;\n\
         bm-byte-per-bit 4096;\ndevice-uuid 0xCAFEBABE00112233;\n";
-    const BITMAP: &str =
-        "bm { 3 times 0xFFFFFFFFFFFFFFFF; 0x0000000000000001; 0x0000000000000001; }";
+    const BITMAP: &str = "bm { 3 times 0xFFFFFFFFFFFFFFFF; 0x0000000000000001; 0x0000000000000001; }";
 
     fn parse(text: &str) -> Result<Dump, String> {
         parse_v08(text.as_bytes()).map_err(|error| error.to_string())
@@ -267,11 +245,7 @@ mod tests {
             ("", 0, None),
             ("la-peer-max-bio-size 131072;\n", 131072, None),
             ("al-stripes 1; al-stripe-size-4k 8; # x\n", 0, Some((1, 8))),
-            (
-                "la-peer-max-bio-size 4096;\nal-stripes 4;\nal-stripe-size-4k 4;\n",
-                4096,
-                Some((4, 4)),
-            ),
+            ("la-peer-max-bio-size 4096;\nal-stripes 4;\nal-stripe-size-4k 4;\n", 4096, Some((4, 4))),
         ] {
             let dump = parse(&format!("{HEAD}{lines}{BITMAP}")).unwrap();
             assert_eq!(dump.uuids[3], 0xF0E0_D0C0_B0A0_9080);

@@ -132,9 +132,7 @@ impl<R: BufRead> Scanner<R> {
             return Ok(Token::Text(shown.replace('\\', "")));
         }
         let quote = if closed { "\"" } else { "" };
-        Ok(Token::Malformed(format!(
-            "invalid string: \"{shown}{quote} ..."
-        )))
+        Ok(Token::Malformed(format!("invalid string: \"{shown}{quote} ...")))
     }
 
     fn word(&mut self) -> io::Result<Token> {

@@ -246,10 +246,7 @@ pub fn mark_extents(
 ) -> Result<Marked, MetaError> {
     const EXTENTS_PER_PAGE: u32 = (PAGE_BYTES as u64 / EXTENT_BITMAP_BYTES) as u32;
     let stored_bytes = bitmap::stored_bytes(sectors);
-    let mut marked = Marked {
-        bits: 0,
-        beyond_end: Vec::new(),
-    };
+    let mut marked = Marked { bits: 0, beyond_end: Vec::new() };
     let mut page = Buffer::zeroed(PAGE_BYTES);
     let mut rest = extents;
     while let Some(first) = rest.first() {

@@ -311,9 +311,7 @@ impl SuperBlock {
         self.validate(layout)?;
         match u64::from(self.bytes_per_bit) {
             BYTES_PER_BIT => Ok(()),
-            _ => Err(ValidityError::BytesPerBit {
-                found: self.bytes_per_bit,
-            }),
+            _ => Err(ValidityError::BytesPerBit { found: self.bytes_per_bit }),
         }
     }
 

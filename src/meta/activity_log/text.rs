@@ -18,18 +18,12 @@ pub fn write_log_text(
     writeln!(out, "# al {{")?;
     match choose_format(area, super_block, geometry) {
         LogFormat::V83 => {
-            for (i, sector) in area
-                .chunks_exact(transaction_83::TRANSACTION_BYTES)
-                .enumerate()
-            {
+            for (i, sector) in area.chunks_exact(transaction_83::TRANSACTION_BYTES).enumerate() {
                 write_sector(out, i, sector)?;
             }
         }
         LogFormat::V84 => {
-            for (i, block) in area
-                .chunks_exact(transaction_84::TRANSACTION_BYTES)
-                .enumerate()
-            {
+            for (i, block) in area.chunks_exact(transaction_84::TRANSACTION_BYTES).enumerate() {
                 write_block(out, i, block)?;
             }
         }
@@ -61,17 +55,11 @@ fn write_sector(out: &mut dyn Write, number: usize, sector: &[u8]) -> io::Result
 fn write_block(out: &mut dyn Write, number: usize, block: &[u8]) -> io::Result<()> {
     let transaction = match Block84::decode(block) {
         None => return writeln!(out, "#     block {number:2} {{ INVALID }}"),
-        Some(Block84::Initialized) => {
-            return writeln!(out, "#     block {number:2} {{ INITIALIZED }}")
-        }
+        Some(Block84::Initialized) => return writeln!(out, "#     block {number:2} {{ INITIALIZED }}"),
         Some(Block84::Update(transaction)) => transaction,
     };
     writeln!(out, "#     block {number:2} {{")?;
-    writeln!(
-        out,
-        "# \tmagic: 0x{:08x}\n# \ttype: 0x0000",
-        u32_at(block, 0)
-    )?;
+    writeln!(out, "# \tmagic: 0x{:08x}\n# \ttype: 0x0000", u32_at(block, 0))?;
     writeln!(out, "# \ttr: {:10}", transaction.number)?;
     writeln!(out, "# \tactive set size: {}", transaction.slots)?;
     let context = usize::from(transaction.slots.saturating_sub(transaction.context_start));
