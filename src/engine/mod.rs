@@ -1,1 +1,19 @@
-//! Threads and blocking I/O around core.
+//! Threads and I/O: carries out what core decides.
+
+pub mod attach;
+pub mod backend;
+pub mod connector;
+pub mod disk;
+pub mod doors;
+pub mod helpers;
+mod integrity;
+pub mod link;
+pub mod log;
+pub mod outbox;
+pub mod pairing;
+pub mod reader;
+pub mod requests;
+pub mod runner;
+pub mod shared;
+pub mod snapshot;
+pub mod stop;

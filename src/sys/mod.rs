@@ -10,3 +10,5 @@ pub mod process;
 pub mod random;
 pub mod terminal;
 pub mod time;
+pub mod send;
+pub mod sync;
