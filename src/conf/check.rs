@@ -43,8 +43,6 @@ pub struct Choice {
     pub tell_ignored_peer: bool,
     /// Input or output is no terminal: an unknown `after` is dropped.
     pub no_terminal: bool,
-    /// A dump without expansion: options of `common` do not count.
-    pub plain: bool,
 }
 
 /// Collects messages; `invalid` sets the exit status of commands that name resources.
@@ -382,7 +380,7 @@ fn validate_resource(
     }
     check_dependencies(config, at, choice, &place, &mut report);
     if !config.resources[at].ignored {
-        check_primary_on_both(config, at, choice, &place, &mut report);
+        check_primary_on_both(config, at, &place, &mut report);
         choose_peer(config, at, this, choice, false, report.messages);
         check_with_peer(&config.resources[at], &place, &mut report);
     }
@@ -456,13 +454,7 @@ fn check_dependencies(
     }
 }
 
-fn check_primary_on_both(
-    config: &Config,
-    at: usize,
-    _choice: &Choice,
-    place: &str,
-    report: &mut Report,
-) {
+fn check_primary_on_both(config: &Config, at: usize, place: &str, report: &mut Report) {
     let resource = &config.resources[at];
     let both = resource
         .become_primary_on

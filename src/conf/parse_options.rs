@@ -36,7 +36,10 @@ impl Parser {
                     continue;
                 }
                 if !self.strict && section == Section::Net && token.text == "discard-my-data" {
-                    let end = self.next();
+                    let mut end = self.next();
+                    if matches!(end.keyword(), "yes" | "no") {
+                        end = self.next();
+                    }
                     self.flag_end(section, true, end)?;
                     continue;
                 }
