@@ -203,11 +203,7 @@ fn first_difference(
         .find_map(|row| {
             let last = |settings: &[Setting]| {
                 let of_row = |s: &&Setting| s.section == section && s.row.name == row.name;
-                settings
-                    .iter()
-                    .filter(of_row)
-                    .last()
-                    .map(|s| s.value.clone())
+                settings.iter().rfind(of_row).map(|s| s.value.clone())
             };
             let (old, new) = (last(running), last(wanted));
             let value = |text: &Option<String>| canonical(row, text.as_deref());

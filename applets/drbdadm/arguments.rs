@@ -157,7 +157,8 @@ pub fn split(program: &str, words: &[String], dialect: Dialect) -> Result<Vec<It
                 Some((name, value)) => (name, Some(value.to_string())),
                 None => (body, None),
             };
-            let with_setup = command_seen || dialect == Dialect::V84;
+            let own = name != "force" && OWN.iter().any(|o| o.long == name);
+            let with_setup = !own && (command_seen || dialect == Dialect::V84);
             // Behind the command word, options of drbdsetup go first: `primary --force`.
             if with_setup {
                 if let Some(is_flag) = setup_option(name) {

@@ -262,9 +262,9 @@ impl Session {
             return Err(Exit(parser::EXIT_INVALID));
         }
         let choice = self.choice();
-        let result = check::validate(&mut self.config, &self.this, &choice, &mut messages);
+        let mut result = check::validate(&mut self.config, &self.this, &choice, &mut messages);
         if result.is_ok() && !self.command.is_dump() {
-            check::convert_names(&mut self.config, &self.this, &mut messages);
+            result = check::convert_names(&mut self.config, &self.this, &mut messages);
         }
         complain(&messages);
         Ok(result?)

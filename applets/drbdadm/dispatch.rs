@@ -15,7 +15,9 @@ use super::table::{Action, Scope};
 pub fn run(mut session: Session) -> Result<u8, Exit> {
     let command = session.command;
     let status_84 = command.action == Action::Status && session.dialect() == Dialect::V84;
-    if !command.needs_resource() && !(status_84 && !session.options.names.is_empty()) {
+    // 8.4's status may name a resource, and shows all without.
+    let named_status = status_84 && !session.options.names.is_empty();
+    if !command.needs_resource() && !named_status {
         let result = session.without_resource()?;
         if result >= 10 {
             complain(&format!(
@@ -26,11 +28,6 @@ pub fn run(mut session: Session) -> Result<u8, Exit> {
         return Ok(result);
     }
     if session.config.resources.is_empty() {
-        if session.dialect() == Dialect::V84 && command.is_dump() {
-            session.dump_head();
-            session.dump_tail();
-            return Ok(0);
-        }
         complain("no resources defined!\n");
         return Err(Exit(EXIT_USAGE));
     }
@@ -58,9 +55,10 @@ impl Session {
             })
             .collect();
         self.warn_if_nothing_here()?;
-        for at in 0..self.config.resources.len() {
-            self.check_address(at)?;
-        }
+        let checks: Vec<Result<(), Exit>> = (0..self.config.resources.len())
+            .map(|at| self.check_address(at))
+            .collect();
+        checks.into_iter().collect::<Result<(), Exit>>()?;
         self.dump_head();
         let mut result = 0;
         for at in usable {
@@ -209,6 +207,10 @@ impl Session {
         if self.dialect() == Dialect::V83 {
             return Ok(Selected::Volume(0));
         }
+        let all = self.options.names.first().is_some_and(|n| n == "all");
+        if all && self.command.scope == Scope::OneVolume {
+            return Ok(selected);
+        }
         match (self.command.scope, selected) {
             (Scope::Resource, Selected::Volume(_)) if explicit => {
                 complain(&format!(
@@ -235,8 +237,10 @@ impl Session {
     /// A command on volumes visits all of them if none is named, and stops at the first failure.
     fn on_selected(&mut self, at: usize, selected: Selected) -> Result<u8, Exit> {
         let volumes = match (self.command.scope, selected) {
-            (Scope::Volumes | Scope::OneVolume, Selected::Resource) => {
-                0..self.me(at)?.volumes.len()
+            (Scope::Volumes, Selected::Resource) => 0..self.me(at)?.volumes.len(),
+            (Scope::OneVolume, Selected::Resource) => {
+                complain("volume not specified\n");
+                return Ok(1);
             }
             (_, Selected::Volume(volume)) => volume..volume + 1,
             (_, Selected::Resource) => return self.on_volume(at, Selected::Resource),

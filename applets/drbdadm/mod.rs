@@ -286,7 +286,11 @@ fn check_names(called: &Called, command: &Command, options: &mut Options) -> Res
     }
     if options.names.len() >= 2 {
         if !takes_names {
-            complain("this command will ignore resource names!\n");
+            let this = match called.dialect {
+                Dialect::V83 => "this",
+                Dialect::V84 => "This",
+            };
+            complain(&format!("{this} command will ignore resource names!\n"));
         } else if command.action == table::Action::Handler {
             complain("You should not use this command with multiple resources!\n");
         }

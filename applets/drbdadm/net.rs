@@ -99,9 +99,6 @@ impl Session {
         let call = match self.dialect() {
             Dialect::V83 => self.on_minor(at, 0, "disconnect")?,
             Dialect::V84 => {
-                if self.resource(at).peer_host().is_none() {
-                    self.choose_peer(at);
-                }
                 let Some([mine, theirs]) = self.addresses(at)? else {
                     return Ok(self.no_peer());
                 };

@@ -97,16 +97,16 @@ impl Session {
             return Ok(result);
         }
         let resource = self.resource(at);
-        // 8.4's `options` of the proxy section come before those of the resource.
-        let settings = match mine.options.is_empty() {
-            true => &resource.settings,
-            false => &mine.options,
+        // In 8.4 the host's proxy section has inherited what the resource says.
+        let (settings, plugins) = match self.dialect() {
+            Dialect::V83 => (&resource.settings, &resource.plugins),
+            Dialect::V84 => (&mine.options, &mine.plugins),
         };
         let mut commands: Vec<String> = section_of(settings, self.dialect(), Section::Proxy)
             .map(|(name, value)| format!("set {name} {connection} {}", value.unwrap_or("")))
             .collect();
-        if !resource.plugins.is_empty() {
-            let lines = resource.plugins.iter().map(String::as_str);
+        if !plugins.is_empty() {
+            let lines = plugins.iter().map(String::as_str);
             for (index, line) in lines.chain(std::iter::once("END")).enumerate() {
                 commands.push(format!("set plugin {connection} {index} {line}"));
             }

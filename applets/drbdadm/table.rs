@@ -167,6 +167,11 @@ impl Command {
         self
     }
 
+    const fn whole(mut self) -> Command {
+        self.scope = Scope::Resource;
+        self
+    }
+
     /// Whether it takes resource names.
     pub fn needs_resource(&self) -> bool {
         self.scope != Scope::Nothing
@@ -253,8 +258,8 @@ pub const COMMANDS: &[Command] = &[
     handler("before-resync-source", 3),
     handler("pri-on-incon-degr", 3),
     handler("pri-lost-after-sb", 3),
-    handler("fence-peer", 3),
-    handler("unfence-peer", 0),
+    handler("fence-peer", 3).whole(),
+    handler("unfence-peer", 0).whole(),
     handler("local-io-error", 3),
     handler("pri-lost", 3),
     handler("initial-split-brain", 3),

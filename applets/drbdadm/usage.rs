@@ -54,9 +54,9 @@ fn columns(dialect: Dialect, level: u8) -> String {
         .map(|c| c.name);
     let mut odd = false;
     for name in names {
-        text.push_str(&format!(" {name:<35}"));
-        if odd {
-            text.push('\n');
+        match odd {
+            false => text.push_str(&format!(" {name:<35}")),
+            true => text.push_str(&format!("{name:<35}\n")),
         }
         odd = !odd;
     }
