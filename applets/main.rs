@@ -20,37 +20,15 @@ struct Applet {
 
 /// Every applet. The list that `drbdbox` prints and the links of `--install` are made from it.
 const APPLETS: &[Applet] = &[
-    Applet {
-        name: "drbdadm",
-        help: "carries out what drbd.conf says",
-        main: drbdadm::main,
-    },
-    Applet {
-        name: "drbdsetup",
-        help: "talks to the daemon, one object at a time",
-        main: drbdsetup::main,
-    },
-    Applet {
-        name: "drbdmeta",
-        help: "works on meta data while it is not in use",
-        main: drbdmeta::main,
-    },
-    Applet {
-        name: "drbdd",
-        help: "the replication daemon",
-        main: drbdd::main,
-    },
-    Applet {
-        name: "drbd-overview",
-        help: "one line a device",
-        main: overview::main,
-    },
+    Applet { name: "drbdadm", help: "carries out what drbd.conf says", main: drbdadm::main },
+    Applet { name: "drbdsetup", help: "talks to the daemon, one object at a time", main: drbdsetup::main },
+    Applet { name: "drbdmeta", help: "works on meta data while it is not in use", main: drbdmeta::main },
+    Applet { name: "drbdd", help: "the replication daemon", main: drbdd::main },
+    Applet { name: "drbd-overview", help: "one line a device", main: overview::main },
 ];
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args_os()
-        .map(|a| a.to_string_lossy().into_owned())
-        .collect();
+    let args: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
     let called = args.first().map(String::as_str).unwrap_or("drbdbox");
     if let Some(applet) = find(called) {
         return ExitCode::from((applet.main)(&args));
@@ -69,9 +47,6 @@ fn main() -> ExitCode {
 /// Looks up an applet by a path or name; `-83`, `-84` and `-9` choose a dialect, not an applet.
 fn find(called: &str) -> Option<&'static Applet> {
     let base = called.rsplit('/').next().unwrap_or(called);
-    let name = ["-83", "-84", "-9"]
-        .iter()
-        .find_map(|s| base.strip_suffix(s))
-        .unwrap_or(base);
+    let name = ["-83", "-84", "-9"].iter().find_map(|s| base.strip_suffix(s)).unwrap_or(base);
     APPLETS.iter().find(|a| a.name == name)
 }

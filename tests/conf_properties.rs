@@ -9,17 +9,11 @@ use drbdbox::conf::{dump, dump_xml, inherit, Dialect};
 use proptest::prelude::*;
 
 fn file() -> FileName {
-    FileName {
-        display: "drbd.conf".to_string(),
-        absolute: "/nowhere/drbd.conf".to_string(),
-    }
+    FileName { display: "drbd.conf".to_string(), absolute: "/nowhere/drbd.conf".to_string() }
 }
 
 fn this_host() -> ThisHost {
-    ThisHost {
-        name: "alice".to_string(),
-        ..ThisHost::default()
-    }
+    ThisHost { name: "alice".to_string(), ..ThisHost::default() }
 }
 
 fn read(bytes: &[u8], dialect: Dialect) -> Result<Config, String> {
@@ -37,10 +31,7 @@ fn use_all(bytes: &[u8], dialect: Dialect) {
     let Ok(mut config) = read(bytes, dialect) else {
         return;
     };
-    let choice = Choice {
-        no_terminal: true,
-        ..Choice::default()
-    };
+    let choice = Choice { no_terminal: true, ..Choice::default() };
     let mut messages = String::new();
     let this = this_host();
     if check::find_this_host(&mut config, &this, &choice, &mut messages).is_err() {
@@ -74,9 +65,7 @@ fn without_lines(mut resource: Resource, dialect: Dialect) -> Resource {
         host.line = 0;
     }
     // Each section of the dialect has an order by itself; 8.3's protocol is none of a section.
-    resource
-        .settings
-        .sort_by_key(|s| (s.row.name == "protocol", s.section_in(dialect)));
+    resource.settings.sort_by_key(|s| (s.row.name == "protocol", s.section_in(dialect)));
     resource
 }
 
@@ -88,11 +77,7 @@ fn assert_same(a: &Config, b: &Config) {
         b.common.clone().map(|c| without_lines(c, b.dialect))
     );
     let resources = |config: &Config| -> Vec<Resource> {
-        config
-            .resources
-            .iter()
-            .map(|r| without_lines(r.clone(), config.dialect))
-            .collect()
+        config.resources.iter().map(|r| without_lines(r.clone(), config.dialect)).collect()
     };
     assert_eq!(resources(a), resources(b));
 }
@@ -148,46 +133,39 @@ fn resource(index: usize, volumes: bool) -> impl Strategy<Value = String> {
         prop::sample::select(vec!["A", "B", "C"]),
         prop::option::of(0..9u32),
     )
-        .prop_map(
-            move |(name, net, disk, startup, handlers, options, protocol, external)| {
-                let meta = match external {
-                    Some(index) => format!("/dev/md{name} [{index}]"),
-                    None => "internal".to_string(),
-                };
-                let volume = |number: usize| {
-                    let minor = index * 2 + number;
-                    format!("device /dev/drbd{minor} minor {minor}; disk /dev/d{minor}; meta-disk {meta};")
-                };
-                let volumes = match volumes {
-                    true => format!(
-                        "volume 0 {{ {} }} volume 7 {{ {} }}",
-                        volume(0),
-                        volume(1).replace("/dev/md", "/dev/me")
-                    ),
-                    false => volume(0),
-                };
-                let host = |host: &str, last: usize| {
-                    format!("  on {host} {{ {volumes} address 10.1.{index}.{last}:7788; }}\n")
-                };
-                format!(
-                    "resource r{index}{name} {{\n  protocol {protocol};\n{}{}{net}{disk}{options}\
+        .prop_map(move |(name, net, disk, startup, handlers, options, protocol, external)| {
+            let meta = match external {
+                Some(index) => format!("/dev/md{name} [{index}]"),
+                None => "internal".to_string(),
+            };
+            let volume = |number: usize| {
+                let minor = index * 2 + number;
+                format!("device /dev/drbd{minor} minor {minor}; disk /dev/d{minor}; meta-disk {meta};")
+            };
+            let volumes = match volumes {
+                true => format!(
+                    "volume 0 {{ {} }} volume 7 {{ {} }}",
+                    volume(0),
+                    volume(1).replace("/dev/md", "/dev/me")
+                ),
+                false => volume(0),
+            };
+            let host = |host: &str, last: usize| {
+                format!("  on {host} {{ {volumes} address 10.1.{index}.{last}:7788; }}\n")
+            };
+            format!(
+                "resource r{index}{name} {{\n  protocol {protocol};\n{}{}{net}{disk}{options}\
                      {startup}{handlers}}}\n",
-                    host("alice", 1),
-                    host("bob", 2)
-                )
-            },
-        )
+                host("alice", 1),
+                host("bob", 2)
+            )
+        })
 }
 
 fn configuration(volumes: bool) -> impl Strategy<Value = String> {
-    (
-        resource(0, volumes),
-        resource(1, volumes),
-        section(options::Section::Net),
-    )
-        .prop_map(|(a, b, net)| {
-            format!("global {{ dialog-refresh 7; minor-count 40; }}\ncommon {{\n{net}}}\n{a}{b}")
-        })
+    (resource(0, volumes), resource(1, volumes), section(options::Section::Net)).prop_map(|(a, b, net)| {
+        format!("global {{ dialog-refresh 7; minor-count 40; }}\ncommon {{\n{net}}}\n{a}{b}")
+    })
 }
 
 proptest! {
@@ -262,25 +240,10 @@ fn too_much_of_anything_is_refused() {
     let numbered =
         |times: usize, each: &dyn Fn(usize) -> String| -> String { (0..times).map(each).collect() };
     for (input, what) in [
-        (
-            format!(
-                "resource r {{ {}",
-                numbered(1_100, &|n| format!("volume {n} {{}}"))
-            ),
-            "volumes",
-        ),
-        (
-            format!("resource r {{ on {}", many("x ", 2_000)),
-            "host names",
-        ),
-        (
-            numbered(10_100, &|n| format!("resource r{n} {{}}")),
-            "resources",
-        ),
-        (
-            format!("common {{ proxy {{ plugin {{ {}", many("a;", 100)),
-            "plugins",
-        ),
+        (format!("resource r {{ {}", numbered(1_100, &|n| format!("volume {n} {{}}"))), "volumes"),
+        (format!("resource r {{ on {}", many("x ", 2_000)), "host names"),
+        (numbered(10_100, &|n| format!("resource r{n} {{}}")), "resources"),
+        (format!("common {{ proxy {{ plugin {{ {}", many("a;", 100)), "plugins"),
         (
             format!(
                 "resource r {{ {} {}",
@@ -291,10 +254,7 @@ fn too_much_of_anything_is_refused() {
         ),
     ] {
         let messages = read(input.as_bytes(), Dialect::V84).expect_err("refused");
-        assert!(
-            messages.contains(&format!(" {what}.")),
-            "{what}: {messages}"
-        );
+        assert!(messages.contains(&format!(" {what}.")), "{what}: {messages}");
     }
 }
 
@@ -307,14 +267,9 @@ fn a_file_that_includes_itself_ends() {
     std::fs::write(&path, content).expect("written");
     let name = path.to_string_lossy().into_owned();
     let mut parser = Parser::new(Dialect::V83);
-    let file = FileName {
-        display: name.clone(),
-        absolute: name,
-    };
+    let file = FileName { display: name.clone(), absolute: name };
     let result = parser.read(file, content.as_bytes().to_vec());
     assert_eq!(result, Ok(()));
-    assert!(parser
-        .messages
-        .contains("Failed to open include file 'a.conf'."));
+    assert!(parser.messages.contains("Failed to open include file 'a.conf'."));
     assert!(!parser.finish().0.valid);
 }

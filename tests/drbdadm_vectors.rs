@@ -12,18 +12,8 @@ use std::process::{Command, Stdio};
 
 /// Runs that do not apply, and why: release, case prefix, runs (none: all), reason.
 const NOT_REPLAYED: &[(&str, &str, &[&str], &str)] = &[
-    (
-        "8.3.16",
-        "g01",
-        &["dwis84", "apply-al", "disk-options"],
-        "8.4's options and words are accepted",
-    ),
-    (
-        "8.3.16",
-        "g26",
-        &["help-up", "primary-help", "help-opt", "up-help"],
-        "8.4's help is accepted",
-    ),
+    ("8.3.16", "g01", &["dwis84", "apply-al", "disk-options"], "8.4's options and words are accepted"),
+    ("8.3.16", "g26", &["help-up", "primary-help", "help-opt", "up-help"], "8.4's help is accepted"),
     ("8.3.16", "g06b", &[], "8.4's meta-disk form is accepted"),
     ("8.3.16", "g60", &[], "volumes: as 8.4.4"),
     ("8.3.16", "g61", &[], "8.4's options are accepted"),
@@ -32,51 +22,16 @@ const NOT_REPLAYED: &[(&str, &str, &[&str], &str)] = &[
     ("8.3.16", "g64", &[], "words of later tools are accepted"),
     ("8.3.16", "g65", &[], "volumes: as 8.4.4"),
     ("8.3.16", "g66", &[], "volumes: as 8.4.4"),
-    (
-        "8.3.16",
-        "b51",
-        &["noindex"],
-        "8.4's meta-disk form is accepted",
-    ),
+    ("8.3.16", "b51", &["noindex"], "8.4's meta-disk form is accepted"),
     ("8.3.16", "b62", &[], "volumes: as 8.4.4"),
     ("8.3.16", "b63", &[], "8.4's words are accepted"),
     ("8.3.16", "b25", &["r-al2"], "8.4's range is accepted"),
-    (
-        "8.3.16",
-        "b70",
-        &["emptyq"],
-        "a defect: an empty string reads as a quote",
-    ),
-    (
-        "8.3.16",
-        "g15",
-        &["dump", "dumpxml", "up"],
-        "the same defect",
-    ),
-    (
-        "8.3.16",
-        "g23",
-        &["up-two"],
-        "results of several names: the maximum",
-    ),
-    (
-        "8.4.4",
-        "g01",
-        &["c-syncer", "c-status"],
-        "commands of 8.3 and of later tools are accepted",
-    ),
-    (
-        "8.4.4",
-        "g19",
-        &["syncer", "syncer0"],
-        "8.3's command is accepted",
-    ),
-    (
-        "8.4.4",
-        "b63",
-        &["cmdtimeout"],
-        "words of later 8.4 tools are accepted",
-    ),
+    ("8.3.16", "b70", &["emptyq"], "a defect: an empty string reads as a quote"),
+    ("8.3.16", "g15", &["dump", "dumpxml", "up"], "the same defect"),
+    ("8.3.16", "g23", &["up-two"], "results of several names: the maximum"),
+    ("8.4.4", "g01", &["c-syncer", "c-status"], "commands of 8.3 and of later tools are accepted"),
+    ("8.4.4", "g19", &["syncer", "syncer0"], "8.3's command is accepted"),
+    ("8.4.4", "b63", &["cmdtimeout"], "words of later 8.4 tools are accepted"),
     ("8.4.4", "g64", &[], "words of later 8.4 tools are accepted"),
     ("8.4.4", "b26", &["mc"], "8.3's range is accepted"),
     ("8.4.4", "b70", &["isdef"], "8.3's word is accepted"),
@@ -190,10 +145,7 @@ fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
 fn stream(letter: char, bytes: &[u8]) -> Vec<String> {
     let mut lines: Vec<&[u8]> = bytes.split(|b| *b == b'\n').collect();
     let last = lines.pop().unwrap_or_default();
-    let mut all: Vec<String> = lines
-        .iter()
-        .map(|l| format!("{letter}|{}", escape(l)))
-        .collect();
+    let mut all: Vec<String> = lines.iter().map(|l| format!("{letter}|{}", escape(l))).collect();
     if !last.is_empty() {
         all.push(format!("{letter}-{}", escape(last)));
     }
@@ -205,12 +157,7 @@ fn hide_uuid(line: String) -> String {
     match line.find(WORD) {
         Some(at) if line.len() >= at + WORD.len() + 16 => {
             let start = at + WORD.len();
-            format!(
-                "{}{}{}",
-                &line[..start],
-                "#".repeat(16),
-                &line[start + 16..]
-            )
+            format!("{}{}{}", &line[..start], "#".repeat(16), &line[start + 16..])
         }
         _ => line,
     }
@@ -288,18 +235,14 @@ fn replay(case: &Path, run: &Run, name: &str) -> Vec<String> {
 
 fn excluded(release: &str, case: &str, id: &str) -> bool {
     NOT_REPLAYED.iter().any(|(r, prefix, ids, _)| {
-        *r == release
-            && case.split('-').next() == Some(prefix)
-            && (ids.is_empty() || ids.contains(&id))
+        *r == release && case.split('-').next() == Some(prefix) && (ids.is_empty() || ids.contains(&id))
     })
 }
 
 fn cases() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/drbdadm");
-    let mut all: Vec<PathBuf> = fs::read_dir(root)
-        .expect("vectors")
-        .map(|e| e.expect("entry").path())
-        .collect();
+    let mut all: Vec<PathBuf> =
+        fs::read_dir(root).expect("vectors").map(|e| e.expect("entry").path()).collect();
     all.sort();
     all
 }
@@ -309,11 +252,7 @@ fn check(release: &str, name: &str) {
     let mut failures = Vec::new();
     let filter = std::env::var("VECTORS").unwrap_or_default();
     for case in cases() {
-        let case_name = case
-            .file_name()
-            .expect("name")
-            .to_string_lossy()
-            .into_owned();
+        let case_name = case.file_name().expect("name").to_string_lossy().into_owned();
         if !case_name.contains(&filter) {
             continue;
         }
@@ -333,10 +272,9 @@ fn check(release: &str, name: &str) {
             match (got == wanted, listed) {
                 (true, false) => passed += 1,
                 (false, true) => known += 1,
-                (true, true) => failures.push(format!(
-                    "{case_name} {}: passes, take it from the list",
-                    run.id
-                )),
+                (true, true) => {
+                    failures.push(format!("{case_name} {}: passes, take it from the list", run.id))
+                }
                 (false, false) => failures.push(format!(
                     "{case_name} {}:\n--- wanted\n{}\n--- got\n{}",
                     run.id,
@@ -391,11 +329,7 @@ fn as_drbdadm_8_4_4() {
 fn volumes_make_the_plain_name_speak_8_4() {
     let mut seen = 0;
     for case in cases() {
-        let case_name = case
-            .file_name()
-            .expect("name")
-            .to_string_lossy()
-            .into_owned();
+        let case_name = case.file_name().expect("name").to_string_lossy().into_owned();
         if !["g60-volumes", "g63-adjust-volumes", "g66-84-stacked"].contains(&case_name.as_str()) {
             continue;
         }

@@ -33,11 +33,7 @@ impl Session {
             }
             Dialect::V84 => words(["show", &resource]),
         };
-        let manner = Manner {
-            stdout: Stream::Catch,
-            stderr: Stream::Null,
-            always: true,
-        };
+        let manner = Manner { stdout: Stream::Catch, stderr: Stream::Null, always: true };
         let (_, output) = self.call(Program::Drbdsetup, &call, &resource, Limit::Short, manner)?;
         let source = match self.dialect() {
             Dialect::V83 => format!("drbdsetup {} show", self.minor(at, 0)?),
@@ -60,9 +56,7 @@ impl Session {
         let link = std::path::Path::new(LINKS).join(&self.resource(at).name);
         let node = format!("/dev/drbd{wanted}");
         Ok(match (std::fs::metadata(link), std::fs::metadata(node)) {
-            (Ok(link), Ok(node)) => {
-                !link.file_type().is_block_device() || link.rdev() != node.rdev()
-            }
+            (Ok(link), Ok(node)) => !link.file_type().is_block_device() || link.rdev() != node.rdev(),
             _ => true,
         })
     }
@@ -74,12 +68,7 @@ pub fn disks_differ(running: Option<&Volume>, wanted: &Volume) -> bool {
     match (running_disk, wanted.disk.as_deref()) {
         (None, None) => false,
         (Some(a), Some(b)) if a == b => {
-            let place = |v: &Volume| {
-                v.meta
-                    .as_ref()
-                    .filter(|m| !m.is_internal())
-                    .map(|m| m.device.clone())
-            };
+            let place = |v: &Volume| v.meta.as_ref().filter(|m| !m.is_internal()).map(|m| m.device.clone());
             running.map_or(true, |running| place(running) != place(wanted))
         }
         _ => true,
@@ -91,9 +80,7 @@ pub fn address_differs(running: Option<&Address>, wanted: Option<&Address>) -> b
     match (running, wanted) {
         (Some(a), Some(b)) => {
             let same_address = a.address == b.address
-                || a.address
-                    .parse::<std::net::IpAddr>()
-                    .is_ok_and(|parsed| b.address.parse() == Ok(parsed));
+                || a.address.parse::<std::net::IpAddr>().is_ok_and(|parsed| b.address.parse() == Ok(parsed));
             !same_address || a.port != b.port || a.family != b.family
         }
         (None, None) => false,

@@ -32,9 +32,7 @@ impl Session {
         }
         self.adjust_volumes(at, here.as_ref())?;
         if running.is_some() && self.differs(at, &settings, Section::Options, |_| true) {
-            self.defer(Phase::Resource, "resource-options", at, move |s| {
-                s.resource_options(at, true)
-            });
+            self.defer(Phase::Resource, "resource-options", at, move |s| s.resource_options(at, true));
         }
         self.adjust_connection(at, here.as_ref(), there.as_ref(), &settings)
     }
@@ -46,9 +44,7 @@ impl Session {
         there: Option<&HostSection>,
         settings: &[Setting],
     ) -> Result<u8, Exit> {
-        let running = here
-            .and_then(|h| h.address.clone())
-            .zip(there.and_then(|h| h.address.clone()));
+        let running = here.and_then(|h| h.address.clone()).zip(there.and_then(|h| h.address.clone()));
         let me = self.me(at)?;
         let Some(peer) = self.resource(at).peer_host() else {
             if running.is_none() {
@@ -63,9 +59,7 @@ impl Session {
         if !same {
             if let Some((mine, theirs)) = running {
                 let old = [mine.for_command(), theirs.for_command()];
-                self.tell("Network addresses differ:", || {
-                    format!(" {} {}", old[0], old[1])
-                });
+                self.tell("Network addresses differ:", || format!(" {} {}", old[0], old[1]));
                 self.defer(Phase::NetPrerequisites, "disconnect", at, move |s| {
                     let call = words(["disconnect", &old[0], &old[1]]);
                     s.setup(at, &s.with_pass_through(call), Limit::Short)
@@ -73,9 +67,7 @@ impl Session {
             }
             self.defer(Phase::Net, "connect", at, move |s| s.connect(at));
         } else if self.differs(at, settings, Section::Net, |_| true) {
-            self.defer(Phase::Net, "net-options", at, move |s| {
-                s.net_options(at, true)
-            });
+            self.defer(Phase::Net, "net-options", at, move |s| s.net_options(at, true));
         }
         Ok(0)
     }
@@ -83,10 +75,7 @@ impl Session {
     fn adjust_volumes(&mut self, at: usize, here: Option<&HostSection>) -> Result<(), Exit> {
         let running: &[Volume] = here.map_or(&[], |h| &h.volumes);
         let wanted = self.me(at)?.volumes.clone();
-        for gone in running
-            .iter()
-            .filter(|r| !wanted.iter().any(|w| w.number == r.number))
-        {
+        for gone in running.iter().filter(|r| !wanted.iter().any(|w| w.number == r.number)) {
             self.defer_removal(at, gone);
         }
         for (volume, new) in wanted.iter().enumerate() {
@@ -136,9 +125,7 @@ impl Session {
         }
         if let Some(text) = differs(&|row| row.scope == Scope::Any) {
             self.tell(&text, String::new);
-            self.defer(Phase::Disk, "disk-options", at, move |s| {
-                s.disk_options(at, volume, true)
-            });
+            self.defer(Phase::Disk, "disk-options", at, move |s| s.disk_options(at, volume, true));
         }
         if let Some(text) = differs(&|row| row.name == "size") {
             self.tell(&text, String::new);
@@ -198,29 +185,27 @@ fn first_difference(
     which: &dyn Fn(&OptionRow) -> bool,
 ) -> Option<String> {
     let rows = options::in_section(Dialect::V84, section);
-    rows.into_iter()
-        .filter(|row| row.scope != Scope::OneShot && which(row))
-        .find_map(|row| {
-            let last = |settings: &[Setting]| {
-                let of_row = |s: &&Setting| s.section == section && s.row.name == row.name;
-                settings.iter().rfind(of_row).map(|s| s.value.clone())
-            };
-            let (old, new) = (last(running), last(wanted));
-            let value = |text: &Option<String>| canonical(row, text.as_deref());
-            if value(&old) == value(&new) {
-                return None;
+    rows.into_iter().filter(|row| row.scope != Scope::OneShot && which(row)).find_map(|row| {
+        let last = |settings: &[Setting]| {
+            let of_row = |s: &&Setting| s.section == section && s.row.name == row.name;
+            settings.iter().rfind(of_row).map(|s| s.value.clone())
+        };
+        let (old, new) = (last(running), last(wanted));
+        let value = |text: &Option<String>| canonical(row, text.as_deref());
+        if value(&old) == value(&new) {
+            return None;
+        }
+        let name = row.name;
+        Some(match (old, new) {
+            (Some(old), Some(new)) => {
+                format!("Value of '{name}' differs: r={old} c={new}")
             }
-            let name = row.name;
-            Some(match (old, new) {
-                (Some(old), Some(new)) => {
-                    format!("Value of '{name}' differs: r={old} c={new}")
-                }
-                (Some(old), None) => format!("Only in running config {name}: {old}"),
-                (None, new) => {
-                    format!("Only in config file {name}: {}", new.unwrap_or_default())
-                }
-            })
+            (Some(old), None) => format!("Only in running config {name}: {old}"),
+            (None, new) => {
+                format!("Only in config file {name}: {}", new.unwrap_or_default())
+            }
         })
+    })
 }
 
 /// A value in a form that can be compared; nothing is the default.

@@ -36,20 +36,8 @@ pub struct OwnOption {
     pub shown: (bool, bool),
 }
 
-const fn own(
-    own: Own,
-    long: &'static str,
-    short: char,
-    argument: bool,
-    shown: (bool, bool),
-) -> OwnOption {
-    OwnOption {
-        own,
-        long,
-        short,
-        argument,
-        shown,
-    }
+const fn own(own: Own, long: &'static str, short: char, argument: bool, shown: (bool, bool)) -> OwnOption {
+    OwnOption { own, long, short, argument, shown }
 }
 
 /// In the order of the usage texts.
@@ -223,9 +211,7 @@ fn find_long(name: &str) -> Result<&'static OwnOption, String> {
         [] | [_] => Err(format!("unrecognized option '--{name}'")),
         many => {
             let names: String = many.iter().map(|o| format!(" '--{}'", o.long)).collect();
-            Err(format!(
-                "option '--{name}' is ambiguous; possibilities:{names}"
-            ))
+            Err(format!("option '--{name}' is ambiguous; possibilities:{names}"))
         }
     }
 }
@@ -257,10 +243,7 @@ mod tests {
     #[test]
     fn force_belongs_to_who_stands_before_it() {
         let before = split("drbdadm", &words("--force primary r0"), Dialect::V83);
-        assert!(matches!(
-            before.as_deref(),
-            Ok([Item::Own(Own::Force, _), ..])
-        ));
+        assert!(matches!(before.as_deref(), Ok([Item::Own(Own::Force, _), ..])));
         let behind = split("drbdadm", &words("primary --force r0"), Dialect::V83);
         assert!(matches!(behind.as_deref(), Ok([_, Item::Setup(_, _), _])));
     }
@@ -271,10 +254,7 @@ mod tests {
             ("--frob", "drbdadm: unrecognized option '--frob'"),
             ("-x", "drbdadm: invalid option -- 'x'"),
             ("-c", "drbdadm: option requires an argument -- 'c'"),
-            (
-                "--stacked=1",
-                "drbdadm: option '--stacked' doesn't allow an argument",
-            ),
+            ("--stacked=1", "drbdadm: option '--stacked' doesn't allow an argument"),
         ] {
             let error = split("drbdadm", &words(line), Dialect::V83);
             assert_eq!(error, Err(BadOption(text.to_string())));

@@ -15,13 +15,7 @@ use super::table::{Action, Command};
 use super::Called;
 
 /// Names that are looked for, in this order; 8.4 looks for its own first.
-const NAMES: &[&str] = &[
-    "drbd-84.conf",
-    "drbd-83.conf",
-    "drbd-82.conf",
-    "drbd-08.conf",
-    "drbd.conf",
-];
+const NAMES: &[&str] = &["drbd-84.conf", "drbd-83.conf", "drbd-82.conf", "drbd-08.conf", "drbd.conf"];
 
 /// Where the default file is looked for.
 const ETC: &str = "/etc";
@@ -51,10 +45,7 @@ fn default_file(dialect: Dialect) -> Result<(FileName, Vec<u8>), io::Error> {
             let path = format!("{directory}/{name}");
             match parser::read_limited(Path::new(&path)) {
                 Ok(bytes) => {
-                    let file = FileName {
-                        absolute: parser::absolute_name(Path::new(&path)),
-                        display: path,
-                    };
+                    let file = FileName { absolute: parser::absolute_name(Path::new(&path)), display: path };
                     return Ok((file, bytes));
                 }
                 Err(error) => reason = error,
@@ -68,18 +59,12 @@ fn default_file(dialect: Dialect) -> Result<(FileName, Vec<u8>), io::Error> {
 fn named_file(name: &str) -> Option<(FileName, Vec<u8>)> {
     if name == "-" {
         let bytes = parser::read_stream(io::stdin().lock()).ok()?;
-        let file = FileName {
-            display: STANDARD_INPUT.to_string(),
-            absolute: STANDARD_INPUT.to_string(),
-        };
+        let file = FileName { display: STANDARD_INPUT.to_string(), absolute: STANDARD_INPUT.to_string() };
         return Some((file, bytes));
     }
     let path = Path::new(name);
     let bytes = parser::read_limited(path).ok()?;
-    let file = FileName {
-        display: name.to_string(),
-        absolute: parser::absolute_name(path),
-    };
+    let file = FileName { display: name.to_string(), absolute: parser::absolute_name(path) };
     Some((file, bytes))
 }
 
@@ -93,9 +78,7 @@ fn cannot_open(name: &str) -> Exit {
 fn reason(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(number) => nix::errno::Errno::from_raw(number).desc().to_string(),
-        None if error.kind() == io::ErrorKind::NotFound => {
-            nix::errno::Errno::ENOENT.desc().to_string()
-        }
+        None if error.kind() == io::ErrorKind::NotFound => nix::errno::Errno::ENOENT.desc().to_string(),
         None => error.to_string(),
     }
 }
@@ -165,10 +148,7 @@ fn read(called: &Called, session: &Session) -> Result<Config, Exit> {
         None => match registered(session) {
             Some(name) => named_file(&name).ok_or_else(|| cannot_open(&name))?,
             None => default_file(called.dialect).map_err(|error| {
-                complain(&format!(
-                    "Can not open '/etc/drbd.conf': {}\n",
-                    reason(&error)
-                ));
+                complain(&format!("Can not open '/etc/drbd.conf': {}\n", reason(&error)));
                 Exit(parser::EXIT_INVALID)
             })?,
         },

@@ -69,13 +69,7 @@ impl Session {
         resource: usize,
         job: impl Fn(&mut Session) -> Result<u8, Exit> + 'static,
     ) {
-        self.deferred.push(Deferred {
-            phase,
-            name,
-            resource,
-            registers: true,
-            job: Box::new(job),
-        });
+        self.deferred.push(Deferred { phase, name, resource, registers: true, job: Box::new(job) });
     }
 
     /// Executes all, phase by phase. A phase with a failure is the last. Returns 1 on failure.
@@ -117,12 +111,7 @@ impl Session {
         Ok(u8::from(failed))
     }
 
-    fn run_one(
-        &mut self,
-        deferred: &Deferred,
-        skipped: &[usize],
-        progress: bool,
-    ) -> Result<u8, Exit> {
+    fn run_one(&mut self, deferred: &Deferred, skipped: &[usize], progress: bool) -> Result<u8, Exit> {
         let name = self.resource(deferred.resource).name.clone();
         if skipped.contains(&deferred.resource) {
             if progress {
@@ -138,9 +127,7 @@ impl Session {
         if progress {
             self.print(&format!(" {name}"));
         }
-        let result = self.framed(deferred.resource, deferred.registers, |session| {
-            (deferred.job)(session)
-        })?;
+        let result = self.framed(deferred.resource, deferred.registers, |session| (deferred.job)(session))?;
         if result != 0 && progress {
             self.print(&format!(":failed({}:{result})", deferred.name));
         }
@@ -153,10 +140,7 @@ impl Session {
     /// 8.3's line about a result of 20 or more.
     pub fn complain_of_result(&self, command: &str, resource: &str, result: u8) {
         if self.dialect() == drbdbox::conf::Dialect::V83 {
-            self.complain(&format!(
-                "{} {command} {resource}: exited with code {result}\n",
-                self.program
-            ));
+            self.complain(&format!("{} {command} {resource}: exited with code {result}\n", self.program));
         }
     }
 }

@@ -109,9 +109,7 @@ impl Session {
             Dialect::V84 => {
                 self.defer_new_resource(at);
                 for volume in 0..self.me(at)?.volumes.len() {
-                    self.defer(Phase::Create, "new-minor", at, move |s| {
-                        s.new_minor(at, volume)
-                    });
+                    self.defer(Phase::Create, "new-minor", at, move |s| s.new_minor(at, volume));
                     self.defer(Phase::Disk, "attach", at, move |s| s.attach(at, volume));
                 }
                 self.defer(Phase::Net, "connect", at, move |s| s.connect(at));
@@ -122,9 +120,7 @@ impl Session {
 
     /// Collects new-resource.
     pub fn defer_new_resource(&mut self, at: usize) {
-        self.defer(Phase::Create, "new-resource", at, move |s| {
-            s.new_resource(at)
-        });
+        self.defer(Phase::Create, "new-resource", at, move |s| s.new_resource(at));
     }
 
     /// 8.4 form in both dialects.
@@ -260,13 +256,8 @@ impl Session {
         }
         let call = self.with_pass_through(call);
         let name = &self.resource(at).name;
-        let manner = Manner {
-            stderr,
-            ..Manner::default()
-        };
-        Ok(self
-            .call(Program::Drbdsetup, &call, name, Limit::Short, manner)?
-            .0)
+        let manner = Manner { stderr, ..Manner::default() };
+        Ok(self.call(Program::Drbdsetup, &call, name, Limit::Short, manner)?.0)
     }
 
     pub fn check_resize(&mut self, at: usize, volume: usize) -> Result<u8, Exit> {

@@ -20,10 +20,7 @@ pub fn run(mut session: Session) -> Result<u8, Exit> {
     if !command.needs_resource() && !named_status {
         let result = session.without_resource()?;
         if result >= 10 {
-            complain(&format!(
-                "command {} exited with code {result}\n",
-                command.name
-            ));
+            complain(&format!("command {} exited with code {result}\n", command.name));
         }
         return Ok(result);
     }
@@ -55,9 +52,8 @@ impl Session {
             })
             .collect();
         self.warn_if_nothing_here()?;
-        let checks: Vec<Result<(), Exit>> = (0..self.config.resources.len())
-            .map(|at| self.check_address(at))
-            .collect();
+        let checks: Vec<Result<(), Exit>> =
+            (0..self.config.resources.len()).map(|at| self.check_address(at)).collect();
         checks.into_iter().collect::<Result<(), Exit>>()?;
         self.dump_head();
         let mut result = 0;
@@ -72,20 +68,14 @@ impl Session {
     /// Nothing of this mode on this host: not an error for `dump --force`, nor for 8.4's dump.
     fn warn_if_nothing_here(&self) -> Result<(), Exit> {
         let dump = self.command.is_dump();
-        let anything = self
-            .config
-            .resources
-            .iter()
-            .any(|r| !r.ignored && r.stacked == self.options.stacked);
+        let anything = self.config.resources.iter().any(|r| !r.ignored && r.stacked == self.options.stacked);
         if anything || dump && (self.options.force || self.dialect() == Dialect::V84) {
             return Ok(());
         }
         let node = &self.this.name;
         complain(&match self.options.stacked {
             false => format!("WARN: no normal resources defined for this host ({node})!?\n"),
-            true => format!(
-                "WARN: nothing stacked for this host ({node}), nothing to do in stacked mode!\n"
-            ),
+            true => format!("WARN: nothing stacked for this host ({node}), nothing to do in stacked mode!\n"),
         });
         let all_ignored = self.config.resources.iter().all(|r| r.ignored);
         if self.dialect() == Dialect::V84 && all_ignored && !self.options.stacked {
@@ -114,9 +104,7 @@ impl Session {
                     true => ("stacked", "normal"),
                     false => ("normal", "stacked"),
                 };
-                complain(&format!(
-                    "'{name}' is a {is} resource, and not available in {not} mode.\n"
-                ));
+                complain(&format!("'{name}' is a {is} resource, and not available in {not} mode.\n"));
                 result = result.max(EXIT_USAGE);
                 continue;
             }

@@ -40,10 +40,7 @@ pub fn shell_escape(word: &str) -> String {
     let mut escaped = Vec::new();
     for byte in text::to_bytes(word) {
         let plain = byte.is_ascii_alphanumeric()
-            || matches!(
-                byte,
-                b'%' | b'+' | b'-' | b'.' | b'/' | b':' | b'=' | b'@' | b'_'
-            );
+            || matches!(byte, b'%' | b'+' | b'-' | b'.' | b'/' | b':' | b'=' | b'@' | b'_');
         if !plain {
             escaped.push(b'\\');
         }
@@ -92,11 +89,7 @@ impl Session {
         if program == Program::Drbdsetup {
             environment.push(("DRBD_RESOURCE".to_string(), name.to_string()));
         }
-        let setup = Setup {
-            stdout: manner.stdout,
-            stderr: manner.stderr,
-            environment: &environment,
-        };
+        let setup = Setup { stdout: manner.stdout, stderr: manner.stderr, environment: &environment };
         let started = self.start(program, &all, &setup);
         let quiet = manner.stderr != Stream::Inherit;
         let child = match started {
@@ -110,9 +103,8 @@ impl Session {
             }
         };
         let seconds = self.seconds(limit);
-        let (ended, caught) = child
-            .wait(seconds.map(Duration::from_secs))
-            .unwrap_or((Ended::Code(EXIT_FAILED), Vec::new()));
+        let (ended, caught) =
+            child.wait(seconds.map(Duration::from_secs)).unwrap_or((Ended::Code(EXIT_FAILED), Vec::new()));
         let line = all.join(" ");
         match ended {
             Ended::Code(code) => {
@@ -141,19 +133,11 @@ impl Session {
     }
 
     fn complain_of_exit(&self, words: &[String], code: u8) {
-        self.complain(&format!(
-            "Command '{}' terminated with exit code {code}\n",
-            words.join(" ")
-        ));
+        self.complain(&format!("Command '{}' terminated with exit code {code}\n", words.join(" ")));
     }
 
     /// Starts a program: ours run in a child without exec, unless another one was named.
-    pub fn start(
-        &self,
-        program: Program,
-        words: &[String],
-        setup: &Setup,
-    ) -> std::io::Result<child::Child> {
+    pub fn start(&self, program: Program, words: &[String], setup: &Setup) -> std::io::Result<child::Child> {
         let built_in: Option<fn(&[String]) -> u8> = match program {
             Program::Drbdsetup if self.options.drbdsetup.is_none() => Some(crate::drbdsetup::main),
             Program::Drbdmeta if self.options.drbdmeta.is_none() => Some(crate::drbdmeta::main),

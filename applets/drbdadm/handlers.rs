@@ -42,23 +42,14 @@ impl Session {
         })
     }
 
-    fn environment(
-        &self,
-        at: usize,
-        volume: usize,
-        whole: bool,
-    ) -> Result<Vec<(String, String)>, Exit> {
+    fn environment(&self, at: usize, volume: usize, whole: bool) -> Result<Vec<(String, String)>, Exit> {
         let resource = self.resource(at);
         let me = self.me(at)?;
         let is_84 = self.dialect() == Dialect::V84;
         let minors = match whole && is_84 {
-            true => me
-                .volumes
-                .iter()
-                .filter_map(|v| v.minor)
-                .map(|m| m.to_string())
-                .collect::<Vec<_>>()
-                .join(" "),
+            true => {
+                me.volumes.iter().filter_map(|v| v.minor).map(|m| m.to_string()).collect::<Vec<_>>().join(" ")
+            }
             false => self.minor(at, volume)?,
         };
         let mut list = vec![
@@ -81,9 +72,6 @@ impl Session {
             let disk = volume.disk.clone().unwrap_or_default();
             list.push(("DRBD_LL_DISK", disk));
         }
-        Ok(list
-            .into_iter()
-            .map(|(name, value)| (name.to_string(), value))
-            .collect())
+        Ok(list.into_iter().map(|(name, value)| (name.to_string(), value)).collect())
     }
 }

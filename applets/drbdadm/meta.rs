@@ -16,13 +16,7 @@ impl Session {
     fn meta_words(&self, at: usize, volume: usize, command: &str) -> Result<Vec<String>, Exit> {
         let minor = self.minor(at, volume)?;
         let volume = self.volume(at, volume)?;
-        Ok(words([
-            &minor,
-            "v08",
-            volume.meta_device(),
-            volume.meta_index_for_drbdmeta(),
-            command,
-        ]))
+        Ok(words([&minor, "v08", volume.meta_device(), volume.meta_index_for_drbdmeta(), command]))
     }
 
     /// A command of drbdmeta with the pass-through words.
@@ -30,9 +24,7 @@ impl Session {
         let call = self.with_pass_through(self.meta_words(at, volume, command)?);
         let name = &self.resource(at).name;
         let manner = Manner::default();
-        Ok(self
-            .call(Program::Drbdmeta, &call, name, Limit::Verbose, manner)?
-            .0)
+        Ok(self.call(Program::Drbdmeta, &call, name, Limit::Verbose, manner)?.0)
     }
 
     /// The step before 8.4's attach. Options typed for drbdsetup are none of drbdmeta's.
@@ -43,9 +35,7 @@ impl Session {
         call.extend_from_slice(&self.options.pass_through[..before]);
         let name = &self.resource(at).name;
         let manner = Manner::default();
-        Ok(self
-            .call(Program::Drbdmeta, &call, name, Limit::Verbose, manner)?
-            .0)
+        Ok(self.call(Program::Drbdmeta, &call, name, Limit::Verbose, manner)?.0)
     }
 
     /// dump-md, wipe-md, set-gi, apply-al.
@@ -57,13 +47,9 @@ impl Session {
     pub fn setup_then_meta(&mut self, at: usize, volume: usize) -> Result<u8, Exit> {
         let command = self.command.name;
         let call = self.with_pass_through(self.on_minor(at, volume, command)?);
-        let manner = Manner {
-            stderr: Stream::Catch,
-            ..Manner::default()
-        };
+        let manner = Manner { stderr: Stream::Catch, ..Manner::default() };
         let name = &self.resource(at).name;
-        let (result, mut caught) =
-            self.call(Program::Drbdsetup, &call, name, Limit::Short, manner)?;
+        let (result, mut caught) = self.call(Program::Drbdsetup, &call, name, Limit::Short, manner)?;
         if FINAL.contains(&result) {
             caught.truncate(CAUGHT_MAX);
             self.complain(&drbdbox::conf::text::from_bytes(&caught));
@@ -77,10 +63,7 @@ impl Session {
 
     pub fn outdate(&mut self, at: usize, volume: usize) -> Result<u8, Exit> {
         let call = self.with_pass_through(self.on_minor(at, volume, "outdate")?);
-        let manner = Manner {
-            stderr: Stream::Null,
-            ..Manner::default()
-        };
+        let manner = Manner { stderr: Stream::Null, ..Manner::default() };
         let name = &self.resource(at).name;
         let (result, _) = self.call(Program::Drbdsetup, &call, name, Limit::Short, manner)?;
         match result {
@@ -100,11 +83,7 @@ impl Session {
         let mut uuid = 0;
         if self.options.dry_run == 0 {
             let call = self.with_pass_through(self.meta_words(at, volume, "read-dev-uuid")?);
-            let manner = Manner {
-                stdout: Stream::Catch,
-                stderr: Stream::Null,
-                ..Manner::default()
-            };
+            let manner = Manner { stdout: Stream::Catch, stderr: Stream::Null, ..Manner::default() };
             let (_, output) = self.call(Program::Drbdmeta, &call, &name, Limit::Short, manner)?;
             uuid = hexadecimal(&output);
         }
@@ -128,10 +107,7 @@ fn hexadecimal(bytes: &[u8]) -> u64 {
     let text = String::from_utf8_lossy(bytes);
     let text = text.trim_start();
     let text = text.strip_prefix("0x").unwrap_or(text);
-    let end = text
-        .find(|c: char| !c.is_ascii_hexdigit())
-        .unwrap_or(text.len())
-        .min(16);
+    let end = text.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(text.len()).min(16);
     u64::from_str_radix(&text[..end], 16).unwrap_or(0)
 }
 

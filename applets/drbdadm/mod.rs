@@ -62,10 +62,7 @@ impl Called {
             Some(at) => argv0.split_at(at + 1),
             None => ("", argv0),
         };
-        let program = ["-83", "-84"]
-            .iter()
-            .find_map(|suffix| base.strip_suffix(suffix))
-            .unwrap_or(base);
+        let program = ["-83", "-84"].iter().find_map(|suffix| base.strip_suffix(suffix)).unwrap_or(base);
         Called {
             program: program.to_string(),
             directory: directory.to_string(),
@@ -133,10 +130,8 @@ fn parse(called: &Called, words: &[String]) -> Result<(Options, &'static Command
         match item {
             Item::Own(Own::Help, _) => help = true,
             Item::Own(Own::Version, _) => {
-                let dialect = configuration::dialect_for_version(
-                    called.dialect,
-                    options.config_file.as_deref(),
-                );
+                let dialect =
+                    configuration::dialect_for_version(called.dialect, options.config_file.as_deref());
                 print(&usage::version(dialect));
                 return Err(Exit(0));
             }
@@ -266,14 +261,11 @@ fn executable(program: String) -> Result<String, Exit> {
 /// Steps 6 and 7 of spec/drbdadm.md 3.
 fn check_names(called: &Called, command: &Command, options: &mut Options) -> Result<(), Exit> {
     if options.config_to_test.is_some() && !command.is_dump() && command.name != "sh-nop" {
-        complain(
-            "The --config-to-test (-t) option is only allowed with the dump and sh-nop commands\n",
-        );
+        complain("The --config-to-test (-t) option is only allowed with the dump and sh-nop commands\n");
         return Err(Exit(EXIT_USAGE));
     }
     // 8.4's status shows one resource.
-    let takes_names =
-        command.needs_resource() || command.name == "status" && called.dialect == Dialect::V84;
+    let takes_names = command.needs_resource() || command.name == "status" && called.dialect == Dialect::V84;
     if options.names.is_empty() {
         if command.is_dump() || !command.needs_resource() {
             return Ok(());

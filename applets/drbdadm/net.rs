@@ -12,8 +12,7 @@ impl Session {
     /// My address and the peer's, or my own proxy's inside. `None`: peer unknown; it has been said.
     pub fn addresses(&self, at: usize) -> Result<Option<[String; 2]>, Exit> {
         let me = self.me(at)?;
-        let command =
-            |address: Option<&Address>| address.map_or(String::new(), Address::for_command);
+        let command = |address: Option<&Address>| address.map_or(String::new(), Address::for_command);
         let mine = command(me.address.as_ref());
         let Some(peer) = self.resource(at).peer_host() else {
             let not_available = match self.dialect() {
@@ -69,10 +68,7 @@ impl Session {
 
     fn alternate_addresses(&self, at: usize) -> Result<Vec<String>, Exit> {
         let mine = self.me(at)?.alternate.as_ref();
-        let theirs = self
-            .resource(at)
-            .peer_host()
-            .and_then(|p| p.alternate.as_ref());
+        let theirs = self.resource(at).peer_host().and_then(|p| p.alternate.as_ref());
         Ok(match (mine, theirs) {
             (Some(mine), Some(theirs)) => vec![
                 "--alternate-address".to_string(),

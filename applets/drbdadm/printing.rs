@@ -49,10 +49,7 @@ impl Session {
     }
 
     pub fn sh_resources(&self) -> u8 {
-        let names: Vec<String> = self
-            .usable()
-            .map(|at| dump::quote(&self.resource(at).name))
-            .collect();
+        let names: Vec<String> = self.usable().map(|at| dump::quote(&self.resource(at).name)).collect();
         if !names.is_empty() {
             self.print(&format!("{}\n", names.join(" ")));
         }
@@ -103,11 +100,10 @@ impl Session {
                     Action::ShMdIdx => volume.meta_index().to_string(),
                     _ => {
                         let always = self.config.global.udev_always_use_vnr;
-                        let number =
-                            match volume.implicit && !always || self.dialect() == Dialect::V83 {
-                                true => String::new(),
-                                false => format!("/{}", volume.number),
-                            };
+                        let number = match volume.implicit && !always || self.dialect() == Dialect::V83 {
+                            true => String::new(),
+                            false => format!("/{}", volume.number),
+                        };
                         format!(
                             "RESOURCE={}{number}\nDEVICE={}\nDISK={}",
                             resource.name,
@@ -134,10 +130,7 @@ impl Session {
                 Ok(0)
             }
             None => {
-                self.complain(&format!(
-                    "'{name}' is not stacked on this host ({})\n",
-                    self.this.name
-                ));
+                self.complain(&format!("'{name}' is not stacked on this host ({})\n", self.this.name));
                 Err(Exit(EXIT_USAGE))
             }
         }
@@ -145,11 +138,8 @@ impl Session {
 
     /// `primary`, if the configuration says that this node becomes it at boot.
     pub fn sh_b_pri(&mut self, at: usize, volume: usize) -> Result<u8, Exit> {
-        let wanted = self
-            .resource(at)
-            .become_primary_on
-            .iter()
-            .any(|name| *name == self.this.name || name == "both");
+        let wanted =
+            self.resource(at).become_primary_on.iter().any(|name| *name == self.this.name || name == "both");
         if !wanted {
             return Ok(0);
         }
@@ -282,9 +272,7 @@ impl Session {
     pub fn proc_text(&mut self) -> Result<u8, Exit> {
         let manner = super::exec::Manner::default();
         let program = super::exec::Program::Drbdsetup;
-        Ok(self
-            .call(program, &words(["proc"]), "", Limit::Short, manner)?
-            .0)
+        Ok(self.call(program, &words(["proc"]), "", Limit::Short, manner)?.0)
     }
 
     /// Options of a startup section that wait-connect takes.

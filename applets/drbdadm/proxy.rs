@@ -28,26 +28,20 @@ impl Session {
             if all {
                 return Ok(None);
             }
-            return fail(format!(
-                "There is no proxy config for host {node} in resource {name}.\n"
-            ));
+            return fail(format!("There is no proxy config for host {node} in resource {name}.\n"));
         };
         if !mine.hosts.contains(node) {
             if all {
                 return Ok(None);
             }
-            return fail(format!(
-                "The proxy config in resource {name} is not for {node}.\n"
-            ));
+            return fail(format!("The proxy config in resource {name} is not for {node}.\n"));
         }
         let Some(peer) = resource.peer_host() else {
             return fail(format!("Cannot determine the peer in resource {name}.\n"));
         };
         match peer.proxy.clone() {
             Some(theirs) => Ok(Some((mine, theirs))),
-            None => fail(format!(
-                "There is no proxy config for the peer in resource {name}.\n"
-            )),
+            None => fail(format!("There is no proxy config for the peer in resource {name}.\n")),
         }
     }
 
@@ -59,24 +53,17 @@ impl Session {
             Dialect::V84 => format!("{name}-{theirs}-{mine}"),
         };
         if byte_length(&connection) > NAME_MAX {
-            self.complain(&format!(
-                "The connection name in resource {name} got too long.\n"
-            ));
+            self.complain(&format!("The connection name in resource {name} got too long.\n"));
             return Err(Exit(EXIT_INVALID));
         }
         Ok(connection)
     }
 
     fn proxy_call(&self, at: usize, commands: &[String]) -> Result<u8, Exit> {
-        let call: Vec<String> = commands
-            .iter()
-            .flat_map(|command| words(["-c", command]))
-            .collect();
+        let call: Vec<String> = commands.iter().flat_map(|command| words(["-c", command])).collect();
         let name = &self.resource(at).name;
         let manner = Manner::default();
-        Ok(self
-            .call(Program::ProxyCtl, &call, name, Limit::Short, manner)?
-            .0)
+        Ok(self.call(Program::ProxyCtl, &call, name, Limit::Short, manner)?.0)
     }
 
     pub fn proxy_up(&mut self, at: usize) -> Result<u8, Exit> {

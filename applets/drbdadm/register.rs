@@ -96,11 +96,7 @@ impl Session {
     fn is_unconfigured(&self, at: usize) -> Result<bool, Exit> {
         let mut words = vec![self.minor(at, 0)?, "role".to_string()];
         words.extend_from_slice(&self.options.pass_through);
-        let manner = Manner {
-            stdout: Stream::Catch,
-            stderr: Stream::Null,
-            always: true,
-        };
+        let manner = Manner { stdout: Stream::Catch, stderr: Stream::Null, always: true };
         let name = &self.resource(at).name;
         let (_, output) = self.call(Program::Drbdsetup, &words, name, Limit::Short, manner)?;
         Ok(output.is_empty() || output.starts_with(b"Unconfigured"))
@@ -122,10 +118,7 @@ impl Session {
             return;
         }
         if let Some(directory) = link.parent() {
-            let _ = std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o755)
-                .create(directory);
+            let _ = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(directory);
         }
         let _ = std::fs::remove_file(link);
         if let Err(error) = symlink(target, link) {

@@ -68,9 +68,7 @@ pub enum Selected {
 impl Session {
     /// Node name: pretended or real; the note about the pretence is printed.
     pub fn this_host() -> ThisHost {
-        let pretended = std::env::var("__DRBD_NODE__")
-            .ok()
-            .filter(|name| !name.is_empty());
+        let pretended = std::env::var("__DRBD_NODE__").ok().filter(|name| !name.is_empty());
         if let Some(name) = &pretended {
             super::exec::complain(&format!(
                 "\n   found __DRBD_NODE__ in environment\n   PRETENDING that I am >>{name}<<\n\n"

@@ -299,11 +299,7 @@ mod tests {
     fn every_handler_of_the_configuration_is_a_command() {
         use drbdbox::conf::options::{all, Section};
         for row in all().iter().filter(|r| r.section == Section::Handlers) {
-            assert!(
-                find(row.name).is_some_and(|c| c.action == Action::Handler),
-                "{}",
-                row.name
-            );
+            assert!(find(row.name).is_some_and(|c| c.action == Action::Handler), "{}", row.name);
         }
     }
 }

@@ -11,8 +11,7 @@ const RELEASE: &str = env!("CARGO_PKG_VERSION");
 /// Line that names the build: the form of the original's is parsed, the content is ours.
 /// spec/decisions.md 2.1.
 pub fn build_tag() -> String {
-    let commit =
-        option_env!("DRBDBOX_COMMIT").unwrap_or("0000000000000000000000000000000000000000");
+    let commit = option_env!("DRBDBOX_COMMIT").unwrap_or("0000000000000000000000000000000000000000");
     let time = option_env!("DRBDBOX_COMMIT_TIME").unwrap_or("1970-01-01 00:00:00");
     format!("GIT-hash: {commit} build by drbdbox@{RELEASE}, {time}")
 }
@@ -33,12 +32,8 @@ pub fn version(dialect: Dialect) -> String {
 }
 
 fn tail(dialect: Dialect, message: Option<&str>) -> String {
-    let mut text = format!(
-        "\nVersion: {} (api:{})\n{}\n",
-        dialect.release(),
-        dialect.api_version(),
-        build_tag()
-    );
+    let mut text =
+        format!("\nVersion: {} (api:{})\n{}\n", dialect.release(), dialect.api_version(), build_tag());
     if let Some(message) = message {
         text.push_str(&format!("\n{message}\n"));
     }
@@ -48,10 +43,7 @@ fn tail(dialect: Dialect, message: Option<&str>) -> String {
 /// Names of a usage level in two columns.
 fn columns(dialect: Dialect, level: u8) -> String {
     let mut text = String::new();
-    let names = COMMANDS
-        .iter()
-        .filter(|c| c.level(dialect) == level)
-        .map(|c| c.name);
+    let names = COMMANDS.iter().filter(|c| c.level(dialect) == level).map(|c| c.name);
     let mut odd = false;
     for name in names {
         match odd {
@@ -74,10 +66,7 @@ pub fn usage_83(program: &str, message: Option<&str>) -> String {
     );
     for option in OWN.iter().filter(|o| o.shown.0) {
         let value = if option.argument { " val" } else { "" };
-        text.push_str(&format!(
-            " {{--{}|-{}}}{value}\n",
-            option.long, option.short
-        ));
+        text.push_str(&format!(" {{--{}|-{}}}{value}\n", option.long, option.short));
     }
     text.push_str("\nCOMMANDS:\n");
     text.push_str(&columns(Dialect::V83, 1));
@@ -85,24 +74,15 @@ pub fn usage_83(program: &str, message: Option<&str>) -> String {
 }
 
 /// The usage of 8.4, of one command or in general.
-pub fn usage_84(
-    program: &str,
-    dialect: Dialect,
-    command: Option<&Command>,
-    message: Option<&str>,
-) -> String {
+pub fn usage_84(program: &str, dialect: Dialect, command: Option<&Command>, message: Option<&str>) -> String {
     let name = command.map_or("COMMAND", |c| c.name);
-    let mut text =
-        format!("\nUSAGE: {program} {name} [OPTION...] {{all|RESOURCE...}}\n\nGENERAL OPTIONS:\n");
+    let mut text = format!("\nUSAGE: {program} {name} [OPTION...] {{all|RESOURCE...}}\n\nGENERAL OPTIONS:\n");
     for option in OWN.iter().filter(|o| o.shown.1) {
         let value = match option.argument {
             true => ("=...", " ..."),
             false => ("", ""),
         };
-        text.push_str(&format!(
-            "  --{}{}, -{}{}\n",
-            option.long, value.0, option.short, value.1
-        ));
+        text.push_str(&format!("  --{}{}, -{}{}\n", option.long, value.0, option.short, value.1));
     }
     match command {
         None => {

@@ -34,9 +34,8 @@ impl Session {
         if !self.options.stacked || resource.stacked_timeouts() {
             return self.startup_words(at);
         }
-        let interval = resource
-            .setting(Section::Net, "connect-int")
-            .and_then(|s| s.value.parse::<u64>().ok());
+        let interval =
+            resource.setting(Section::Net, "connect-int").and_then(|s| s.value.parse::<u64>().ok());
         let timeout = interval.map_or(STACKED_TIMEOUT, |seconds| seconds.saturating_mul(2));
         vec!["-t".to_string(), timeout.to_string()]
     }
@@ -62,10 +61,7 @@ impl Session {
                 }
                 if self.options.dry_run == 0 {
                     let environment = [("DRBD_RESOURCE".to_string(), name)];
-                    let setup = Setup {
-                        environment: &environment,
-                        ..Setup::default()
-                    };
+                    let setup = Setup { environment: &environment, ..Setup::default() };
                     children.extend(self.start(Program::Drbdsetup, &call, &setup));
                 }
             }
@@ -113,13 +109,7 @@ impl Session {
         })
     }
 
-    fn ask(
-        &self,
-        first: Option<usize>,
-        console: &Console,
-        children: &mut Vec<Child>,
-        started: Instant,
-    ) {
+    fn ask(&self, first: Option<usize>, console: &Console, children: &mut Vec<Child>, started: Instant) {
         leave_splash_screen();
         if let Some(at) = first {
             console.say(&self.question(at, console));
@@ -203,16 +193,9 @@ fn reap(children: &mut Vec<Child>) {
 
 /// Boot screens hide the question.
 fn leave_splash_screen() {
-    let script =
-        "exec > /dev/null 2>&1; plymouth quit ; usplash_write QUIT ; stty echo icanon icrnl";
-    let words: Vec<Vec<u8>> = ["/bin/sh", "-c", script]
-        .iter()
-        .map(|w| w.as_bytes().to_vec())
-        .collect();
-    let setup = Setup {
-        stdout: Stream::Inherit,
-        ..Setup::default()
-    };
+    let script = "exec > /dev/null 2>&1; plymouth quit ; usplash_write QUIT ; stty echo icanon icrnl";
+    let words: Vec<Vec<u8>> = ["/bin/sh", "-c", script].iter().map(|w| w.as_bytes().to_vec()).collect();
+    let setup = Setup { stdout: Stream::Inherit, ..Setup::default() };
     if let Ok(child) = child::spawn(&setup, &words) {
         let _ = child.wait(Some(Duration::from_secs(5)));
     }
@@ -288,8 +271,7 @@ impl<'a> RawMode<'a> {
         };
         let mode = RawMode { console, before };
         if let Some(mut raw) = mode.before.clone() {
-            raw.local_flags
-                .remove(LocalFlags::ICANON | LocalFlags::ISIG);
+            raw.local_flags.remove(LocalFlags::ICANON | LocalFlags::ISIG);
             raw.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
             raw.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
             mode.apply(&raw);

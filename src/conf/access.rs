@@ -2,8 +2,8 @@
 
 use super::options::{self, OptionRow, Scope, Section};
 use super::settings::{
-    AfterSplitBrain, DiskSettings, Fencing, NetSettings, OnCongestion, OnIoError, OnNoData,
-    Protocol, ReadBalancing, ResourceSettings, RrConflict,
+    AfterSplitBrain, DiskSettings, Fencing, NetSettings, OnCongestion, OnIoError, OnNoData, Protocol,
+    ReadBalancing, ResourceSettings, RrConflict,
 };
 use super::value::Value;
 use super::Dialect;
@@ -124,9 +124,7 @@ impl Field for ReadBalancing {
             2 => ReadBalancing::RoundRobin,
             3 => ReadBalancing::LeastPending,
             4 => ReadBalancing::WhenCongestedRemote,
-            5..=10 => ReadBalancing::Striping {
-                kib: 32 << (number - STRIPING_FIRST),
-            },
+            5..=10 => ReadBalancing::Striping { kib: 32 << (number - STRIPING_FIRST) },
             _ => return None,
         })
     }
@@ -329,10 +327,7 @@ impl NetSettings {
 impl ResourceSettings {
     /// What holds when a command of `dialect` makes a resource and says nothing.
     pub fn defaults(dialect: Dialect) -> Self {
-        let mut made = ResourceSettings {
-            cpu_mask: String::new(),
-            on_no_data_accessible: OnNoData::IoError,
-        };
+        let mut made = ResourceSettings { cpu_mask: String::new(), on_no_data_accessible: OnNoData::IoError };
         made.reset(dialect, |_| true);
         made
     }
@@ -380,10 +375,7 @@ mod tests {
     fn defaults_differ_where_the_dialects_do() {
         let old = DiskSettings::defaults(Dialect::V83);
         let new = DiskSettings::defaults(Dialect::V84);
-        assert_eq!(
-            (old.on_io_error, new.on_io_error),
-            (OnIoError::PassOn, OnIoError::Detach)
-        );
+        assert_eq!((old.on_io_error, new.on_io_error), (OnIoError::PassOn, OnIoError::Detach));
         assert_eq!((old.al_extents, new.al_extents), (127, 1237));
         assert_eq!((old.disk_barrier, new.disk_barrier), (true, false));
         assert_eq!((old.c_plan_ahead, new.c_plan_ahead), (0, 20));

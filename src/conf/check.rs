@@ -72,10 +72,7 @@ pub fn find_this_host(
     choice: &Choice,
     messages: &mut String,
 ) -> Result<(), Stop> {
-    let mut report = Report {
-        messages,
-        invalid: false,
-    };
+    let mut report = Report { messages, invalid: false };
     if config.dialect == Dialect::V84 {
         // 8.4 takes protocols in any letter case and prints capitals; 8.3 does so when it validates.
         config.common.iter_mut().for_each(upper_case_protocol);
@@ -85,10 +82,7 @@ pub fn find_this_host(
     // Normal resources first: a stacked section is this machine's if its lower resource is.
     for stacked in [false, true] {
         for at in 0..config.resources.len() {
-            let has_stacked = config.resources[at]
-                .hosts
-                .iter()
-                .any(|h| h.lower().is_some());
+            let has_stacked = config.resources[at].hosts.iter().any(|h| h.lower().is_some());
             if has_stacked == stacked {
                 choose_me(config, at, this, choice, &mut report);
             }
@@ -110,10 +104,8 @@ fn name_stacked_sections(config: &mut Config, report: &mut Report) -> Result<(),
             };
             let Some(found) = config.resource(lower) else {
                 let place = config.position(resource, resource.line);
-                let text = format!(
-                    "in resource {}, referenced resource '{lower}' not defined.",
-                    resource.name
-                );
+                let text =
+                    format!("in resource {}, referenced resource '{lower}' not defined.", resource.name);
                 report.invalid(&place, &text);
                 continue;
             };
@@ -155,13 +147,7 @@ fn stacked_keys(host: &HostSection, names: &[String]) -> Vec<(&'static str, Stri
     keys
 }
 
-fn choose_me(
-    config: &mut Config,
-    at: usize,
-    this: &ThisHost,
-    choice: &Choice,
-    report: &mut Report,
-) {
+fn choose_me(config: &mut Config, at: usize, this: &ThisHost, choice: &Choice, report: &mut Report) {
     let mut me: Option<usize> = None;
     for host_at in 0..config.resources[at].hosts.len() {
         let resource = &config.resources[at];
@@ -198,10 +184,7 @@ fn section_title(host: &HostSection) -> String {
 
 fn is_me(config: &Config, host: &HostSection, this: &ThisHost, choice: &Choice) -> bool {
     if choice.by_proxy {
-        return host
-            .proxy
-            .as_ref()
-            .is_some_and(|p| p.hosts.contains(&this.name));
+        return host.proxy.as_ref().is_some_and(|p| p.hosts.contains(&this.name));
     }
     match &host.kind {
         HostKind::Floating => host.address.as_ref().is_some_and(|address| {
@@ -255,11 +238,7 @@ fn disks_of_stacked_sections(config: &mut Config, report: &mut Report) {
                     (None, None) => None,
                 }));
             }
-            for (volume, disk) in config.resources[at].hosts[host_at]
-                .volumes
-                .iter_mut()
-                .zip(disks)
-            {
+            for (volume, disk) in config.resources[at].hosts[host_at].volumes.iter_mut().zip(disks) {
                 volume.disk = disk;
                 volume.meta = Some(super::model::MetaDisk {
                     device: "internal".to_string(),
@@ -296,10 +275,7 @@ pub fn choose_peer(
         ([only], wanted) => {
             peer = Some(*only);
             if let (Some(wanted), true, true) = (wanted, choice.tell_ignored_peer, required) {
-                tell(
-                    ":",
-                    &format!("Ignoring --peer '{wanted}': there are only two host sections."),
-                );
+                tell(":", &format!("Ignoring --peer '{wanted}': there are only two host sections."));
             }
         }
         (_, None) if required => tell(
@@ -309,24 +285,18 @@ pub fn choose_peer(
         ),
         (_, None) => {}
         (_, Some(wanted)) => {
-            let matching: Vec<usize> = (0..resource.hosts.len())
-                .filter(|h| is_peer(&resource.hosts[*h], wanted, this))
-                .collect();
+            let matching: Vec<usize> =
+                (0..resource.hosts.len()).filter(|h| is_peer(&resource.hosts[*h], wanted, this)).collect();
             match matching.as_slice() {
-                _ if matching.contains(&me) => tell(
-                    "",
-                    &format!("Invoked with --peer '{wanted}', but that matches myself!"),
-                ),
+                _ if matching.contains(&me) => {
+                    tell("", &format!("Invoked with --peer '{wanted}', but that matches myself!"))
+                }
                 [one] => peer = Some(*one),
-                [] if required => tell(
-                    ":",
-                    &format!("No host ('on' or 'floating') section matches --peer '{wanted}'"),
-                ),
+                [] if required => {
+                    tell(":", &format!("No host ('on' or 'floating') section matches --peer '{wanted}'"))
+                }
                 [] => {}
-                _ => tell(
-                    ":",
-                    &format!("Invoked with --peer '{wanted}', but that matches multiple times!"),
-                ),
+                _ => tell(":", &format!("Invoked with --peer '{wanted}', but that matches multiple times!")),
             }
         }
     }
@@ -337,10 +307,7 @@ pub fn choose_peer(
 
 fn is_peer(host: &HostSection, wanted: &str, this: &ThisHost) -> bool {
     host.hosts.iter().any(|name| name == wanted)
-        && host
-            .proxy
-            .as_ref()
-            .map_or(true, |proxy| proxy.hosts.contains(&this.name))
+        && host.proxy.as_ref().map_or(true, |proxy| proxy.hosts.contains(&this.name))
 }
 
 /// The checks before commands that name resources. The first resource with an error ends it.
@@ -353,11 +320,7 @@ pub fn validate(
     choice: &Choice,
     messages: &mut String,
 ) -> Result<(), Stop> {
-    let known: Known = config
-        .resources
-        .iter()
-        .map(|r| (r.name.clone(), r.ignored))
-        .collect();
+    let known: Known = config.resources.iter().map(|r| (r.name.clone(), r.ignored)).collect();
     for at in 0..config.resources.len() {
         let invalid = validate_resource(config, at, &known, this, choice, messages);
         if invalid {
@@ -375,16 +338,9 @@ fn validate_resource(
     choice: &Choice,
     messages: &mut String,
 ) -> bool {
-    let mut report = Report {
-        messages,
-        invalid: false,
-    };
+    let mut report = Report { messages, invalid: false };
     let resource = &config.resources[at];
-    let place = format!(
-        "{}: in resource {}",
-        config.position(resource, resource.line),
-        resource.name
-    );
+    let place = format!("{}: in resource {}", config.position(resource, resource.line), resource.name);
     let common_protocol = config.common.as_ref().and_then(|c| c.protocol());
     if config.dialect == Dialect::V83 {
         if resource.protocol().or(common_protocol).is_none() {
@@ -457,9 +413,7 @@ fn check_dependencies(
     }
     let resource = &mut config.resources[at];
     let volumes = resource.hosts.iter_mut().flat_map(|h| &mut h.volumes);
-    let lists = volumes
-        .map(|v| &mut v.options)
-        .chain(std::iter::once(&mut resource.settings));
+    let lists = volumes.map(|v| &mut v.options).chain(std::iter::once(&mut resource.settings));
     for list in lists {
         list.retain(|s| s.row.name != "resync-after" || !unknown.contains(&s.value));
     }
@@ -467,13 +421,8 @@ fn check_dependencies(
 
 fn check_primary_on_both(config: &Config, at: usize, place: &str, report: &mut Report) {
     let resource = &config.resources[at];
-    let both = resource
-        .become_primary_on
-        .first()
-        .is_some_and(|h| h == "both");
-    let allowed = resource
-        .setting(Section::Net, "allow-two-primaries")
-        .is_some();
+    let both = resource.become_primary_on.first().is_some_and(|h| h == "both");
+    let allowed = resource.setting(Section::Net, "allow-two-primaries").is_some();
     if both && !allowed {
         report.invalid = true;
         report.messages.push_str(&format!(
@@ -487,10 +436,7 @@ fn check_with_peer(resource: &Resource, place: &str, report: &mut Report) {
         return;
     };
     if me.proxy.is_some() != peer.proxy.is_some() {
-        report.invalid(
-            place,
-            "\n\tEither both 'on' sections must contain a proxy subsection, or none.",
-        );
+        report.invalid(place, "\n\tEither both 'on' sections must contain a proxy subsection, or none.");
     }
     for name in &resource.become_primary_on {
         let known = name == "both" || me.hosts.contains(name) || peer.hosts.contains(name);
@@ -515,10 +461,7 @@ pub fn missing_address(config: &Config, resource: &Resource, this: &ThisHost) ->
         return None;
     }
     let key = format!("{}:{}", address.address, address.port);
-    let place = config
-        .registry
-        .place(&key)
-        .unwrap_or_else(|| resource.file.display.clone());
+    let place = config.registry.place(&key).unwrap_or_else(|| resource.file.display.clone());
     Some(format!(
         "{place}: in resource {}, on {}:\n\tIP {} not found on this host.\n",
         resource.name,
@@ -545,10 +488,7 @@ impl Dependencies {
                 Some((resource.name.clone(), numbers.collect()))
             })
             .collect();
-        Dependencies {
-            dialect: config.dialect,
-            volumes,
-        }
+        Dependencies { dialect: config.dialect, volumes }
     }
 
     /// The minor that RES or RES/VNR means. `Err(Some(n))`: one of n volumes; `Err(None)`: nothing.
@@ -577,27 +517,18 @@ impl Dependencies {
 ///
 /// # Errors
 /// A resource with several volumes is named without one (8.4); it has been said.
-pub fn convert_names(
-    config: &mut Config,
-    this: &ThisHost,
-    messages: &mut String,
-) -> Result<(), Stop> {
+pub fn convert_names(config: &mut Config, this: &ThisHost, messages: &mut String) -> Result<(), Stop> {
     let mut ambiguous = false;
     let dependencies = Dependencies::new(config);
     for at in 0..config.resources.len() {
         let place = {
             let resource = &config.resources[at];
-            format!(
-                "{}: in resource {}",
-                config.position(resource, resource.line),
-                resource.name
-            )
+            format!("{}: in resource {}", config.position(resource, resource.line), resource.name)
         };
         let resource = &mut config.resources[at];
         let volumes = resource.hosts.iter_mut().flat_map(|h| &mut h.volumes);
-        let lists = volumes
-            .map(|v| (&mut v.options, true))
-            .chain(std::iter::once((&mut resource.settings, false)));
+        let lists =
+            volumes.map(|v| (&mut v.options, true)).chain(std::iter::once((&mut resource.settings, false)));
         for (list, of_host) in lists {
             list.retain_mut(|setting| {
                 if setting.row.name == "resync-after" {

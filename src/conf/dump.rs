@@ -97,23 +97,15 @@ pub(super) struct Entry {
 pub(super) fn entries(resource: &Resource, dialect: Dialect, section: Section) -> Vec<Entry> {
     let mut entries: Vec<Entry> = section_of(&resource.settings, dialect, section)
         .filter(|(name, _)| *name != "stacked-timeouts")
-        .map(|(name, value)| Entry {
-            name,
-            value: value.map(str::to_string),
-        })
+        .map(|(name, value)| Entry { name, value: value.map(str::to_string) })
         .collect();
     if section == Section::Startup {
         if resource.stacked_timeouts() {
-            entries.push(Entry {
-                name: "stacked-timeouts",
-                value: None,
-            });
+            entries.push(Entry { name: "stacked-timeouts", value: None });
         }
         if !resource.become_primary_on.is_empty() {
-            entries.push(Entry {
-                name: "become-primary-on",
-                value: Some(resource.become_primary_on.join(" ")),
-            });
+            entries
+                .push(Entry { name: "become-primary-on", value: Some(resource.become_primary_on.join(" ")) });
         }
     }
     entries
@@ -121,24 +113,17 @@ pub(super) fn entries(resource: &Resource, dialect: Dialect, section: Section) -
 
 /// Time limits that are not the usual ones.
 fn command_timeouts(global: &Global) -> impl Iterator<Item = (&'static str, u32)> + '_ {
-    [
-        "cmd-timeout-short",
-        "cmd-timeout-medium",
-        "cmd-timeout-long",
-    ]
-    .into_iter()
-    .zip(global.command_timeouts)
-    .zip(COMMAND_TIMEOUTS)
-    .filter(|((_, seconds), usual)| seconds != usual)
-    .map(|(limit, _)| limit)
+    ["cmd-timeout-short", "cmd-timeout-medium", "cmd-timeout-long"]
+        .into_iter()
+        .zip(global.command_timeouts)
+        .zip(COMMAND_TIMEOUTS)
+        .filter(|((_, seconds), usual)| seconds != usual)
+        .map(|(limit, _)| limit)
 }
 
 /// Whether there is anything to print of `global { }`; `usage-count` is not printed.
 pub(super) fn has_global(global: &Global) -> bool {
-    let usual = Global {
-        usage_count: global.usage_count,
-        ..Global::default()
-    };
+    let usual = Global { usage_count: global.usage_count, ..Global::default() };
     *global != usual
 }
 
@@ -212,12 +197,7 @@ fn body(out: &mut Writer, resource: &Resource, dialect: Dialect) {
 }
 
 /// One option section, in dump's syntax.
-pub(super) fn write_section(
-    out: &mut Writer,
-    resource: &Resource,
-    dialect: Dialect,
-    section: Section,
-) {
+pub(super) fn write_section(out: &mut Writer, resource: &Resource, dialect: Dialect, section: Section) {
     let entries = entries(resource, dialect, section);
     let in_proxy = section == Section::Proxy;
     let plugged = in_proxy && !resource.plugins.is_empty();
@@ -262,11 +242,7 @@ fn host(out: &mut Writer, host: &HostSection, dialect: Dialect) {
             out.line(&format!("# on {names}"));
         }
         (HostKind::Floating, Some(address)) => {
-            out.open(&format!(
-                "floating {} {} {{",
-                address.family,
-                address.with_port()
-            ));
+            out.open(&format!("floating {} {} {{", address.family, address.with_port()));
         }
         _ => match host.hosts.first().map(String::as_str) {
             Some(name @ ("_this_host" | "_remote_host")) => out.open(&format!("{name} {{")),
@@ -308,11 +284,7 @@ fn host(out: &mut Writer, host: &HostSection, dialect: Dialect) {
         }
     }
     if let Some(alternate) = &host.alternate {
-        out.line(&format!(
-            "alternate-link-address {} {};",
-            alternate.family,
-            alternate.with_port()
-        ));
+        out.line(&format!("alternate-link-address {} {};", alternate.family, alternate.with_port()));
     }
     if let Some(section) = &host.proxy {
         proxy(out, section);

@@ -27,10 +27,7 @@ pub fn escape(text: &str) -> String {
 /// The head: file, `global`, `common`. Only without resource names or with `all`; [`tail`] ends it.
 pub fn head(config: &Config) -> String {
     let mut out = Writer::default();
-    out.open(&format!(
-        "<config file=\"{}\">",
-        escape(&config.file.absolute)
-    ));
+    out.open(&format!("<config file=\"{}\">", escape(&config.file.absolute)));
     let global = &config.global;
     if has_global(global) {
         out.open("<global>");
@@ -41,10 +38,7 @@ pub fn head(config: &Config) -> String {
             out.line(&format!("<minor-count count=\"{}\"/>", global.minor_count));
         }
         if global.dialog_refresh != 1 {
-            out.line(&format!(
-                "<dialog-refresh refresh=\"{}\"/>",
-                global.dialog_refresh
-            ));
+            out.line(&format!("<dialog-refresh refresh=\"{}\"/>", global.dialog_refresh));
         }
         out.close("</global>");
     }
@@ -78,16 +72,10 @@ fn protocol(resource: &Resource, dialect: Dialect) -> String {
 
 /// One resource; `level`: 1 below [`head`], else 0.
 pub fn resource(config: &Config, resource: &Resource, level: usize) -> String {
-    let mut out = Writer {
-        level,
-        ..Writer::default()
-    };
+    let mut out = Writer { level, ..Writer::default() };
     let place = match config.dialect {
         Dialect::V83 => String::new(),
-        Dialect::V84 => format!(
-            " conf-file-line=\"{}\"",
-            escape(&config.position(resource, resource.line))
-        ),
+        Dialect::V84 => format!(" conf-file-line=\"{}\"", escape(&config.position(resource, resource.line))),
     };
     out.open(&format!(
         "<resource name=\"{}\"{}{place}>",
@@ -106,10 +94,7 @@ pub fn resource(config: &Config, resource: &Resource, level: usize) -> String {
 
 fn option(out: &mut Writer, name: &str, value: Option<&str>) {
     match value {
-        Some(value) => out.line(&format!(
-            "<option name=\"{name}\" value=\"{}\"/>",
-            escape(value)
-        )),
+        Some(value) => out.line(&format!("<option name=\"{name}\" value=\"{}\"/>", escape(value))),
         None => out.line(&format!("<option name=\"{name}\"/>")),
     }
 }
@@ -175,10 +160,7 @@ fn host(out: &mut Writer, host: &HostSection, dialect: Dialect) {
     }
     address(out, "alternate-link-address", host.alternate.as_ref());
     if let Some(proxy) = &host.proxy {
-        out.open(&format!(
-            "<proxy hostname=\"{}\">",
-            escape(&proxy.hosts.join(" "))
-        ));
+        out.open(&format!("<proxy hostname=\"{}\">", escape(&proxy.hosts.join(" "))));
         address(out, "inside", proxy.inside.as_ref());
         address(out, "outside", proxy.outside.as_ref());
         plain_section(out, &proxy.options, Section::Proxy, "options");
@@ -193,10 +175,7 @@ fn device_and_disk(out: &mut Writer, volume: &Volume) {
         volume.minor.unwrap_or(0),
         escape(volume.device.as_deref().unwrap_or(""))
     ));
-    out.line(&format!(
-        "<disk>{}</disk>",
-        escape(volume.disk.as_deref().unwrap_or(""))
-    ));
+    out.line(&format!("<disk>{}</disk>", escape(volume.disk.as_deref().unwrap_or(""))));
 }
 
 fn address(out: &mut Writer, tag: &str, address: Option<&Address>) {

@@ -8,9 +8,7 @@ use super::Dialect;
 /// in reverse order. "Missing": no option of that name in the section.
 fn inherit(into: &mut Settings, from: &[Setting], which: impl Fn(&Setting) -> bool) {
     for setting in from.iter().filter(|s| which(s)) {
-        let known = into
-            .iter()
-            .any(|s| s.section == setting.section && s.row.name == setting.row.name);
+        let known = into.iter().any(|s| s.section == setting.section && s.row.name == setting.row.name);
         if !known {
             into.insert(0, setting.clone());
         }
@@ -44,21 +42,14 @@ pub fn expand(config: &mut Config) {
 fn from_common(resource: &mut Resource, common: &Resource) {
     inherit(&mut resource.settings, &common.settings, |_| true);
     if resource.become_primary_on.is_empty() {
-        resource
-            .become_primary_on
-            .clone_from(&common.become_primary_on);
+        resource.become_primary_on.clone_from(&common.become_primary_on);
     }
     if resource.plugins.is_empty() {
         resource.plugins = common.plugins.iter().rev().cloned().collect();
     }
 }
 
-fn expand_volume(
-    volume: &mut Volume,
-    of_resource: &[Setting],
-    outer_volumes: &[Volume],
-    dialect: Dialect,
-) {
+fn expand_volume(volume: &mut Volume, of_resource: &[Setting], outer_volumes: &[Volume], dialect: Dialect) {
     if volume.device.is_none() {
         volume.device = volume.minor.map(|minor| format!("/dev/drbd{minor}"));
     }

@@ -26,11 +26,7 @@ fn is_word(byte: u8) -> bool {
 }
 
 fn count(bytes: &[u8], limit: usize, holds: impl Fn(u8) -> bool) -> usize {
-    bytes
-        .iter()
-        .take(limit)
-        .take_while(|byte| holds(**byte))
-        .count()
+    bytes.iter().take(limit).take_while(|byte| holds(**byte)).count()
 }
 
 impl Lexer {
@@ -89,11 +85,7 @@ impl Lexer {
 
     fn token(&mut self, kind: TokenKind, length: usize, text: String) -> Token {
         self.at += length;
-        Token {
-            kind,
-            text,
-            line: self.line,
-        }
+        Token { kind, text, line: self.line }
     }
 
     fn skip_blanks(&mut self) {
@@ -227,9 +219,7 @@ fn ipv6_suffix(bytes: &[u8], start: usize) -> usize {
         } else {
             break;
         };
-        let digits = count(bytes.get(next..).unwrap_or(&[]), 4, |b| {
-            b.is_ascii_hexdigit()
-        });
+        let digits = count(bytes.get(next..).unwrap_or(&[]), 4, |b| b.is_ascii_hexdigit());
         if digits == 0 {
             break;
         }
@@ -283,17 +273,11 @@ mod tests {
             assert_eq!(tokens(input), [(kind, input.replace('"', ""))], "{input}");
         }
         assert_eq!(
-            tokens("10.1.1.1:7788;")
-                .iter()
-                .map(|t| t.0)
-                .collect::<Vec<_>>(),
+            tokens("10.1.1.1:7788;").iter().map(|t| t.0).collect::<Vec<_>>(),
             [Ipv4, Operator(b':'), Integer, Operator(b';')]
         );
         assert_eq!(
-            tokens("/dev/pci-0000:00:1f.2")
-                .iter()
-                .map(|t| t.0)
-                .collect::<Vec<_>>(),
+            tokens("/dev/pci-0000:00:1f.2").iter().map(|t| t.0).collect::<Vec<_>>(),
             [String, Ipv6, String]
         );
     }

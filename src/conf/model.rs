@@ -49,8 +49,7 @@ impl Setting {
     pub fn printed(&self, dialect: Dialect) -> Option<(&'static str, Option<&str>)> {
         let name = self.row.name_in(dialect);
         let bare = self.row.kind == Kind::Flag
-            && (self.row.name == "stacked-timeouts"
-                || dialect == Dialect::V83 && self.row.old.is_some());
+            && (self.row.name == "stacked-timeouts" || dialect == Dialect::V83 && self.row.old.is_some());
         if !bare {
             return Some((name, Some(&self.value)));
         }
@@ -64,9 +63,7 @@ pub type Settings = Vec<Setting>;
 
 /// The first option of this (8.4) name in a section.
 pub fn lookup<'a>(settings: &'a [Setting], section: Section, name: &str) -> Option<&'a Setting> {
-    settings
-        .iter()
-        .find(|s| s.section == section && s.row.name == name)
+    settings.iter().find(|s| s.section == section && s.row.name == name)
 }
 
 /// The options of a section as `dialect` prints them, with their printed form.
@@ -282,8 +279,7 @@ impl Resource {
 
     /// The protocol statement or option.
     pub fn protocol(&self) -> Option<&str> {
-        self.setting(Section::Net, "protocol")
-            .map(|s| s.value.as_str())
+        self.setting(Section::Net, "protocol").map(|s| s.value.as_str())
     }
 
     /// Whether `stacked-timeouts` is set.
@@ -293,10 +289,7 @@ impl Resource {
 
     /// Whether a volume stands in `volume N { }`.
     pub fn has_explicit_volumes(&self) -> bool {
-        self.hosts
-            .iter()
-            .flat_map(|h| &h.volumes)
-            .any(|v| !v.implicit)
+        self.hosts.iter().flat_map(|h| &h.volumes).any(|v| !v.implicit)
     }
 }
 

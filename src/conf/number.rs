@@ -86,9 +86,9 @@ pub fn parse(text: &str, unit: Unit) -> Result<u64, NumberError> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(invalid());
     }
-    let magnitude = digits.iter().try_fold(0u64, |value, digit| {
-        value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
-    });
+    let magnitude = digits
+        .iter()
+        .try_fold(0u64, |value, digit| value.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
     // Like strtoull: what does not fit saturates, and a sign changes only what fits.
     let value = match magnitude {
         None => u64::MAX,
@@ -138,10 +138,7 @@ mod tests {
     fn nonsense_is_named() {
         assert_eq!(parse("", Unit::One), Err(NumberError::Missing));
         for text in ["k", "10X", "1T", "1KiB", "1.5M", "abc", "0x10", "--1", " "] {
-            assert_eq!(
-                parse(text, Unit::One),
-                Err(NumberError::Invalid(text.to_string()))
-            );
+            assert_eq!(parse(text, Unit::One), Err(NumberError::Invalid(text.to_string())));
         }
         assert_eq!(
             parse("18446744073709551615k", Unit::One),

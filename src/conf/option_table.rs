@@ -12,16 +12,8 @@ const fn word(text: &'static str, number: u8) -> Word {
     Word { text, number }
 }
 
-const ON_IO_ERROR: &[Word] = &[
-    word("pass_on", 0),
-    word("call-local-io-error", 1),
-    word("detach", 2),
-];
-const FENCING: &[Word] = &[
-    word("dont-care", 0),
-    word("resource-only", 1),
-    word("resource-and-stonith", 2),
-];
+const ON_IO_ERROR: &[Word] = &[word("pass_on", 0), word("call-local-io-error", 1), word("detach", 2)];
+const FENCING: &[Word] = &[word("dont-care", 0), word("resource-only", 1), word("resource-and-stonith", 2)];
 const AFTER_SB_0PRI: &[Word] = &[
     word("disconnect", 0),
     word("discard-younger-primary", 1),
@@ -38,21 +30,10 @@ const AFTER_SB_1PRI: &[Word] = &[
     word("call-pri-lost-after-sb", 9),
     word("violently-as0p", 10),
 ];
-const AFTER_SB_2PRI: &[Word] = &[
-    word("disconnect", 0),
-    word("call-pri-lost-after-sb", 9),
-    word("violently-as0p", 10),
-];
-const RR_CONFLICT: &[Word] = &[
-    word("disconnect", 0),
-    word("call-pri-lost", 9),
-    word("violently", 10),
-];
-const ON_CONGESTION: &[Word] = &[
-    word("block", 0),
-    word("pull-ahead", 1),
-    word("disconnect", 2),
-];
+const AFTER_SB_2PRI: &[Word] =
+    &[word("disconnect", 0), word("call-pri-lost-after-sb", 9), word("violently-as0p", 10)];
+const RR_CONFLICT: &[Word] = &[word("disconnect", 0), word("call-pri-lost", 9), word("violently", 10)];
+const ON_CONGESTION: &[Word] = &[word("block", 0), word("pull-ahead", 1), word("disconnect", 2)];
 const ON_NO_DATA: &[Word] = &[word("io-error", 0), word("suspend-io", 1)];
 const PROTOCOL: &[Word] = &[word("A", 1), word("B", 2), word("C", 3)];
 const READ_BALANCING: &[Word] = &[
@@ -108,14 +89,7 @@ const fn flag(
     default_84: bool,
     help: &'static str,
 ) -> OptionRow {
-    row(
-        name,
-        section,
-        Kind::Flag,
-        default_83 as i64,
-        default_84 as i64,
-        help,
-    )
+    row(name, section, Kind::Flag, default_83 as i64, default_84 as i64, help)
 }
 
 /// A string of at most `max` bytes, empty by default.
@@ -124,45 +98,19 @@ const fn text(name: &'static str, section: Section, max: u16, help: &'static str
 }
 
 const fn handler(name: &'static str, since: &'static str, help: &'static str) -> OptionRow {
-    let mut made = text(name, Handlers, 0, help)
-        .old(name, Handlers, '\0', 0)
-        .file_only();
+    let mut made = text(name, Handlers, 0, help).old(name, Handlers, '\0', 0).file_only();
     made.since = since;
     made
 }
 
 impl OptionRow {
-    const fn old(
-        mut self,
-        name: &'static str,
-        section: Section,
-        short: char,
-        rank: u8,
-    ) -> OptionRow {
-        self.old = Some(OldForm {
-            name,
-            section,
-            short,
-            rank,
-            inverted: false,
-        });
+    const fn old(mut self, name: &'static str, section: Section, short: char, rank: u8) -> OptionRow {
+        self.old = Some(OldForm { name, section, short, rank, inverted: false });
         self
     }
 
-    const fn inverted(
-        mut self,
-        name: &'static str,
-        section: Section,
-        short: char,
-        rank: u8,
-    ) -> OptionRow {
-        self.old = Some(OldForm {
-            name,
-            section,
-            short,
-            rank,
-            inverted: true,
-        });
+    const fn inverted(mut self, name: &'static str, section: Section, short: char, rank: u8) -> OptionRow {
+        self.old = Some(OldForm { name, section, short, rank, inverted: true });
         self
     }
 

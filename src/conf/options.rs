@@ -227,15 +227,9 @@ pub fn lookup(name: &str) -> Option<(&'static OptionRow, Spelling)> {
     if let Some(row) = find(name) {
         return Some((row, Spelling::New));
     }
-    let row = TABLE
-        .iter()
-        .find(|row| row.old.is_some_and(|old| old.name == name))?;
+    let row = TABLE.iter().find(|row| row.old.is_some_and(|old| old.name == name))?;
     let inverted = row.old.is_some_and(|old| old.inverted);
-    let spelling = if inverted {
-        Spelling::Inverted
-    } else {
-        Spelling::Old
-    };
+    let spelling = if inverted { Spelling::Inverted } else { Spelling::Old };
     Some((row, spelling))
 }
 
@@ -257,12 +251,8 @@ pub fn in_section(dialect: Dialect, section: Section) -> Vec<&'static OptionRow>
 }
 
 /// Words that 8.3 reads and forgets, each with a value, in every section. spec/config.md 6.3.
-pub const FORGOTTEN: &[&str] = &[
-    "delay-probe-volume",
-    "delay-probe-interval",
-    "throttle-threshold",
-    "hold-off-threshold",
-];
+pub const FORGOTTEN: &[&str] =
+    &["delay-probe-volume", "delay-probe-interval", "throttle-threshold", "hold-off-threshold"];
 
 #[cfg(test)]
 mod tests {
@@ -285,10 +275,7 @@ mod tests {
     #[test]
     fn defaults_are_inside_their_ranges() {
         for row in TABLE {
-            for (range, default) in [
-                (row.range_83, row.default_83),
-                (row.range_84, row.default_84),
-            ] {
+            for (range, default) in [(row.range_83, row.default_83), (row.range_84, row.default_84)] {
                 if let Some(range) = range {
                     assert!((range.min..=range.max).contains(&default), "{}", row.name);
                 }

@@ -8,11 +8,7 @@ use super::Dialect;
 
 impl Parser {
     /// Inheritance from the resource level, missing statements, the order of volumes.
-    pub(super) fn finish_host(
-        &mut self,
-        resource: &mut Resource,
-        mut host: HostSection,
-    ) -> Result<(), Stop> {
+    pub(super) fn finish_host(&mut self, resource: &mut Resource, mut host: HostSection) -> Result<(), Stop> {
         for outer in &resource.volumes {
             self.inherit(&mut host, outer)?;
         }
@@ -194,11 +190,7 @@ impl Parser {
         Ok(())
     }
 
-    pub(super) fn register_address(
-        &mut self,
-        hosts: &[String],
-        address: &Address,
-    ) -> Result<(), Stop> {
+    pub(super) fn register_address(&mut self, hosts: &[String], address: &Address) -> Result<(), Stop> {
         let key = format!("{}:{}", address.address, address.port);
         if !is_loopback(&address.address) {
             return self.register("IP", &key);

@@ -182,14 +182,10 @@ impl Parser {
 
     /// 8.4 looks at the protocol while it reads, 8.3 leaves it to drbdsetup.
     pub(super) fn check_protocol(&mut self, protocol: &str) {
-        let known = ["A", "B", "C"]
-            .iter()
-            .any(|p| p.eq_ignore_ascii_case(protocol));
+        let known = ["A", "B", "C"].iter().any(|p| p.eq_ignore_ascii_case(protocol));
         if !known && self.config.dialect == Dialect::V84 {
             self.config.valid = false;
-            self.messages.push_str(&format!(
-                "unknown protocol '{protocol}', should be one of A,B,C\n"
-            ));
+            self.messages.push_str(&format!("unknown protocol '{protocol}', should be one of A,B,C\n"));
         }
     }
 

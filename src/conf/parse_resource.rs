@@ -12,12 +12,8 @@ use super::Dialect;
 impl Parser {
     /// Behind the opening brace. The end of the file ends it too.
     pub(super) fn resource_body(&mut self, name: String) -> Result<Resource, Stop> {
-        let mut resource = Resource {
-            name,
-            file: self.file.clone(),
-            line: self.lexer.line(),
-            ..Resource::default()
-        };
+        let mut resource =
+            Resource { name, file: self.file.clone(), line: self.lexer.line(), ..Resource::default() };
         loop {
             let token = self.next();
             self.statement_line = token.line;
@@ -56,10 +52,8 @@ impl Parser {
                 let line = token.line;
                 self.expect_string()?;
                 self.expect(b';')?;
-                let text = format!(
-                    "in resource {}, WARN: The 'ignore-on' keyword is deprecated.",
-                    resource.name
-                );
+                let text =
+                    format!("in resource {}, WARN: The 'ignore-on' keyword is deprecated.", resource.name);
                 self.say(line, &text);
                 return Ok(());
             }
@@ -135,12 +129,7 @@ impl Parser {
         self.expect(b';')?;
         self.check_protocol(&value);
         if let Some(row) = options::find("protocol") {
-            resource.settings.push(Setting {
-                section: Section::Net,
-                row,
-                value,
-                is_default: false,
-            });
+            resource.settings.push(Setting { section: Section::Net, row, value, is_default: false });
         }
         Ok(())
     }
@@ -197,10 +186,7 @@ impl Parser {
                 "address" => {
                     if host.kind == HostKind::Floating {
                         let line = self.statement_line;
-                        self.say(
-                            line,
-                            "address statement not allowed for floating {} host sections",
-                        );
+                        self.say(line, "address statement not allowed for floating {} host sections");
                         return Err(Stop(EXIT_INVALID));
                     }
                     self.register_statement(resource, &host, "address")?;
@@ -222,8 +208,7 @@ impl Parser {
                 "volume" => self.volume(&mut host.volumes, &host.hosts)?,
                 "options" => {
                     self.expect(b'{')?;
-                    host.options
-                        .extend(self.options(Section::Options)?.settings);
+                    host.options.extend(self.options(Section::Options)?.settings);
                 }
                 _ if token.is(b'}') => return self.finish_host(resource, host),
                 _ => {
@@ -241,9 +226,7 @@ impl Parser {
         let next = self.next();
         if next.is(b'{') {
             let parsed = self.options(Section::Disk)?;
-            self.implicit(&mut host.volumes)
-                .options
-                .extend(parsed.settings);
+            self.implicit(&mut host.volumes).options.extend(parsed.settings);
             return Ok(());
         }
         if next.kind != TokenKind::String {
@@ -305,10 +288,7 @@ impl Parser {
         if on.keyword() != "on" {
             return Err(self.unexpected(&on, "TK_ON", true));
         }
-        let mut proxy = Proxy {
-            hosts: self.hosts(b'{')?,
-            ..Proxy::default()
-        };
+        let mut proxy = Proxy { hosts: self.hosts(b'{')?, ..Proxy::default() };
         loop {
             let token = self.next();
             match token.keyword() {
@@ -345,10 +325,7 @@ impl Parser {
         let text = self.expect_integer()?;
         let number = leading_number(&text);
         self.expect(b'{')?;
-        let mut volume = Volume {
-            number,
-            ..Volume::default()
-        };
+        let mut volume = Volume { number, ..Volume::default() };
         loop {
             let token = self.next();
             self.statement_line = token.line;
@@ -400,10 +377,7 @@ impl Parser {
         match volumes.iter().position(|v| v.number == 0) {
             Some(at) => &mut volumes[at],
             None => {
-                volumes.push(Volume {
-                    implicit: true,
-                    ..Volume::default()
-                });
+                volumes.push(Volume { implicit: true, ..Volume::default() });
                 let last = volumes.len() - 1;
                 &mut volumes[last]
             }
@@ -411,12 +385,7 @@ impl Parser {
     }
 }
 
-fn new_host(
-    kind: HostKind,
-    hosts: Vec<String>,
-    address: Option<Address>,
-    line: u32,
-) -> HostSection {
+fn new_host(kind: HostKind, hosts: Vec<String>, address: Option<Address>, line: u32) -> HostSection {
     HostSection {
         kind,
         hosts,

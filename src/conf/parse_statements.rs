@@ -50,17 +50,16 @@ impl Parser {
             self.expect(b';')?;
             device.minor = Some(minor);
             match suffix {
-                Some(digits) if is_digits(digits) && leading_number(digits) != minor => self
-                    .record_at(
-                        line,
-                        &format!(
-                            "explicit minor number must match with device name\n\
+                Some(digits) if is_digits(digits) && leading_number(digits) != minor => self.record_at(
+                    line,
+                    &format!(
+                        "explicit minor number must match with device name\n\
                              \tTry \"device /dev/drbd{minor} minor {minor};\",\n\
                              \tor leave off either device name or explicit minor.\n\
                              \tArbitrary device names must start with /dev/drbd_\n\
                              \tmind the '_'! (/dev/ is optional, but drbd_ is required)"
-                        ),
                     ),
+                ),
                 Some(suffix) if !is_digits(suffix) && !suffix.starts_with('_') => self.record_at(
                     line,
                     "arbitrary device name must start with /dev/drbd_\n\
@@ -74,10 +73,7 @@ impl Parser {
                 _ => minor_of_node(&name),
             };
             if device.minor.is_none() {
-                self.record_at(
-                    line,
-                    "no minor given nor device name contains a minor number",
-                );
+                self.record_at(line, "no minor given nor device name contains a minor number");
                 // The statement is there; only its number is not.
                 device.minor = Some(0);
                 device.name = Some(name);
@@ -93,10 +89,7 @@ impl Parser {
     /// Behind `meta-disk` or `flexible-meta-disk`.
     pub(super) fn meta_disk(&mut self, flexible: bool) -> Result<MetaDisk, Stop> {
         let device = self.expect_string()?;
-        let made = |index: &str| MetaDisk {
-            device: device.clone(),
-            index: index.to_string(),
-        };
+        let made = |index: &str| MetaDisk { device: device.clone(), index: index.to_string() };
         if device == "internal" {
             self.expect(b';')?;
             return Ok(made("internal"));
@@ -139,13 +132,7 @@ impl Parser {
             "sdp" => ("sdp", self.ipv4()?),
             "ssocks" | "sci" => ("ssocks", self.ipv4()?),
             _ if first.kind == TokenKind::Ipv4 => ("ipv4", first.text),
-            _ => {
-                return Err(self.unexpected(
-                    &first,
-                    "ssocks | sdp | ipv4 | ipv6 | <ipv4 address> ",
-                    false,
-                ))
-            }
+            _ => return Err(self.unexpected(&first, "ssocks | sdp | ipv4 | ipv6 | <ipv4 address> ", false)),
         };
         self.expect(b':')?;
         let port = self.expect_integer()?;
@@ -157,11 +144,7 @@ impl Parser {
             self.record_at(line, &text);
             self.record_at(line, &text);
         }
-        Ok(Address {
-            family,
-            address,
-            port,
-        })
+        Ok(Address { family, address, port })
     }
 
     fn ipv4(&mut self) -> Result<String, Stop> {
@@ -181,11 +164,7 @@ fn is_digits(text: &str) -> bool {
 pub(super) fn leading_number(text: &str) -> u32 {
     text.bytes()
         .take_while(u8::is_ascii_digit)
-        .fold(0u32, |value, digit| {
-            value
-                .saturating_mul(10)
-                .saturating_add(u32::from(digit - b'0'))
-        })
+        .fold(0u32, |value, digit| value.saturating_mul(10).saturating_add(u32::from(digit - b'0')))
 }
 
 /// The minor of an existing DRBD block device.

@@ -122,10 +122,7 @@ impl Parser {
     ) -> Result<Option<Resource>, (Stop, String)> {
         let mut parser = Parser::new(dialect);
         parser.strict = false;
-        parser.file = FileName {
-            display: name.to_string(),
-            absolute: name.to_string(),
-        };
+        parser.file = FileName { display: name.to_string(), absolute: name.to_string() };
         parser.lexer = Lexer::new(bytes);
         let result = match dialect {
             Dialect::V83 => parser.resource_body(String::new()).map(Some),
@@ -158,10 +155,7 @@ impl Parser {
                     let common = self.resource_body(String::new())?;
                     if !common.hosts.is_empty() {
                         let line = self.section_line;
-                        self.record_at(
-                            line,
-                            "in the common section, there are no host sections allowed.",
-                        );
+                        self.record_at(line, "in the common section, there are no host sections allowed.");
                     }
                     self.config.common = Some(common);
                 }
@@ -181,11 +175,7 @@ impl Parser {
                 }
                 _ if token.kind == TokenKind::End => return Ok(()),
                 _ => {
-                    return Err(self.unexpected(
-                        &token,
-                        "global | common | resource | skip | include",
-                        false,
-                    ))
+                    return Err(self.unexpected(&token, "global | common | resource | skip | include", false))
                 }
             }
         }
@@ -210,8 +200,7 @@ impl Parser {
                     self.config.global.minor_count = self.global_number("minor-count", 1, 256)?;
                 }
                 "dialog-refresh" => {
-                    self.config.global.dialog_refresh =
-                        self.global_number("dialog-refresh", 0, 600)?;
+                    self.config.global.dialog_refresh = self.global_number("dialog-refresh", 0, 600)?;
                 }
                 "cmd-timeout-short" => {
                     self.config.global.command_timeouts[0] =
@@ -257,10 +246,7 @@ impl Parser {
         };
         if !(min..=max).contains(&value) {
             let line = self.statement_line;
-            self.record_at(
-                line,
-                &format!("{name} {text} => {value} out of range [{min}..{shown_max}]."),
-            );
+            self.record_at(line, &format!("{name} {text} => {value} out of range [{min}..{shown_max}]."));
         }
         Ok(u32::try_from(value).unwrap_or(u32::MAX))
     }
@@ -294,9 +280,8 @@ impl Parser {
     fn include(&mut self, name: &str, line: u32) -> Result<(), Stop> {
         let failed = format!("Failed to open include file '{name}'.");
         if self.config.file.absolute == STANDARD_INPUT {
-            self.messages.push_str(&format!(
-                "chdir(\"{STANDARD_INPUT}\") failed: No such file or directory\n"
-            ));
+            self.messages
+                .push_str(&format!("chdir(\"{STANDARD_INPUT}\") failed: No such file or directory\n"));
             return Err(Stop(3));
         }
         let directory = match self.file.absolute.rfind('/') {
@@ -319,10 +304,7 @@ impl Parser {
                 continue;
             };
             self.bytes_read += bytes.len();
-            let file = FileName {
-                absolute: absolute_name(&path),
-                display,
-            };
+            let file = FileName { absolute: absolute_name(&path), display };
             let outer_file = std::mem::replace(&mut self.file, file);
             let outer_lexer = std::mem::replace(&mut self.lexer, Lexer::new(bytes));
             self.depth += 1;
@@ -385,10 +367,7 @@ impl Parser {
             true => format!(" (TK {})", token.number()),
             false => String::new(),
         };
-        self.say(
-            token.line,
-            &format!("Parse error: '{expected}' expected,\n\tbut got '{got}'{number}"),
-        );
+        self.say(token.line, &format!("Parse error: '{expected}' expected,\n\tbut got '{got}'{number}"));
         Stop(EXIT_INVALID)
     }
 
@@ -467,10 +446,7 @@ pub fn read_stream(stream: impl Read) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     stream.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(std::io::Error::new(
-            std::io::ErrorKind::InvalidData,
-            "larger than 16 MiB",
-        ));
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "larger than 16 MiB"));
     }
     Ok(bytes)
 }

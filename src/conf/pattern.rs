@@ -43,11 +43,7 @@ pub fn expand(directory: &Path, pattern: &str) -> Vec<String> {
 }
 
 fn matching(directory: &Path, base: &str, component: &str) -> Vec<String> {
-    let place = if base.is_empty() {
-        directory.to_path_buf()
-    } else {
-        directory.join(base)
-    };
+    let place = if base.is_empty() { directory.to_path_buf() } else { directory.join(base) };
     let Ok(entries) = std::fs::read_dir(place) else {
         return Vec::new();
     };
@@ -63,11 +59,7 @@ fn unescape(component: &str) -> String {
     let mut text = String::new();
     let mut chars = component.chars();
     while let Some(c) = chars.next() {
-        text.push(if c == '\\' {
-            chars.next().unwrap_or(c)
-        } else {
-            c
-        });
+        text.push(if c == '\\' { chars.next().unwrap_or(c) } else { c });
     }
     text
 }

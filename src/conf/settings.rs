@@ -64,6 +64,27 @@ pub enum AfterSplitBrain {
     Violently = 10,
 }
 
+impl AfterSplitBrain {
+    /// The policy with this number on the wire.
+    pub fn from_number(number: u32) -> Option<AfterSplitBrain> {
+        use AfterSplitBrain::*;
+        let all = [
+            Disconnect,
+            DiscardYoungerPrimary,
+            DiscardOlderPrimary,
+            DiscardZeroChanges,
+            DiscardLeastChanges,
+            DiscardLocal,
+            DiscardRemote,
+            Consensus,
+            DiscardSecondary,
+            CallPriLostAfterSb,
+            Violently,
+        ];
+        all.into_iter().find(|policy| *policy as u32 == number)
+    }
+}
+
 /// `rr-conflict`: the resync direction contradicts the roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RrConflict {

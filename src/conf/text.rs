@@ -61,9 +61,7 @@ pub fn to_bytes(text: &str) -> Vec<u8> {
 
 /// Length in bytes of the file, not of the text.
 pub fn byte_length(text: &str) -> usize {
-    text.chars()
-        .map(|c| if (c as u32) < FIRST { c.len_utf8() } else { 1 })
-        .sum()
+    text.chars().map(|c| if (c as u32) < FIRST { c.len_utf8() } else { 1 }).sum()
 }
 
 /// The first `limit` bytes of a token, with `...` appended if there are more. A character may be cut.

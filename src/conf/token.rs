@@ -72,11 +72,7 @@ impl Token {
                 .find(|(word, _)| *word == self.text)
                 .map(|(_, number)| *number)
                 .or_else(|| options::lookup(&self.text).map(option_number))
-                .unwrap_or(if FORGOTTEN.contains(&self.text.as_str()) {
-                    319
-                } else {
-                    292
-                }),
+                .unwrap_or(if FORGOTTEN.contains(&self.text.as_str()) { 319 } else { 292 }),
         }
     }
 }
@@ -146,18 +142,14 @@ pub fn is_keyword(word: &str) -> bool {
 /// Options share a token number by section and type.
 fn option_number((row, spelling): (&OptionRow, Spelling)) -> u16 {
     // 8.4's new names count as 8.4's tokens, also where 8.3 has the same option under another name.
-    let old = row
-        .old
-        .filter(|old| spelling != Spelling::New || old.name == row.name);
+    let old = row.old.filter(|old| spelling != Spelling::New || old.name == row.name);
     let is_flag = row.kind == Kind::Flag;
     match old {
         Some(old) => match old.section {
             Section::Disk if is_flag => 283,
             Section::Disk => 284,
             Section::Net if is_flag => 285,
-            Section::Net if matches!(row.name, "sndbuf-size" | "rcvbuf-size" | "ping-timeout") => {
-                8478
-            }
+            Section::Net if matches!(row.name, "sndbuf-size" | "rcvbuf-size" | "ping-timeout") => 8478,
             Section::Net => 286,
             Section::Syncer if is_flag => 287,
             Section::Syncer | Section::Options => 288,

@@ -20,8 +20,7 @@ impl Registry {
                  {first_file}:{first_line}: {what} '{key}' first used here.\n"
             ));
         }
-        self.first_use
-            .insert(key.to_string(), (file.to_string(), line));
+        self.first_use.insert(key.to_string(), (file.to_string(), line));
         Ok(())
     }
 
@@ -37,9 +36,7 @@ impl Registry {
 
     /// `FILE:LINE` where a key was registered.
     pub fn place(&self, key: &str) -> Option<String> {
-        self.first_use
-            .get(key)
-            .map(|(file, line)| format!("{file}:{line}"))
+        self.first_use.get(key).map(|(file, line)| format!("{file}:{line}"))
     }
 }
 

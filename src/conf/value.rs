@@ -1,6 +1,7 @@
 //! Values of options: reading with the table's checks, their errors and their text.
 //! spec/drbdsetup.md 2.6 and 6.1, spec/decisions.md 3.5.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 use super::number::{self, NumberError};
@@ -8,7 +9,7 @@ use super::options::{Kind, OptionRow, Word};
 use super::Dialect;
 
 /// A converted value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Value {
     /// In the option's unit.
     Number(i64),
@@ -82,22 +83,11 @@ impl fmt::Display for ValueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ValueError::Number(error) => error.fmt(f),
-            ValueError::Range {
-                name,
-                text,
-                value,
-                min,
-                max,
-                unit,
-            } => write!(
-                f,
-                "{name} {text} => {value}{unit} out of range [{min}..{max}]{unit}"
-            ),
+            ValueError::Range { name, text, value, min, max, unit } => {
+                write!(f, "{name} {text} => {value}{unit} out of range [{min}..{max}]{unit}")
+            }
             ValueError::Word { name, text, .. } => {
-                write!(
-                    f,
-                    "{name}-handler '{text}' not known\nknown {name}-handlers:"
-                )
+                write!(f, "{name}-handler '{text}' not known\nknown {name}-handlers:")
             }
             ValueError::Flag { name, text } => {
                 write!(f, "Option --{name}: invalid argument '{text}'")
@@ -142,32 +132,21 @@ impl OptionRow {
             Kind::Choice(known) => {
                 // Protocols alone may be written in small letters.
                 let any_case = self.name == "protocol";
-                let found = known.iter().find(|word| {
-                    word.text == text || any_case && word.text.eq_ignore_ascii_case(text)
-                });
+                let found = known
+                    .iter()
+                    .find(|word| word.text == text || any_case && word.text.eq_ignore_ascii_case(text));
                 match found {
                     Some(word) => Ok(Value::Choice(word.number)),
-                    None => Err(ValueError::Word {
-                        name,
-                        text: text.to_string(),
-                        known,
-                    }),
+                    None => Err(ValueError::Word { name, text: text.to_string(), known }),
                 }
             }
             Kind::Flag => match text {
                 "yes" => Ok(Value::Flag(true)),
                 "no" => Ok(Value::Flag(false)),
-                _ => Err(ValueError::Flag {
-                    name,
-                    text: text.to_string(),
-                }),
+                _ => Err(ValueError::Flag { name, text: text.to_string() }),
             },
             Kind::Text(max) if max > 0 && text.len() > usize::from(max) => {
-                Err(ValueError::TooLong {
-                    tag: self.tag(),
-                    max,
-                    length: text.len(),
-                })
+                Err(ValueError::TooLong { tag: self.tag(), max, length: text.len() })
             }
             Kind::Text(_) | Kind::Hosts => Ok(Value::Text(text.to_string())),
         }
@@ -223,36 +202,22 @@ mod tests {
 
     fn error(name: &str, text: &str, dialect: Dialect) -> String {
         let row = find(name).expect("a known option");
-        row.parse(text, dialect)
-            .expect_err("a refused value")
-            .to_string()
+        row.parse(text, dialect).expect_err("a refused value").to_string()
     }
 
     #[test]
     fn messages_of_the_original() {
         let v83 = Dialect::V83;
         for (name, text, message) in [
-            (
-                "size",
-                "-1",
-                "size -1 => 18446744073709551615s out of range [0..2199023255552]s",
-            ),
+            ("size", "-1", "size -1 => 18446744073709551615s out of range [0..2199023255552]s"),
             ("timeout", "601", "timeout 601 => 601 out of range [1..600]"),
-            (
-                "c-max-rate",
-                "249k",
-                "c-max-rate 249k => 249k out of range [250..4194304]k",
-            ),
+            ("c-max-rate", "249k", "c-max-rate 249k => 249k out of range [250..4194304]k"),
             (
                 "resync-after",
                 "-2",
                 "after -2 => 18446744073709551614 out of range [18446744073709551615..255]",
             ),
-            (
-                "on-io-error",
-                "x",
-                "on-io-error-handler 'x' not known\nknown on-io-error-handlers:",
-            ),
+            ("on-io-error", "x", "on-io-error-handler 'x' not known\nknown on-io-error-handlers:"),
         ] {
             assert_eq!(error(name, text, v83), message);
         }

@@ -1,1 +1,15 @@
-//! The Unix socket between drbdsetup and drbdd.
+//! The Unix socket between drbdsetup and drbdd: messages, events, client, server.
+//!
+//! A connection carries one call and one answer, or one call and a stream of events. Messages
+//! are JSON behind a length ([`frame`]); only root, or the user that runs the daemon, may ask.
+
+pub mod client;
+pub mod frame;
+pub mod hub;
+pub mod message;
+pub mod server;
+
+pub use client::{Client, ClientError, EventStream};
+pub use hub::{Hub, Subscription};
+pub use message::{Call, Event, EventKind, Reply, Request};
+pub use server::{Server, Service};

@@ -9,7 +9,7 @@ use std::fmt;
 #[repr(i32)]
 pub enum StateSuccess {
     /// The state was changed.
-    Done = 1,
+    Success = 1,
     /// The state was that already.
     NothingToDo = 2,
     /// The peer agreed to the change.
@@ -278,10 +278,7 @@ mod tests {
         assert_eq!(state_code_text(-3), "(null)");
         assert_eq!(state_code_text(-22), "TOO_SMALL");
         assert_eq!(state_code_text(0), "TOO_LARGE");
-        assert_eq!(
-            state_code_text(-20),
-            "Other vol primary on peer not allowed by config"
-        );
+        assert_eq!(state_code_text(-20), "Other vol primary on peer not allowed by config");
     }
 
     #[test]

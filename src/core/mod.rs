@@ -1,4 +1,39 @@
 //! The replication logic as a state machine without I/O.
+//!
+//! A [`resource::Resource`] is one resource on one node. It is told what happened (a packet, a
+//! completed write, an admin's wish, a timer) and returns what is to be done. It owns no socket,
+//! file, thread or clock: payload bytes are handles that pass through, time and random numbers
+//! are arguments. See docs/architecture.md for how the engine drives it.
 
+pub mod activity_log;
+mod admin;
+pub mod bitmap;
 pub mod codes;
+mod connection;
+mod disk;
+pub mod epochs;
+pub mod fencing;
+pub mod handlers;
+mod handshake;
+pub mod handshake_decision;
+pub mod intervals;
+pub mod log_lines;
+mod meta_io;
+pub mod metadata_flags;
+mod peer_write;
+mod receive;
+pub mod request;
+pub mod resource;
+pub mod resync;
+pub mod rules;
+pub mod size;
+pub mod speed;
 pub mod state;
+mod state_change;
+mod steps;
+pub mod types;
+pub mod uuid;
+pub mod volume;
+mod write_path;
+
+pub use resource::Resource;

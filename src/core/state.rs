@@ -281,8 +281,7 @@ impl StateWord {
     /// The 32-bit form, as in P_STATE. spec/state.md 1.1.
     pub const fn to_bits(self) -> u32 {
         use layout::{
-            put, AFTR_ISP, CONN, DISK, PDSK, PEER, PEER_ISP, ROLE, SUSP, SUSP_FEN, SUSP_NOD,
-            USER_ISP,
+            put, AFTR_ISP, CONN, DISK, PDSK, PEER, PEER_ISP, ROLE, SUSP, SUSP_FEN, SUSP_NOD, USER_ISP,
         };
         put(self.role.number(), ROLE)
             | put(self.peer.number(), PEER)
@@ -383,42 +382,23 @@ impl Default for StateWord {
 /// `cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate r-----`, spec/state.md 17.3.
 impl fmt::Display for StateWord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "cs:{} ro:{} ds:{} {}",
-            self.conn,
-            self.roles(),
-            self.disks(),
-            self.flags()
-        )
+        write!(f, "cs:{} ro:{} ds:{} {}", self.conn, self.roles(), self.disks(), self.flags())
     }
 }
 
 fn role_of(word: u32, field: (u32, u32), name: &'static str) -> Result<Role, UnknownState> {
     let value = layout::get(word, field);
-    Role::from_number(value).ok_or(UnknownState {
-        word,
-        field: name,
-        value,
-    })
+    Role::from_number(value).ok_or(UnknownState { word, field: name, value })
 }
 
 fn disk_of(word: u32, field: (u32, u32), name: &'static str) -> Result<Disk, UnknownState> {
     let value = layout::get(word, field);
-    Disk::from_number(value).ok_or(UnknownState {
-        word,
-        field: name,
-        value,
-    })
+    Disk::from_number(value).ok_or(UnknownState { word, field: name, value })
 }
 
 fn conn_of(word: u32) -> Result<Conn, UnknownState> {
     let value = layout::get(word, layout::CONN);
-    Conn::from_number(value).ok_or(UnknownState {
-        word,
-        field: "conn",
-        value,
-    })
+    Conn::from_number(value).ok_or(UnknownState { word, field: "conn", value })
 }
 
 /// A change to a state word: the fields that it sets. On the wire a mask and a value
@@ -599,24 +579,17 @@ impl Change {
             _ if mask & layout::mask(field) == layout::mask(field) => Ok(true),
             _ => Err(BadChange::PartialMask { mask, field: name }),
         };
-        let bit =
-            |field, name| covered(field, name).map(|set| set.then(|| layout::get(val, field) == 1));
+        let bit = |field, name| covered(field, name).map(|set| set.then(|| layout::get(val, field) == 1));
         let role = |field, name| {
-            covered(field, name)?
-                .then(|| role_of(val, field, name).map_err(BadChange::from))
-                .transpose()
+            covered(field, name)?.then(|| role_of(val, field, name).map_err(BadChange::from)).transpose()
         };
         let disk = |field, name| {
-            covered(field, name)?
-                .then(|| disk_of(val, field, name).map_err(BadChange::from))
-                .transpose()
+            covered(field, name)?.then(|| disk_of(val, field, name).map_err(BadChange::from)).transpose()
         };
         Ok(Change {
             role: role(layout::ROLE, "role")?,
             peer: role(layout::PEER, "peer")?,
-            conn: covered(layout::CONN, "conn")?
-                .then(|| conn_of(val))
-                .transpose()?,
+            conn: covered(layout::CONN, "conn")?.then(|| conn_of(val)).transpose()?,
             disk: disk(layout::DISK, "disk")?,
             pdsk: disk(layout::PDSK, "pdsk")?,
             susp: bit(layout::SUSP, "susp")?,
@@ -653,14 +626,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn word(role: Role, peer: Role, conn: Conn, disk: Disk, pdsk: Disk) -> StateWord {
-        StateWord {
-            role,
-            peer,
-            conn,
-            disk,
-            pdsk,
-            ..StateWord::UNCONFIGURED
-        }
+        StateWord { role, peer, conn, disk, pdsk, ..StateWord::UNCONFIGURED }
     }
 
     /// spec/state.md 19.1 and spec/wire.md 4.6.
@@ -670,52 +636,26 @@ mod tests {
         use Disk::*;
         use Role::*;
         let waiting = word(Primary, Unknown, WFConnection, UpToDate, DUnknown);
-        let frozen = StateWord {
-            susp_fen: true,
-            ..waiting
-        };
-        let paused = StateWord {
-            user_isp: true,
-            ..word(Primary, Secondary, PausedSyncS, UpToDate, Inconsistent)
-        };
+        let frozen = StateWord { susp_fen: true, ..waiting };
+        let paused =
+            StateWord { user_isp: true, ..word(Primary, Secondary, PausedSyncS, UpToDate, Inconsistent) };
         for (state, bits) in [
             (StateWord::UNCONFIGURED, 0x0000_c002),
             (waiting, 0x0000_d081),
             (frozen, 0x0040_d081),
-            (
-                word(Primary, Secondary, Connected, UpToDate, UpToDate),
-                0x0001_10a9,
-            ),
-            (
-                word(Primary, Secondary, SyncSource, UpToDate, Inconsistent),
-                0x0000_9109,
-            ),
-            (
-                word(Secondary, Primary, SyncTarget, Inconsistent, UpToDate),
-                0x0001_0916,
-            ),
+            (word(Primary, Secondary, Connected, UpToDate, UpToDate), 0x0001_10a9),
+            (word(Primary, Secondary, SyncSource, UpToDate, Inconsistent), 0x0000_9109),
+            (word(Secondary, Primary, SyncTarget, Inconsistent, UpToDate), 0x0001_0916),
             (paused, 0x0010_9149),
-            (
-                word(Secondary, Unknown, WFConnection, UpToDate, DUnknown),
-                0x0000_d082,
-            ),
-            (
-                word(Secondary, Secondary, Connected, UpToDate, UpToDate),
-                0x0001_10aa,
-            ),
-            (
-                word(Primary, Secondary, Ahead, UpToDate, Consistent),
-                0x0000_f169,
-            ),
+            (word(Secondary, Unknown, WFConnection, UpToDate, DUnknown), 0x0000_d082),
+            (word(Secondary, Secondary, Connected, UpToDate, UpToDate), 0x0001_10aa),
+            (word(Primary, Secondary, Ahead, UpToDate, Consistent), 0x0000_f169),
         ] {
             assert_eq!(state.to_bits(), bits, "{state}");
             assert_eq!(StateWord::from_bits(bits), Ok(state));
         }
         assert!(frozen.is_susp() && !waiting.is_susp());
-        assert_eq!(
-            frozen.to_string(),
-            "cs:WFConnection ro:Primary/Unknown ds:UpToDate/DUnknown s---F-"
-        );
+        assert_eq!(frozen.to_string(), "cs:WFConnection ro:Primary/Unknown ds:UpToDate/DUnknown s---F-");
     }
 
     /// The requests of spec/state.md 19.1 and what the peer makes of them, spec/wire.md 4.7.
@@ -726,16 +666,8 @@ mod tests {
             (up, 0x3, 0x1),
             (up.and(Change::disk(Disk::UpToDate)), 0x1e03, 0x1001),
             (Change::conn(Conn::Disconnecting), 0x1f0, 0x10),
-            (
-                Change::conn(Conn::Disconnecting).and(Change::pdsk(Disk::Outdated)),
-                0x1e1f0,
-                0xa010,
-            ),
-            (
-                Change::conn(Conn::Disconnecting).and(Change::disk(Disk::Outdated)),
-                0x1ff0,
-                0xa10,
-            ),
+            (Change::conn(Conn::Disconnecting).and(Change::pdsk(Disk::Outdated)), 0x1e1f0, 0xa010),
+            (Change::conn(Conn::Disconnecting).and(Change::disk(Disk::Outdated)), 0x1ff0, 0xa10),
             (Change::disk(Disk::Outdated), 0x1e00, 0xa00),
             (Change::conn(Conn::StartingSyncT), 0x1f0, 0xc0),
             (Change::conn(Conn::StartingSyncS), 0x1f0, 0xb0),
@@ -749,32 +681,19 @@ mod tests {
         assert_eq!(seen(0x3, 0x1), Change::peer(Role::Primary));
         let torn = seen(0x1f0, 0x10);
         assert_eq!((torn.mask(), torn.val()), (0x1f0, 0x70));
-        assert_eq!(
-            seen(0x1e1f0, 0xa010),
-            Change::conn(Conn::TearDown).and(Change::disk(Disk::Outdated))
-        );
+        assert_eq!(seen(0x1e1f0, 0xa010), Change::conn(Conn::TearDown).and(Change::disk(Disk::Outdated)));
         assert_eq!(seen(0x1e00, 0x400), Change::pdsk(Disk::Failed));
         assert_eq!(seen(0x1f0, 0xb0), Change::conn(Conn::StartingSyncT));
         assert_eq!(seen(0x1f0, 0x120), Change::conn(Conn::VerifyT));
-        assert_eq!(
-            seen(0x10_0000, 0x10_0000),
-            Change::user_isp(true).and(Change::peer_isp(true))
-        );
+        assert_eq!(seen(0x10_0000, 0x10_0000), Change::user_isp(true).and(Change::peer_isp(true)));
     }
 
     #[test]
     fn requests_that_name_no_state_are_refused() {
-        assert!(matches!(
-            Change::from_wire(0x1, 0x1),
-            Err(BadChange::PartialMask { field: "role", .. })
-        ));
+        assert!(matches!(Change::from_wire(0x1, 0x1), Err(BadChange::PartialMask { field: "role", .. })));
         assert!(matches!(
             Change::from_wire(0x1f0, 24 << 4),
-            Err(BadChange::Unknown(UnknownState {
-                field: "conn",
-                value: 24,
-                ..
-            }))
+            Err(BadChange::Unknown(UnknownState { field: "conn", value: 24, .. }))
         ));
         assert!(StateWord::from_bits(9 << 9).is_err());
         assert!(StateWord::from_bits(3).is_err());

@@ -1,1 +1,29 @@
-//! The on-disk format: super block, activity log, bitmap, placement.
+//! The on-disk format: super block, activity log, bitmap, placement (spec/metadata.md).
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`layout`] | where everything lies on a device |
+//! | [`super_block`], [`flags`] | the 4 KiB that describe the rest |
+//! | [`activity_log`] | the log of extents that are being written to, both formats |
+//! | [`mod@bitmap`] | the bits of blocks out of sync |
+//! | [`image`] | reading and writing all of these on a file descriptor |
+//! | [`conversion`] | super blocks of DRBD 0.7 and 9 |
+//! | [`dump`], [`dump_parser`] | the text of dump-md, written and read |
+//! | [`foreign`] | what else may be on a device before meta data is created |
+
+pub mod activity_log;
+pub mod bitmap;
+pub mod conversion;
+pub mod dump;
+pub mod dump_parser;
+mod dump_scanner;
+pub mod flags;
+pub mod foreign;
+pub mod image;
+pub mod layout;
+pub mod super_block;
+
+pub use flags::MetaFlags;
+pub use image::{BlockFile, MetaError};
+pub use layout::{Layout, LogGeometry, MetaIndex};
+pub use super_block::{SuperBlock, UUID_JUST_CREATED};

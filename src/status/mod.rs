@@ -3,10 +3,18 @@
 //! spec/drbdsetup.md 5 to 8. Nothing here does I/O.
 
 pub mod address;
+pub mod events;
+pub mod events2;
+pub mod gi;
+pub mod line;
+pub mod proc;
+pub mod show;
 pub mod snapshot;
+pub mod status84;
+pub mod wrap;
 
 pub use address::{Address, AddressPair, Family};
 pub use snapshot::{
-    Backing, Congestion, Connection, Counters, Dialect, Mark, Progress, Resource, Snapshot,
-    Suspended, TimeoutClass, Volume, WriteOrdering,
+    Backing, Congestion, Connection, Counters, Mark, Progress, Resource, Snapshot, Suspended, TimeoutClass,
+    Volume, WriteOrdering,
 };

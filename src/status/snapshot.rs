@@ -5,17 +5,9 @@
 
 use super::address::AddressPair;
 use crate::conf::settings::{DiskSettings, NetSettings, ResourceSettings};
+use crate::conf::Dialect;
 use crate::core::state::{Conn, Disk, Role, StateWord};
 use serde::{Deserialize, Serialize};
-
-/// Which release's wording and rules: of a call, or of a printed text. spec/decisions.md 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Dialect {
-    /// 8.3.16: `drbdsetup DEV COMMAND`.
-    V83,
-    /// 8.4: `drbdsetup COMMAND OBJECT`.
-    V84,
-}
 
 /// Everything that the daemon serves at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -185,12 +177,8 @@ pub enum WriteOrdering {
 
 impl WriteOrdering {
     /// All, ascending.
-    pub const ALL: [WriteOrdering; 4] = [
-        WriteOrdering::None,
-        WriteOrdering::Drain,
-        WriteOrdering::Flush,
-        WriteOrdering::Barrier,
-    ];
+    pub const ALL: [WriteOrdering; 4] =
+        [WriteOrdering::None, WriteOrdering::Drain, WriteOrdering::Flush, WriteOrdering::Barrier];
 
     /// Letter behind `wo:`.
     pub const fn letter(self) -> char {
@@ -312,9 +300,7 @@ impl Snapshot {
 
     /// Every volume with its resource, in no order.
     pub fn volumes(&self) -> impl Iterator<Item = (&Resource, &Volume)> {
-        self.resources
-            .iter()
-            .flat_map(|r| r.volumes.iter().map(move |v| (r, v)))
+        self.resources.iter().flat_map(|r| r.volumes.iter().map(move |v| (r, v)))
     }
 }
 

@@ -70,14 +70,11 @@ pub fn fork_to(setup: &Setup, main: impl FnOnce() -> u8) -> io::Result<Child> {
     // SAFETY: the program has one thread, so the child may do anything a process may do.
     #[allow(unsafe_code)]
     match unsafe { fork() }? {
-        ForkResult::Parent { child } => Ok(Child {
-            pid: child,
-            caught: wants(setup).then_some(reader),
-        }),
+        ForkResult::Parent { child } => Ok(Child { pid: child, caught: wants(setup).then_some(reader) }),
         ForkResult::Child => {
             drop(reader);
-            let redirected = redirect(setup.stdout, 1, &writer)
-                .and_then(|()| redirect(setup.stderr, 2, &writer));
+            let redirected =
+                redirect(setup.stdout, 1, &writer).and_then(|()| redirect(setup.stderr, 2, &writer));
             drop(writer);
             for (name, value) in setup.environment {
                 std::env::set_var(name, value);
@@ -117,10 +114,7 @@ pub fn spawn(setup: &Setup, arguments: &[Vec<u8>]) -> io::Result<Child> {
         .stdout(stdio(setup.stdout)?)
         .stderr(stdio(setup.stderr)?)
         .spawn()?;
-    Ok(Child {
-        pid: Pid::from_raw(child.id() as i32),
-        caught: wants(setup).then_some(reader),
-    })
+    Ok(Child { pid: Pid::from_raw(child.id() as i32), caught: wants(setup).then_some(reader) })
 }
 
 fn wants(setup: &Setup) -> bool {
@@ -233,25 +227,14 @@ mod tests {
 
     fn run(words: &[&str], setup: &Setup, limit: Option<Duration>) -> (Ended, Vec<u8>) {
         let words: Vec<Vec<u8>> = words.iter().map(|w| w.as_bytes().to_vec()).collect();
-        spawn(setup, &words)
-            .and_then(|child| child.wait(limit))
-            .expect("runs")
+        spawn(setup, &words).and_then(|child| child.wait(limit)).expect("runs")
     }
 
     #[test]
     fn the_end_tells_code_from_signal() {
-        let quiet = Setup {
-            stdout: Stream::Null,
-            ..Setup::default()
-        };
-        assert_eq!(
-            run(&["sh", "-c", "exit 17"], &quiet, None).0,
-            Ended::Code(17)
-        );
-        assert_eq!(
-            run(&["sh", "-c", "kill -9 $$"], &quiet, None).0,
-            Ended::Signal(9)
-        );
+        let quiet = Setup { stdout: Stream::Null, ..Setup::default() };
+        assert_eq!(run(&["sh", "-c", "exit 17"], &quiet, None).0, Ended::Code(17));
+        assert_eq!(run(&["sh", "-c", "kill -9 $$"], &quiet, None).0, Ended::Signal(9));
         let limit = Some(Duration::from_millis(20));
         assert_eq!(run(&["sleep", "1"], &quiet, limit).0, Ended::TimeOver);
     }
@@ -259,15 +242,8 @@ mod tests {
     #[test]
     fn one_stream_is_caught_with_the_environment() {
         let environment = [("X".to_string(), "y z".to_string())];
-        let setup = Setup {
-            stdout: Stream::Catch,
-            stderr: Stream::Null,
-            environment: &environment,
-        };
+        let setup = Setup { stdout: Stream::Catch, stderr: Stream::Null, environment: &environment };
         let words = ["sh", "-c", "echo \"$X\"; echo not this >&2"];
-        assert_eq!(
-            run(&words, &setup, None),
-            (Ended::Code(0), b"y z\n".to_vec())
-        );
+        assert_eq!(run(&words, &setup, None), (Ended::Code(0), b"y z\n".to_vec()));
     }
 }

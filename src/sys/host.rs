@@ -4,9 +4,7 @@ use std::net::Ipv6Addr;
 
 /// Node name, as uname(2) has it.
 pub fn node_name() -> String {
-    nix::sys::utsname::uname()
-        .map(|uts| uts.nodename().to_string_lossy().into_owned())
-        .unwrap_or_default()
+    nix::sys::utsname::uname().map(|uts| uts.nodename().to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// IPv4 addresses of interfaces that are up, as text.
@@ -22,9 +20,7 @@ pub fn ipv4_addresses() -> Vec<String> {
 
 /// IPv6 addresses of all interfaces.
 pub fn ipv6_addresses() -> Vec<Ipv6Addr> {
-    std::fs::read_to_string("/proc/net/if_inet6")
-        .map(|text| parse_if_inet6(&text))
-        .unwrap_or_default()
+    std::fs::read_to_string("/proc/net/if_inet6").map(|text| parse_if_inet6(&text)).unwrap_or_default()
 }
 
 /// Each line starts with 32 hexadecimal digits.

@@ -1,6 +1,14 @@
 //! The operating system: direct I/O, buffers, sockets, locks, processes.
 
+pub mod block_device;
 pub mod buffer;
 pub mod child;
 pub mod host;
+pub mod local_time;
+pub mod minor_lock;
+pub mod net;
 pub mod paths;
+pub mod process;
+pub mod random;
+pub mod terminal;
+pub mod time;

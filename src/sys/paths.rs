@@ -19,8 +19,8 @@ pub const SYSCONFDIR: &str = match option_env!("DRBDBOX_SYSCONFDIR") {
 
 /// The value of a variable, if we may trust the environment.
 fn trusted(variable: &str) -> Option<PathBuf> {
-    let same = nix::unistd::getuid() == nix::unistd::geteuid()
-        && nix::unistd::getgid() == nix::unistd::getegid();
+    let same =
+        nix::unistd::getuid() == nix::unistd::geteuid() && nix::unistd::getgid() == nix::unistd::getegid();
     let value = std::env::var_os(variable).filter(|v| same && !v.is_empty())?;
     Some(PathBuf::from(value))
 }
@@ -28,11 +28,7 @@ fn trusted(variable: &str) -> Option<PathBuf> {
 /// RUNDIR: socket, pid, proc text, running configuration. Does not survive a reboot.
 pub fn rundir() -> PathBuf {
     trusted("DRBDBOX_RUNDIR").unwrap_or_else(|| {
-        PathBuf::from(if Path::new("/run").is_dir() {
-            "/run/drbd"
-        } else {
-            "/var/run/drbd"
-        })
+        PathBuf::from(if Path::new("/run").is_dir() { "/run/drbd" } else { "/var/run/drbd" })
     })
 }
 

@@ -1,0 +1,218 @@
+//! Taking a disk and giving it up. spec/state.md 13.2 to 13.5.
+
+use super::activity_log::{ActivityLog, BITS_PER_EXTENT};
+use super::bitmap::Bitmap;
+use super::codes::ConfigCode;
+use super::metadata_flags::{bitmap_at_attach, disk_after_attach, last_life, BitmapAtAttach};
+use super::rules::ChangeKind;
+use super::size::{check_truncation, new_size, ResizeFlags, SizeChange};
+use super::state::{Change, Conn, Disk, Role};
+use super::steps::{set_all_and_write, FifoWait, Step, Work};
+use super::types::*;
+use super::uuid::{self, Uuids};
+use super::volume::LocalDisk;
+use super::Resource;
+use crate::meta::activity_log::LogWriter;
+use crate::meta::super_block::Cleanness;
+use crate::meta::{MetaFlags, SuperBlock};
+
+impl Resource {
+    /// Whether a disk may be attached to the volume now; the engine asks before it opens one.
+    pub fn may_attach(&self, v: VolumeIndex) -> Result<(), ConfigCode> {
+        let volume = &self.volumes[v];
+        if volume.state.disk > Disk::Diskless || volume.disk.is_some() {
+            return Err(ConfigCode::DiskConfigured);
+        }
+        Ok(())
+    }
+
+    /// Attaches a disk that the engine opened, steps 9 to 25 of spec/state.md 13.3. The answer
+    /// comes when all is durable. `Err`: refused, the engine keeps the disk.
+    pub(super) fn attach(&mut self, id: AdminId, v: VolumeIndex, disk: AttachedDisk) -> Result<(), i32> {
+        self.may_attach(v).map_err(ConfigCode::number)?;
+        let AttachedDisk {
+            settings,
+            super_block,
+            layout,
+            maximum,
+            hot_extents,
+            log_lines,
+            bitmap,
+            can_discard,
+            ..
+        } = disk;
+        let state = self.state(v);
+        if maximum < settings.size {
+            self.error(Some(v), format!("max capacity {maximum} smaller than disk size {}", settings.size));
+            return Err(ConfigCode::DiskTooSmall.number());
+        }
+        if maximum < self.volumes[v].size {
+            return Err(ConfigCode::DiskTooSmall.number());
+        }
+        let uuids = Uuids::from_slots(super_block.uuids);
+        let effective = self.volumes[v].effective_uuid;
+        if uuid::refuses_attach(state, effective, uuids.current) {
+            self.error(Some(v), format!("Can only attach to data with current UUID={effective:016X}"));
+            return Err(ConfigCode::DataNotCurrent.number());
+        }
+        self.volumes[v].settings = settings;
+        let mut limits = self.limits(v);
+        limits.own_max = maximum;
+        limits.last_agreed = super_block.effective_size_sectors;
+        if super_block.flags.contains(MetaFlags::CONSISTENT) {
+            let size = new_size(&limits, state.conn, false).sectors;
+            match check_truncation(size, &limits) {
+                Ok(Some(line)) => self.log_line(Some(v), line),
+                Ok(None) => {}
+                Err((code, line)) => {
+                    self.log_line(Some(v), line);
+                    return Err(code.number());
+                }
+            }
+        }
+        let change = Change::disk(Disk::Attaching);
+        self.change(v, change, ChangeKind::Soft, true).map_err(|error| error.code())?;
+        for (level, text) in log_lines {
+            self.out.push(Output::Log { level, volume: Some(v), text });
+        }
+
+        let mut super_block = super_block;
+        super_block.place(&layout);
+        let life = last_life(super_block.flags, state);
+        let slots = self.volumes[v].settings.al_extents;
+        let log_writer = LogWriter::new(layout.log, slots, disk.logical_block_bytes as usize);
+        if log_writer.slots() < slots {
+            let text =
+                format!("al-extents {slots} cut to {}: the log on disk holds no more", log_writer.slots());
+            self.info(Some(v), text);
+        }
+        let agreed = super_block.effective_size_sectors;
+        let at_attach = bitmap_at_attach(super_block.flags, life);
+        let volume = &mut self.volumes[v];
+        volume.settings.al_extents = log_writer.slots();
+        volume.crashed_primary = life.crashed_primary;
+        volume.degraded = life.degraded;
+        volume.force_detach = false;
+        volume.io_error_seen = false;
+        volume.al_suspended = false;
+        volume.disk = Some(LocalDisk {
+            activity_log: ActivityLog::new(log_writer.slots(), &[]),
+            log_writer,
+            layout,
+            maximum,
+            can_discard,
+            uuids,
+            bitmap: Bitmap::from_words(agreed, bitmap),
+            dirty_since: None,
+            log_busy: false,
+            full_sync: super_block.flags.contains(MetaFlags::FULL_SYNC),
+            in_use: 0,
+            read_error: false,
+            super_block: SuperBlock { cleanness: Cleanness::Clean, ..super_block },
+        });
+        // The size that was agreed last is exposed until the peer says otherwise.
+        volume.size = volume.size.max(agreed);
+        let grew = self.determine_size(v, ResizeFlags::default(), false) == SizeChange::Grew;
+        self.volumes[v].resync_after_negotiation = grew;
+
+        let mark = match at_attach {
+            BitmapAtAttach::SetAll => {
+                self.info(Some(v), "Assuming that all blocks are out of sync (aka FullSync)");
+                self.queue_steps(set_all_and_write(v));
+                false
+            }
+            BitmapAtAttach::Read { mark_active_extents } => mark_active_extents,
+        };
+        match hot_extents {
+            Some(hot) if mark => self.mark_hot_extents(v, &hot),
+            None if mark => {
+                self.warning(Some(v), "The activity log is damaged: all blocks count as out of sync.");
+                self.queue_steps(set_all_and_write(v));
+            }
+            _ => {}
+        }
+        // The bits are durable before the log that says the same is emptied, and the log before the
+        // super block loses the mark of a Primary (spec/metadata.md 13). The super block in front of
+        // the log takes 8.4's "unclean" magic away: with it an empty log would count as a lost one.
+        self.queue_steps([
+            Step::WriteBitmap { v, all: false },
+            Step::WriteSuperBlock { v },
+            Step::ZeroActivityLog { v },
+            Step::Attached { v },
+            Step::WriteSuperBlock { v },
+        ]);
+        self.queue_work(Work::Admin(super::admin::AdminWait::Attached { id, v }));
+        Ok(())
+    }
+
+    fn mark_hot_extents(&mut self, v: VolumeIndex, hot: &[u32]) {
+        let Some(disk) = &mut self.volumes[v].disk else { return };
+        let mut marked = 0;
+        for extent in hot {
+            let first = u64::from(*extent) * BITS_PER_EXTENT;
+            if first < disk.bitmap.bits() {
+                marked += disk.bitmap.set_bits(first, first + BITS_PER_EXTENT - 1);
+            }
+        }
+        let size = super::log_lines::pretty_kib(marked * 4);
+        self.info(Some(v), format!("Marked additional {size} as out-of-sync based on AL."));
+    }
+
+    /// Bitmap and log are in order: the state of the disk shows (steps 23 to 25).
+    pub(super) fn attached(&mut self, v: VolumeIndex) {
+        let Some(disk) = &self.volumes[v].disk else { return };
+        let (weight, bits) = (disk.bitmap.weight(), disk.bitmap.bits());
+        let flags = disk.super_block.flags;
+        let kib = super::log_lines::pretty_kib(weight * 4);
+        self.info(Some(v), format!("{kib} ({weight} bits) marked out-of-sync by on disk bit-map."));
+        let state = self.state(v);
+        if weight == bits && bits > 0 && state.conn < Conn::Connected {
+            self.volumes[v].al_suspended = true;
+            self.info(Some(v), "Suspended AL updates");
+        }
+        let (disk_state, pdsk) = disk_after_attach(flags, self.fencing(v));
+        let change = if state.conn == Conn::Connected {
+            self.volumes[v].negotiation = Some((disk_state, pdsk));
+            self.volumes[v].peer_uuids = None;
+            Change::disk(Disk::Negotiating)
+        } else {
+            self.volumes[v].negotiation = None;
+            let change = Change::disk(disk_state);
+            if pdsk == Disk::Outdated {
+                change.and(Change::pdsk(pdsk))
+            } else {
+                change
+            }
+        };
+        let role = state.role;
+        if let Some(disk) = &mut self.volumes[v].disk {
+            disk.uuids.set_role(role);
+        }
+        if self.change(v, change, ChangeKind::Soft, true).is_err() {
+            let _ = self.change(v, Change::disk(Disk::Diskless), ChangeKind::Hard, false);
+        }
+    }
+
+    /// All references to a failed disk are to go, then the disk (spec/state.md 13.5).
+    pub(super) fn go_diskless(&mut self, v: VolumeIndex) {
+        let Some(disk) = &self.volumes[v].disk else { return };
+        if disk.in_use > 0 {
+            self.steps.push_front(Step::GoDiskless { v });
+            self.fifo_wait = Some(FifoWait::DiskIdle(v));
+            return;
+        }
+        if !self.volumes[v].io_error_seen && !disk.bitmap.dirty_pages(true).is_empty() {
+            self.steps.push_front(Step::GoDiskless { v });
+            self.write_bitmap(v, false);
+            return;
+        }
+        let _ = self.change(v, Change::disk(Disk::Diskless), ChangeKind::Hard, false);
+    }
+
+    /// Refreshes what follows from a new role: bit 0 of the current UUID.
+    pub(super) fn uuid_follows_role(&mut self, v: VolumeIndex, role: Role) {
+        if let Some(disk) = &mut self.volumes[v].disk {
+            disk.uuids.set_role(role);
+        }
+    }
+}

@@ -1,0 +1,627 @@
+//! What a peer's parameters and state mean: agreement, the sync handshake, cluster-wide changes.
+//! spec/state.md 6.3, 9.2 to 9.4, 10.3 and 12.4.
+
+use super::codes::{state_code, StateError};
+use super::connection::Phase;
+use super::handshake_decision::{sync_handshake, Handshake, HandshakeInput, Outcome, Policies, Step as Move};
+use super::log_lines::LogLine;
+use super::receive::Hold;
+use super::rules::{self, ChangeKind};
+use super::size::{
+    self, AfterSizes, DetermineInput, Limits, NewArea, NewBits, PeerSizes, ResizeFlags, SizeChange,
+};
+use super::state::{Change, Conn, Disk, Role, StateWord};
+use super::steps::{set_all_and_write, HelperThen, Step};
+use super::types::*;
+use super::uuid::CompareContext;
+use super::Resource;
+use crate::conf::settings::{AfterSplitBrain, Protocol as ReplicationProtocol};
+use crate::wire::packet::Packet;
+use crate::wire::parameters::{Protocol, Sizes, SyncParam};
+use crate::wire::Features;
+use crate::wire::StateChangeRequest;
+
+/// A sync handshake that is being carried out.
+#[derive(Debug, PartialEq)]
+pub struct HandshakeRun {
+    v: VolumeIndex,
+    /// The own state that the decision is about.
+    os: StateWord,
+    /// The peer's state word, as received.
+    peer: StateWord,
+    handshake: Handshake,
+    next: usize,
+}
+
+impl Resource {
+    /// P_PROTOCOL: the two configurations must go together. spec/state.md 9.2.
+    pub(super) fn receive_protocol(&mut self, peer: Protocol) {
+        let Some(net) = &self.net else { return };
+        self.connection.peer_dry_run = peer.conn_flags & Protocol::DRY_RUN != 0;
+        let both_discard = net.discard_my_data && peer.conn_flags & Protocol::DISCARD_MY_DATA != 0;
+        let two_primaries = (peer.two_primaries != 0) != net.allow_two_primaries;
+        let has_alg = self.connection.version.is_some_and(|version| version.has_integrity_alg());
+        let wrong = if peer.protocol != net.protocol as u32 + 1 {
+            Some("incompatible communication protocols")
+        } else if !compatible(net.after_sb_0pri, peer.after_sb_0p) {
+            Some("incompatible after-sb-0pri settings")
+        } else if !compatible(net.after_sb_1pri, peer.after_sb_1p) {
+            Some("incompatible after-sb-1pri settings")
+        } else if !compatible(net.after_sb_2pri, peer.after_sb_2p) {
+            Some("incompatible after-sb-2pri settings")
+        } else if both_discard {
+            Some("both sides have the 'want_lose' flag set")
+        } else if two_primaries {
+            Some("incompatible setting of the two-primaries options")
+        } else if has_alg && peer.integrity_alg != net.data_integrity_alg {
+            Some("incompatible setting of the data-integrity-alg")
+        } else {
+            None
+        };
+        if let Some(text) = wrong {
+            self.drop_connection(None, LogLine::error(text));
+            return;
+        }
+        if has_alg {
+            let name = if peer.integrity_alg.is_empty() { "<not-used>" } else { &peer.integrity_alg };
+            self.info(None, format!("data-integrity-alg: {name}"));
+        }
+        self.connection.peer_integrity_alg = peer.integrity_alg;
+    }
+
+    /// P_PROTOCOL_UPDATE: adopted without comparison. spec/wire.md 4.2.
+    pub(super) fn receive_protocol_update(&mut self, peer: Protocol) {
+        let Some(net) = &mut self.net else { return };
+        net.protocol = match peer.protocol {
+            1 => ReplicationProtocol::A,
+            2 => ReplicationProtocol::B,
+            _ => ReplicationProtocol::C,
+        };
+        net.allow_two_primaries = peer.two_primaries != 0;
+        for (own, peers) in [
+            (&mut net.after_sb_0pri, peer.after_sb_0p),
+            (&mut net.after_sb_1pri, peer.after_sb_1p),
+            (&mut net.after_sb_2pri, peer.after_sb_2p),
+        ] {
+            if let Some(value) = AfterSplitBrain::from_number(peers) {
+                *own = mirrored(value);
+            }
+        }
+        self.connection.peer_integrity_alg = peer.integrity_alg;
+    }
+
+    /// P_SYNC_PARAM. spec/wire.md 4.3.
+    pub(super) fn receive_sync_param(&mut self, v: VolumeIndex, peer: SyncParam) {
+        let Some(version) = self.connection.version else { return };
+        let negotiating =
+            self.connection.state == Conn::WFReportParams && self.state(v).conn == Conn::WFReportParams;
+        let Some(net) = &mut self.net else { return };
+        let mut changed = Vec::new();
+        let mut different = None;
+        for (name, used, own, peers) in [
+            ("verify-alg", version.has_online_verify(), &mut net.verify_alg, peer.verify_alg),
+            ("csums-alg", version.has_csums(), &mut net.csums_alg, peer.csums_alg),
+        ] {
+            if !used || *own == peers {
+                continue;
+            }
+            if negotiating {
+                different = Some(format!("Different {name} settings. me=\"{own}\" peer=\"{peers}\""));
+                break;
+            }
+            changed.push(format!("using {name}: \"{peers}\""));
+            *own = peers;
+        }
+        if let Some(text) = different {
+            self.drop_connection(Some(v), LogLine::error(text));
+            return;
+        }
+        for text in changed {
+            self.info(Some(v), text);
+        }
+        let volume = &mut self.volumes[v];
+        if volume.disk.is_some() {
+            volume.settings.resync_rate = peer.rate;
+            if let Some(controller) = peer.controller {
+                volume.settings.c_plan_ahead = controller.plan_ahead;
+                volume.settings.c_delay_target = controller.delay_target;
+                volume.settings.c_fill_target = controller.fill_target;
+                volume.settings.c_max_rate = controller.max_rate;
+            }
+        }
+    }
+
+    pub(super) fn limits(&self, v: VolumeIndex) -> Limits {
+        let volume = &self.volumes[v];
+        Limits {
+            own_max: volume.disk.as_ref().map_or(0, |disk| disk.maximum),
+            peer_max: volume.peer_size,
+            last_agreed: volume.disk.as_ref().map_or(0, |disk| disk.super_block.effective_size_sectors),
+            user: volume.settings.size,
+        }
+    }
+
+    /// P_SIZES. spec/state.md 12.4.
+    pub(super) fn receive_sizes(&mut self, v: VolumeIndex, packet: Sizes) {
+        let flags = ResizeFlags {
+            assume_peer_has_space: packet.dds_flags & Sizes::FORCED != 0,
+            no_resync: packet.dds_flags & Sizes::NO_RESYNC != 0,
+        };
+        let peer = PeerSizes { d_size: packet.d_size, u_size: packet.u_size, c_size: packet.c_size, flags };
+        let limits = self.limits(v);
+        let accepted = match size::receive_sizes(self.state(v), &limits, self.volumes[v].size, &peer) {
+            Ok(accepted) => accepted,
+            Err(refused) => {
+                self.volumes[v].peer_size = peer.d_size;
+                for line in refused.lines {
+                    self.log_line(Some(v), line);
+                }
+                let _ = self.change_connection(Change::conn(Conn::Disconnecting), ChangeKind::Hard, false);
+                return;
+            }
+        };
+        let volume = &mut self.volumes[v];
+        volume.peer_size = peer.d_size;
+        volume.peer_max_bio = packet.max_bio_size;
+        if let Some(size) = accepted.adopt_user_size {
+            volume.settings.size = size;
+        }
+        if let Some(disk) = &mut volume.disk {
+            if disk.super_block.peer_max_bio_bytes < packet.max_bio_size {
+                disk.super_block.peer_max_bio_bytes = packet.max_bio_size;
+            }
+        }
+        for line in accepted.lines {
+            self.log_line(Some(v), line);
+        }
+        let change = match accepted.next {
+            AfterSizes::DetermineSize => self.determine_size(v, flags, false),
+            AfterSizes::Expose(sectors) => {
+                self.expose(v, sectors);
+                SizeChange::Unchanged
+            }
+            AfterSizes::Keep => SizeChange::Unchanged,
+        };
+        let exposed = self.volumes[v].size;
+        let pending = self.volumes[v].resize_pending;
+        let reaction = size::after_sizes(self.state(v), &peer, exposed, false, pending, change);
+        if reaction.send_sizes {
+            self.send_sizes(v, false, packet.dds_flags);
+        }
+        if reaction.clear_resize_pending {
+            self.volumes[v].resize_pending = false;
+        }
+        match reaction.new_area {
+            Some(NewArea::Resync) => self.queue_steps([Step::ResyncGrown { v }]),
+            Some(NewArea::AssumeClean) => self.info(Some(v), size::ASSUME_CLEAN),
+            Some(NewArea::AfterNegotiation) => self.volumes[v].resync_after_negotiation = true,
+            None => {}
+        }
+    }
+
+    /// Looks at all sizes again and brings the result into effect. spec/state.md 12.3.
+    pub(super) fn determine_size(&mut self, v: VolumeIndex, flags: ResizeFlags, moved: bool) -> SizeChange {
+        let volume = &self.volumes[v];
+        let Some(disk) = &volume.disk else { return SizeChange::Unchanged };
+        let plan = size::determine_size(&DetermineInput {
+            limits: self.limits(v),
+            conn: volume.state.conn,
+            flags,
+            exposed: volume.size,
+            bitmap_sectors: if disk.bitmap.bits() == volume.size.div_ceil(8) { volume.size } else { 0 },
+            metadata_moved: moved,
+        });
+        for line in plan.lines {
+            self.log_line(Some(v), line);
+        }
+        if let (Some(bits), Some(disk)) = (plan.resize_bitmap, &mut self.volumes[v].disk) {
+            disk.bitmap.resize(plan.sectors, bits == NewBits::Set);
+        }
+        if let Some(line) = plan.resized_line {
+            self.log_line(Some(v), line);
+        }
+        self.expose(v, plan.sectors);
+        if let Some(pages) = plan.write_bitmap {
+            if let Some(line) = plan.write_line {
+                self.log_line(Some(v), line);
+            }
+            if let Some(disk) = &mut self.volumes[v].disk {
+                disk.super_block.effective_size_sectors = plan.sectors;
+            }
+            let all = pages == size::BitmapPages::All;
+            self.queue_steps([Step::WriteBitmap { v, all }, Step::WriteSuperBlock { v }]);
+        }
+        plan.change
+    }
+
+    fn expose(&mut self, v: VolumeIndex, sectors: u64) {
+        if self.volumes[v].size != sectors {
+            self.volumes[v].size = sectors;
+            self.out.push(Output::Resize { volume: v, sectors });
+        }
+    }
+
+    /// P_STATE. spec/state.md 9.4.
+    pub(super) fn receive_state(&mut self, v: VolumeIndex, word: u32) {
+        match StateWord::from_bits(word) {
+            Ok(peer) => self.process_state(v, peer),
+            Err(error) => self.protocol_error(Some(v), error.to_string()),
+        }
+    }
+
+    /// What the disk of the peer really is: what it says, but for one that negotiates (step 1).
+    fn real_peer_disk(&mut self, v: VolumeIndex, peer: StateWord) -> Disk {
+        if peer.disk != Disk::Negotiating {
+            return peer.disk;
+        }
+        let uuids = self.volumes[v].peer_uuids.as_ref();
+        let inconsistent =
+            uuids.is_some_and(|uuids| uuids.flags.contains(super::uuid::UuidFlags::INCONSISTENT));
+        let disk = if inconsistent { Disk::Inconsistent } else { Disk::Consistent };
+        self.info(Some(v), format!("real peer disk state = {disk}"));
+        disk
+    }
+
+    fn process_state(&mut self, v: VolumeIndex, peer: StateWord) {
+        use Conn::*;
+        let os = self.state(v);
+        let mut real_disk = self.real_peer_disk(v, peer);
+        if os.conn <= TearDown {
+            return;
+        }
+        let lost = matches!(os.pdsk, Disk::Inconsistent | Disk::Consistent);
+        let ended = os.conn >= SyncSource && peer.conn == Connected;
+        if lost && real_disk == Disk::UpToDate && os.conn > Connected && os.disk == Disk::UpToDate {
+            if peer.conn > Connected && peer.conn < SyncSource {
+                real_disk = Disk::Inconsistent;
+            } else if ended {
+                self.target_announced_end(v);
+                return;
+            }
+        } else if os.conn.is_sync_source()
+            && ended
+            && real_disk == Disk::Inconsistent
+            && self.volumes[v].resync.failed > 0
+        {
+            // It ended with failed blocks (spec/resync.md 8.1, "Ours as source").
+            self.target_announced_end(v);
+            return;
+        }
+        if os.conn == VerifyT
+            && os.disk == Disk::UpToDate
+            && peer.conn == Connected
+            && real_disk == Disk::UpToDate
+        {
+            self.verify_over(v);
+            return;
+        }
+        if os.pdsk == Disk::UpToDate
+            && real_disk == Disk::Inconsistent
+            && os.conn == Connected
+            && peer.conn > SyncSource
+        {
+            real_disk = Disk::UpToDate;
+        }
+        let volume = &self.volumes[v];
+        let both_disks = peer.disk >= Disk::Negotiating && os.disk >= Disk::Negotiating;
+        let negotiating = peer.disk == Disk::Negotiating || os.disk == Disk::Negotiating;
+        let consider = volume.peer_uuids.is_some()
+            && both_disks
+            && (os.conn < Connected
+                || (os.conn == Connected && negotiating)
+                || volume.consider_resync
+                || (os.conn == Connected && peer.conn >= StartingSyncS && peer.conn <= WFBitMapT));
+        if consider {
+            self.begin_handshake(v, peer, real_disk);
+        } else {
+            let conn = if os.conn == WFReportParams { Connected } else { os.conn };
+            let conn = if peer.conn == Ahead { Behind } else { conn };
+            self.apply_peer_state(v, os, peer, real_disk, conn);
+        }
+    }
+
+    fn begin_handshake(&mut self, v: VolumeIndex, peer: StateWord, peer_disk: Disk) {
+        let (Some(net), Some(link)) = (&self.net, &self.connection.link) else { return };
+        let volume = &self.volumes[v];
+        let (Some(disk), Some(peer_uuids)) = (&volume.disk, volume.peer_uuids) else { return };
+        let state = volume.state;
+        let input = HandshakeInput {
+            own: disk.uuids,
+            own_bits_sent: volume.bits_sent,
+            own_bits: disk.bitmap.weight(),
+            peer: peer_uuids,
+            context: CompareContext {
+                apv: link.version.number(),
+                feature_write_same: link.features.contains(Features::WSAME),
+                crashed_primary: volume.crashed_primary,
+                arbiter: link.arbiter,
+                self_primary: state.role == Role::Primary,
+                peer_primary: peer.role == Role::Primary,
+            },
+            disk: state.disk,
+            negotiation_disk: volume.negotiation.map(|(disk, _)| disk),
+            peer_disk,
+            policies: Policies::from(net),
+            discard_my_data: volume.discard_my_data,
+            dry_run: net.tentative || self.connection.peer_dry_run,
+            can_demote: false,
+        };
+        let handshake = sync_handshake(&input);
+        if handshake.own != input.own {
+            if let Some(disk) = &mut self.volumes[v].disk {
+                disk.uuids = handshake.own;
+            }
+            self.volumes[v].mark_dirty(self.now);
+        }
+        self.volumes[v].peer_uuids = Some(handshake.peer);
+        self.hold = Some(Hold::Handshake(Box::new(HandshakeRun { v, os: state, peer, handshake, next: 0 })));
+        self.handshake_step_done(true);
+    }
+
+    /// Goes on with the handshake: logs, handlers, full sync; then its outcome.
+    pub(super) fn handshake_step_done(&mut self, ok: bool) {
+        let Some(Hold::Handshake(mut run)) = self.hold.take() else { return };
+        let v = run.v;
+        let mut outcome = run.handshake.outcome;
+        if !ok || self.volumes[v].disk.is_none() {
+            outcome = Outcome::Refused(super::handshake_decision::RefusalReason::InconsistentSource);
+            run.next = run.handshake.steps.len();
+        }
+        while let Some(step) = run.handshake.steps.get(run.next).cloned() {
+            run.next += 1;
+            match step {
+                Move::Log(line) => self.log_line(Some(v), line),
+                Move::Demote => {
+                    let _ = self.change(v, Change::role(Role::Secondary), ChangeKind::Soft, true);
+                }
+                Move::Run(handler) => {
+                    self.hold = Some(Hold::Handshake(run));
+                    self.run_helper(Some(v), handler, HelperThen::Handshake);
+                    return;
+                }
+                Move::SetAllBits => {
+                    self.hold = Some(Hold::Handshake(run));
+                    self.queue_steps(set_all_and_write(v));
+                    self.queue_steps([Step::Receiver]);
+                    return;
+                }
+            }
+        }
+        if self.state(v) != run.os {
+            // Something changed while a handler ran: decide anew (step 9).
+            self.process_state(v, run.peer);
+        } else {
+            self.conclude_handshake(v, run.peer, outcome);
+        }
+    }
+
+    /// Steps 8 to 14 of spec/state.md 9.4.
+    fn conclude_handshake(&mut self, v: VolumeIndex, mut peer: StateWord, outcome: Outcome) {
+        let os = self.state(v);
+        if os.conn <= Conn::TearDown {
+            return;
+        }
+        self.volumes[v].consider_resync = false;
+        let mut real_disk = self.real_peer_disk(v, peer);
+        let conn = match outcome.conn() {
+            Some(conn) => conn,
+            None if os.disk == Disk::Negotiating => {
+                let _ = self.change(v, Change::disk(Disk::Failed), ChangeKind::Hard, false);
+                Conn::Connected
+            }
+            None if peer.disk == Disk::Negotiating => {
+                self.error(Some(v), "Disk attach process on the peer node was aborted.");
+                peer.disk = Disk::Diskless;
+                real_disk = Disk::Diskless;
+                Conn::Connected
+            }
+            None => {
+                if std::mem::take(&mut self.connection.peer_dry_run) {
+                    self.lose_link(LinkFailure { conn: Conn::ProtocolError, log: None });
+                } else {
+                    let _ =
+                        self.change_connection(Change::conn(Conn::Disconnecting), ChangeKind::Hard, false);
+                }
+                return;
+            }
+        };
+        let conn = if peer.conn == Conn::Ahead { Conn::Behind } else { conn };
+        let os = self.state(v);
+        self.apply_peer_state(v, os, peer, real_disk, conn);
+    }
+
+    fn apply_peer_state(
+        &mut self,
+        v: VolumeIndex,
+        os: StateWord,
+        peer: StateWord,
+        real_disk: Disk,
+        conn: Conn,
+    ) {
+        let volume = &self.volumes[v];
+        let mut change = Change::conn(conn)
+            .and(Change::peer(peer.role))
+            .and(Change::pdsk(real_disk))
+            .and(Change::peer_isp(peer.aftr_isp || peer.user_isp));
+        if matches!(conn, Conn::Connected | Conn::WFBitMapS) && os.disk == Disk::Negotiating {
+            if let Some((disk, _)) = volume.negotiation {
+                change = change.and(Change::disk(disk));
+            }
+        }
+        let becomes_connected = conn == Conn::Connected && os.conn < Conn::Connected;
+        if real_disk == Disk::Consistent && os.is_susp() && becomes_connected && volume.new_current_uuid_owed
+        {
+            self.abort_thaw(v);
+            return;
+        }
+        let soft = os.conn < Conn::Connected && conn >= Conn::Connected;
+        let kind = if soft { ChangeKind::Soft } else { ChangeKind::Hard };
+        if self.change(v, change, kind, true).is_err() {
+            let _ = self.change_connection(Change::conn(Conn::Disconnecting), ChangeKind::Hard, false);
+            return;
+        }
+        let ns = self.state(v);
+        let undecided = peer.conn <= Conn::Connected && peer.disk != Disk::Negotiating;
+        if os.conn > Conn::WFReportParams && ns.conn > Conn::Connected && undecided {
+            self.send_uuids(v, 0);
+            self.send_directly(v, Packet::State(ns.to_bits()));
+        }
+        self.volumes[v].discard_my_data = false;
+        if self.volumes().all(|(_, volume)| volume.state.conn >= Conn::Connected) {
+            if let Some(net) = &mut self.net {
+                net.discard_my_data = false;
+            }
+        }
+        self.queue_steps([Step::WriteSuperBlockIfDirty { v }]);
+    }
+
+    /// Step 11: frozen I/O cannot go on with a peer whose data may be old.
+    fn abort_thaw(&mut self, v: VolumeIndex) {
+        self.error(Some(v), "Aborting Connect, can not thaw IO with an only Consistent peer");
+        self.clear_transfer_log();
+        self.volumes[v].new_current_uuid_owed = false;
+        self.new_current_uuid(v);
+        let _ = self.change(v, Change::susp(false), ChangeKind::Hard, false);
+        self.lose_link(LinkFailure { conn: Conn::ProtocolError, log: None });
+    }
+
+    /// The peer asks for a change of the whole cluster. spec/state.md 6.3.
+    pub(super) fn receive_state_change_request(
+        &mut self,
+        v: Option<VolumeIndex>,
+        request: StateChangeRequest,
+        connection_wide: bool,
+    ) {
+        let arbiter = self.connection.link.is_some_and(|link| link.arbiter);
+        let code = if arbiter && self.waits_for_peer() {
+            StateError::ConcurrentStateChange.code()
+        } else {
+            match Change::from_wire(request.mask, request.val) {
+                Ok(change) => self.execute_for_peer(v, change.seen_by_peer()),
+                Err(error) => {
+                    self.error(v, error.to_string());
+                    StateError::UnknownError.code()
+                }
+            }
+        };
+        // A link that is to be torn down still carries this answer: see `CloseLink::drain_meta`.
+        let packet = if connection_wide {
+            Packet::ConnectionStateChangeReply(code)
+        } else {
+            Packet::StateChangeReply(code)
+        };
+        let volume = v.and_then(|v| self.volumes.get(v)).map_or(0, |volume| volume.number);
+        let close = self.out.iter().position(|output| matches!(output, Output::CloseLink { .. }));
+        let reply =
+            Output::Send { socket: crate::wire::Socket::Meta, volume, packet, payload: None, notify: None };
+        match close {
+            Some(at) => self.out.insert(at, reply),
+            None if self.connection.phase == Phase::Up => self.out.push(reply),
+            None => {}
+        }
+        if let Some(v) = v {
+            self.queue_steps([Step::WriteSuperBlockIfDirty { v }]);
+        }
+    }
+
+    fn execute_for_peer(&mut self, v: Option<VolumeIndex>, change: Change) -> i32 {
+        let wide = change.conn == Some(Conn::TearDown);
+        match v {
+            Some(v) if !wide => state_code(self.change(v, change, ChangeKind::Soft, true)),
+            _ => state_code(self.change_connection(change, ChangeKind::SoftKeepingDisk, true)),
+        }
+    }
+
+    /// A diskless Primary's data, or frozen requests: what a change of state thaws (A6, A7).
+    pub(super) fn thaw(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
+        let connected = os.conn < Conn::Connected && ns.conn >= Conn::Connected;
+        if ns.susp_nod {
+            let attached =
+                matches!(os.disk, Disk::Attaching | Disk::Negotiating) && ns.disk == Disk::UpToDate;
+            if connected {
+                self.resend_transfer_log();
+            }
+            if connected || attached {
+                let _ = self.change(v, Change::susp_nod(false), ChangeKind::Hard, false);
+                self.complete_ready();
+            }
+        }
+        if ns.susp_fen {
+            if connected {
+                self.volumes[v].new_current_uuid_owed = false;
+                self.resend_transfer_log();
+                let _ = self.change(v, Change::susp_fen(false), ChangeKind::Hard, false);
+            } else if os.pdsk > Disk::Outdated && ns.pdsk <= Disk::Outdated {
+                if std::mem::take(&mut self.volumes[v].new_current_uuid_owed) {
+                    self.new_current_uuid(v);
+                }
+                self.clear_transfer_log();
+                let _ = self.change(v, Change::susp_fen(false), ChangeKind::Hard, false);
+            }
+        }
+        self.wake = true;
+    }
+
+    /// A11, A12: what the state change asked for, if it still holds (U4, U5).
+    pub(super) fn new_current_uuid_after_loss(&mut self, v: VolumeIndex) {
+        let state = self.state(v);
+        let empty = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.uuids.bitmap == 0);
+        if !empty {
+            self.steps.push_front(Step::NewCurrentUuidDone { v });
+        } else if state.is_susp() {
+            self.volumes[v].new_current_uuid_owed = true;
+            self.steps.push_front(Step::NewCurrentUuidDone { v });
+        } else {
+            self.new_current_uuid(v);
+            if rules::has_disk(state) && state.conn >= Conn::Connected {
+                self.steps.push_front(Step::SendUuids { v });
+            }
+            self.steps.push_front(Step::NewCurrentUuidDone { v });
+            self.steps.push_front(Step::WriteSuperBlock { v });
+        }
+    }
+
+    /// A new data generation, in memory; the caller sees to it that it gets to the disk.
+    pub(super) fn new_current_uuid(&mut self, v: VolumeIndex) {
+        let random = (self.random)();
+        let role = self.state(v).role;
+        let Some(disk) = &mut self.volumes[v].disk else { return };
+        let lost = disk.uuids.new_current(random, role);
+        let current = disk.uuids.current;
+        if let Some(lost) = lost {
+            self.log_line(Some(v), super::log_lines::bitmap_uuid_was_set(lost));
+        }
+        self.volumes[v].effective_uuid = current;
+        self.log_uuids(v, super::log_lines::UuidEvent::NewCurrent);
+        self.volumes[v].mark_dirty(self.now);
+    }
+
+    /// U11: the peer says that the empty disks are equal.
+    pub(super) fn skip_initial_sync(&mut self, v: VolumeIndex, peer_current: u64) {
+        self.info(Some(v), "Accepted new current UUID, preparing to skip initial sync");
+        let role = self.state(v).role;
+        if let Some(disk) = &mut self.volumes[v].disk {
+            disk.bitmap.clear_all();
+            disk.uuids.skip_initial_sync(peer_current, role);
+        }
+        self.volumes[v].effective_uuid = peer_current;
+        self.volumes[v].mark_dirty(self.now);
+        let change = Change::disk(Disk::UpToDate).and(Change::pdsk(Disk::UpToDate));
+        self.queue_steps([Step::WriteBitmap { v, all: true }]);
+        let _ = self.change(v, change, ChangeKind::Hard, true);
+        self.log_uuids(v, super::log_lines::UuidEvent::ReceiverUpdated);
+    }
+}
+
+/// Both ends' policies go together: equal, or one discards what the other keeps.
+fn compatible(own: AfterSplitBrain, peer: u32) -> bool {
+    AfterSplitBrain::from_number(peer).is_some_and(|peer| mirrored(peer) == own)
+}
+
+fn mirrored(policy: AfterSplitBrain) -> AfterSplitBrain {
+    match policy {
+        AfterSplitBrain::DiscardLocal => AfterSplitBrain::DiscardRemote,
+        AfterSplitBrain::DiscardRemote => AfterSplitBrain::DiscardLocal,
+        other => other,
+    }
+}

@@ -1,0 +1,233 @@
+//! Writes of meta data: super block, bitmap pages, activity log transactions.
+//!
+//! What must be durable before what: the bitmap page of an extent that leaves the activity log
+//! before the transaction; the transaction before the data (spec/core-walkthrough.md 2.3). The
+//! super block is written by steps of the fifo only, so it can never overtake the bitmap write
+//! of a demotion.
+
+use super::activity_log::{self, BITS_PER_EXTENT};
+use super::rules::ChangeKind;
+use super::state::{Change, Disk};
+use super::steps::{FifoWait, Work};
+use super::types::*;
+use super::Resource;
+use crate::meta::activity_log::SlotUpdate;
+use crate::sys::buffer::Buffer;
+
+/// A super block may differ from its disk copy this long.
+pub const DIRTY_LIMIT_MS: Millis = 5000;
+
+/// Pages of bitmap in one write: bounds the memory for copies.
+const PAGES_PER_WRITE: usize = 256;
+
+/// What a write of meta data was for.
+#[derive(Debug)]
+pub enum MetaOp {
+    /// A step of the fifo; nothing else follows.
+    Step,
+    /// Bitmap pages of a step of the fifo, and those that are left.
+    Bitmap { written: Vec<u32>, left: Vec<u32> },
+    /// The bitmap pages of extents that are being evicted; the transaction follows.
+    Eviction { pages: Vec<u32> },
+    /// An activity log transaction.
+    Transaction,
+}
+
+impl Resource {
+    fn start_meta_write(&mut self, v: VolumeIndex, pieces: Vec<(u64, Buffer)>, op: MetaOp) -> Option<u64> {
+        let disk = self.volumes[v].disk.as_mut()?;
+        disk.in_use += 1;
+        let id = self.fresh_id();
+        self.meta_ops.insert(id, op);
+        self.out.push(Output::MetaWrite { volume: v, io: Io::Meta(id), pieces, flush: true });
+        Some(id)
+    }
+
+    /// Writes the super block; the fifo waits.
+    pub(super) fn write_super_block(&mut self, v: VolumeIndex) {
+        let volume = &mut self.volumes[v];
+        let size = volume.size;
+        let Some(disk) = &mut volume.disk else { return };
+        disk.dirty_since = None;
+        disk.super_block.uuids = disk.uuids.slots();
+        disk.super_block.effective_size_sectors = size;
+        disk.super_block.flags.set(crate::meta::MetaFlags::FULL_SYNC, disk.full_sync);
+        disk.super_block.flags.set(crate::meta::MetaFlags::AL_CLEAN, false);
+        disk.super_block.al_slots = disk.log_writer.al_slots_field();
+        let piece = (disk.layout.md_offset, Buffer::from_bytes(&disk.super_block.encode()));
+        if let Some(id) = self.start_meta_write(v, vec![piece], MetaOp::Step) {
+            self.fifo_wait = Some(FifoWait::Meta(id));
+        }
+    }
+
+    /// Writes bitmap pages that differ from the disk, or all; the fifo waits.
+    pub(super) fn write_bitmap(&mut self, v: VolumeIndex, all: bool) {
+        let Some(disk) = &mut self.volumes[v].disk else { return };
+        if all {
+            disk.bitmap.mark_all_dirty();
+        }
+        let pages = disk.bitmap.dirty_pages(true);
+        self.write_bitmap_pages(v, pages);
+    }
+
+    fn write_bitmap_pages(&mut self, v: VolumeIndex, mut pages: Vec<u32>) {
+        if pages.is_empty() {
+            return;
+        }
+        let left = pages.split_off(pages.len().min(PAGES_PER_WRITE));
+        let Some(disk) = &mut self.volumes[v].disk else { return };
+        let offset = disk.layout.bm_offset();
+        let pieces =
+            pages.iter().map(|page| (offset + u64::from(*page) * 4096, disk.bitmap.take_page(*page)));
+        let pieces = pieces.collect();
+        self.volumes[v].counters.bm_writes += pages.len() as u64;
+        if let Some(id) = self.start_meta_write(v, pieces, MetaOp::Bitmap { written: pages, left }) {
+            self.fifo_wait = Some(FifoWait::Meta(id));
+        }
+    }
+
+    /// Empties the activity log on disk; the fifo waits.
+    pub(super) fn zero_activity_log(&mut self, v: VolumeIndex) {
+        let Some(disk) = &mut self.volumes[v].disk else { return };
+        let piece = (disk.layout.al_offset(), disk.log_writer.initial_area());
+        if let Some(id) = self.start_meta_write(v, vec![piece], MetaOp::Step) {
+            self.fifo_wait = Some(FifoWait::Meta(id));
+        }
+    }
+
+    /// Makes the extents that waiting writes need active, if the log is free to do so: one
+    /// transaction for as many as fit into it.
+    pub(super) fn advance_activity_log(&mut self, v: VolumeIndex) {
+        let volume = &mut self.volumes[v];
+        let Some(disk) = &mut volume.disk else { return };
+        if disk.log_busy {
+            return;
+        }
+        let writes = volume.waiting.iter().filter(|request| request.is_write());
+        let wanted = writes.flat_map(|r| activity_log::extents_of(r.sector, r.sectors().max(1)));
+        let wanted = wanted.chain(volume.peer_extents.iter().copied());
+        let changes = disk.activity_log.prepare(wanted, disk.log_writer.updates_max());
+        if changes.is_empty() {
+            return;
+        }
+        disk.log_busy = true;
+        let evicted = changes.iter().filter_map(|change| change.evicted);
+        let bits = evicted.map(|extent| u64::from(extent) * BITS_PER_EXTENT);
+        let mut pages: Vec<u32> = bits
+            .filter(|bit| disk.bitmap.page_must_be_written(*bit))
+            .map(|bit| (bit / super::bitmap::BITS_PER_PAGE) as u32)
+            .collect();
+        pages.sort_unstable();
+        pages.dedup();
+        if pages.is_empty() {
+            self.write_transaction(v);
+            return;
+        }
+        volume.counters.bm_writes += pages.len() as u64;
+        let offset = disk.layout.bm_offset();
+        let piece = |page: &u32| (offset + u64::from(*page) * 4096, disk.bitmap.take_page(*page));
+        let pieces = pages.iter().map(piece).collect();
+        self.start_meta_write(v, pieces, MetaOp::Eviction { pages });
+    }
+
+    fn write_transaction(&mut self, v: VolumeIndex) {
+        let volume = &mut self.volumes[v];
+        let Some(disk) = &mut volume.disk else { return };
+        let pending = disk.activity_log.pending().iter();
+        let updates: Vec<_> = pending.map(|c| SlotUpdate { slot: c.slot, extent: c.extent }).collect();
+        match disk.log_writer.transaction(&updates) {
+            Ok(write) => {
+                let piece = (disk.layout.al_offset() + write.offset, write.bytes);
+                volume.counters.al_writes += 1;
+                self.start_meta_write(v, vec![piece], MetaOp::Transaction);
+            }
+            Err(error) => {
+                // The log in memory and its writer disagree: a defect. Writing on without a log
+                // would lose track of what differs after a crash.
+                self.error(Some(v), format!("activity log: {error}"));
+                self.end_transaction(v, false);
+                self.meta_error(v);
+            }
+        }
+    }
+
+    /// A write of meta data ended.
+    pub(super) fn meta_done(&mut self, v: VolumeIndex, id: u64, ok: bool) {
+        if let Some(disk) = &mut self.volumes[v].disk {
+            disk.in_use -= 1;
+        }
+        let Some(op) = self.meta_ops.remove(&id) else { return };
+        if self.fifo_wait == Some(FifoWait::Meta(id)) {
+            self.fifo_wait = None;
+        }
+        match op {
+            MetaOp::Step => {
+                if !ok {
+                    self.error(Some(v), "meta data update failed!");
+                }
+            }
+            MetaOp::Bitmap { written, left } => {
+                if !ok {
+                    self.mark_pages_dirty(v, &written);
+                    self.out.push(Output::Log {
+                        level: Level::Alert,
+                        volume: Some(v),
+                        text: "we had at least one MD IO ERROR during bitmap IO".to_owned(),
+                    });
+                } else {
+                    self.write_bitmap_pages(v, left);
+                }
+            }
+            MetaOp::Eviction { .. } if ok => self.write_transaction(v),
+            MetaOp::Eviction { pages } => {
+                self.mark_pages_dirty(v, &pages);
+                self.end_transaction(v, false);
+            }
+            MetaOp::Transaction => self.end_transaction(v, ok),
+        }
+        if !ok {
+            self.meta_error(v);
+        }
+        self.wake = true;
+    }
+
+    fn mark_pages_dirty(&mut self, v: VolumeIndex, pages: &[u32]) {
+        if let Some(disk) = &mut self.volumes[v].disk {
+            for page in pages {
+                disk.bitmap.mark_dirty(*page);
+            }
+        }
+    }
+
+    fn end_transaction(&mut self, v: VolumeIndex, ok: bool) {
+        if let Some(disk) = &mut self.volumes[v].disk {
+            disk.log_busy = false;
+            if ok {
+                disk.activity_log.commit();
+            } else {
+                disk.activity_log.abort();
+            }
+        }
+    }
+
+    /// Meta data cannot be written: the disk is given up (spec/state.md 13.4).
+    fn meta_error(&mut self, v: VolumeIndex) {
+        if self.state(v).disk > Disk::Failed {
+            self.volumes[v].io_error_seen = true;
+            let _ = self.change(v, Change::disk(Disk::Failed), ChangeKind::Hard, false);
+            self.error(Some(v), "Local IO failed in drbd_md_io. Detaching...");
+        }
+    }
+
+    /// Ends a suspension of the activity log (spec/resync.md 2.5).
+    pub(super) fn resume_al_updates(&mut self, v: VolumeIndex) {
+        if std::mem::take(&mut self.volumes[v].al_suspended) {
+            self.info(Some(v), "Resumed AL updates");
+        }
+    }
+
+    /// Writes everything that the fifo has for this volume behind what was decided before.
+    pub(super) fn queue_steps(&mut self, steps: impl IntoIterator<Item = super::steps::Step>) {
+        self.fifo.extend(steps.into_iter().map(Work::Step));
+    }
+}

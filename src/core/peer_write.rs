@@ -1,0 +1,521 @@
+//! Requests of the peer: its writes, its reads, its resync. spec/wire.md 7.2, 7.5 and 8.
+//!
+//! What holds: an acknowledgement says that the disk has the data; a barrier's acknowledgement,
+//! that the disk would keep them without power; and it is queued behind all those of its epoch.
+//! Writes that overlap reach the disk one after the other, in the order in which they came.
+
+use super::activity_log::{extents_of, Get};
+use super::resync::Answer;
+use super::state::Disk;
+use super::types::*;
+use super::Resource;
+use crate::conf::settings::Protocol;
+use crate::wire::acks::BlockAck;
+use crate::wire::data::{DataFlags, Reply};
+use crate::wire::digest::DigestValue;
+use crate::wire::packet::Packet;
+use crate::wire::requests::BlockDescription;
+use crate::wire::ID_SYNCER;
+
+/// What the peer wants.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PeerKind {
+    /// A mirrored write.
+    Write { epoch: u64, flags: DataFlags },
+    /// A mirrored discard, or zero-out.
+    Discard { epoch: u64, flags: DataFlags, zeroes: bool },
+    /// Resync data for this node, a target.
+    ResyncWrite,
+    /// Resync: the range is all zeroes at the source.
+    ResyncZeroes,
+    /// An application read.
+    Read,
+    /// A block for the resync of the peer, a target; with a digest it may turn out to be equal.
+    ResyncRead { thin: bool, digest: Option<DigestValue> },
+    /// Verify: the digest of a block is asked for.
+    VerifyDigest,
+    /// Verify: the digest of the peer's block; the own one is read for comparison.
+    VerifyCompare { digest: DigestValue },
+}
+
+impl PeerKind {
+    fn is_write(self) -> bool {
+        matches!(
+            self,
+            PeerKind::Write { .. }
+                | PeerKind::Discard { .. }
+                | PeerKind::ResyncWrite
+                | PeerKind::ResyncZeroes
+        )
+    }
+
+    /// Whether it may not run beside writes of the application to the same blocks.
+    fn locks_out_writes(self) -> bool {
+        matches!(self, PeerKind::ResyncRead { .. } | PeerKind::VerifyDigest)
+    }
+}
+
+/// A request of the peer that is not answered yet.
+#[derive(Debug)]
+pub struct PeerRequest {
+    pub(super) volume: VolumeIndex,
+    pub(super) kind: PeerKind,
+    pub(super) sector: u64,
+    pub(super) bytes: u32,
+    pub(super) block_id: u64,
+    pub(super) payload: Option<Payload>,
+    /// It waits for something else before it may go to the disk.
+    pub(super) blocked: bool,
+    /// Holds a reference in the activity log (the peer has no disk).
+    pub(super) in_activity_log: bool,
+}
+
+impl PeerRequest {
+    pub(super) fn sectors(&self) -> u64 {
+        u64::from(self.bytes) / 512
+    }
+}
+
+impl Resource {
+    /// Whether a range that the peer named lies within the device.
+    pub(super) fn within_device(&mut self, v: VolumeIndex, sector: u64, bytes: u32) -> bool {
+        let end = sector.saturating_add(u64::from(bytes) / 512);
+        let ok = bytes % 512 == 0 && end <= self.volumes[v].size;
+        if !ok {
+            let text = format!("request from peer beyond end of local disk: capacity: {}s < sector: {sector}s + size: {bytes}", self.volumes[v].size);
+            self.protocol_error(Some(v), text);
+        }
+        ok
+    }
+
+    /// P_DATA, P_TRIM, P_ZEROES.
+    pub(super) fn peer_wrote(&mut self, v: VolumeIndex, write: PeerWrite) {
+        let PeerWrite { sector, bytes, block_id, seq, flags, payload, zeroes } = write;
+        if bytes > 0 && !self.within_device(v, sector, bytes) {
+            return;
+        }
+        self.see_peer_seq(v, seq);
+        self.volumes[v].counters.received += u64::from(bytes) / 512;
+        if self.usable_disk(v).is_none() {
+            self.peer_epochs.add_write(false);
+            self.acknowledge(v, Packet::NegAck, sector, bytes, block_id);
+            return;
+        }
+        let epoch = self.peer_epochs.add_write(true);
+        if self.wants_receive_ack(flags) {
+            self.acknowledge(v, Packet::RecvAck, sector, bytes, block_id);
+        }
+        let kind = match zeroes {
+            None => PeerKind::Write { epoch, flags },
+            Some(zeroes) => PeerKind::Discard { epoch, flags, zeroes },
+        };
+        self.add_peer_request(v, kind, sector, bytes, block_id, payload);
+    }
+
+    fn wants_receive_ack(&self, flags: DataFlags) -> bool {
+        match self.connection.version {
+            Some(version) if version.has_ack_flags() => flags.contains(DataFlags::SEND_RECEIVE_ACK),
+            _ => self.net.as_ref().is_some_and(|net| net.protocol == Protocol::B),
+        }
+    }
+
+    fn wants_write_ack(&self, flags: DataFlags) -> bool {
+        match self.connection.version {
+            Some(version) if version.has_ack_flags() => flags.contains(DataFlags::SEND_WRITE_ACK),
+            _ => self.net.as_ref().is_some_and(|net| net.protocol == Protocol::C),
+        }
+    }
+
+    pub(super) fn see_peer_seq(&mut self, v: VolumeIndex, seq: u32) {
+        let volume = &mut self.volumes[v];
+        if (seq.wrapping_sub(volume.peer_seq) as i32) > 0 {
+            volume.peer_seq = seq;
+        }
+    }
+
+    /// Sends one of the packets that answer a block.
+    pub(super) fn acknowledge(
+        &mut self,
+        v: VolumeIndex,
+        packet: fn(BlockAck) -> Packet,
+        sector: u64,
+        size: u32,
+        block_id: u64,
+    ) {
+        let seq = self.volumes[v].next_seq();
+        self.send_meta(v, packet(BlockAck { sector, block_id, size, seq }));
+    }
+
+    pub(super) fn add_peer_request(
+        &mut self,
+        v: VolumeIndex,
+        kind: PeerKind,
+        sector: u64,
+        bytes: u32,
+        block_id: u64,
+        payload: Option<Payload>,
+    ) {
+        let request = PeerRequest {
+            volume: v,
+            kind,
+            sector,
+            bytes,
+            block_id,
+            payload,
+            blocked: false,
+            in_activity_log: false,
+        };
+        self.volumes[v].counters.unacked += 1;
+        self.peer_bytes += u64::from(bytes);
+        let slot = self.peer_requests.insert(request);
+        if !self.try_start_peer_request(slot) {
+            if let Some(request) = self.peer_requests.get_mut(slot) {
+                request.blocked = true;
+                self.volumes[v].blocked_peer_requests += 1;
+            }
+            // What it waits for may wait for a barrier that is not sent yet.
+            if kind.locks_out_writes() {
+                self.flush_barrier();
+            }
+            self.advance_activity_log(v);
+        }
+    }
+
+    /// Starts what waited, in the order in which it came.
+    pub(super) fn retry_peer_requests(&mut self, v: VolumeIndex) {
+        if self.volumes[v].blocked_peer_requests == 0 {
+            return;
+        }
+        let blocked = self.peer_requests.iter().filter(|(_, r)| r.blocked && r.volume == v);
+        let slots: Vec<u32> = blocked.map(|(slot, _)| slot).collect();
+        for slot in slots {
+            if self.try_start_peer_request(slot) {
+                if let Some(request) = self.peer_requests.get_mut(slot) {
+                    request.blocked = false;
+                }
+                self.volumes[v].blocked_peer_requests -= 1;
+            }
+        }
+    }
+
+    /// Hands a request to the disk unless something is in its way.
+    fn try_start_peer_request(&mut self, slot: u32) -> bool {
+        let Some(request) = self.peer_requests.get(slot) else { return true };
+        let (v, kind, sector, bytes) = (request.volume, request.kind, request.sector, request.bytes);
+        let (sectors, payload, logged) =
+            (request.sectors(), request.payload.clone(), request.in_activity_log);
+        let volume = &mut self.volumes[v];
+        if volume.disk.is_none() {
+            // The disk went while it waited: answered as a failure.
+            self.peer_io_done(v, slot, IoResult::Failed, false);
+            return true;
+        }
+        if kind.is_write() {
+            if volume.peer_writes.any(sector, sectors) {
+                return false;
+            }
+            if volume.state.pdsk < Disk::Inconsistent
+                && matches!(kind, PeerKind::Write { .. } | PeerKind::Discard { .. })
+            {
+                // The peer has no disk: this node's bitmap and activity log stand for both.
+                if !logged && !self.log_for_diskless_peer(v, slot, sector, sectors) {
+                    return false;
+                }
+            }
+            self.volumes[v].peer_writes.insert(u64::from(slot), sector, sectors);
+        } else if kind.locks_out_writes() {
+            // Whole blocks: a write to a part of a block changes the block.
+            let (first, last) = (sector & !7, (sector + sectors).next_multiple_of(8));
+            if volume.writes.any(first, last - first) {
+                return false;
+            }
+            volume.locks.insert(u64::from(slot) | LOCK_OF_PEER, sector, sectors);
+        }
+        let io = Io::Peer(slot);
+        let Some(disk) = &mut self.volumes[v].disk else { return true };
+        disk.in_use += 1;
+        let counters = &mut self.volumes[v].counters;
+        counters.local += 1;
+        if kind.is_write() {
+            counters.written += sectors;
+        } else {
+            counters.read += sectors;
+        }
+        self.out.push(match kind {
+            PeerKind::Write { flags, .. } => {
+                let fua = flags.contains(DataFlags::FUA);
+                match payload {
+                    Some(payload) if bytes > 0 => Output::DiskWrite { volume: v, io, sector, payload, fua },
+                    _ => Output::DiskFlush { volume: v, io },
+                }
+            }
+            PeerKind::ResyncWrite => match payload {
+                Some(payload) => Output::DiskWrite { volume: v, io, sector, payload, fua: false },
+                None => Output::DiskFlush { volume: v, io },
+            },
+            PeerKind::Discard { zeroes, .. } => Output::DiskDiscard { volume: v, io, sector, bytes, zeroes },
+            PeerKind::ResyncZeroes => Output::DiskDiscard { volume: v, io, sector, bytes, zeroes: true },
+            _ => Output::DiskRead { volume: v, io, sector, bytes },
+        });
+        true
+    }
+
+    fn log_for_diskless_peer(&mut self, v: VolumeIndex, slot: u32, sector: u64, sectors: u64) -> bool {
+        let volume = &mut self.volumes[v];
+        let Some(disk) = &mut volume.disk else { return true };
+        let extent = *extents_of(sector, sectors.max(1)).start();
+        if disk.activity_log.get(extent) == Get::Wait {
+            if !volume.peer_extents.contains(&extent) {
+                volume.peer_extents.push_back(extent);
+            }
+            return false;
+        }
+        volume.peer_extents.retain(|wanted| *wanted != extent);
+        disk.bitmap.set_sectors(sector, sectors);
+        if let Some(request) = self.peer_requests.get_mut(slot) {
+            request.in_activity_log = true;
+        }
+        true
+    }
+
+    /// The disk is done with a request of the peer. `at_disk`: it was there at all.
+    pub(super) fn peer_io_done(&mut self, v: VolumeIndex, slot: u32, result: IoResult, at_disk: bool) {
+        if at_disk {
+            self.volumes[v].counters.local -= 1;
+            if let Some(disk) = &mut self.volumes[v].disk {
+                disk.in_use -= 1;
+            }
+        }
+        let Some(request) = self.remove_peer_request(slot) else { return };
+        let (sector, sectors) = (request.sector, request.sectors());
+        let volume = &mut self.volumes[v];
+        volume.counters.unacked -= 1;
+        if request.kind.is_write() {
+            volume.peer_writes.remove(u64::from(slot), sector);
+        }
+        if request.in_activity_log {
+            if let Some(disk) = &mut volume.disk {
+                disk.activity_log.put(*extents_of(sector, sectors.max(1)).start());
+            }
+        }
+        let ok = matches!(result, IoResult::Done(_));
+        if !ok && at_disk {
+            self.local_error(v, sector, sectors, request.kind.is_write());
+        }
+        let payload = match result {
+            IoResult::Done(payload) => payload,
+            IoResult::Failed => None,
+        };
+        match request.kind {
+            PeerKind::Write { epoch, flags } | PeerKind::Discard { epoch, flags, .. } => {
+                self.peer_write_done(&request, flags, ok);
+                self.peer_epochs.finish_write(epoch);
+                self.finish_epochs();
+            }
+            PeerKind::ResyncWrite | PeerKind::ResyncZeroes => self.resync_write_done(&request, ok),
+            PeerKind::Read => self.answer_read(&request, payload),
+            PeerKind::ResyncRead { thin, digest } => {
+                // The reply is queued before a write that waits for the lock can be decided.
+                self.answer_resync_read(&request, payload, thin, digest);
+                self.volumes[v].locks.remove(u64::from(slot) | LOCK_OF_PEER, sector);
+            }
+            PeerKind::VerifyDigest => {
+                self.answer_verify(&request, payload);
+                self.volumes[v].locks.remove(u64::from(slot) | LOCK_OF_PEER, sector);
+            }
+            PeerKind::VerifyCompare { digest } => self.compare_verify(&request, payload, digest),
+        }
+        self.note_progress(v);
+    }
+
+    fn peer_write_done(&mut self, request: &PeerRequest, flags: DataFlags, ok: bool) {
+        let v = request.volume;
+        let state = self.state(v);
+        let in_sync = ok
+            && state.conn.is_sync_or_verify()
+            && flags.contains(DataFlags::MAY_SET_IN_SYNC)
+            && state.pdsk >= Disk::Inconsistent;
+        if self.wants_write_ack(flags) {
+            let packet = match (ok, in_sync) {
+                (true, true) => Packet::RsWriteAck,
+                (true, false) => Packet::WriteAck,
+                (false, _) => Packet::NegAck,
+            };
+            if ok && in_sync {
+                self.set_in_sync(v, request.sector, request.sectors());
+            }
+            self.acknowledge(v, packet, request.sector, request.bytes, request.block_id);
+        }
+    }
+
+    /// The blocks that a range covers completely are equal on both disks now.
+    pub(super) fn set_in_sync(&mut self, v: VolumeIndex, sector: u64, sectors: u64) {
+        let size = self.volumes[v].size;
+        if let Some(disk) = &mut self.volumes[v].disk {
+            if disk.bitmap.clear_sectors(sector, sectors, size) > 0 {
+                self.bits_cleared(v);
+            }
+        }
+    }
+
+    fn answer_read(&mut self, request: &PeerRequest, payload: Option<Payload>) {
+        let (v, sector, block_id) = (request.volume, request.sector, request.block_id);
+        match payload {
+            Some(payload) => {
+                self.volumes[v].counters.sent += request.sectors();
+                self.send_with(v, Packet::DataReply(Reply { sector, block_id }), Some(payload), None);
+            }
+            None => self.acknowledge(v, Packet::NegDataReply, sector, request.bytes, block_id),
+        }
+    }
+
+    fn answer_resync_read(
+        &mut self,
+        request: &PeerRequest,
+        payload: Option<Payload>,
+        thin: bool,
+        digest: Option<DigestValue>,
+    ) {
+        let (v, sector, bytes) = (request.volume, request.sector, request.bytes);
+        let state = self.state(v);
+        if state.conn == super::state::Conn::Ahead && digest.is_none() {
+            self.acknowledge(v, Packet::RsCancel, sector, bytes, request.block_id);
+            return;
+        }
+        let Some(payload) = payload else {
+            self.error(Some(v), format!("Sending NegRSDReply. sector {sector}s."));
+            self.note_failed_blocks(v, sector, request.sectors());
+            self.acknowledge(v, Packet::NegRsDataReply, sector, bytes, request.block_id);
+            return;
+        };
+        if state.pdsk < Disk::Inconsistent {
+            self.error(Some(v), "Not sending RSDataReply, partner DISKLESS!");
+            return;
+        }
+        let equal = digest
+            .is_some_and(|digest| self.csums_digest().is_some_and(|alg| alg.compute(&payload) == digest));
+        if equal {
+            self.volumes[v].resync.same_checksum += u64::from(bytes) / 4096;
+            self.volumes[v].resync.used_checksums = true;
+            self.set_in_sync(v, sector, request.sectors());
+            self.acknowledge(v, Packet::RsIsInSync, sector, bytes, ID_SYNCER);
+            return;
+        }
+        let volume = &mut self.volumes[v];
+        volume.counters.rs_pending += 1;
+        volume.counters.sent += request.sectors();
+        if thin && payload.iter().all(|byte| *byte == 0) {
+            self.send(v, Packet::RsDeallocated(BlockDescription { sector, size: bytes }));
+        } else {
+            self.send_with(
+                v,
+                Packet::RsDataReply(Reply { sector, block_id: ID_SYNCER }),
+                Some(payload),
+                None,
+            );
+        }
+    }
+
+    /// P_DATA_REQUEST.
+    pub(super) fn peer_reads(&mut self, v: VolumeIndex, sector: u64, bytes: u32, block_id: u64) {
+        if bytes == 0 || !self.within_device(v, sector, bytes) {
+            return;
+        }
+        if self.state(v).disk != Disk::UpToDate {
+            self.error(Some(v), "Can not satisfy peer's read request, no local data.");
+            self.acknowledge(v, Packet::NegDataReply, sector, bytes, block_id);
+            return;
+        }
+        self.add_peer_request(v, PeerKind::Read, sector, bytes, block_id, None);
+    }
+
+    /// A request for a block by a resync target.
+    pub(super) fn peer_wants_block(
+        &mut self,
+        v: VolumeIndex,
+        sector: u64,
+        bytes: u32,
+        block_id: u64,
+        kind: PeerKind,
+    ) {
+        if bytes == 0 || !self.within_device(v, sector, bytes) {
+            return;
+        }
+        if self.state(v).disk != Disk::UpToDate {
+            self.error(Some(v), "Can not satisfy peer's read request, no local data.");
+            self.acknowledge(v, Packet::NegRsDataReply, sector, bytes, block_id);
+            return;
+        }
+        self.volumes[v].resync.last_requested = sector / 8;
+        self.add_peer_request(v, kind, sector, bytes, block_id, None);
+    }
+
+    fn resync_write_done(&mut self, request: &PeerRequest, ok: bool) {
+        let (v, sector, bytes) = (request.volume, request.sector, request.bytes);
+        if ok {
+            self.set_in_sync_quietly(v, sector, request.sectors());
+            self.acknowledge(v, Packet::RsWriteAck, sector, bytes, ID_SYNCER);
+        } else {
+            self.note_failed_blocks(v, sector, request.sectors());
+            self.acknowledge(v, Packet::NegAck, sector, bytes, ID_SYNCER);
+        }
+        self.resync_answered(v, sector, request.sectors(), Answer::Written);
+    }
+
+    fn set_in_sync_quietly(&mut self, v: VolumeIndex, sector: u64, sectors: u64) {
+        let size = self.volumes[v].size;
+        if let Some(disk) = &mut self.volumes[v].disk {
+            disk.bitmap.clear_sectors(sector, sectors, size);
+        }
+    }
+
+    /// Epochs that are finished are acknowledged.
+    pub(super) fn finish_epochs(&mut self) {
+        while let Some((number, set_size)) = self.peer_epochs.take_finished() {
+            if set_size > 0 {
+                self.send_meta(0, Packet::BarrierAck(crate::wire::acks::BarrierAck { number, set_size }));
+            }
+        }
+    }
+
+    /// Requests that never reached the disk are forgotten: the link is gone.
+    pub(super) fn drop_waiting_peer_requests(&mut self) {
+        let waiting: Vec<u32> =
+            self.peer_requests.iter().filter(|(_, r)| r.blocked).map(|(slot, _)| slot).collect();
+        for slot in waiting {
+            let Some(request) = self.remove_peer_request(slot) else { continue };
+            let volume = &mut self.volumes[request.volume];
+            volume.blocked_peer_requests -= 1;
+            volume.counters.unacked -= 1;
+            if let (true, Some(disk)) = (request.in_activity_log, &mut volume.disk) {
+                disk.activity_log.put(*extents_of(request.sector, request.sectors().max(1)).start());
+            }
+        }
+        for volume in &mut self.volumes {
+            volume.peer_extents.clear();
+        }
+    }
+
+    /// Takes a request of the peer out.
+    fn remove_peer_request(&mut self, slot: u32) -> Option<PeerRequest> {
+        let request = self.peer_requests.remove(slot)?;
+        self.peer_bytes -= u64::from(request.bytes);
+        Some(request)
+    }
+}
+
+/// Marks owners of locks that belong to the peer's requests, not to own resync requests.
+pub(super) const LOCK_OF_PEER: u64 = 1 << 63;
+
+/// A mirrored write as it arrived.
+#[derive(Debug)]
+pub struct PeerWrite {
+    pub(super) sector: u64,
+    pub(super) bytes: u32,
+    pub(super) block_id: u64,
+    pub(super) seq: u32,
+    pub(super) flags: DataFlags,
+    pub(super) payload: Option<Payload>,
+    /// A discard; true: the range must read as zeroes.
+    pub(super) zeroes: Option<bool>,
+}

@@ -1,0 +1,581 @@
+//! Packets of the peer, one after the other. spec/wire.md 5.7 and 5.8.
+//!
+//! The data socket is read strictly in order. Where a packet has to wait for something (the disk
+//! before a barrier's acknowledgement, the own state before a sync UUID), [`Resource::receiver_ready`]
+//! says no until it is over. The meta socket never waits.
+
+use super::connection::Phase;
+use super::epochs::WrongBarrierAck;
+use super::log_lines;
+use super::peer_write::{PeerKind, PeerWrite};
+use super::resync::Answer;
+use super::state::{Conn, Disk};
+use super::types::*;
+use super::uuid::{self, PeerUuids, UuidFlags, Uuids};
+use super::Resource;
+use crate::sys::buffer::Buffer;
+use crate::wire::acks::BlockAck;
+use crate::wire::bitmap_code::{self, Direction};
+use crate::wire::data::RangeWrite;
+use crate::wire::features::Features;
+use crate::wire::packet::Packet;
+use crate::wire::Release;
+use crate::wire::Socket;
+use crate::wire::ID_SYNCER;
+
+/// Why the data socket is not read.
+#[derive(Debug, PartialEq)]
+pub enum Hold {
+    /// A barrier came: writes of its epoch are still at the disk.
+    Drain,
+    /// They are done; their disks are being flushed.
+    Flush {
+        /// Flushes that have not come back.
+        left: usize,
+    },
+    /// A sync UUID came before this node waited for one.
+    SyncUuid { v: VolumeIndex, uuid: u64 },
+    /// A handler runs before a resync.
+    ResyncStart,
+    /// The super block of a sync target is being written.
+    TargetReady { v: VolumeIndex },
+    /// The sync handshake waits for a handler or the disk.
+    Handshake(Box<super::handshake::HandshakeRun>),
+}
+
+impl Resource {
+    /// Whether the next packet of the data socket may be read.
+    pub fn receiver_ready(&self) -> bool {
+        let limit = self.net.as_ref().map_or(0, |net| u64::from(net.max_buffers) * 4096);
+        self.connection.phase == Phase::Up && self.hold.is_none() && self.peer_bytes <= limit
+    }
+
+    /// A packet arrived. Its integrity digest, if any, was right.
+    pub fn packet(
+        &mut self,
+        now: Millis,
+        socket: Socket,
+        volume: u16,
+        packet: Packet,
+        payload: Option<Payload>,
+    ) {
+        self.now = self.now.max(now);
+        if self.connection.phase != Phase::Up {
+            return;
+        }
+        self.connection.last_received = self.now;
+        match socket {
+            Socket::Data => self.data_packet(volume, packet, payload),
+            Socket::Meta => self.meta_packet(volume, packet),
+        }
+        self.settle();
+    }
+
+    fn data_packet(&mut self, volume: u16, packet: Packet, payload: Option<Payload>) {
+        if self.bitmap_receive.is_some() && !matches!(packet, Packet::Bitmap | Packet::CompressedBitmap) {
+            self.protocol_error(None, "receive_bitmap: cmd neither ReportBitMap nor ReportCBitMap");
+            return;
+        }
+        match packet {
+            Packet::Protocol(protocol) => return self.receive_protocol(protocol),
+            Packet::ProtocolUpdate(protocol) => return self.receive_protocol_update(protocol),
+            Packet::Barrier(barrier) => return self.receive_barrier(barrier.number),
+            Packet::UnplugRemote | Packet::DelayProbe(_) => return,
+            Packet::ConnectionStateChangeRequest(request) => {
+                return self.receive_state_change_request(None, request, true);
+            }
+            _ => {}
+        }
+        let Some(v) = self.volume_of_packet(volume) else {
+            let parameters = matches!(
+                packet,
+                Packet::State(_) | Packet::Sizes(_) | Packet::Uuids(_) | Packet::SyncParam(_)
+            );
+            let text = format!("packet received for volume {volume}, which is not configured locally");
+            if parameters {
+                self.warning(None, text);
+            } else {
+                self.protocol_error(None, text);
+            }
+            return;
+        };
+        match packet {
+            Packet::Data(data) => {
+                let bytes = payload.as_ref().map_or(0, |payload| payload.len() as u32);
+                let (sector, block_id, seq, flags) = (data.sector, data.block_id, data.seq, data.flags);
+                self.peer_wrote(v, PeerWrite { sector, bytes, block_id, seq, flags, payload, zeroes: None });
+            }
+            Packet::Trim(range) => {
+                // Without the feature a discard must read back as zeroes.
+                let features = self.connection.link.map_or(Features::NONE, |link| link.features);
+                self.receive_range(v, range, !features.contains(Features::WZEROES));
+            }
+            Packet::Zeroes(range) => self.receive_range(v, range, true),
+            Packet::WriteSame(range) => self.receive_write_same(v, range, payload),
+            Packet::DataReply(reply) => {
+                if self.log.get(reply.block_id).is_some_and(|r| r.net_pending && r.sector == reply.sector) {
+                    self.volumes[v].counters.received += payload.as_ref().map_or(0, |p| p.len() as u64 / 512);
+                    self.read_answered(reply.block_id, payload);
+                } else {
+                    self.protocol_error(Some(v), "receive_DataReply: failed to find request");
+                }
+            }
+            Packet::RsDataReply(reply) => {
+                let bytes = payload.as_ref().map_or(0, |payload| payload.len() as u32);
+                self.resync_data(v, reply.sector, bytes, payload);
+            }
+            Packet::RsDeallocated(range) => self.resync_data(v, range.sector, range.size, None),
+            Packet::DataRequest(r) => self.peer_reads(v, r.sector, r.size, r.block_id),
+            Packet::RsDataRequest(r) => {
+                let kind = PeerKind::ResyncRead { thin: false, digest: None };
+                self.peer_wants_block(v, r.sector, r.size, r.block_id, kind);
+            }
+            Packet::RsThinRequest(r) => {
+                let kind = PeerKind::ResyncRead { thin: true, digest: None };
+                self.peer_wants_block(v, r.sector, r.size, r.block_id, kind);
+            }
+            Packet::CsumRsRequest(r) => {
+                self.volumes[v].resync.used_checksums = true;
+                let kind = PeerKind::ResyncRead { thin: false, digest: Some(r.digest) };
+                self.peer_wants_block(v, r.sector, r.size, r.block_id, kind);
+            }
+            Packet::OvRequest(r) => {
+                self.verify_requested(v, r.sector);
+                self.peer_wants_block(v, r.sector, r.size, r.block_id, PeerKind::VerifyDigest);
+            }
+            Packet::OvReply(r) => {
+                self.reply_arrived(v, u64::from(r.size) / 512);
+                if self.within_device(v, r.sector, r.size) {
+                    let kind = PeerKind::VerifyCompare { digest: r.digest };
+                    self.add_peer_request(v, kind, r.sector, r.size, r.block_id, None);
+                }
+            }
+            Packet::Bitmap => self.receive_bitmap(v, payload, false),
+            Packet::CompressedBitmap => self.receive_bitmap(v, payload, true),
+            Packet::SyncParam(parameters) => self.receive_sync_param(v, parameters),
+            Packet::Sizes(sizes) => self.receive_sizes(v, sizes),
+            Packet::Uuids(uuids) => self.receive_uuids(v, uuids),
+            Packet::State(word) => self.receive_state(v, word),
+            Packet::SyncUuid(uuid) => self.hold = Some(Hold::SyncUuid { v, uuid }),
+            Packet::StateChangeRequest(request) => self.receive_state_change_request(Some(v), request, false),
+            Packet::OutOfSync(range) => self.receive_out_of_sync(v, range.sector, range.size),
+            other => self.protocol_error(None, format!("Unexpected data packet {other:?}")),
+        }
+    }
+
+    fn receive_range(&mut self, v: VolumeIndex, range: RangeWrite, zeroes: bool) {
+        let RangeWrite { sector, block_id, seq, flags, size } = range;
+        let write =
+            PeerWrite { sector, bytes: size, block_id, seq, flags, payload: None, zeroes: Some(zeroes) };
+        self.peer_wrote(v, write);
+    }
+
+    /// P_WSAME: one block, to be written all over the range.
+    fn receive_write_same(&mut self, v: VolumeIndex, range: RangeWrite, block: Option<Payload>) {
+        let Some(block) = block.filter(|block| !block.is_empty() && range.size as usize % block.len() == 0)
+        else {
+            self.protocol_error(Some(v), "P_WSAME: the block does not divide the range");
+            return;
+        };
+        if range.size > crate::wire::BIO_BYTES_MAX {
+            self.protocol_error(Some(v), "P_WSAME: the range is too long");
+            return;
+        }
+        let mut bytes = Buffer::zeroed(range.size as usize);
+        for piece in bytes.chunks_exact_mut(block.len()) {
+            piece.copy_from_slice(&block);
+        }
+        let RangeWrite { sector, block_id, seq, flags, size } = range;
+        let payload = Some(Payload::whole(std::sync::Arc::new(bytes)));
+        self.peer_wrote(v, PeerWrite { sector, bytes: size, block_id, seq, flags, payload, zeroes: None });
+    }
+
+    fn receive_out_of_sync(&mut self, v: VolumeIndex, sector: u64, bytes: u32) {
+        let conn = self.state(v).conn;
+        if !matches!(conn, Conn::WFSyncUUID | Conn::WFBitMapT | Conn::Behind) {
+            let text = format!("ASSERT FAILED cstate = {conn}, expected: WFSyncUUID|WFBitMapT|Behind");
+            self.error(Some(v), text);
+        }
+        if let Some(disk) = &mut self.volumes[v].disk {
+            disk.bitmap.set_sectors(sector, u64::from(bytes) / 512);
+        }
+    }
+
+    fn receive_barrier(&mut self, number: u32) {
+        self.peer_epochs.barrier(number);
+        let ordered = self.volumes().any(|(_, volume)| {
+            volume.disk.is_some()
+                && (volume.settings.disk_flushes
+                    || volume.settings.disk_drain
+                    || volume.settings.disk_barrier)
+        });
+        if ordered {
+            self.hold = Some(Hold::Drain);
+        } else {
+            self.peer_epochs.begin();
+            self.finish_epochs();
+        }
+    }
+
+    /// Goes on with what the receiver waits for, if it can. True: something was done.
+    pub(super) fn run_hold(&mut self) -> bool {
+        match self.hold {
+            Some(Hold::Drain) if !self.peer_epochs.any_active() => {
+                let flush: Vec<VolumeIndex> = self
+                    .volumes()
+                    .filter(|(_, v)| v.disk.is_some() && (v.settings.disk_flushes || v.settings.disk_barrier))
+                    .map(|(v, _)| v)
+                    .collect();
+                for v in &flush {
+                    if let Some(disk) = &mut self.volumes[*v].disk {
+                        disk.in_use += 1;
+                    }
+                    self.out.push(Output::DiskFlush { volume: *v, io: Io::EpochFlush });
+                }
+                self.hold = Some(Hold::Flush { left: flush.len() });
+                true
+            }
+            Some(Hold::Flush { left: 0 }) => {
+                self.hold = None;
+                self.peer_epochs.begin();
+                self.finish_epochs();
+                true
+            }
+            Some(Hold::SyncUuid { v, uuid }) => {
+                let state = self.state(v);
+                if matches!(state.conn, Conn::WFSyncUUID | Conn::Behind) {
+                    self.hold = None;
+                    self.take_sync_uuid(v, uuid);
+                    true
+                } else if state.conn < Conn::Connected || state.disk < Disk::Negotiating {
+                    self.hold = None;
+                    true
+                } else {
+                    false
+                }
+            }
+            _ => false,
+        }
+    }
+
+    /// The disk flushed for an epoch.
+    pub(super) fn epoch_flushed(&mut self, v: VolumeIndex, ok: bool) {
+        if let Some(disk) = &mut self.volumes[v].disk {
+            disk.in_use -= 1;
+        }
+        if !ok {
+            // The writes are not known to be durable: the epoch is not acknowledged. Without the
+            // disk nothing more is promised.
+            self.local_error(v, 0, 0, true);
+        }
+        if let Some(Hold::Flush { left }) = &mut self.hold {
+            *left -= 1;
+        }
+    }
+
+    /// The fifo reached what the receiver waits for.
+    pub(super) fn receiver_step_done(&mut self) {
+        match self.hold.take() {
+            Some(Hold::TargetReady { v }) => self.target_ready(v),
+            Some(Hold::Handshake(run)) => {
+                self.hold = Some(Hold::Handshake(run));
+                self.handshake_step_done(true);
+            }
+            other => self.hold = other,
+        }
+    }
+
+    /// A10: nothing of the application is in flight, the bitmap goes out.
+    pub(super) fn begin_bitmap_send(&mut self, v: VolumeIndex) {
+        let version = self.connection.version.filter(|_| self.connection.phase == Phase::Up);
+        let (Some(version), Some(disk)) = (version, &self.volumes[v].disk) else {
+            self.volumes[v].bitmap_io = false;
+            return;
+        };
+        let use_rle = self.net.as_ref().is_some_and(|net| net.use_rle);
+        self.bitmap_send = Some((v, bitmap_code::Sender::new(disk.bitmap.bits(), version, use_rle)));
+        self.fifo_wait = Some(super::steps::FifoWait::BitmapSend(v));
+        self.out.push(Output::SendBitmap { volume: v });
+    }
+
+    /// The next packet of a bitmap transfer; `None`: that was the last one.
+    pub fn next_bitmap_packet(&mut self, now: Millis, v: VolumeIndex) -> Option<(Packet, Payload)> {
+        self.now = self.now.max(now);
+        if let (Some((_, sender)), Some(disk)) = (&mut self.bitmap_send, &self.volumes[v].disk) {
+            let mut bytes = Vec::new();
+            if let Some(packet) = sender.next_packet(&disk.bitmap, &mut bytes) {
+                return Some((packet, Payload::whole(std::sync::Arc::new(Buffer::from_bytes(&bytes)))));
+            }
+        }
+        self.bitmap_sent(v);
+        self.settle();
+        None
+    }
+
+    fn bitmap_sent(&mut self, v: VolumeIndex) {
+        let Some((_, sender)) = self.bitmap_send.take() else { return };
+        let bits = self.volumes[v].disk.as_ref().map_or(0, |disk| disk.bitmap.bits());
+        self.log_bitmap_statistics(v, sender.statistics(), Direction::Send, bits);
+        self.volumes[v].bitmap_io = false;
+        self.wake = true;
+        if self.fifo_wait == Some(super::steps::FifoWait::BitmapSend(v)) {
+            self.fifo_wait = None;
+        }
+        if self.state(v).conn == Conn::WFBitMapT {
+            let change = super::state::Change::conn(Conn::WFSyncUUID);
+            let _ = self.change(v, change, super::rules::ChangeKind::Soft, true);
+        }
+    }
+
+    fn log_bitmap_statistics(
+        &mut self,
+        v: VolumeIndex,
+        statistics: &bitmap_code::Statistics,
+        direction: Direction,
+        bits: u64,
+    ) {
+        let Some(version) = self.connection.version else { return };
+        if let Some(line) = statistics.log_line(direction, bits, version, Release::V84) {
+            self.info(Some(v), line);
+        }
+    }
+
+    fn receive_bitmap(&mut self, v: VolumeIndex, payload: Option<Payload>, compressed: bool) {
+        let Some(version) = self.connection.version else { return };
+        let Some(disk) = &mut self.volumes[v].disk else {
+            self.protocol_error(Some(v), "bitmap received, but there is no disk");
+            return;
+        };
+        let bits = disk.bitmap.bits();
+        let (for_volume, receiver) =
+            self.bitmap_receive.get_or_insert_with(|| (v, bitmap_code::Receiver::new(bits, version)));
+        let bytes = payload.as_deref().unwrap_or(&[]);
+        let result = if *for_volume != v {
+            Err("bitmap packets of two volumes are mixed".to_owned())
+        } else if compressed {
+            receiver.receive_compressed(bytes, &mut disk.bitmap).map_err(|error| error.to_string())
+        } else {
+            receiver.receive_plain(bytes, &mut disk.bitmap).map_err(|error| error.to_string())
+        };
+        match result {
+            Err(text) => self.protocol_error(Some(v), text),
+            Ok(bitmap_code::Progress::More) => {}
+            Ok(bitmap_code::Progress::Complete) => {
+                if let Some((_, receiver)) = self.bitmap_receive.take() {
+                    self.log_bitmap_statistics(v, receiver.statistics(), Direction::Receive, bits);
+                }
+                self.bitmap_received(v);
+            }
+        }
+    }
+
+    fn bitmap_received(&mut self, v: VolumeIndex) {
+        match self.state(v).conn {
+            Conn::WFBitMapT => {
+                // The answer is the merged bitmap; behind it this node waits for the sync UUID.
+                self.send_own_bitmap_directly(v);
+            }
+            Conn::WFBitMapS => self.start_resync(v, Conn::SyncSource),
+            conn => self.info(Some(v), format!("unexpected cstate ({conn}) in receive_bitmap")),
+        }
+    }
+
+    /// The target's bitmap goes beside the fifo (spec/wire.md 7.1).
+    fn send_own_bitmap_directly(&mut self, v: VolumeIndex) {
+        let (Some(version), Some(disk)) = (self.connection.version, &self.volumes[v].disk) else { return };
+        let use_rle = self.net.as_ref().is_some_and(|net| net.use_rle);
+        self.bitmap_send = Some((v, bitmap_code::Sender::new(disk.bitmap.bits(), version, use_rle)));
+        self.out.push(Output::SendBitmap { volume: v });
+    }
+
+    /// P_UUIDS. spec/state.md 9.3.
+    fn receive_uuids(&mut self, v: VolumeIndex, packet: crate::wire::parameters::Uuids) {
+        let uuids = Uuids { current: packet.current, bitmap: packet.bitmap, history: packet.history };
+        let peer = PeerUuids { uuids, bits: packet.dirty_bits, flags: UuidFlags(packet.flags) };
+        let state = self.state(v);
+        let volume = &mut self.volumes[v];
+        volume.peer_uuids = Some(peer);
+        if uuid::refuses_peer_data(state, volume.effective_uuid, uuids.current) {
+            let text = format!("Can only connect to data with current UUID={:016X}", volume.effective_uuid);
+            self.drop_connection(Some(v), log_lines::LogLine::error(text));
+            return;
+        }
+        let own_current = volume.disk.as_ref().map_or(0, |disk| disk.uuids.current);
+        let apv = self.apv().unwrap_or(86);
+        if state.disk >= Disk::Negotiating
+            && uuid::accepts_skipped_sync(state.conn, apv, own_current, peer.flags)
+        {
+            self.skip_initial_sync(v, uuids.current);
+        }
+        let diskless = state.disk < Disk::Inconsistent;
+        if diskless && (state.conn >= Conn::Connected || state.role == super::state::Role::Primary) {
+            let volume = &mut self.volumes[v];
+            if volume.effective_uuid != uuids.current {
+                volume.effective_uuid = uuids.current;
+                self.log_uuids(v, log_lines::UuidEvent::ReceiverUpdated);
+            }
+        }
+    }
+
+    fn meta_packet(&mut self, volume: u16, packet: Packet) {
+        match packet {
+            Packet::Ping => return self.send_meta(0, Packet::PingAck),
+            Packet::PingAck => {
+                self.connection.ping_sent = None;
+                for v in std::mem::take(&mut self.connection.ping_waiters) {
+                    self.resync_finished(v);
+                }
+                return;
+            }
+            Packet::BarrierAck(ack) => return self.receive_barrier_ack(ack.number, ack.set_size),
+            Packet::StateChangeReply(code) | Packet::ConnectionStateChangeReply(code) => {
+                return self.receive_state_change_reply(code);
+            }
+            Packet::DelayProbe(_) => return,
+            _ => {}
+        }
+        let Some(v) = self.volume_of_packet(volume) else {
+            let log =
+                Some((Level::Error, format!("meta packet for volume {volume}, which does not exist here")));
+            self.lose_link(LinkFailure { conn: Conn::NetworkFailure, log });
+            return;
+        };
+        match packet {
+            Packet::RecvAck(ack) | Packet::WriteAck(ack) => self.receive_ack(v, ack, false),
+            Packet::RsWriteAck(ack) => self.receive_ack(v, ack, true),
+            Packet::NegAck(ack) => self.receive_negative_ack(v, ack),
+            Packet::Superseded(ack) => self.receive_superseded(v, ack),
+            Packet::RetryWrite(ack) => self.receive_superseded(v, ack),
+            Packet::NegDataReply(ack) => {
+                self.see_peer_seq(v, ack.seq);
+                let text = format!("Got NegDReply; Sector {}s, len {}.", ack.sector, ack.size);
+                self.error(Some(v), text);
+                self.read_answered(ack.block_id, None);
+            }
+            Packet::NegRsDataReply(ack) => self.receive_resync_answer(v, ack, Answer::Failed),
+            Packet::RsCancel(ack) => self.receive_resync_answer(v, ack, Answer::Cancelled),
+            Packet::RsIsInSync(ack) => self.receive_resync_answer(v, ack, Answer::InSync),
+            Packet::OvResult(result) => {
+                self.see_peer_seq(v, result.seq);
+                let counters = &mut self.volumes[v].counters;
+                counters.rs_pending = counters.rs_pending.saturating_sub(1);
+                self.verify_result(v, result.sector, u64::from(result.size) / 512, result.in_sync);
+            }
+            other => {
+                let log = Some((Level::Error, format!("Unexpected meta packet {other:?}")));
+                self.lose_link(LinkFailure { conn: Conn::Disconnecting, log });
+            }
+        }
+    }
+
+    fn receive_resync_answer(&mut self, v: VolumeIndex, ack: BlockAck, answer: Answer) {
+        self.see_peer_seq(v, ack.seq);
+        let sectors = u64::from(ack.size) / 512;
+        self.reply_arrived(v, if answer == Answer::InSync { sectors } else { 0 });
+        self.resync_answered(v, ack.sector, sectors, answer);
+    }
+
+    /// P_RECV_ACK, P_WRITE_ACK, P_RS_WRITE_ACK.
+    fn receive_ack(&mut self, v: VolumeIndex, ack: BlockAck, in_sync: bool) {
+        self.see_peer_seq(v, ack.seq);
+        let sectors = u64::from(ack.size) / 512;
+        if ack.block_id == ID_SYNCER {
+            let counters = &mut self.volumes[v].counters;
+            counters.rs_pending = counters.rs_pending.saturating_sub(1);
+            self.set_in_sync(v, ack.sector, sectors);
+            self.check_end(v);
+        } else if self.is_own_write(v, &ack) {
+            self.write_acknowledged(ack.block_id, in_sync);
+        } else {
+            // Lenient, as spec/wire.md 12.6 asks for.
+            self.warning(Some(v), format!("acknowledgement for unknown request: sector {}s", ack.sector));
+        }
+    }
+
+    fn is_own_write(&self, v: VolumeIndex, ack: &BlockAck) -> bool {
+        let request = self.log.get(ack.block_id);
+        request.is_some_and(|r| r.volume == v && r.sector == ack.sector && r.is_write() && r.replicated)
+    }
+
+    fn receive_negative_ack(&mut self, v: VolumeIndex, ack: BlockAck) {
+        self.see_peer_seq(v, ack.seq);
+        let sectors = u64::from(ack.size) / 512;
+        if ack.block_id == ID_SYNCER {
+            let counters = &mut self.volumes[v].counters;
+            counters.rs_pending = counters.rs_pending.saturating_sub(1);
+            self.note_failed_blocks(v, ack.sector, sectors);
+            self.check_end(v);
+        } else if self.is_own_write(v, &ack) {
+            self.write_refused(ack.block_id);
+        } else if let Some(disk) = &mut self.volumes[v].disk {
+            disk.bitmap.set_sectors(ack.sector, sectors);
+        }
+    }
+
+    /// P_SUPERSEDED: the peer's own write to the same place won; it counts as done there.
+    fn receive_superseded(&mut self, v: VolumeIndex, ack: BlockAck) {
+        self.see_peer_seq(v, ack.seq);
+        if self.is_own_write(v, &ack) {
+            self.write_acknowledged(ack.block_id, false);
+        }
+    }
+
+    fn receive_barrier_ack(&mut self, number: u32, set_size: u32) {
+        let text = match self.epochs.acknowledge(number, set_size) {
+            Ok(()) => match self.epoch_acknowledged(number) {
+                Ok(()) => {
+                    self.maybe_leave_ahead();
+                    return;
+                }
+                Err(id) => {
+                    format!("BAD! BarrierAck #{number} received, but request {id} was not acknowledged!")
+                }
+            },
+            Err(WrongBarrierAck::NoEpoch) => {
+                format!("BAD! BarrierAck #{number} received, but no epoch in tl!?")
+            }
+            Err(WrongBarrierAck::Expected(expected)) => {
+                format!("BAD! BarrierAck #{number} received, expected #{expected}!")
+            }
+            Err(WrongBarrierAck::Writes(expected)) => {
+                format!("BAD! BarrierAck #{number} received with n_writes={set_size}, expected n_writes={expected}!")
+            }
+        };
+        self.protocol_error(None, text);
+    }
+
+    fn maybe_leave_ahead(&mut self) {
+        if self.connection.in_flight_sectors == 0 {
+            for v in self.volume_indices() {
+                if self.state(v).conn == Conn::Ahead && self.volumes[v].resync.leave_ahead.is_none() {
+                    self.volumes[v].resync.leave_ahead = Some(self.now + 1000);
+                }
+            }
+        }
+    }
+
+    /// What the backing device, or the meta data device, came to.
+    pub fn io_done(&mut self, now: Millis, v: VolumeIndex, io: Io, result: IoResult) {
+        self.now = self.now.max(now);
+        match io {
+            Io::Request(id) => self.request_io_done(v, id, result),
+            Io::Peer(slot) => self.peer_io_done(v, slot, result, true),
+            Io::Meta(id) => self.meta_done(v, id, matches!(result, IoResult::Done(_))),
+            Io::EpochFlush => self.epoch_flushed(v, matches!(result, IoResult::Done(_))),
+            Io::Flush(token) => {
+                if let Some(disk) = &mut self.volumes[v].disk {
+                    disk.in_use -= 1;
+                }
+                let result = match result {
+                    IoResult::Done(_) => Ok(None),
+                    IoResult::Failed => {
+                        self.local_error(v, 0, 0, true);
+                        Err(IoError)
+                    }
+                };
+                self.out.push(Output::Complete { token, result });
+            }
+        }
+        self.settle();
+    }
+}

@@ -1,0 +1,833 @@
+//! Resync: the target's requests, the end on both sides, progress. spec/resync.md 4 to 8.
+
+use super::handlers::Handler;
+use super::log_lines::{self, UuidEvent};
+use super::peer_write::{PeerKind, PeerRequest};
+use super::receive::Hold;
+use super::rules::ChangeKind;
+use super::speed::Controller;
+use super::state::{Change, Conn, Disk, StateWord};
+use super::steps::{HelperThen, Step};
+use super::types::*;
+use super::volume::Volume;
+use super::Resource;
+use crate::wire::acks::OvResult;
+use crate::wire::digest::{Digest, DigestValue};
+use crate::wire::packet::Packet;
+use crate::wire::requests::{BlockDigest, BlockRequest};
+use crate::wire::ID_SYNCER;
+use std::collections::HashMap;
+
+/// Length of a turn.
+pub const TURN_MS: Millis = 100;
+const MARKS: usize = 8;
+const MARK_MS: Millis = 3000;
+/// Bits of a resync extent (16 MiB): no request crosses its border.
+const BITS_PER_RESYNC_EXTENT: u64 = 4096;
+
+/// A resync or verify, as far as one side knows.
+#[derive(Debug, Default)]
+pub struct Resync {
+    /// Blocks to do, at the start.
+    pub total: u64,
+    /// Blocks that could not be done.
+    pub failed: u64,
+    /// Verify: blocks left.
+    pub verify_left: u64,
+    /// When it began.
+    pub started: Millis,
+    /// How long it was paused.
+    pub paused_ms: Millis,
+    /// When the pause began that lasts.
+    pub paused_since: Option<Millis>,
+    /// Blocks left, and when that was.
+    pub marks: [(u64, Millis); MARKS],
+    /// The newest mark.
+    pub last_mark: usize,
+    /// Speed control; `want` is shown.
+    pub controller: Controller,
+    /// Next block to look at.
+    pub position: u64,
+    /// Source: block of the last request.
+    pub last_requested: u64,
+    pub(super) same_checksum: u64,
+    pub(super) used_checksums: bool,
+    /// Blocks that may still be requested in this turn.
+    budget: u64,
+    next_turn: Option<Millis>,
+    /// Requests without an answer: first sector to length in sectors.
+    outstanding: HashMap<u64, u64>,
+    outstanding_blocks: u64,
+    finishing: Finishing,
+    /// Source: the target says that it is done.
+    target_done: bool,
+    /// Verify: where it began, and where it shall end.
+    pub(super) verify_start: u64,
+    pub(super) verify_stop: Option<u64>,
+    verify_run: Option<(u64, u64)>,
+    /// Application sectors at the last turn, for the throttle.
+    last_application: u64,
+    /// When an Ahead node may begin to resync.
+    pub(super) leave_ahead: Option<Millis>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Finishing {
+    #[default]
+    No,
+    /// The ping went out that orders what was sent before.
+    Ping,
+}
+
+/// How a request of this node was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// The data are on the disk, or the write failed.
+    Written,
+    /// The block is the same on both sides.
+    InSync,
+    /// The source could not read it.
+    Failed,
+    /// The source cannot say now.
+    Cancelled,
+}
+
+impl Volume {
+    pub(super) fn next_timeout(&self) -> Option<Millis> {
+        let dirty =
+            self.disk.as_ref().and_then(|disk| disk.dirty_since).map(|d| d + super::meta_io::DIRTY_LIMIT_MS);
+        [self.resync.next_turn, self.resync.leave_ahead, dirty].into_iter().flatten().min()
+    }
+
+    /// Blocks that are left to do.
+    pub fn resync_left(&self) -> u64 {
+        if self.state.conn.is_verify() {
+            self.resync.verify_left
+        } else {
+            self.out_of_sync_bits().saturating_sub(self.resync.failed)
+        }
+    }
+}
+
+impl Resource {
+    /// What a state change means for a resync at once. spec/state.md 5.1, 8 to 11.
+    pub(super) fn resync_state_effects(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
+        let paused = |conn| matches!(conn, Conn::PausedSyncS | Conn::PausedSyncT);
+        let syncing = |conn| matches!(conn, Conn::SyncSource | Conn::SyncTarget);
+        let now = self.now;
+        let resync = &mut self.volumes[v].resync;
+        if paused(os.conn) && syncing(ns.conn) {
+            if let Some(since) = resync.paused_since.take() {
+                resync.paused_ms += now - since;
+            }
+            if ns.conn == Conn::SyncTarget {
+                resync.next_turn = Some(now);
+            }
+            self.info(Some(v), "Syncer continues.");
+        } else if syncing(os.conn) && paused(ns.conn) {
+            resync.paused_since = Some(now);
+            self.info(Some(v), "Resync suspended");
+        }
+        if os.conn.is_verify() && ns.conn <= Conn::Connected {
+            let bits = self.volumes[v].disk.as_ref().map_or(0, |disk| disk.bitmap.bits());
+            let resync = &mut self.volumes[v].resync;
+            resync.next_turn = None;
+            resync.verify_start = 8 * bits.saturating_sub(resync.verify_left);
+            if resync.verify_left > 0 {
+                let text = format!("Online Verify reached sector {}", resync.verify_start);
+                self.info(Some(v), text);
+            } else {
+                resync.verify_start = 0;
+            }
+        }
+        if os.conn == Conn::Connected && ns.conn.is_verify() {
+            self.verify_started(v, ns.conn);
+        }
+        if os.conn.is_resync() && !ns.conn.is_resync() {
+            self.volumes[v].resync.next_turn = None;
+        }
+    }
+
+    /// A10 may go on: the state is still the one in which the bitmap is to be sent.
+    pub(super) fn may_send_bitmap(&self, v: VolumeIndex) -> bool {
+        self.state(v).conn == Conn::WFBitMapS
+    }
+
+    /// Starts a resync on this side. spec/resync.md 4.2: the handler first.
+    pub(super) fn start_resync(&mut self, v: VolumeIndex, side: Conn) {
+        let conn = self.state(v).conn;
+        if conn >= Conn::SyncSource && conn < Conn::Ahead {
+            self.error(Some(v), "Resync already running!");
+            return;
+        }
+        let handler =
+            if side == Conn::SyncTarget { Handler::BeforeResyncTarget } else { Handler::BeforeResyncSource };
+        if self.hold.is_none() {
+            self.hold = Some(Hold::ResyncStart);
+        }
+        self.run_helper(Some(v), handler, HelperThen::StartResync { v, side });
+    }
+
+    /// The handler ended: the state changes.
+    pub(super) fn resync_handler_done(&mut self, v: VolumeIndex, side: Conn, exit_status: i32) {
+        if self.hold == Some(Hold::ResyncStart) {
+            self.hold = None;
+        }
+        let code = exit_status >> 8 & 0xff;
+        let name = if side == Conn::SyncTarget { "before-resync-target" } else { "before-resync-source" };
+        if code == 3 && side == Conn::SyncSource {
+            self.info(Some(v), format!("{name} handler returned {code}, ignoring. Old userland tools?"));
+        } else if code > 0 {
+            self.info(Some(v), format!("{name} handler returned {code}, dropping connection."));
+            let _ = self.change_connection(Change::conn(Conn::Disconnecting), ChangeKind::Hard, false);
+            return;
+        }
+        let state = self.state(v);
+        if state.conn < Conn::Connected || state.disk < Disk::Negotiating {
+            return;
+        }
+        let change = match side {
+            Conn::SyncTarget => Change::conn(side).and(Change::disk(Disk::Inconsistent)),
+            _ => Change::conn(side).and(Change::pdsk(Disk::Inconsistent)),
+        };
+        if self.change(v, change, ChangeKind::Soft, true).is_err() {
+            return;
+        }
+        self.begin_counting(v);
+        let conn = self.state(v).conn;
+        let bits = self.volumes[v].resync.total;
+        self.log_line(Some(v), log_lines::began_resync(conn, bits));
+        let announces_empty = self.connection.version.is_some_and(|version| version.announces_empty_resync());
+        if !announces_empty && bits == 0 {
+            // Nobody announces the end of an empty resync: both sides find it by themselves.
+            let net = self.net.as_ref();
+            let wait =
+                net.map_or(0, |net| u64::from(net.ping_int) * 1000 + u64::from(net.ping_timeout) * 1000 / 9);
+            let delay = if side == Conn::SyncSource { wait } else { 0 };
+            self.volumes[v].resync.next_turn = Some(self.now + delay);
+            self.volumes[v].resync.target_done = true;
+        }
+        if side == Conn::SyncTarget {
+            // The new UUIDs and Inconsistent are durable before a block may change.
+            self.hold = Some(Hold::TargetReady { v });
+            self.queue_steps([Step::WriteSuperBlockIfDirty { v }, Step::Receiver]);
+        }
+    }
+
+    fn begin_counting(&mut self, v: VolumeIndex) {
+        let volume = &mut self.volumes[v];
+        let weight = volume.disk.as_ref().map_or(0, |disk| disk.bitmap.weight());
+        let resync = &mut volume.resync;
+        resync.total = weight;
+        resync.failed = 0;
+        resync.started = self.now;
+        resync.paused_ms = 0;
+        resync.paused_since = volume.state.is_sync_paused().then_some(self.now);
+        resync.marks = [(weight, self.now); MARKS];
+        resync.last_mark = 0;
+        resync.same_checksum = 0;
+        resync.used_checksums = false;
+        resync.position = 0;
+        resync.budget = 0;
+        resync.outstanding.clear();
+        resync.outstanding_blocks = 0;
+        resync.finishing = Finishing::No;
+        resync.target_done = false;
+        resync.controller.reset();
+        resync.last_application = volume.counters.received;
+        volume.locks.clear();
+    }
+
+    /// The super block says Inconsistent: requests may go out.
+    pub(super) fn target_ready(&mut self, v: VolumeIndex) {
+        if self.state(v).conn == Conn::SyncTarget {
+            self.volumes[v].resync.next_turn = Some(self.now);
+        }
+    }
+
+    /// U7: a source's new bitmap UUID, durable before the target hears of it.
+    pub(super) fn rotate_sync_uuid(&mut self, v: VolumeIndex) {
+        let random = (self.random)();
+        let Some(disk) = &mut self.volumes[v].disk else { return };
+        let uuid = disk.uuids.start_as_source(random);
+        self.log_uuids(v, UuidEvent::SyncUuidOfSource);
+        self.volumes[v].mark_dirty(self.now);
+        self.steps.push_front(Step::SendSyncUuid { v, uuid });
+        self.steps.push_front(Step::WriteSuperBlock { v });
+    }
+
+    /// U8: the sync UUID arrived, and this node waits for it.
+    pub(super) fn take_sync_uuid(&mut self, v: VolumeIndex, uuid: u64) {
+        let role = self.state(v).role;
+        let Some(disk) = self.volumes[v].meta_disk() else {
+            self.error(Some(v), "Ignoring SyncUUID packet!");
+            return;
+        };
+        disk.uuids.start_as_target(uuid, role);
+        self.volumes[v].effective_uuid = uuid;
+        self.volumes[v].mark_dirty(self.now);
+        self.log_uuids(v, UuidEvent::SyncUuidOfTarget);
+        self.start_resync(v, Conn::SyncTarget);
+    }
+
+    /// Stops everything about a resync: the link is gone.
+    pub(super) fn stop_resync(&mut self, v: VolumeIndex) {
+        let volume = &mut self.volumes[v];
+        volume.locks.clear();
+        volume.counters.rs_pending = 0;
+        let (start, stop) = (volume.resync.verify_start, volume.resync.verify_stop);
+        volume.resync = Resync { verify_start: start, verify_stop: stop, ..Resync::default() };
+    }
+
+    /// Timers of a volume.
+    pub(super) fn resync_timers(&mut self, v: VolumeIndex) {
+        let now = self.now;
+        let due = |time: Option<Millis>| time.is_some_and(|time| time <= now);
+        if due(self.volumes[v].resync.leave_ahead) {
+            self.leave_ahead(v);
+        }
+        if !due(self.volumes[v].resync.next_turn) {
+            return;
+        }
+        self.volumes[v].resync.next_turn = None;
+        match self.state(v).conn {
+            Conn::SyncTarget => self.target_turn(v),
+            Conn::VerifyS => self.verify_turn(v),
+            Conn::SyncSource => self.check_end(v),
+            _ => {}
+        }
+    }
+
+    fn target_turn(&mut self, v: VolumeIndex) {
+        if self.volumes[v].disk.is_none() {
+            self.error(Some(v), "Disk broke down during resync!");
+            return;
+        }
+        if self.volumes[v].resync.total == 0 {
+            self.check_end(v);
+            return;
+        }
+        let volume = &mut self.volumes[v];
+        let blocks = volume.resync.controller.turn(&volume.settings);
+        // What a turn could not use is not carried on, but for what is needed to merge requests.
+        volume.resync.budget = blocks;
+        volume.resync.next_turn = Some(self.now + TURN_MS);
+        if self.throttled(v) {
+            self.volumes[v].resync.budget = 0;
+            return;
+        }
+        self.request_blocks(v);
+        self.check_end(v);
+    }
+
+    /// c-min-rate: application I/O on the disk makes the resync step back (spec/resync.md 6.5).
+    fn throttled(&mut self, v: VolumeIndex) -> bool {
+        let now = self.now;
+        let volume = &mut self.volumes[v];
+        let left = volume.resync_left();
+        let limit = u64::from(volume.settings.c_min_rate);
+        let resync = &mut volume.resync;
+        let application = volume.counters.application_sectors(resync.total.saturating_sub(left));
+        let busy = application.saturating_sub(resync.last_application) > 64;
+        resync.last_application = application;
+        if limit == 0 || !busy {
+            return false;
+        }
+        let (mark_left, time) = resync.marks[(resync.last_mark + MARKS - 1) % MARKS];
+        let seconds = ((now - time) / 1000).max(1);
+        mark_left.saturating_sub(left) / seconds * 4 > limit
+    }
+
+    /// Requests blocks while the turn's budget, the peer's buffers and the locks allow it.
+    pub(super) fn request_blocks(&mut self, v: VolumeIndex) {
+        let cap = self.net.as_ref().map_or(1024, |net| u64::from(net.max_buffers) / 2);
+        let max_bio = self
+            .connection
+            .version
+            .map_or(4096, |version| version.max_bio_to(self.volumes[v].peer_max_bio.max(4096)));
+        while self.state(v).conn == Conn::SyncTarget {
+            let volume = &mut self.volumes[v];
+            if volume.resync.budget == 0 || volume.resync.outstanding_blocks >= cap {
+                return;
+            }
+            let Some(disk) = &volume.disk else { return };
+            let Some(first) = disk.bitmap.next_set(volume.resync.position) else {
+                volume.resync.position = disk.bitmap.bits();
+                return;
+            };
+            let count =
+                merged(first, volume.resync.budget, u64::from(max_bio) / 4096, |bit| disk.bitmap.is_set(bit));
+            let sector = first * 8;
+            let sectors = (count * 8).min(volume.size - sector);
+            if volume.writes.any(sector, count * 8) {
+                // The application writes there: later. Its write may make the request needless.
+                self.flush_barrier();
+                return;
+            }
+            if volume.resync.outstanding.contains_key(&sector) {
+                volume.resync.position = first + count;
+                continue;
+            }
+            volume.locks.insert(sector, sector, sectors);
+            let resync = &mut volume.resync;
+            resync.outstanding.insert(sector, sectors);
+            resync.outstanding_blocks += count;
+            resync.position = first + count;
+            resync.budget = resync.budget.saturating_sub(count);
+            resync.controller.requested(count);
+            volume.counters.rs_pending += 1;
+            let request = BlockRequest { sector, block_id: ID_SYNCER, size: (sectors * 512) as u32 };
+            self.send(v, Packet::RsDataRequest(request));
+        }
+    }
+
+    /// Data for a resync request, or word that the range is all zeroes, is on its way to the disk.
+    pub(super) fn resync_data(&mut self, v: VolumeIndex, sector: u64, bytes: u32, payload: Option<Payload>) {
+        if !self.within_device(v, sector, bytes) {
+            return;
+        }
+        self.reply_arrived(v, u64::from(bytes) / 512);
+        self.volumes[v].counters.received += u64::from(bytes) / 512;
+        if self.usable_disk(v).is_none() {
+            self.error(Some(v), "Can not write resync data to local disk.");
+            self.acknowledge(v, Packet::NegAck, sector, bytes, ID_SYNCER);
+            self.resync_answered(v, sector, u64::from(bytes) / 512, Answer::Cancelled);
+            return;
+        }
+        let kind = if payload.is_some() { PeerKind::ResyncWrite } else { PeerKind::ResyncZeroes };
+        self.add_peer_request(v, kind, sector, bytes, ID_SYNCER, payload);
+    }
+
+    /// An answer came: for the controller, and `pe`.
+    pub(super) fn reply_arrived(&mut self, v: VolumeIndex, sectors: u64) {
+        let volume = &mut self.volumes[v];
+        volume.resync.controller.arrived += sectors;
+        volume.counters.rs_pending = volume.counters.rs_pending.saturating_sub(1);
+    }
+
+    /// A request of this node is finished, one way or another.
+    pub(super) fn resync_answered(&mut self, v: VolumeIndex, sector: u64, sectors: u64, answer: Answer) {
+        match answer {
+            Answer::InSync => {
+                let size = self.volumes[v].size;
+                self.volumes[v].resync.same_checksum += sectors / 8;
+                if let Some(disk) = &mut self.volumes[v].disk {
+                    disk.bitmap.clear_sectors(sector, sectors, size);
+                }
+            }
+            Answer::Failed => self.note_failed_blocks(v, sector, sectors),
+            Answer::Written | Answer::Cancelled => {}
+        }
+        let volume = &mut self.volumes[v];
+        if let Some(len) = volume.resync.outstanding.remove(&sector) {
+            volume.locks.remove(sector, sector);
+            volume.resync.outstanding_blocks -= len.div_ceil(8);
+        }
+        self.note_progress(v);
+        self.bits_cleared(v);
+        if self.state(v).conn == Conn::SyncTarget {
+            self.rewind(v);
+            self.request_blocks(v);
+        }
+    }
+
+    /// The scan came to the end, nothing is on the way, but bits are left that were set behind it.
+    fn rewind(&mut self, v: VolumeIndex) {
+        let volume = &mut self.volumes[v];
+        let Some(disk) = &volume.disk else { return };
+        let at_end = disk.bitmap.next_set(volume.resync.position).is_none();
+        if at_end && volume.resync.outstanding.is_empty() && disk.bitmap.weight() > volume.resync.failed {
+            volume.resync.position = 0;
+        }
+    }
+
+    /// Blocks could not be synced: they stay out of sync, and are counted.
+    pub(super) fn note_failed_blocks(&mut self, v: VolumeIndex, sector: u64, sectors: u64) {
+        let volume = &mut self.volumes[v];
+        if let Some(disk) = &volume.disk {
+            volume.resync.failed += disk.bitmap.count_sectors(sector, sectors);
+        }
+    }
+
+    /// Bits were cleared: progress marks, and perhaps the end.
+    pub(super) fn bits_cleared(&mut self, v: VolumeIndex) {
+        self.advance_marks(v);
+        if self.state(v).conn.is_resync() {
+            self.check_end(v);
+        }
+    }
+
+    fn advance_marks(&mut self, v: VolumeIndex) {
+        let now = self.now;
+        let volume = &mut self.volumes[v];
+        let left = volume.resync_left();
+        let paused = volume.state.is_sync_paused();
+        let resync = &mut volume.resync;
+        let (mark_left, time) = resync.marks[resync.last_mark];
+        if now >= time + MARK_MS && left != mark_left && !paused {
+            resync.last_mark = (resync.last_mark + 1) % MARKS;
+            resync.marks[resync.last_mark] = (left, now);
+        }
+    }
+
+    /// Ends a resync when there is nothing left and the other side may know (spec/resync.md 8.1).
+    pub(super) fn check_end(&mut self, v: VolumeIndex) {
+        let volume = &self.volumes[v];
+        let weight = volume.out_of_sync_bits();
+        let resync = &volume.resync;
+        let idle = resync.outstanding.is_empty() && volume.counters.rs_pending == 0;
+        let source_decides = self.connection.version.is_some_and(|version| !version.has_out_of_sync());
+        let over = match volume.state.conn {
+            Conn::SyncTarget | Conn::PausedSyncT => idle,
+            Conn::SyncSource | Conn::PausedSyncS => {
+                resync.target_done || (source_decides && resync.total > 0)
+            }
+            _ => false,
+        };
+        if over && weight <= resync.failed && resync.finishing == Finishing::No {
+            self.volumes[v].resync.finishing = Finishing::Ping;
+            self.connection.ping_waiters.push(v);
+            self.request_ping();
+        }
+    }
+
+    /// The target announced its end (spec/state.md 9.4 step 3b).
+    pub(super) fn target_announced_end(&mut self, v: VolumeIndex) {
+        self.volumes[v].resync.target_done = true;
+        self.check_end(v);
+    }
+
+    /// The ping that orders the end was answered. spec/resync.md 8.2.
+    pub(super) fn resync_finished(&mut self, v: VolumeIndex) {
+        self.volumes[v].resync.finishing = Finishing::No;
+        let state = self.state(v);
+        let verify = state.conn.is_verify();
+        if !(state.conn.is_resync() || verify) {
+            return;
+        }
+        if !verify && self.volumes[v].out_of_sync_bits() > self.volumes[v].resync.failed {
+            // Bits were set since: not the end yet.
+            return;
+        }
+        self.log_resync_done(v, verify);
+        let failed = self.volumes[v].resync.failed;
+        let target = state.conn.is_sync_target();
+        let mut change = Change::conn(Conn::Connected);
+        if !verify {
+            let (disk, pdsk) = match (failed > 0, target) {
+                (false, _) => (Disk::UpToDate, Disk::UpToDate),
+                (true, true) => (Disk::Inconsistent, Disk::UpToDate),
+                (true, false) => (Disk::UpToDate, Disk::Inconsistent),
+            };
+            change = change.and(Change::disk(disk)).and(Change::pdsk(pdsk));
+            if failed > 0 {
+                self.info(Some(v), format!("            {failed} failed blocks"));
+            } else {
+                self.finish_uuids(v, target);
+            }
+        }
+        let found = verify && self.volumes[v].out_of_sync_bits() > 0;
+        let _ = self.change(v, change, ChangeKind::Soft, true);
+        let (start, stop) = (self.volumes[v].resync.verify_start, self.volumes[v].resync.verify_stop);
+        self.volumes[v].resync = Resync { verify_start: start, verify_stop: stop, ..Resync::default() };
+        self.volumes[v].locks.clear();
+        self.wake = true;
+        if target {
+            self.run_helper(Some(v), Handler::AfterResyncTarget, HelperThen::Nothing);
+        } else if found {
+            self.run_helper(Some(v), Handler::OutOfSync, HelperThen::Nothing);
+        }
+    }
+
+    fn log_resync_done(&mut self, v: VolumeIndex, verify: bool) {
+        let resync = &self.volumes[v].resync;
+        let seconds = (self.now.saturating_sub(resync.started + resync.paused_ms) / 1000).max(1);
+        let paused = resync.paused_ms / 1000;
+        let done = if verify { resync.total - resync.verify_left.min(resync.total) } else { resync.total };
+        let line = log_lines::resync_done(verify, seconds + paused, paused, 4 * (done / seconds));
+        let (same, total, used) = (resync.same_checksum, resync.total, resync.used_checksums);
+        self.log_line(Some(v), line);
+        if used && total > 0 && !verify {
+            let ratio = if total < 100_000 { 100 * same / total } else { same / (total / 100) };
+            let text = format!(
+                "{ratio} % had equal checksums, eliminated: {}K; transferred {}K total {}K",
+                4 * same,
+                4 * (total - same.min(total)),
+                4 * total
+            );
+            self.info(Some(v), text);
+        }
+        let weight = self.volumes[v].out_of_sync_bits();
+        if verify && weight > 0 {
+            self.log_line(Some(v), log_lines::verify_found(weight));
+        }
+    }
+
+    /// U9.
+    fn finish_uuids(&mut self, v: VolumeIndex, target: bool) {
+        let volume = &mut self.volumes[v];
+        let role = volume.state.role;
+        let peer = volume.peer_uuids.map(|peer| peer.uuids);
+        let Some(disk) = &mut volume.disk else { return };
+        match (target, peer) {
+            (true, Some(peer)) => disk.uuids.finish_as_target(peer, role),
+            (true, None) => {
+                self.error(Some(v), "p_uuid is NULL! BUG");
+                return;
+            }
+            (false, _) => disk.uuids.finish_as_source(),
+        }
+        let own = disk.uuids;
+        volume.effective_uuid = own.current;
+        if let Some(peer) = &mut volume.peer_uuids {
+            peer.uuids = own;
+        }
+        volume.mark_dirty(self.now);
+        self.log_uuids(v, UuidEvent::Updated);
+    }
+
+    /// Both sides of an invalidate: the bits are set and written.
+    pub(super) fn started_full_sync(&mut self, v: VolumeIndex) {
+        match self.state(v).conn {
+            Conn::StartingSyncT => {
+                let _ = self.change(v, Change::conn(Conn::WFSyncUUID), ChangeKind::Soft, true);
+            }
+            Conn::StartingSyncS => self.start_resync(v, Conn::SyncSource),
+            _ => {}
+        }
+    }
+
+    /// What an online grow added is resynced from the Primary, or from the arbiter.
+    pub(super) fn resync_grown(&mut self, v: VolumeIndex) {
+        self.volumes[v].resync_after_negotiation = false;
+        let state = self.state(v);
+        if state.conn != Conn::Connected {
+            return;
+        }
+        self.info(Some(v), "Resync of new storage after online grow");
+        let arbiter = self.connection.link.is_some_and(|link| link.arbiter);
+        let source =
+            if state.role == state.peer { arbiter } else { state.role == super::state::Role::Primary };
+        if source {
+            self.start_resync(v, Conn::SyncSource);
+        } else {
+            let _ = self.change(v, Change::conn(Conn::WFSyncUUID), ChangeKind::Soft, true);
+        }
+    }
+
+    /// The link is free again: an Ahead node becomes the source.
+    fn leave_ahead(&mut self, v: VolumeIndex) {
+        self.volumes[v].resync.leave_ahead = None;
+        if self.state(v).conn != Conn::Ahead {
+            return;
+        }
+        let counters = self.volumes[v].counters;
+        if counters.unacked > 0 || counters.rs_pending > 0 || self.hold.is_some() {
+            self.warning(Some(v), "postponing start_resync ...");
+            self.volumes[v].resync.leave_ahead = Some(self.now + TURN_MS);
+        } else {
+            self.start_resync(v, Conn::SyncSource);
+        }
+    }
+
+    /// The digest of checksum-based resync, if one is configured.
+    pub(super) fn csums_digest(&self) -> Option<Digest> {
+        self.net.as_ref().and_then(|net| Digest::by_name(&net.csums_alg))
+    }
+
+    fn verify_digest(&self) -> Option<Digest> {
+        self.net.as_ref().and_then(|net| Digest::by_name(&net.verify_alg))
+    }
+
+    fn verify_started(&mut self, v: VolumeIndex, conn: Conn) {
+        self.begin_counting(v);
+        let bits = self.volumes[v].disk.as_ref().map_or(0, |disk| disk.bitmap.bits());
+        let resync = &mut self.volumes[v].resync;
+        let mut first = 0;
+        if conn == Conn::VerifyS {
+            first = (resync.verify_start / 8).min(bits.saturating_sub(1));
+            resync.next_turn = Some(self.now);
+        }
+        resync.position = first;
+        resync.total = bits - first;
+        resync.verify_left = resync.total;
+        resync.verify_run = None;
+        resync.marks = [(resync.total, self.now); MARKS];
+        if conn == Conn::VerifyS {
+            self.info(Some(v), format!("Starting Online Verify from sector {}", first * 8));
+        }
+    }
+
+    fn verify_turn(&mut self, v: VolumeIndex) {
+        let volume = &mut self.volumes[v];
+        let blocks = volume.resync.controller.turn(&volume.settings);
+        let stop = volume.resync.verify_stop;
+        for _ in 0..blocks {
+            let volume = &mut self.volumes[v];
+            let sector = volume.resync.position * 8;
+            if sector >= volume.size || stop.is_some_and(|stop| sector >= stop) {
+                return;
+            }
+            let sectors = 8.min(volume.size - sector);
+            if volume.writes.any(sector, 8) {
+                self.flush_barrier();
+                break;
+            }
+            volume.locks.insert(sector, sector, sectors);
+            volume.resync.outstanding.insert(sector, sectors);
+            volume.resync.outstanding_blocks += 1;
+            volume.resync.position += 1;
+            volume.resync.controller.requested(1);
+            volume.counters.rs_pending += 1;
+            let request = BlockRequest { sector, block_id: ID_SYNCER, size: (sectors * 512) as u32 };
+            self.send(v, Packet::OvRequest(request));
+        }
+        self.volumes[v].resync.next_turn = Some(self.now + TURN_MS);
+    }
+
+    /// VerifyT: the first request tells where the verify begins.
+    pub(super) fn verify_requested(&mut self, v: VolumeIndex, sector: u64) {
+        let has_start = self.connection.version.is_some_and(|version| version.has_verify_start_sector());
+        let volume = &mut self.volumes[v];
+        let bits = volume.disk.as_ref().map_or(0, |disk| disk.bitmap.bits());
+        let resync = &mut volume.resync;
+        if volume.state.conn == Conn::VerifyT
+            && resync.verify_left == bits
+            && resync.position == 0
+            && has_start
+        {
+            resync.total = bits.saturating_sub(sector / 8);
+            resync.verify_left = resync.total;
+            resync.marks = [(resync.total, self.now); MARKS];
+            self.info(Some(v), format!("Online Verify start sector: {sector}"));
+        }
+        self.volumes[v].resync.position = sector / 8 + 1;
+    }
+
+    /// VerifyT: the digest of an own block goes to the peer.
+    pub(super) fn answer_verify(&mut self, request: &PeerRequest, payload: Option<Payload>) {
+        let (v, sector, size) = (request.volume, request.sector, request.bytes);
+        let Some(algorithm) = self.verify_digest() else {
+            self.acknowledge(v, Packet::NegRsDataReply, sector, size, request.block_id);
+            return;
+        };
+        let digest = match payload {
+            Some(payload) => algorithm.compute(&payload),
+            None => DigestValue::zeroes(algorithm.len()),
+        };
+        self.volumes[v].counters.rs_pending += 1;
+        self.send(v, Packet::OvReply(BlockDigest { sector, block_id: ID_SYNCER, size, digest }));
+    }
+
+    /// VerifyS: the own block was read; is it the same?
+    pub(super) fn compare_verify(
+        &mut self,
+        request: &PeerRequest,
+        payload: Option<Payload>,
+        digest: DigestValue,
+    ) {
+        let (v, sector, size) = (request.volume, request.sector, request.bytes);
+        let own = self.verify_digest().zip(payload).map(|(algorithm, payload)| algorithm.compute(&payload));
+        let in_sync = own == Some(digest);
+        self.resync_answered(v, sector, u64::from(size) / 512, Answer::Cancelled);
+        let seq = self.volumes[v].next_seq();
+        self.send_meta(v, Packet::OvResult(OvResult { sector, size, seq, in_sync }));
+        self.verify_result(v, sector, u64::from(size) / 512, in_sync);
+    }
+
+    /// A block was compared.
+    pub(super) fn verify_result(&mut self, v: VolumeIndex, sector: u64, sectors: u64, in_sync: bool) {
+        if !in_sync {
+            if let Some(disk) = &mut self.volumes[v].disk {
+                disk.bitmap.set_sectors(sector, sectors);
+            }
+        }
+        let resync = &mut self.volumes[v].resync;
+        let run = resync.verify_run;
+        let ended = match run {
+            Some((start, len)) if !in_sync && start + len == sector => {
+                resync.verify_run = Some((start, len + sectors));
+                None
+            }
+            _ => {
+                resync.verify_run = (!in_sync).then_some((sector, sectors));
+                run
+            }
+        };
+        resync.verify_left = resync.verify_left.saturating_sub(1);
+        let stop = resync.verify_stop.is_some_and(|stop| sector + sectors >= stop);
+        let over = resync.verify_left == 0 || (stop && self.state(v).conn == Conn::VerifyS);
+        if let Some((start, len)) = ended {
+            self.log_line(Some(v), log_lines::out_of_sync_range(start, len));
+        }
+        self.advance_marks(v);
+        if over {
+            self.verify_over(v);
+        }
+    }
+
+    /// All blocks of a verify were compared.
+    pub(super) fn verify_over(&mut self, v: VolumeIndex) {
+        if let Some((start, len)) = self.volumes[v].resync.verify_run.take() {
+            self.log_line(Some(v), log_lines::out_of_sync_range(start, len));
+        }
+        if self.volumes[v].resync.finishing == Finishing::No {
+            self.volumes[v].resync.finishing = Finishing::Ping;
+            self.connection.ping_waiters.push(v);
+            self.request_ping();
+        }
+    }
+}
+
+impl super::volume::Counters {
+    /// Sectors that the application (here or on the peer) moved on this disk, as far as they can
+    /// be told from the resync's.
+    fn application_sectors(&self, resynced_blocks: u64) -> u64 {
+        (self.written + self.read).saturating_sub(resynced_blocks * 8)
+    }
+}
+
+/// How many blocks from `first` on go into one request (spec/resync.md 5.2).
+fn merged(first: u64, budget: u64, max_blocks: u64, is_set: impl Fn(u64) -> bool) -> u64 {
+    let mut count = 1;
+    loop {
+        let alignment = 1u64 << (63 - u64::leading_zeros(count) + 1);
+        let next = first + count;
+        let may_grow = count <= budget
+            && count < max_blocks
+            && first % alignment == 0
+            && next / BITS_PER_RESYNC_EXTENT == first / BITS_PER_RESYNC_EXTENT
+            && is_set(next);
+        if !may_grow {
+            return count;
+        }
+        count += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The captured example of spec/resync.md 5.2: all bits set, requests of at most 130560 bytes.
+    #[test]
+    fn requests_are_merged_as_the_kernel_does() {
+        let max = 130_560 / 4096;
+        let mut requests = Vec::new();
+        let mut first = 0;
+        while requests.len() < 4 {
+            let count = merged(first, 1 << 20, max, |_| true);
+            requests.push((first * 8, count * 4096));
+            first += count;
+        }
+        assert_eq!(requests, vec![(0, 126_976), (248, 4096), (256, 126_976), (504, 4096)]);
+    }
+
+    #[test]
+    fn a_request_ends_at_a_clear_bit_and_at_a_resync_extent() {
+        assert_eq!(merged(0, 100, 256, |bit| bit < 5), 5);
+        assert_eq!(merged(4095, 100, 256, |_| true), 1);
+        assert_eq!(merged(6, 100, 256, |_| true), 2, "6 is a multiple of 2 only");
+        assert_eq!(merged(0, 6, 256, |_| true), 7, "a turn may exceed its budget by one");
+    }
+}

@@ -1,0 +1,223 @@
+//! Committing a state change: checks, log, synchronous effects. spec/state.md 3.2 and 5.1.
+
+use super::codes::{StateResult, StateSuccess};
+use super::connection::Phase;
+use super::log_lines::{self, UuidEvent};
+use super::rules::{self, ChangeKind, Decision, Refusal, RuleContext};
+use super::state::{Change, Conn, Disk, Role, StateWord};
+use super::steps::Work;
+use super::types::*;
+use super::{uuid, Resource};
+use crate::conf::settings::Fencing;
+
+impl Resource {
+    /// What the rules need to know about a volume besides its word.
+    pub(super) fn rule_context(&self, v: VolumeIndex) -> RuleContext {
+        let volume = &self.volumes[v];
+        let current = volume.disk.as_ref().map(|disk| disk.uuids.current);
+        let other =
+            |(i, other): (VolumeIndex, &super::volume::Volume)| i != v && other.state.peer == Role::Primary;
+        RuleContext {
+            fencing: RuleContext::fencing_in_force(self.fencing(v), volume.state.disk),
+            on_no_data: self.settings.on_no_data_accessible,
+            allow_two_primaries: self.net.as_ref().is_some_and(|net| net.allow_two_primaries),
+            has_net_config: self.net.is_some(),
+            other_volume_peer_primary: self.volumes().any(other),
+            open_count: 0,
+            apv: self.apv(),
+            verify_alg_set: self.net.as_ref().is_some_and(|net| !net.verify_alg.is_empty()),
+            state_sent: self.connection.state_sent,
+            negotiation_result: volume.negotiation,
+            effective_uuid_is_current: current == Some(volume.effective_uuid),
+        }
+    }
+
+    /// The fencing policy of a volume; a node without disk has none.
+    pub(super) fn fencing(&self, v: VolumeIndex) -> Fencing {
+        match self.volumes[v].disk {
+            Some(_) => self.volumes[v].settings.fencing,
+            None => Fencing::DontCare,
+        }
+    }
+
+    /// Changes the state of one volume. `verbose`: a refusal is logged.
+    pub(super) fn change(
+        &mut self,
+        v: VolumeIndex,
+        change: Change,
+        kind: ChangeKind,
+        verbose: bool,
+    ) -> StateResult {
+        self.change_in(v, change, kind, verbose, self.rule_context(v))
+    }
+
+    pub(super) fn change_in(
+        &mut self,
+        v: VolumeIndex,
+        change: Change,
+        kind: ChangeKind,
+        verbose: bool,
+        context: RuleContext,
+    ) -> StateResult {
+        let os = self.state(v);
+        match rules::decide(os, change.apply(os), kind, &context) {
+            Ok(Decision::Unchanged) => Ok(StateSuccess::NothingToDo),
+            Ok(Decision::Commit { ns, warning }) => {
+                if let Some(warning) = warning {
+                    self.warning(Some(v), warning.text());
+                }
+                self.commit(v, ns);
+                Ok(StateSuccess::Success)
+            }
+            Err(refusal) => {
+                if verbose {
+                    self.log_refusal(v, os, &refusal);
+                }
+                Err(refusal.error)
+            }
+        }
+    }
+
+    pub(super) fn log_refusal(&mut self, v: VolumeIndex, os: StateWord, refusal: &Refusal) {
+        for line in log_lines::refused_change(os, refusal.wanted, refusal.error) {
+            self.log_line(Some(v), line);
+        }
+    }
+
+    /// Changes something of the connection: on all volumes, or on none.
+    pub(super) fn change_connection(
+        &mut self,
+        change: Change,
+        kind: ChangeKind,
+        verbose: bool,
+    ) -> StateResult {
+        let indices: Vec<VolumeIndex> = self.volumes().map(|(v, _)| v).collect();
+        for v in &indices {
+            let os = self.state(*v);
+            if let Err(refusal) = rules::decide(os, change.apply(os), kind, &self.rule_context(*v)) {
+                if verbose {
+                    self.log_refusal(*v, os, &refusal);
+                }
+                return Err(refusal.error);
+            }
+        }
+        let mut result = StateSuccess::NothingToDo;
+        for v in &indices {
+            if self.change(*v, change, kind, false)? == StateSuccess::Success {
+                result = StateSuccess::Success;
+            }
+        }
+        if let (Some(conn), true) = (change.conn, indices.is_empty()) {
+            result = self.change_bare_connection(conn)?;
+        }
+        Ok(result)
+    }
+
+    /// A resource without volumes has a connection, too.
+    fn change_bare_connection(&mut self, conn: Conn) -> StateResult {
+        let os = StateWord { conn: self.connection.state, ..StateWord::UNCONFIGURED };
+        let ns = StateWord { conn: conn.min(Conn::WFReportParams), ..os };
+        if os == ns {
+            return Ok(StateSuccess::NothingToDo);
+        }
+        rules::hard_transition(os, ns)?;
+        self.connection_changed(os.conn, ns.conn);
+        if os.conn == Conn::StandAlone && ns.conn == Conn::Unconnected {
+            self.fifo.push_back(Work::Step(super::steps::Step::StartReceiver));
+        }
+        Ok(StateSuccess::Success)
+    }
+
+    /// Assigns a new state that was decided to be right, with all that happens at once.
+    pub(super) fn commit(&mut self, v: VolumeIndex, ns: StateWord) {
+        let os = self.state(v);
+        self.log_line(Some(v), log_lines::state_change_83(os, ns));
+        if rules::replicates(os) != rules::replicates(ns) {
+            self.epochs.close(self.now);
+        }
+        self.volumes[v].state = ns;
+        self.changes += 1;
+        self.wake = true;
+        self.out.push(Output::State { volume: v, old: os, new: ns });
+
+        if os.disk == Disk::Attaching && ns.disk >= Disk::Negotiating {
+            self.log_uuids(v, UuidEvent::Attached);
+        }
+        if os.conn == Conn::WFReportParams && ns.conn != os.conn {
+            let waits = self.volumes().any(|(_, volume)| volume.state.conn == Conn::WFReportParams);
+            if !waits {
+                self.connection.state_sent = false;
+            }
+        }
+        self.resync_state_effects(v, os, ns);
+        self.refresh_meta_flags(v);
+        if os.disk < Disk::Consistent && ns.disk >= Disk::Consistent {
+            if let Some(disk) = &self.volumes[v].disk {
+                self.volumes[v].effective_uuid = disk.uuids.current;
+            }
+        }
+        let both_inconsistent = os.disk == Disk::Inconsistent && os.pdsk == Disk::Inconsistent;
+        if both_inconsistent && os.peer == Role::Secondary && ns.peer == Role::Primary {
+            self.volumes[v].consider_resync = true;
+        }
+        if uuid::lost_peer_data(os, ns, 0) {
+            // No write that the peer lacks completes before the new generation is durable.
+            self.volumes[v].uuid_hold = self.volumes[v].disk.is_some();
+        }
+        if os.conn < Conn::Connected && ns.conn >= Conn::Connected {
+            self.connection.connect_count += 1;
+            self.resume_al_updates(v);
+        }
+        if os.conn != ns.conn {
+            self.connection_changed(os.conn, ns.conn);
+        }
+        self.fifo.push_back(Work::After { v, os, ns });
+    }
+
+    /// The connection's own state follows its volumes; a link that is to go is closed.
+    fn connection_changed(&mut self, old: Conn, new: Conn) {
+        let before = self.connection.state;
+        self.connection.state = new.min(Conn::WFReportParams);
+        if new == Conn::WFReportParams && old < new {
+            self.connection.since = self.now;
+        }
+        if new == Conn::Disconnecting || (new.is_lost() && old > Conn::WFConnection) {
+            let drain_meta =
+                new == Conn::TearDown || before == Conn::WFReportParams && new == Conn::Disconnecting;
+            match self.connection.phase {
+                Phase::Idle => self.connection.phase = Phase::Closed,
+                Phase::Connecting | Phase::Up => {
+                    self.connection.phase = Phase::Closing;
+                    self.out.push(Output::CloseLink { drain_meta });
+                }
+                Phase::Closing | Phase::Closed => {}
+            }
+        }
+    }
+
+    /// Notes whether the flags in the super block have to change (spec/state.md 13.1).
+    pub(super) fn refresh_meta_flags(&mut self, v: VolumeIndex) {
+        let volume = &mut self.volumes[v];
+        if volume.state.disk < Disk::Inconsistent {
+            return;
+        }
+        let crashed = volume.crashed_primary;
+        let state = volume.state;
+        if let Some(disk) = &mut volume.disk {
+            let flags = super::metadata_flags::recomputed(disk.super_block.flags, state, crashed);
+            if flags != disk.super_block.flags {
+                disk.super_block.flags = flags;
+                disk.dirty_since.get_or_insert(self.now);
+            }
+        }
+    }
+
+    pub(super) fn log_uuids(&mut self, v: VolumeIndex, event: UuidEvent) {
+        let volume = &self.volumes[v];
+        let line = match &volume.disk {
+            Some(disk) if volume.state.disk >= Disk::Negotiating => log_lines::uuids(event, &disk.uuids),
+            _ => log_lines::effective_uuid(event, volume.effective_uuid),
+        };
+        self.log_line(Some(v), line);
+    }
+}

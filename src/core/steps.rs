@@ -1,0 +1,403 @@
+//! The fifo: packets and after-change actions, strictly in the order of decision.
+
+use super::admin::AdminWait;
+use super::handlers::Handler;
+use super::state::{Conn, Disk, Role, StateWord};
+use super::types::*;
+use super::{uuid, Resource};
+use crate::wire::packet::Packet;
+use crate::wire::Socket;
+
+/// An entry of the fifo.
+#[allow(missing_docs)] // v: the volume; id: the request
+#[derive(Debug)]
+pub enum Work {
+    /// A packet of the data socket.
+    Send { v: VolumeIndex, packet: Packet, payload: Option<Payload>, notify: Option<u64> },
+    /// The data of a mirrored write; built when its turn comes.
+    SendWrite { id: u64 },
+    /// What follows a committed state change.
+    After { v: VolumeIndex, os: StateWord, ns: StateWord },
+    /// A single step.
+    Step(Step),
+    /// The admin task that waits for all that was decided before.
+    Admin(AdminWait),
+}
+
+/// One action of the worker. Those that wait hold the fifo.
+#[allow(missing_docs)] // v: the volume
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Write the super block and wait until it is durable.
+    WriteSuperBlock { v: VolumeIndex },
+    /// The same, if it changed since the last time.
+    WriteSuperBlockIfDirty { v: VolumeIndex },
+    /// Write bitmap pages that differ from the disk, and wait; `all`: every page.
+    WriteBitmap { v: VolumeIndex, all: bool },
+    /// Zero the activity log's area and wait.
+    ZeroActivityLog { v: VolumeIndex },
+    /// Change the full-sync flag in memory.
+    FullSync { v: VolumeIndex, on: bool },
+    /// Set all bits.
+    SetAllBits { v: VolumeIndex },
+    /// Clear all bits.
+    ClearAllBits { v: VolumeIndex },
+    /// The new current UUID of a Primary that lost its peer; decided now (spec/state.md 8.4 U4 to U6).
+    NewCurrentUuid { v: VolumeIndex },
+    /// The new current UUID is durable.
+    NewCurrentUuidDone { v: VolumeIndex },
+    /// Send P_UUIDS.
+    SendUuids { v: VolumeIndex },
+    /// Send P_SIZES.
+    SendSizes { v: VolumeIndex, trigger_reply: bool, flags: u16 },
+    /// Send P_STATE with this word.
+    SendState { v: VolumeIndex, word: StateWord },
+    /// Begin to send the bitmap, when no application request is in flight.
+    SendBitmap { v: VolumeIndex },
+    /// The sync UUID of a source (U7).
+    SyncUuid { v: VolumeIndex },
+    /// Tell it to the target.
+    SendSyncUuid { v: VolumeIndex, uuid: u64 },
+    /// Run a helper and wait for it.
+    Helper { v: VolumeIndex, name: Handler },
+    /// The crash is made up for.
+    ClearCrashedPrimary { v: VolumeIndex },
+    /// Unfreeze I/O that was frozen for lack of data, or for fencing.
+    Thaw { v: VolumeIndex, os: StateWord, ns: StateWord },
+    /// After the bits are set: both sides of a full sync that an admin asked for.
+    StartedFullSync { v: VolumeIndex },
+    /// Close the disk when nothing uses it any more.
+    GoDiskless { v: VolumeIndex },
+    /// Give the backing device back.
+    ReleaseDisk { v: VolumeIndex },
+    /// Begin to connect.
+    StartReceiver,
+    /// Tell what the receiver waits for that all before is done.
+    Receiver,
+    /// The rest of the cleanup after a connection.
+    CleanupTail,
+    /// The attach is complete but for its state.
+    Attached { v: VolumeIndex },
+    /// Resync what an online grow added.
+    ResyncGrown { v: VolumeIndex },
+}
+
+/// What the fifo waits for.
+#[allow(missing_docs)] // v: the volume
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FifoWait {
+    /// A write of meta data.
+    Meta(u64),
+    /// A helper.
+    Helper(HelperId),
+    /// Application requests in flight, before the bitmap is sent.
+    Drain(VolumeIndex),
+    /// The bitmap is being sent.
+    BitmapSend(VolumeIndex),
+    /// I/O at the disk that is to be closed.
+    DiskIdle(VolumeIndex),
+}
+
+/// What follows the end of a helper.
+#[allow(missing_docs)] // v: the volume
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HelperThen {
+    /// The fifo goes on.
+    Fifo,
+    /// The sync handshake goes on.
+    Handshake,
+    /// A resync starts on this side.
+    StartResync { v: VolumeIndex, side: Conn },
+    /// The admin task goes on.
+    Admin,
+    /// Fencing was tried.
+    Fenced(VolumeIndex),
+    /// Nothing.
+    Nothing,
+}
+
+impl Resource {
+    /// Works on the fifo until it is empty or has to wait. True: something was done.
+    pub(super) fn run_fifo(&mut self) -> bool {
+        let mut progress = false;
+        loop {
+            match self.fifo_wait {
+                Some(FifoWait::Drain(v))
+                    if self.volumes[v].counters.ap_in_flight == 0 || !self.may_send_bitmap(v) =>
+                {
+                    self.fifo_wait = None;
+                    self.begin_bitmap_send(v);
+                }
+                Some(FifoWait::DiskIdle(v))
+                    if self.volumes[v].disk.as_ref().is_none_or(|disk| disk.in_use == 0) =>
+                {
+                    self.fifo_wait = None;
+                }
+                Some(FifoWait::BitmapSend(_)) if self.connection.link.is_none() => self.fifo_wait = None,
+                Some(_) => return progress,
+                None => {}
+            }
+            if let Some(step) = self.steps.pop_front() {
+                self.run_step(step);
+            } else if let Some(work) = self.fifo.pop_front() {
+                self.run_work(work);
+            } else {
+                return progress;
+            }
+            progress = true;
+        }
+    }
+
+    fn run_work(&mut self, work: Work) {
+        match work {
+            Work::Send { v, packet, payload, notify } => self.emit(Socket::Data, v, packet, payload, notify),
+            Work::SendWrite { id } => self.emit_write(id),
+            Work::After { v, os, ns } => self.plan_after(v, os, ns),
+            Work::Step(step) => self.run_step(step),
+            Work::Admin(wait) => self.admin_reached(wait),
+        }
+    }
+
+    /// The after-change actions of spec/state.md 5.2, in its order, as steps.
+    fn plan_after(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
+        use Conn::*;
+        debug_assert!(self.steps.is_empty());
+        let mut steps = std::mem::take(&mut self.steps);
+        let mut add = |step| steps.push_back(step);
+        let connected = ns.conn >= Connected;
+        let disk_ok = self.volumes[v].disk.is_some() && ns.disk >= Disk::Inconsistent;
+        let lower = |word: StateWord| {
+            word.role == Role::Primary && word.disk < Disk::UpToDate && word.pdsk < Disk::UpToDate
+        };
+
+        // A1'
+        let both = |word: StateWord| word.disk == Disk::UpToDate && word.pdsk == Disk::UpToDate;
+        if !both(os) && both(ns) && connected {
+            add(Step::ClearCrashedPrimary { v });
+        }
+        // A3
+        if lower(ns) && !lower(os) {
+            add(Step::Helper { v, name: Handler::PriOnIncon });
+        }
+        // A6, A7
+        if ns.susp_nod || ns.susp_fen {
+            add(Step::Thaw { v, os, ns });
+        }
+        // A8
+        if !os.conn.is_sync_source() && ns.conn.is_sync_source() && disk_ok {
+            add(Step::SyncUuid { v });
+        }
+        // A9
+        if os.pdsk == Disk::Diskless && ns.pdsk > Disk::Diskless && ns.pdsk != Disk::DUnknown && connected {
+            add(Step::SendUuids { v });
+            add(Step::SendState { v, word: ns });
+        }
+        // A10
+        if os.conn != WFBitMapS && ns.conn == WFBitMapS {
+            add(Step::SendBitmap { v });
+        }
+        // A11, A12
+        if disk_ok && (uuid::lost_peer_data(os, ns, 0) || uuid::peer_became_diskless_primary(os, ns, 0)) {
+            add(Step::NewCurrentUuid { v });
+        }
+        // A13, A14. Also in a resync: the mark PRIMARY_IND goes only when the bits are on disk.
+        let demoted = os.role == Role::Primary && ns.role == Role::Secondary;
+        let peer_demoted =
+            ns.pdsk < Disk::Inconsistent && os.peer == Role::Primary && ns.peer == Role::Secondary;
+        if disk_ok && (demoted || peer_demoted) {
+            add(Step::WriteBitmap { v, all: false });
+        }
+        // A15
+        if connected && os.disk == Disk::Attaching && ns.disk == Disk::Negotiating {
+            add(Step::SendSizes { v, trigger_reply: false, flags: 0 });
+            add(Step::SendUuids { v });
+            add(Step::SendState { v, word: ns });
+        }
+        // A16, A18, A19, A23, A26, A27: the peer has to know.
+        let mut tell = connected && (os.aftr_isp != ns.aftr_isp || os.user_isp != ns.user_isp);
+        tell |= os.conn == WFReportParams && connected;
+        tell |= os.conn != Ahead && ns.conn == Ahead;
+        if tell {
+            add(Step::SendState { v, word: ns });
+        }
+        // A20
+        if os.conn != ns.conn && matches!(ns.conn, StartingSyncS | StartingSyncT) {
+            for step in set_all_and_write(v) {
+                add(step);
+            }
+            add(Step::StartedFullSync { v });
+        }
+        // A21
+        if os.disk != Disk::Failed && ns.disk == Disk::Failed {
+            if self.volumes[v].io_error_seen
+                && self.volumes[v].settings.on_io_error == crate::conf::settings::OnIoError::CallLocalIoError
+            {
+                add(Step::Helper { v, name: Handler::LocalIoError });
+            }
+            if connected {
+                add(Step::SendState { v, word: ns });
+            }
+            add(Step::WriteSuperBlockIfDirty { v });
+            add(Step::GoDiskless { v });
+        }
+        // A22
+        if os.disk != Disk::Diskless && ns.disk == Disk::Diskless {
+            if connected {
+                add(Step::SendState { v, word: ns });
+            }
+            add(Step::ReleaseDisk { v });
+        }
+        // A23
+        if os.disk == Disk::UpToDate && ns.disk == Disk::Inconsistent && connected {
+            add(Step::SendState { v, word: ns });
+        }
+        // A24
+        if ns.disk > Disk::Negotiating
+            && ns.pdsk > Disk::Negotiating
+            && ns.conn == Connected
+            && self.volumes[v].resync_after_negotiation
+        {
+            add(Step::ResyncGrown { v });
+        }
+        // A31 comes before A26 here: the peer may hear that the resync is over only when the disk says so, too.
+        let finished = os.disk < Disk::UpToDate && os.conn >= SyncSource && ns.conn == Connected;
+        if finished {
+            add(Step::WriteSuperBlockIfDirty { v });
+            add(Step::SendState { v, word: ns });
+        }
+        // A27
+        let stop_sector = self.connection.version.is_some_and(|version| version.has_stop_sector());
+        if os.conn == VerifyS && ns.conn == Connected && stop_sector {
+            add(Step::SendState { v, word: ns });
+        }
+        // A28
+        if os.conn > Connected && os.conn < Ahead && (ns.conn == Connected || ns.conn >= Ahead) && disk_ok {
+            add(Step::WriteBitmap { v, all: false });
+        }
+        // A29
+        if os.conn == StandAlone && ns.conn == Unconnected {
+            add(Step::StartReceiver);
+        }
+        // A31
+        add(Step::WriteSuperBlockIfDirty { v });
+        self.steps = steps;
+    }
+
+    fn run_step(&mut self, step: Step) {
+        match step {
+            Step::WriteSuperBlock { v } => self.write_super_block(v),
+            Step::WriteSuperBlockIfDirty { v } => {
+                if self.volumes[v].disk.as_ref().is_some_and(|disk| disk.dirty_since.is_some()) {
+                    self.write_super_block(v);
+                }
+            }
+            Step::WriteBitmap { v, all } => self.write_bitmap(v, all),
+            Step::ZeroActivityLog { v } => self.zero_activity_log(v),
+            Step::FullSync { v, on } => {
+                if let Some(disk) = &mut self.volumes[v].disk {
+                    disk.full_sync = on;
+                }
+                self.volumes[v].mark_dirty(self.now);
+            }
+            Step::SetAllBits { v } => {
+                if let Some(disk) = &mut self.volumes[v].disk {
+                    disk.bitmap.set_all();
+                }
+            }
+            Step::ClearAllBits { v } => {
+                self.resume_al_updates(v);
+                if let Some(disk) = &mut self.volumes[v].disk {
+                    disk.bitmap.clear_all();
+                }
+            }
+            Step::NewCurrentUuid { v } => self.new_current_uuid_after_loss(v),
+            Step::NewCurrentUuidDone { v } => {
+                self.volumes[v].uuid_hold = false;
+                self.complete_ready();
+            }
+            Step::SendUuids { v } => self.send_uuids(v, 0),
+            Step::SendSizes { v, trigger_reply, flags } => self.send_sizes(v, trigger_reply, flags),
+            Step::SendState { v, word } => {
+                let packet = Packet::State(word.to_bits());
+                self.emit(Socket::Data, v, packet, None, None);
+            }
+            Step::SendBitmap { v } => {
+                if self.may_send_bitmap(v) {
+                    self.volumes[v].bitmap_io = true;
+                    self.fifo_wait = Some(FifoWait::Drain(v));
+                }
+            }
+            Step::SyncUuid { v } => self.rotate_sync_uuid(v),
+            Step::SendSyncUuid { v, uuid } => self.emit(Socket::Data, v, Packet::SyncUuid(uuid), None, None),
+            Step::Helper { v, name } => {
+                let id = self.run_helper(Some(v), name, HelperThen::Fifo);
+                self.fifo_wait = Some(FifoWait::Helper(id));
+            }
+            Step::ClearCrashedPrimary { v } => {
+                let volume = &mut self.volumes[v];
+                volume.crashed_primary = false;
+                if let Some(peer) = &mut volume.peer_uuids {
+                    peer.flags = peer.flags.without_crash();
+                }
+                self.refresh_meta_flags(v);
+            }
+            Step::Thaw { v, os, ns } => self.thaw(v, os, ns),
+            Step::StartedFullSync { v } => self.started_full_sync(v),
+            Step::GoDiskless { v } => self.go_diskless(v),
+            Step::ReleaseDisk { v } => {
+                if self.volumes[v].disk.take().is_some() {
+                    self.out.push(Output::ReleaseDisk { volume: v });
+                }
+            }
+            Step::StartReceiver => self.start_receiver(),
+            Step::Receiver => self.receiver_step_done(),
+            Step::CleanupTail => self.cleanup_tail(),
+            Step::Attached { v } => self.attached(v),
+            Step::ResyncGrown { v } => self.resync_grown(v),
+        }
+    }
+
+    /// Runs a helper; the answer goes to `then`.
+    pub(super) fn run_helper(
+        &mut self,
+        volume: Option<VolumeIndex>,
+        name: Handler,
+        then: HelperThen,
+    ) -> HelperId {
+        let id = self.fresh_id();
+        self.helpers.insert(id, then);
+        self.out.push(Output::Helper { id, name: name.name(), volume });
+        id
+    }
+
+    /// A helper ended with this exit status.
+    pub fn helper_done(&mut self, now: Millis, id: HelperId, exit_status: i32) {
+        self.now = self.now.max(now);
+        match self.helpers.remove(&id) {
+            Some(HelperThen::Fifo) => {
+                if self.fifo_wait == Some(FifoWait::Helper(id)) {
+                    self.fifo_wait = None;
+                }
+            }
+            Some(HelperThen::Handshake) => self.handshake_step_done(true),
+            Some(HelperThen::StartResync { v, side }) => self.resync_handler_done(v, side, exit_status),
+            Some(HelperThen::Admin) => self.admin_helper_done(exit_status),
+            Some(HelperThen::Fenced(v)) => self.fenced(v, exit_status),
+            Some(HelperThen::Nothing) | None => {}
+        }
+        self.settle();
+    }
+}
+
+/// Set all bits and write them; until they are on disk the super block says so instead
+/// (spec/resync.md 12.4).
+pub(super) fn set_all_and_write(v: VolumeIndex) -> [Step; 6] {
+    [
+        Step::FullSync { v, on: true },
+        Step::WriteSuperBlock { v },
+        Step::SetAllBits { v },
+        Step::WriteBitmap { v, all: true },
+        Step::FullSync { v, on: false },
+        Step::WriteSuperBlock { v },
+    ]
+}

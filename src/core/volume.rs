@@ -1,0 +1,255 @@
+//! One volume of a resource: its state, its disk, what is going on with it.
+
+use super::activity_log::ActivityLog;
+use super::bitmap::Bitmap;
+use super::intervals::Intervals;
+use super::request::Request;
+use super::resync::Resync;
+use super::state::{Disk, StateWord};
+use super::types::Millis;
+use super::uuid::{PeerUuids, Uuids};
+use crate::conf::settings::DiskSettings;
+use crate::meta;
+use crate::meta::activity_log::LogWriter;
+use std::collections::VecDeque;
+
+/// What /proc/drbd counts. spec/drbdsetup.md 8.2.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Sectors sent to the peer.
+    pub sent: u64,
+    /// Sectors received from the peer.
+    pub received: u64,
+    /// Sectors written to the disk.
+    pub written: u64,
+    /// Sectors read from the disk.
+    pub read: u64,
+    /// Transactions of the activity log.
+    pub al_writes: u64,
+    /// Writes of bitmap pages.
+    pub bm_writes: u64,
+    /// Requests at the local disk.
+    pub local: u32,
+    /// Requests of the application that the peer has not answered.
+    pub ap_pending: u32,
+    /// Resync requests that have not been answered.
+    pub rs_pending: u32,
+    /// Requests of the peer that have not been answered.
+    pub unacked: u32,
+    /// Requests of the application that are not complete.
+    pub ap_in_flight: u32,
+}
+
+/// A disk in use.
+#[derive(Debug)]
+pub struct LocalDisk {
+    /// Where everything lies on the meta data device.
+    pub layout: meta::Layout,
+    /// The super block as it was last read or written; fields that change are kept elsewhere.
+    pub super_block: meta::SuperBlock,
+    /// Largest size that this disk allows, sectors.
+    pub maximum: u64,
+    /// Whether the backing device can discard.
+    pub can_discard: bool,
+    /// Generation UUIDs.
+    pub uuids: Uuids,
+    /// Blocks that may differ from the peer's.
+    pub bitmap: Bitmap,
+    /// Extents that may have writes in flight.
+    pub activity_log: ActivityLog,
+    pub(super) log_writer: LogWriter,
+    /// The super block on disk is not the current one.
+    pub(super) dirty_since: Option<Millis>,
+    /// An activity log transaction (or the bitmap write before it) is on the way.
+    pub(super) log_busy: bool,
+    pub(super) full_sync: bool,
+    /// Requests at the disk that have not come back, meta data included.
+    pub(super) in_use: u32,
+    /// A read failed since attach: the bitmap may lack it.
+    pub(super) read_error: bool,
+}
+
+/// One volume.
+#[derive(Debug)]
+pub struct Volume {
+    /// Its number in the resource.
+    pub number: u16,
+    /// Its minor.
+    pub minor: u32,
+    pub(super) state: StateWord,
+    pub(super) disk: Option<LocalDisk>,
+    pub(super) settings: DiskSettings,
+    /// Exposed size, sectors.
+    pub(super) size: u64,
+    pub(super) deleted: bool,
+
+    /// Identity of the data that this node exposes (spec/state.md 8.6).
+    pub(super) effective_uuid: u64,
+    /// What the peer said in its last P_UUIDS.
+    pub(super) peer_uuids: Option<PeerUuids>,
+    /// Own bits as last sent in P_UUIDS.
+    pub(super) bits_sent: u64,
+    /// The peer's own maximum, sectors; 0: no disk or not known.
+    pub(super) peer_size: u64,
+    /// The peer's limit of a request, bytes.
+    pub(super) peer_max_bio: u32,
+    /// What attaching while connected would come to without the peer: (disk, pdsk).
+    pub(super) negotiation: Option<(Disk, Disk)>,
+
+    pub(super) crashed_primary: bool,
+    pub(super) new_current_uuid_owed: bool,
+    pub(super) consider_resync: bool,
+    pub(super) resync_after_negotiation: bool,
+    pub(super) resize_pending: bool,
+    pub(super) degraded: bool,
+    pub(super) discard_my_data: bool,
+    pub(super) al_suspended: bool,
+    pub(super) force_detach: bool,
+    pub(super) io_error_seen: bool,
+    /// A bulk operation on the bitmap waits for application I/O to drain, or runs.
+    pub(super) bitmap_io: bool,
+
+    /// Writes of the application that are in the transfer log.
+    pub(super) writes: Intervals,
+    /// Writes of the peer, and resync writes, that are at the disk. Owners: peer request numbers.
+    pub(super) peer_writes: Intervals,
+    /// Ranges that a resync or verify has locked against application writes.
+    pub(super) locks: Intervals,
+    /// Requests of the application that could not be started yet, in order.
+    pub(super) waiting: VecDeque<Request>,
+    /// Requests of the peer that wait for something.
+    pub(super) blocked_peer_requests: u32,
+    /// Extents that writes of a diskless peer wait for.
+    pub(super) peer_extents: VecDeque<u32>,
+    /// No write that the peer lacks may complete: the new current UUID is not durable yet.
+    pub(super) uuid_hold: bool,
+    pub(super) resync: Resync,
+    pub(super) counters: Counters,
+    /// Packets with a sequence number sent since connect.
+    pub(super) packet_seq: u32,
+    /// Highest sequence number of the peer's acknowledgements.
+    pub(super) peer_seq: u32,
+}
+
+impl Volume {
+    pub(super) fn new(number: u16, minor: u32, settings: DiskSettings) -> Volume {
+        Volume {
+            number,
+            minor,
+            state: StateWord::UNCONFIGURED,
+            disk: None,
+            settings,
+            size: 0,
+            deleted: false,
+            effective_uuid: 0,
+            peer_uuids: None,
+            bits_sent: 0,
+            peer_size: 0,
+            peer_max_bio: 0,
+            negotiation: None,
+            crashed_primary: false,
+            new_current_uuid_owed: false,
+            consider_resync: false,
+            resync_after_negotiation: false,
+            resize_pending: false,
+            degraded: false,
+            discard_my_data: false,
+            al_suspended: false,
+            force_detach: false,
+            io_error_seen: false,
+            bitmap_io: false,
+            writes: Intervals::default(),
+            peer_writes: Intervals::default(),
+            locks: Intervals::default(),
+            waiting: VecDeque::new(),
+            blocked_peer_requests: 0,
+            peer_extents: VecDeque::new(),
+            uuid_hold: false,
+            resync: Resync::default(),
+            counters: Counters::default(),
+            packet_seq: 0,
+            peer_seq: 0,
+        }
+    }
+
+    /// The state word.
+    pub fn state(&self) -> StateWord {
+        self.state
+    }
+
+    /// The disk, if there is one.
+    pub fn disk(&self) -> Option<&LocalDisk> {
+        self.disk.as_ref()
+    }
+
+    /// Settings of the disk; they outlive a detach.
+    pub fn settings(&self) -> &DiskSettings {
+        &self.settings
+    }
+
+    /// Size of the device, sectors; 0: not known yet.
+    pub fn size_sectors(&self) -> u64 {
+        self.size
+    }
+
+    /// What /proc/drbd counts.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The resync or verify that runs, or the last one.
+    pub fn resync(&self) -> &Resync {
+        &self.resync
+    }
+
+    /// Blocks out of sync.
+    pub fn out_of_sync_bits(&self) -> u64 {
+        self.disk.as_ref().map_or(0, |disk| disk.bitmap.weight())
+    }
+
+    /// Whether updates of the activity log are suspended.
+    pub fn al_suspended(&self) -> bool {
+        self.al_suspended
+    }
+
+    /// Whether it was a Primary without its peer when it went down (spec/state.md 13.3 step 18).
+    pub fn degraded(&self) -> bool {
+        self.degraded
+    }
+
+    /// The peer's last known generation UUIDs.
+    pub fn peer_uuids(&self) -> Option<&PeerUuids> {
+        self.peer_uuids.as_ref()
+    }
+
+    /// The disk, if the state lets it be used for data.
+    pub(super) fn usable_disk(&mut self) -> Option<&mut LocalDisk> {
+        if self.state.disk >= Disk::Inconsistent {
+            self.disk.as_mut()
+        } else {
+            None
+        }
+    }
+
+    /// The disk, if its meta data may be used.
+    pub(super) fn meta_disk(&mut self) -> Option<&mut LocalDisk> {
+        if self.state.disk >= Disk::Negotiating {
+            self.disk.as_mut()
+        } else {
+            None
+        }
+    }
+
+    /// Next sequence number for P_DATA and acknowledgements (spec/wire.md 5.4).
+    pub(super) fn next_seq(&mut self) -> u32 {
+        self.packet_seq = self.packet_seq.wrapping_add(1);
+        self.packet_seq
+    }
+
+    /// Notes that the super block in memory is newer than on disk.
+    pub(super) fn mark_dirty(&mut self, now: Millis) {
+        if let Some(disk) = &mut self.disk {
+            disk.dirty_since.get_or_insert(now);
+        }
+    }
+}

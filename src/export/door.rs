@@ -1,0 +1,194 @@
+//! What all doors have in common: attach, find out who uses the device, detach.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use super::request::Backend;
+
+/// A way for applications to reach a device.
+///
+/// A door is made detached, with its node or socket name reserved. The engine attaches it on promotion, before it
+/// reports Primary, and detaches it on demotion (spec/system.md 7.4). All calls for one door come from one thread at a
+/// time; the threads that serve requests belong to the door.
+pub trait Door: Send {
+    /// Makes the device usable with the size and limits that `backend` reports now.
+    ///
+    /// # Errors
+    /// [`DoorError::Attached`] if it is; [`DoorError::System`] with the step that failed. The door is detached then.
+    fn attach(&mut self, backend: Arc<dyn Backend>) -> Result<(), DoorError>;
+
+    /// Tests that nobody uses the device and keeps new users that claim it (mount, swap, md) out until
+    /// [`Door::release`] or [`Door::detach`]. Short-lived probers are waited for, up to about a second.
+    /// Does nothing if detached or claimed already.
+    ///
+    /// # Errors
+    /// [`DoorError::HeldOpen`] with those who use it.
+    fn claim(&mut self) -> Result<(), DoorError>;
+
+    /// Takes back [`Door::claim`]: the device stays attached and may be used again.
+    fn release(&mut self);
+
+    /// Takes the device away. After it returned `Ok`, no request is in progress and none will be submitted; the
+    /// backend is no longer referenced and no page of its content is left in a cache.
+    ///
+    /// [`Detach::Unused`] claims first, then flushes, which needs a backend that answers.
+    ///
+    /// # Errors
+    /// [`DoorError::HeldOpen`] (only `Unused`): nothing has changed. [`DoorError::System`]: still attached.
+    fn detach(&mut self, how: Detach) -> Result<(), DoorError>;
+
+    /// Tells the users of an attached device its new size. Does nothing if detached.
+    ///
+    /// # Errors
+    /// [`DoorError::System`].
+    fn resize(&mut self, size_bytes: u64) -> Result<(), DoorError>;
+
+    /// Whether [`Door::attach`] was called last.
+    fn is_attached(&self) -> bool;
+
+    /// Those who have the device open now. Empty if detached.
+    fn holders(&self) -> Vec<Holder>;
+
+    /// Number of the block device behind the door; changes with every attach and detach. `None` without one.
+    fn device_number(&self) -> Option<DeviceNumber>;
+
+    /// Takes the door out of the house: detaches (forced) and removes node, links and socket. Dropping it does
+    /// the same.
+    fn remove(&mut self);
+
+    /// For log lines: "fuse+loop /dev/drbd0 (7:1000)".
+    fn describe(&self) -> String;
+}
+
+/// How to detach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detach {
+    /// Only if nobody uses the device; everything written is flushed first.
+    Unused,
+    /// In any case, without flush: those who still use it see EIO. Requests in progress are waited for.
+    Forced,
+}
+
+/// Major and minor number of a block device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeviceNumber {
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+}
+
+impl DeviceNumber {
+    /// From the kernel's packed form.
+    pub fn from_raw(number: libc::dev_t) -> DeviceNumber {
+        DeviceNumber { major: libc::major(number), minor: libc::minor(number) }
+    }
+
+    /// The kernel's packed form.
+    pub fn raw(self) -> libc::dev_t {
+        libc::makedev(self.major, self.minor)
+    }
+}
+
+impl fmt::Display for DeviceNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
+    }
+}
+
+/// Someone who uses a device.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Holder {
+    /// A process has it open.
+    Process {
+        /// Process id.
+        pid: i32,
+        /// Its name, as in /proc/PID/comm.
+        name: String,
+    },
+    /// A file system on it is mounted.
+    Mount {
+        /// Mount point, as seen in the mount name space where it was found.
+        path: String,
+    },
+    /// It is in use as swap space.
+    Swap,
+    /// Another block device sits on it (device-mapper, md, loop): its kernel name.
+    Device {
+        /// Name under /sys/block.
+        name: String,
+    },
+    /// A client of the NBD server is connected.
+    Client {
+        /// "pid 1234 (qemu-img)" or an address.
+        name: String,
+    },
+    /// The kernel says that it is claimed, by whom was not found.
+    Claimed,
+    /// The kernel says that it is open, by whom was not found: by no process, hence in the kernel itself.
+    Kernel,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Holder::Process { pid, name } => write!(f, "open in process {pid} ({name})"),
+            Holder::Mount { path } => write!(f, "mounted on {path}"),
+            Holder::Swap => f.write_str("in use as swap"),
+            Holder::Device { name } => write!(f, "in use by block device {name}"),
+            Holder::Client { name } => write!(f, "connected NBD client: {name}"),
+            Holder::Kernel => f.write_str("open in the kernel (loop device, export, target)"),
+            Holder::Claimed => f.write_str("claimed exclusively (mount, swap, md, device-mapper)"),
+        }
+    }
+}
+
+/// Why a door did not do what it was asked for.
+#[derive(Debug)]
+pub enum DoorError {
+    /// Someone uses the device ("Device is held open by someone"): who, as far as it could be found out.
+    HeldOpen(Vec<Holder>),
+    /// It is attached already.
+    Attached,
+    /// A system call failed.
+    System {
+        /// What was tried, with the object: "bind /dev/loop1000".
+        step: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+impl DoorError {
+    /// A failed step.
+    pub fn system(step: impl Into<String>, source: impl Into<io::Error>) -> DoorError {
+        DoorError::System { step: step.into(), source: source.into() }
+    }
+}
+
+impl fmt::Display for DoorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DoorError::HeldOpen(holders) => {
+                f.write_str("device is held open")?;
+                for (index, holder) in holders.iter().enumerate() {
+                    f.write_str(if index == 0 { ": " } else { ", " })?;
+                    holder.fmt(f)?;
+                }
+                Ok(())
+            }
+            DoorError::Attached => f.write_str("the door is attached already"),
+            DoorError::System { step, source } => write!(f, "{step}: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for DoorError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            DoorError::System { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! 8.4's `events2`: objects, and what changed of them. spec/drbdsetup.md 6.8.
+//!
+//! Every picture of a resource is turned into objects with keys and values; two pictures give the
+//! lines of a change.
+
+use super::snapshot::{Resource, Volume};
+use super::status84::{
+    blocked_word, connection_name, out_of_sync_kib, replication_name, resync_suspended_word, suspended_word,
+    write_ordering, yes_no,
+};
+
+/// What happened to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Exists,
+    Create,
+    Change,
+    Destroy,
+}
+
+impl Action {
+    fn word(self) -> &'static str {
+        match self {
+            Action::Exists => "exists",
+            Action::Create => "create",
+            Action::Change => "change",
+            Action::Destroy => "destroy",
+        }
+    }
+}
+
+/// When a value is printed in a `change` line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// If it changed.
+    Changed,
+    /// `--statistics`, if it changed.
+    StatisticsChanged,
+    /// `--statistics`, in every line.
+    StatisticsAlways,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Field {
+    name: &'static str,
+    value: String,
+    when: When,
+}
+
+/// One object with its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Object {
+    kind: &'static str,
+    key: String,
+    fields: Vec<Field>,
+}
+
+fn field(name: &'static str, value: impl ToString, when: When) -> Field {
+    Field { name, value: value.to_string(), when }
+}
+
+/// The objects of a resource, in the order of the initial dump.
+fn objects(resource: &Resource) -> Vec<Object> {
+    use When::{Changed, StatisticsAlways, StatisticsChanged};
+    let name = &resource.name;
+    let mut objects = vec![Object {
+        kind: "resource",
+        key: format!("name:{name}"),
+        fields: vec![
+            field("role", resource.role(), Changed),
+            field("suspended", suspended_word(resource.suspended()), Changed),
+            field("write-ordering", write_ordering(resource), StatisticsChanged),
+        ],
+    }];
+    let connection = &resource.connection;
+    let connected = connection.addresses.is_some();
+    if connected {
+        objects.push(Object {
+            kind: "connection",
+            key: connection_key(name),
+            fields: vec![
+                field("connection", connection_name(connection.cstate), Changed),
+                field("role", resource.peer_role(), Changed),
+                field("congested", yes_no(connection.congested), StatisticsChanged),
+            ],
+        });
+    }
+    let volumes = resource.volumes_sorted();
+    for volume in &volumes {
+        let c = &volume.counters;
+        objects.push(Object {
+            kind: "device",
+            key: format!("name:{name} volume:{} minor:{}", volume.number, volume.minor),
+            fields: vec![
+                field("disk", volume.state.disk, Changed),
+                field("size", volume.size_sectors / 2, StatisticsAlways),
+                field("read", c.read_sectors / 2, StatisticsAlways),
+                field("written", c.written_sectors / 2, StatisticsAlways),
+                field("al-writes", c.al_writes, StatisticsAlways),
+                field("bm-writes", c.bm_writes, StatisticsAlways),
+                field("upper-pending", c.ap_bio, StatisticsAlways),
+                field("lower-pending", c.local, StatisticsAlways),
+                field("al-suspended", yes_no(volume.al_suspended), StatisticsChanged),
+                field("blocked", blocked_word(volume), StatisticsChanged),
+            ],
+        });
+    }
+    if connected {
+        objects.extend(volumes.iter().map(|volume| peer_device(name, volume)));
+    }
+    objects
+}
+
+fn connection_key(resource: &str) -> String {
+    format!("name:{resource} peer-node-id:0 conn-name:peer")
+}
+
+fn peer_device(resource: &str, volume: &Volume) -> Object {
+    use When::{Changed, StatisticsAlways};
+    let c = &volume.counters;
+    let pending = c.ap_pending.saturating_add(c.rs_pending);
+    Object {
+        kind: "peer-device",
+        key: format!("{} volume:{}", connection_key(resource), volume.number),
+        fields: vec![
+            field("replication", replication_name(volume.state.conn), Changed),
+            field("peer-disk", volume.state.pdsk, Changed),
+            field("resync-suspended", resync_suspended_word(volume), Changed),
+            field("received", c.received_sectors / 2, StatisticsAlways),
+            field("sent", c.sent_sectors / 2, StatisticsAlways),
+            field("out-of-sync", out_of_sync_kib(volume), StatisticsAlways),
+            field("pending", pending, StatisticsAlways),
+            field("unacked", c.unacked, StatisticsAlways),
+        ],
+    }
+}
+
+/// A whole object.
+fn full(action: Action, object: &Object, statistics: bool) -> String {
+    let mut line = format!("{} {} {}", action.word(), object.kind, object.key);
+    if action != Action::Destroy {
+        for field in &object.fields {
+            if statistics || field.when == When::Changed {
+                line += &format!(" {}:{}", field.name, field.value);
+            }
+        }
+    }
+    line
+}
+
+/// What changed of an object; `None`: nothing that is printed.
+fn changed(old: &Object, new: &Object, statistics: bool) -> Option<String> {
+    let mut line = format!("{} {} {}", Action::Change.word(), new.kind, new.key);
+    let mut worth_it = false;
+    for (before, after) in old.fields.iter().zip(&new.fields) {
+        let differs = before.value != after.value;
+        let printed = match after.when {
+            When::Changed => differs,
+            When::StatisticsChanged => statistics && differs,
+            When::StatisticsAlways => statistics,
+        };
+        // Counters alone make no line.
+        worth_it |= differs && printed && after.when != When::StatisticsAlways;
+        if printed {
+            line += &format!(" {}:{}", after.name, after.value);
+        }
+    }
+    worth_it.then_some(line)
+}
+
+/// Lines of the initial dump of a resource. `exists -` follows the last one.
+pub fn existing(resource: &Resource, statistics: bool) -> Vec<String> {
+    let objects = objects(resource);
+    objects.iter().map(|object| full(Action::Exists, object, statistics)).collect()
+}
+
+/// Lines of a change of a resource: `None` as `old`: it was created; as `new`: destroyed.
+pub fn change(old: Option<&Resource>, new: Option<&Resource>, statistics: bool) -> Vec<String> {
+    let old = old.map(objects).unwrap_or_default();
+    let new = new.map(objects).unwrap_or_default();
+    let same = |a: &Object, b: &Object| a.kind == b.kind && a.key == b.key;
+    let mut lines = Vec::new();
+    for object in &new {
+        match old.iter().find(|before| same(before, object)) {
+            None => lines.push(full(Action::Create, object, statistics)),
+            Some(before) => lines.extend(changed(before, object, statistics)),
+        }
+    }
+    // What depends on something else goes first.
+    for object in old.iter().rev() {
+        if !new.iter().any(|after| same(after, object)) {
+            lines.push(full(Action::Destroy, object, statistics));
+        }
+    }
+    lines
+}
+
+/// A handler is called (`status` none) or has returned with an exit status.
+pub fn helper(
+    resource: &str,
+    volume: Option<(u32, u16)>,
+    has_peer: bool,
+    name: &str,
+    status: Option<u32>,
+) -> String {
+    let peer = if has_peer { " conn-name:peer" } else { "" };
+    let volume = volume.map(|(minor, number)| format!(" volume:{number} minor:{minor}")).unwrap_or_default();
+    let key = format!("name:{resource} peer-node-id:0{peer}{volume}");
+    match status {
+        None => format!("call helper {key} helper:{name}"),
+        Some(status) => format!("response helper {key} helper:{name} status:{status}"),
+    }
+}

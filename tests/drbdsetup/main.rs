@@ -1,0 +1,10 @@
+//! Replays the vectors of `vectors/drbdsetup/` (described in spec/drbdsetup-vectors/index.md).
+//!
+//! Texts that need no daemon are made from a constructed snapshot; command lines are run with the
+//! real binary against a control server with a scripted engine behind it.
+
+mod command_line;
+mod fake_daemon;
+mod fixture;
+mod proc_text;
+mod queries;
