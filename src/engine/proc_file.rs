@@ -78,6 +78,7 @@ fn run(daemon: &Daemon, files: &Files) {
         }
         if pending.state || (pending.traffic && written.elapsed() >= TRAFFIC_PAUSE) {
             pending = News::default();
+            daemon.shared.watch_traffic();
             let snapshot = daemon.snapshot();
             if let Err(error) = write(&snapshot, files) {
                 log::warn!("{}: {error}", files.proc_text.display());
