@@ -178,6 +178,10 @@ impl PacketReader {
 
     /// The next `count` bytes.
     fn take(&mut self, count: usize) -> io::Result<&[u8]> {
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        }
         if self.stash.len() - self.start < count {
             self.stash.copy_within(self.start..self.end, 0);
             self.end -= self.start;

@@ -1,4 +1,5 @@
 //! Two daemons' engines in one process: real sockets, real files, no block device.
 
 mod fixture;
+mod life;
 mod replication;
