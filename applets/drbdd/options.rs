@@ -16,8 +16,10 @@ use std::path::PathBuf;
 /// SIGTERM takes all resources down and ends it; while a device is in use it says who uses it and goes on. A
 /// second SIGTERM within ten seconds ends it in any case: users of the devices see errors then.
 #[derive(FromArgs, Debug)]
-#[argh(note = "Files: RUNDIR/drbdd.sock (control), drbdd.pid, proc (text of /proc/drbd), running (configuration); \
-               RUNDIR is /run/drbd, or /var/run/drbd where /run does not exist, or $DRBDBOX_RUNDIR.")]
+#[argh(
+    note = "Files: RUNDIR/drbdd.sock (control), drbdd.pid, proc (text of /proc/drbd), running (configuration); \
+               RUNDIR is /run/drbd, or /var/run/drbd where /run does not exist, or $DRBDBOX_RUNDIR."
+)]
 struct Arguments {
     /// stay in the foreground and log to stderr
     #[argh(switch)]

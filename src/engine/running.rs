@@ -132,8 +132,7 @@ fn read(path: &Path) -> io::Result<Option<Running>> {
 fn bring_back(daemon: &Daemon, resource: RunningResource) -> Result<(), String> {
     let shown = |reply| format!("{reply:?}");
     let dialect = if resource.explicit { Dialect::V84 } else { Dialect::V83 };
-    let runner =
-        daemon.make_resource(&resource.name, resource.explicit, resource.settings).map_err(shown)?;
+    let runner = daemon.make_resource(&resource.name, resource.explicit, resource.settings).map_err(shown)?;
     let kept = NetSettings { discard_my_data: false, tentative: false, ..resource.net };
     runner.look(|state| state.net = kept.clone());
     for volume in resource.volumes {

@@ -92,8 +92,7 @@ mod tests {
         let path = directory.path().join("log");
         let syslog = Syslog::new(&path, "drbdd");
         let log = |level, target: &str| {
-            let record =
-                Record::builder().level(level).target(target).args(format_args!("text")).build();
+            let record = Record::builder().level(level).target(target).args(format_args!("text")).build();
             syslog.log(&record);
         };
         log(Level::Info, "drbd"); // nobody listens: lost
