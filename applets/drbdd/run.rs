@@ -152,14 +152,10 @@ fn start(options: Options) -> Result<Running, String> {
 
 fn wait_for_signals(signals: &SigSet, sender: &Sender<Event>) {
     loop {
-        match signals.wait() {
-            Ok(Signal::SIGTERM | Signal::SIGINT) => {
-                if sender.send(Event::Terminate).is_err() {
-                    return;
-                }
-            }
-            // SIGHUP has no meaning: there is no configuration file to be read again.
-            Ok(_) | Err(_) => {}
+        // SIGHUP has no meaning: there is no configuration file to be read again.
+        let ends = matches!(signals.wait(), Ok(Signal::SIGTERM | Signal::SIGINT));
+        if ends && sender.send(Event::Terminate).is_err() {
+            return;
         }
     }
 }
