@@ -10,11 +10,7 @@ fi
 . "${BASH_SOURCE[0]%/*}/lib.sh"
 hosts_begin
 
-MASTER=192.168.197.134
-SLAVE=192.168.197.135
 DISK_MIB=256
-PROC=/run/drbd/proc
-PORT=7801
 
 # Checksums of all files below /data, and of their names.
 SUMS="cd /data && find . -type f -print0 | sort -z | xargs -0 md5sum | md5sum | cut -d ' ' -f 1"
@@ -40,37 +36,7 @@ say "Two hosts: data01 $MASTER and data02 $SLAVE, each with a disk /dev/sdb1 of 
 step "both: what make install has put there"
 on data01 'ls /sbin/drbd*; ls /usr/local/drbd/etc /usr/local/drbd/etc/rc.d/init.d'
 CONFIGURATION="cat > /etc/drbd.conf <<EOF
-global {
-    usage-count yes;
-}
-common {
-    protocol C;
-    syncer { rate 60M; }
-    startup {
-        wfc-timeout 10;
-        degr-wfc-timeout 120;
-        outdated-wfc-timeout 5;
-    }
-}
-resource r0 {
-    device minor 1;
-    meta-disk internal;
-    # 节点间的消息使用的摘要算法
-    net {
-        cram-hmac-alg sha1;
-        shared-secret \"secret string\";
-    }
-    on data01 {
-        device /dev/drbd0;
-        disk /dev/sdb1;
-        address $MASTER:$PORT;
-    }
-    on data02 {
-        device /dev/drbd0;
-        disk /dev/sdb1;
-        address $SLAVE:$PORT;
-    }
-}
+$(configuration 60M)
 EOF"
 for host in data01 data02; do
 	on $host 'ln -s /usr/local/drbd/etc/drbd.conf /etc/drbd.conf'
@@ -187,7 +153,7 @@ on data01 "cat $PROC"
 shows '^ 0: cs:WFConnection ro:Primary/Unknown ds:UpToDate/DUnknown C r-----'
 on data01 'dd if=/dev/urandom of=/data/while-away bs=1M count=5 conv=fsync'
 on data02 '/etc/init.d/drbd start'
-await 20 data01 "grep -q 'cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate' $PROC"
+await 20 data01 "$IN_SYNC"
 between 5120 20480 "$(resync_kib data01)" "resynchronised"
 
 step "data02 loses its power; data01 goes on"
@@ -197,7 +163,7 @@ await 15 data01 "grep -q cs:WFConnection $PROC"
 on data01 "cat $PROC"
 host_on data02
 on data02 '/etc/init.d/drbd start'
-await 20 data01 "grep -q 'cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate' $PROC"
+await 20 data01 "$IN_SYNC"
 between 5120 20480 "$(resync_kib data01)" "resynchronised"
 
 step "both disks hold the same, and the file system has no fault"

@@ -26,6 +26,10 @@ SHARED=
 STEP=0
 SWITCH=
 declare -A INIT=() ADDRESS=() DISKS=()
+MASTER=192.168.197.134
+SLAVE=192.168.197.135
+PORT=7801
+PROC=/run/drbd/proc
 HOST_PATH=/usr/local/sbin:/usr/local/bin:/sbin:/bin:/usr/sbin:/usr/bin
 
 say() { printf '%s\n' "$*"; }
@@ -318,3 +322,65 @@ await() {
 		sleep 0.1
 	done
 }
+
+# --- a pair ----------------------------------------------------------------------------------------------------------
+
+# configuration RATE [NET_OPTIONS]: the how-to's drbd.conf, with another speed of resynchronisation.
+configuration() {
+	cat <<END
+global {
+    usage-count yes;
+}
+common {
+    protocol C;
+    syncer { rate $1; }
+    startup {
+        wfc-timeout 10;
+        degr-wfc-timeout 120;
+        outdated-wfc-timeout 5;
+    }
+}
+resource r0 {
+    device minor 1;
+    meta-disk internal;
+    # 节点间的消息使用的摘要算法
+    net {
+        cram-hmac-alg sha1;
+        shared-secret "secret string";${2:+
+        $2}
+    }
+    on data01 {
+        device /dev/drbd0;
+        disk /dev/sdb1;
+        address $MASTER:$PORT;
+    }
+    on data02 {
+        device /dev/drbd0;
+        disk /dev/sdb1;
+        address $SLAVE:$PORT;
+    }
+}
+END
+}
+
+# pair_up MIB RATE [NET_OPTIONS]: data01 and data02, started and connected, data01 Primary, both disks UpToDate; quietly.
+pair_up() {
+	local host text
+	text=$(configuration "$2" "${3:-}")
+	host_disk data01 sdb1 "$1"
+	host_disk data02 sdb1 "$1"
+	host_on data01 $MASTER
+	host_on data02 $SLAVE
+	for host in data01 data02; do
+		printf '%s\n' "$text" >"$WORK/$host/etc/drbd.conf"
+		ln -s /usr/local/drbd/etc/rc.d/init.d/drbd "$WORK/$host/etc/init.d/drbd"
+		quiet $host 'drbdadm create-md r0' || die "create-md on $host: $(cat "$WORK/quiet.out")"
+	done
+	together '/etc/init.d/drbd start' data01 data02 >"$WORK/start.out" || die "$(cat "$WORK/start.out")"
+	await 10 data01 "grep -q cs:Connected $PROC"
+	quiet data01 'drbdsetup /dev/drbd0 primary -o' || die "primary -o: $(cat "$WORK/quiet.out")"
+	await 60 data01 "$IN_SYNC"
+}
+
+# Succeeds on a host whose device is connected and good on both sides.
+IN_SYNC="grep -q 'cs:Connected .* ds:UpToDate/UpToDate' $PROC"
