@@ -51,10 +51,10 @@ fn apply(disk: &Disk, mut found: Found) -> Result<u8, Failure> {
             }
         }
         Err(unusable) => {
-            say_err!("{unusable}");
             if let Unusable::NoUpdate { damaged } = unusable {
                 say_err!("{damaged} corrupt AL transactions found");
             }
+            say_err!("{unusable}");
             if unusable.matters(&found.super_block) {
                 return Err(Failure::silent(EXIT_NO_META_DATA));
             }

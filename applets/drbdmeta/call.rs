@@ -20,6 +20,8 @@ pub struct Call {
     pub command_line: String,
     /// Name of the command.
     pub command: &'static str,
+    /// The command never writes.
+    pub reads_only: bool,
     /// Options.
     pub options: Options,
     /// Minor of DEVICE; `None` for `-`: no lock, no record of the last known device.

@@ -21,7 +21,7 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
     let log = call.options.log_geometry(LogGeometry::CLASSIC)?;
     let layout = Layout::new(call.index, disk.size_bytes(), log)
         .map_err(|error| Failure::new(EXIT_ERROR, error.to_string()))?;
-    if !layout.bitmap_fits() {
+    if layout.index.is_internal() && !layout.bitmap_fits() {
         return Err(Failure::new(EXIT_ERROR, format!("{} is too small for that activity log.", call.device)));
     }
     existing_data::check(call, &disk, &layout)?;
@@ -39,9 +39,10 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
         }
         _ => ask_about_other_generation(call, &disk, &layout)?,
     };
-    write(call, &disk, &layout, convertible).map_err(|failure| {
-        failure.print();
-        Failure::new(failure.code, "operation failed")
+    // A request that failed has been reported, and ends 8.3.16 on the spot.
+    write(call, &disk, &layout, convertible).map_err(|failure| match failure.text.as_str() {
+        "" => failure,
+        text => Failure::new(failure.code, format!("{text}\noperation failed")),
     })?;
     Ok(0)
 }

@@ -36,8 +36,15 @@ impl Disk<'_> {
             _ => Claim::Exclusive,
         };
         let mode = OpenMode { read_only: false, claim };
-        let device =
-            BlockDevice::open(path, mode).map_err(|error| Failure::new(EXIT_USAGE, error.to_string()))?;
+        let device = match BlockDevice::open(path, mode) {
+            // 8.3.16 gives up; a rescue system needs to look at read-only media.
+            Err(error) if call.reads_only && error.is_write_protected() => {
+                let mode = OpenMode { read_only: true, claim: Claim::None };
+                BlockDevice::open(path, mode)
+            }
+            result => result,
+        }
+        .map_err(|error| Failure::new(EXIT_USAGE, error.to_string()))?;
         if !device.is_direct() && device.kind() == Kind::BlockDevice {
             say_err!("could not open with O_DIRECT, retrying without");
         }
@@ -132,6 +139,9 @@ impl BlockFile for Disk<'_> {
     }
 
     fn sync(&self) -> io::Result<()> {
+        if self.is_traced() {
+            say_err!(" {:<26}: fsync({})", self.call.command, self.device.as_raw_fd());
+        }
         let result = self.device.sync();
         if let Err(error) = &result {
             say_err!("fsync of {} failed: {}", self.call.device, error_text(error));

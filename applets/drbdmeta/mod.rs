@@ -41,27 +41,34 @@ struct Command {
     name: &'static str,
     /// What follows the name in the usage text; `None`: the command is not listed.
     usage: Option<&'static str>,
+    /// It never writes, so it also works on a device that cannot be written.
+    reads_only: bool,
     run: fn(&Call) -> Result<u8, Failure>,
 }
 
 /// Every command, in the order of the usage text.
 const COMMANDS: &[Command] = &[
-    Command { name: "get-gi", usage: Some(""), run: get_gi::run },
-    Command { name: "show-gi", usage: Some(""), run: show_gi::run },
-    Command { name: "dump-md", usage: Some(""), run: dump_md::run },
-    Command { name: "restore-md", usage: Some("file"), run: restore_md::run },
-    Command { name: "verify-dump", usage: Some("file"), run: verify_dump::run },
-    Command { name: "create-md", usage: Some("[--peer-max-bio-size {val}]"), run: create_md::run },
-    Command { name: "wipe-md", usage: Some(""), run: wipe_md::run },
-    Command { name: "outdate", usage: Some(""), run: outdate::run },
-    Command { name: "invalidate", usage: Some(""), run: invalidate::run },
-    Command { name: "dstate", usage: Some(""), run: dstate::run },
-    Command { name: "check-resize", usage: Some(""), run: check_resize::run },
+    Command { name: "get-gi", usage: Some(""), reads_only: true, run: get_gi::run },
+    Command { name: "show-gi", usage: Some(""), reads_only: true, run: show_gi::run },
+    Command { name: "dump-md", usage: Some(""), reads_only: true, run: dump_md::run },
+    Command { name: "restore-md", usage: Some("file"), reads_only: false, run: restore_md::run },
+    Command { name: "verify-dump", usage: Some("file"), reads_only: true, run: verify_dump::run },
+    Command {
+        name: "create-md",
+        usage: Some("[--peer-max-bio-size {val}]"),
+        reads_only: false,
+        run: create_md::run,
+    },
+    Command { name: "wipe-md", usage: Some(""), reads_only: false, run: wipe_md::run },
+    Command { name: "outdate", usage: Some(""), reads_only: false, run: outdate::run },
+    Command { name: "invalidate", usage: Some(""), reads_only: false, run: invalidate::run },
+    Command { name: "dstate", usage: Some(""), reads_only: true, run: dstate::run },
+    Command { name: "check-resize", usage: Some(""), reads_only: false, run: check_resize::run },
     // Not known to 8.3.16.
-    Command { name: "apply-al", usage: None, run: apply_al::run },
-    Command { name: "read-dev-uuid", usage: None, run: dev_uuid::read },
-    Command { name: "write-dev-uuid", usage: None, run: dev_uuid::write },
-    Command { name: "set-gi", usage: None, run: set_gi::run },
+    Command { name: "apply-al", usage: None, reads_only: false, run: apply_al::run },
+    Command { name: "read-dev-uuid", usage: None, reads_only: true, run: dev_uuid::read },
+    Command { name: "write-dev-uuid", usage: None, reads_only: false, run: dev_uuid::write },
+    Command { name: "set-gi", usage: None, reads_only: false, run: set_gi::run },
 ];
 
 /// Name of the command that options are checked against.
@@ -141,6 +148,7 @@ fn run(program: &str, options: Options, words: &[String], args: &[String]) -> Re
         program: program.to_string(),
         command_line: args[1..].join(" "),
         command: command.name,
+        reads_only: command.reads_only,
         options,
         minor,
         device: place.device,

@@ -76,6 +76,8 @@ impl Resource {
             self.out.push(Output::Log { level, volume: Some(v), text });
         }
 
+        let mut super_block = super_block;
+        super_block.place(&layout);
         let life = last_life(super_block.flags, state);
         let slots = self.volumes[v].settings.al_extents;
         let log_writer = LogWriter::new(layout.log, slots, disk.logical_block_bytes as usize);
@@ -130,9 +132,11 @@ impl Resource {
             _ => {}
         }
         // The bits are durable before the log that says the same is emptied, and the log before the
-        // super block loses the mark of a Primary (spec/metadata.md 13).
+        // super block loses the mark of a Primary (spec/metadata.md 13). The super block in front of
+        // the log takes 8.4's "unclean" magic away: with it an empty log would count as a lost one.
         self.queue_steps([
             Step::WriteBitmap { v, all: false },
+            Step::WriteSuperBlock { v },
             Step::ZeroActivityLog { v },
             Step::Attached { v },
             Step::WriteSuperBlock { v },

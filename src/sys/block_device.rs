@@ -90,6 +90,14 @@ impl OpenError {
     pub fn is_busy(&self) -> bool {
         matches!(self, OpenError::Busy { .. })
     }
+
+    /// True if only writing is not possible, or not allowed.
+    pub fn is_write_protected(&self) -> bool {
+        matches!(self, OpenError::Open { error, .. } if matches!(
+            error.raw_os_error(),
+            Some(libc::EROFS | libc::EACCES | libc::EPERM)
+        ))
+    }
 }
 
 /// An open block device or regular file. All I/O goes around the page cache where the file system

@@ -25,12 +25,7 @@ pub fn now_with_zone() -> String {
         // zero, and strftime writes at most the length that it is given.
         #[allow(unsafe_code)]
         unsafe {
-            libc::strftime(
-                text.as_mut_ptr().cast(),
-                text.len(),
-                b"%Y-%m-%d %H:%M:%S %z\0".as_ptr().cast(),
-                &local,
-            )
+            libc::strftime(text.as_mut_ptr().cast(), text.len(), c"%Y-%m-%d %H:%M:%S %z".as_ptr(), &local)
         }
     });
     format!("{} [{seconds}]", String::from_utf8_lossy(&text[..len]))

@@ -67,7 +67,11 @@ impl MinorLock {
             Ok(file) => return lock(file, &path),
             Err(error) => error,
         };
-        let no_place = |e: Errno| matches!(e, Errno::ENOENT | Errno::ENOTDIR | Errno::EROFS);
+        // drbdmeta on an image file must work for anybody (spec/system.md 9).
+        let is_root = nix::unistd::geteuid().is_root();
+        let no_place = |e: Errno| {
+            matches!(e, Errno::ENOENT | Errno::ENOTDIR | Errno::EROFS) || (e == Errno::EACCES && !is_root)
+        };
         if !no_place(error) {
             return Err(LockError::Open { path, error });
         }

@@ -1,0 +1,212 @@
+//! A device (a sparse file), directories for locks and records, and drbdmeta on them.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use super::case::{Image, Stdin, BLOCK};
+use nix::unistd::{lseek, Whence};
+
+/// One device and its surroundings.
+pub struct Bench {
+    dir: tempfile::TempDir,
+}
+
+/// What a call did.
+pub struct Outcome {
+    pub exit: i32,
+    pub stdout: String,
+    pub stderr: String,
+    /// Both streams in their order, for calls with a terminal.
+    pub merged: String,
+}
+
+impl Bench {
+    /// A device of `bytes` zeroes; `None` if no file system here can hold such a file: ext4 ends at
+    /// 16 TiB, tmpfs does not.
+    pub fn new(bytes: u64) -> Option<Bench> {
+        ["", "/dev/shm"].iter().find_map(|place| {
+            let dir = match *place {
+                "" => tempfile::tempdir(),
+                place => tempfile::tempdir_in(place),
+            };
+            let bench = Bench { dir: dir.ok()? };
+            bench.resize(bytes).ok().map(|()| bench)
+        })
+    }
+
+    pub fn device(&self) -> PathBuf {
+        self.dir.path().join("device")
+    }
+
+    pub fn record(&self) -> PathBuf {
+        self.dir.path().join("drbd-minor-0.lkbd")
+    }
+
+    pub fn lock_file(&self) -> PathBuf {
+        self.dir.path().join("drbd-147-0")
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn open(&self) -> File {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        options.open(self.device()).expect("device file")
+    }
+
+    pub fn resize(&self, bytes: u64) -> std::io::Result<()> {
+        self.open().set_len(bytes)
+    }
+
+    pub fn size(&self) -> u64 {
+        self.open().metadata().expect("device file").len()
+    }
+
+    pub fn write(&self, offset: u64, bytes: &[u8]) {
+        self.open().write_all_at(bytes, offset).expect("write");
+    }
+
+    pub fn read(&self, offset: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.open().read_exact_at(&mut bytes, offset).expect("read");
+        bytes
+    }
+
+    pub fn load(&self, image: &Image) {
+        for (offset, block) in image {
+            let len = (self.size() - offset).min(BLOCK as u64) as usize;
+            self.write(*offset, &block[..len]);
+        }
+    }
+
+    /// Every non-zero block from byte `from` on; holes of the file are not read.
+    pub fn image(&self, from: u64) -> Image {
+        let file = self.open();
+        let mut image = Image::new();
+        let mut at = from as i64;
+        while let Ok(data) = lseek(file.as_fd(), at, Whence::SeekData) {
+            let hole = lseek(file.as_fd(), data, Whence::SeekHole).expect("hole after data");
+            let mut offset = (data as u64 / BLOCK as u64 * BLOCK as u64).max(from);
+            while offset < hole as u64 {
+                let len = (self.size() - offset).min(BLOCK as u64) as usize;
+                let mut block = self.read(offset, len);
+                block.resize(BLOCK, 0);
+                if block.iter().any(|byte| *byte != 0) {
+                    image.insert(offset, block);
+                }
+                offset += BLOCK as u64;
+            }
+            at = hole;
+        }
+        image
+    }
+
+    /// Runs drbdmeta; `DEV` and other place holders in `words` are replaced, and put back in what it prints.
+    pub fn run(&self, words: &[String], stdin: &Stdin) -> Outcome {
+        let device = self.device().display().to_string();
+        let merged_path = self.path("merged");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_drbdbox"));
+        command
+            .arg0("drbdmeta")
+            .current_dir(self.dir.path())
+            .env("DRBDBOX_LIBDIR", self.dir.path())
+            .env("DRBDBOX_LOCKDIR", self.dir.path())
+            .env("DRBDBOX_RUNDIR", self.dir.path())
+            // No pvs, whatever this machine has.
+            .env("PATH", self.dir.path())
+            .stdin(Stdio::null());
+        for word in words {
+            command.arg(if word == "DEV" { &device } else { word });
+        }
+        let input = match stdin {
+            Stdin::Empty => None,
+            Stdin::Terminal(answers) => Some(answers.join("\n") + "\n"),
+            Stdin::Pipe(text) => Some(text.clone()),
+        };
+        if let Some(input) = input {
+            let path = self.path("input");
+            let mut file = File::create(&path).expect("input file");
+            file.write_all(input.as_bytes()).expect("input file");
+            command.stdin(File::open(&path).expect("input file"));
+        }
+        if let Stdin::Terminal(_) = stdin {
+            let mut options = OpenOptions::new();
+            options.create(true).append(true);
+            std::fs::remove_file(&merged_path).ok();
+            let out = options.open(&merged_path).expect("output file");
+            command.stdout(out.try_clone().expect("output file"));
+            command.stderr(out);
+        } else {
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        }
+        let output = command.output().expect("drbdmeta runs");
+        let merged = std::fs::read_to_string(&merged_path).unwrap_or_default();
+        std::fs::remove_file(&merged_path).ok();
+        let text = |bytes: &[u8]| self.mask(&String::from_utf8_lossy(bytes));
+        Outcome {
+            exit: output.status.code().unwrap_or(-1),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+            merged: self.mask(&merged),
+        }
+    }
+
+    /// Replaces what differs from run to run by the place holders of the vectors.
+    pub fn mask(&self, text: &str) -> String {
+        let dir = self.dir.path().display().to_string();
+        let text = text
+            .replace(&self.device().display().to_string(), "DEV")
+            .replace(&self.record().display().to_string(), "/var/lib/drbd/drbd-minor-0.lkbd")
+            .replace(&self.lock_file().display().to_string(), "/var/lock/drbd-147-0")
+            .replace(&dir, "DIR");
+        let mut after_title = 0;
+        let lines: Vec<String> = text
+            .split('\n')
+            .map(|line| {
+                after_title += 1;
+                if line == "# DRBD meta data dump" {
+                    after_title = 0;
+                }
+                match after_title {
+                    1 if line.starts_with("# ") && line.ends_with(']') => {
+                        "# YYYY-MM-DD hh:mm:ss +ZZZZ [EPOCHSECONDS]".to_string()
+                    }
+                    2 if line.contains("> drbdmeta") => {
+                        let call = line.split_once("> ").map_or(line, |(_, call)| call);
+                        format!("# HOSTNAME> {call}")
+                    }
+                    _ => mask_pwrite(&mask_pid(line)),
+                }
+            })
+            .collect();
+        lines.join("\n")
+    }
+}
+
+fn mask_pid(line: &str) -> String {
+    match line.split_once(" currently held by pid:") {
+        Some((start, _)) => format!("{start} currently held by pid:PID"),
+        None => line.to_string(),
+    }
+}
+
+/// The descriptor and the name of the routine that failed are the original's own affair.
+pub fn mask_pwrite(line: &str) -> String {
+    let Some(rest) = line.strip_prefix("pwrite(") else {
+        return line.to_string();
+    };
+    let place = rest.split_once(',').map_or(rest, |(_, place)| place);
+    match (place.split_once(") in "), place.split_once(" failed: ")) {
+        (Some((request, _)), Some((_, error))) => {
+            format!("pwrite(FD,{request}) in TAG failed: {error}")
+        }
+        _ => line.to_string(),
+    }
+}
