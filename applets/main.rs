@@ -1,5 +1,6 @@
 //! The multicall binary: the base name of argv\[0\], or the first argument, chooses the applet.
 
+mod bench_door;
 mod drbdadm;
 mod drbdd;
 mod drbdmeta;
@@ -34,6 +35,9 @@ fn main() -> ExitCode {
     let called = args.first().map(String::as_str).unwrap_or("drbdbox");
     if let Some(applet) = find(called) {
         return ExitCode::from((applet.main)(&args));
+    }
+    if args.get(1).is_some_and(|word| word == "bench-door") {
+        return ExitCode::from(bench_door::main(&args[1..]));
     }
     match args.get(1).and_then(|a| find(a)) {
         Some(applet) => ExitCode::from((applet.main)(&args[1..])),

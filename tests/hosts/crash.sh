@@ -21,7 +21,10 @@ PRIMARY=data01
 SECONDARY=data02
 
 # A moment between the two numbers of milliseconds.
-moment() { sleep "$(printf '%d.%03d' $((($1 + RANDOM % ($2 - $1)) / 1000)) $((($1 + RANDOM % ($2 - $1)) % 1000)))"; }
+moment() {
+	local ms=$(($1 + RANDOM % ($2 - $1)))
+	sleep "$(printf '%d.%03d' $((ms / 1000)) $((ms % 1000)))"
+}
 
 must() {
 	quiet "$@" || die "exit status $? of '${*:2}' on $1: $(cat "$WORK/quiet.out")"
