@@ -2,6 +2,7 @@
 
 pub mod block_device;
 pub mod buffer;
+pub mod build;
 pub mod local_time;
 pub mod minor_lock;
 pub mod net;
@@ -10,3 +11,5 @@ pub mod process;
 pub mod random;
 pub mod terminal;
 pub mod time;
+pub mod send;
+pub mod sync;
