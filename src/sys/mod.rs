@@ -3,6 +3,8 @@
 pub mod block_device;
 pub mod buffer;
 pub mod build;
+pub mod child;
+pub mod host;
 pub mod local_time;
 pub mod minor_lock;
 pub mod net;
