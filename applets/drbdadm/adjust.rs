@@ -69,7 +69,7 @@ pub fn disks_differ(running: Option<&Volume>, wanted: &Volume) -> bool {
         (None, None) => false,
         (Some(a), Some(b)) if a == b => {
             let place = |v: &Volume| v.meta.as_ref().filter(|m| !m.is_internal()).map(|m| m.device.clone());
-            running.map_or(true, |running| place(running) != place(wanted))
+            running.is_none_or(|running| place(running) != place(wanted))
         }
         _ => true,
     }

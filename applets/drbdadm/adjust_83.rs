@@ -29,6 +29,7 @@ impl Session {
         if !attach && !connect && !syncer {
             syncer = self.link_is_wrong(at)?;
         }
+        self.adjust_proxy(at)?;
         let has_disk = running_volume.is_some_and(|v| v.disk.is_some());
         if attach {
             if has_disk {

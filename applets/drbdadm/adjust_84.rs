@@ -34,6 +34,7 @@ impl Session {
         if running.is_some() && self.differs(at, &settings, Section::Options, |_| true) {
             self.defer(Phase::Resource, "resource-options", at, move |s| s.resource_options(at, true));
         }
+        self.adjust_proxy(at)?;
         self.adjust_connection(at, here.as_ref(), there.as_ref(), &settings)
     }
 

@@ -125,6 +125,7 @@ pub(super) fn session(
         deferred: Vec::new(),
         child_environment: Vec::new(),
         no_terminal: Session::no_terminal(),
+        quiet: command.action == Action::Adjust { progress: true },
     };
     if command.action == Action::HiddenCommands || command.action == Action::Proc {
         return Ok(session);

@@ -77,6 +77,10 @@ impl Session {
         limit: Limit,
         manner: Manner,
     ) -> Result<(u8, Vec<u8>), Exit> {
+        let mut manner = manner;
+        if self.quiet && manner.stderr == Stream::Inherit {
+            manner.stderr = Stream::Null;
+        }
         let mut all = vec![self.program_name(program)];
         all.extend_from_slice(words);
         if !manner.always && (self.options.dry_run > 0 || self.options.verbose > 0) {

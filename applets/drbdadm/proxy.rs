@@ -1,11 +1,14 @@
 //! DRBD Proxy: commands for drbd-proxy-ctl, which is not ours. spec/drbdadm.md 13.2.
 
-use drbdbox::conf::model::{section_of, Address, Proxy};
+use drbdbox::conf::model::{lookup, section_of, Address, Proxy, Setting};
+use drbdbox::conf::number::{self, Unit};
 use drbdbox::conf::options::Section;
-use drbdbox::conf::parser::EXIT_INVALID;
+use drbdbox::conf::parser::{Parser, EXIT_INVALID};
 use drbdbox::conf::text::byte_length;
 use drbdbox::conf::Dialect;
+use drbdbox::sys::child::Stream;
 
+use super::deferred::Phase;
 use super::exec::{Manner, Program};
 use super::session::{words, Exit, Session};
 use super::table::Limit;
@@ -83,6 +86,15 @@ impl Session {
         if result != 0 {
             return Ok(result);
         }
+        self.proxy_settings(at)
+    }
+
+    /// One call with every option and all plugins; none if there are neither.
+    fn proxy_settings(&mut self, at: usize) -> Result<u8, Exit> {
+        let Some((mine, theirs)) = self.proxies(at)? else {
+            return Ok(0);
+        };
+        let connection = self.connection_name(at, &mine, &theirs)?;
         let resource = self.resource(at);
         // In 8.4 the host's proxy section has inherited what the resource says.
         let (settings, plugins) = match self.dialect() {
@@ -110,5 +122,77 @@ impl Session {
         };
         let connection = self.connection_name(at, &mine, &theirs)?;
         self.proxy_call(at, &[format!("del connection {connection}")])
+    }
+
+    /// What of adjust is the proxy's: collects. spec/drbdadm.md 13.2.
+    pub fn adjust_proxy(&mut self, at: usize) -> Result<(), Exit> {
+        let for_me = self.me(at)?.proxy.as_ref().is_some_and(|p| p.hosts.contains(&self.this.name));
+        if !for_me || self.resource(at).peer_host().is_none_or(|p| p.proxy.is_none()) {
+            return Ok(());
+        }
+        let Some((mine, theirs)) = self.proxies(at)? else {
+            return Ok(());
+        };
+        let connection = self.connection_name(at, &mine, &theirs)?;
+        let manner = Manner { stdout: Stream::Catch, stderr: Stream::Null, always: true };
+        let call = words(["-c", &format!("show proxy-settings {connection}")]);
+        let name = &self.resource(at).name;
+        let (_, output) = self.call(Program::ProxyCtl, &call, name, Limit::Short, manner)?;
+        if !output.trim_ascii_start().starts_with(b"proxy") {
+            return Ok(());
+        }
+        // The answer is a section; as the body of a resource it can be read with our parser.
+        let source = format!("drbd-proxy-ctl show proxy-settings {connection}");
+        let running = Parser::read_running(Dialect::V83, &source, output).map_err(|(stop, text)| {
+            self.complain(&text);
+            Exit(stop.0)
+        })?;
+        let running = running.unwrap_or_default();
+        let resource = self.resource(at);
+        let memory = |settings: &[Setting]| {
+            lookup(settings, Section::Proxy, "memlimit").and_then(|s| number::parse(&s.value, Unit::One).ok())
+        };
+        let again = match (memory(&resource.settings), memory(&running.settings)) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(a), Some(b)) => a.abs_diff(b) > a.min(b) / 100 * 2,
+        };
+        let wanted = match self.dialect() {
+            Dialect::V83 => resource.plugins.clone(),
+            Dialect::V84 => mine.plugins.clone(),
+        };
+        let moved = wanted.iter().enumerate().any(|(index, plugin)| {
+            let place = running.plugins.iter().position(|p| p == plugin);
+            place.is_some_and(|place| place != index)
+        });
+        if again || moved {
+            let first = self.proxy_phase(Phase::Disk83);
+            self.defer(first, "proxy-down", at, move |s| s.proxy_down(at));
+            let second = self.proxy_phase(Phase::Resource);
+            self.defer(second, "proxy-up", at, move |s| s.proxy_up(at));
+            return Ok(());
+        }
+        let mut commands = Vec::new();
+        for (index, plugin) in wanted.iter().enumerate() {
+            if running.plugins.get(index) != Some(plugin) {
+                commands.push(format!("set plugin {connection} {index} {plugin}"));
+            }
+        }
+        if wanted.len() < running.plugins.len() {
+            commands.push(format!("set plugin {connection} {} end", wanted.len()));
+        }
+        if !commands.is_empty() {
+            let last = self.proxy_phase(Phase::Net);
+            self.defer(last, "proxy-plugins", at, move |s| s.proxy_call(at, &commands));
+        }
+        Ok(())
+    }
+
+    /// 8.4 does all of it before the network.
+    fn proxy_phase(&self, phase_83: Phase) -> Phase {
+        match self.dialect() {
+            Dialect::V83 => phase_83,
+            Dialect::V84 => Phase::NetPrerequisites,
+        }
     }
 }

@@ -54,6 +54,8 @@ pub struct Session {
     /// For handlers.
     pub child_environment: Vec<(String, String)>,
     pub no_terminal: bool,
+    /// Children's complaints are thrown away (`adjust-with-progress`).
+    pub quiet: bool,
 }
 
 /// Which volumes of a resource a command works on.

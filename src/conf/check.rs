@@ -307,7 +307,7 @@ pub fn choose_peer(
 
 fn is_peer(host: &HostSection, wanted: &str, this: &ThisHost) -> bool {
     host.hosts.iter().any(|name| name == wanted)
-        && host.proxy.as_ref().map_or(true, |proxy| proxy.hosts.contains(&this.name))
+        && host.proxy.as_ref().is_none_or(|proxy| proxy.hosts.contains(&this.name))
 }
 
 /// The checks before commands that name resources. The first resource with an error ends it.
