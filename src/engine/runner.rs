@@ -275,7 +275,9 @@ impl Runner {
             self.distribute_one(state, batch, output);
         }
         state.outputs = outputs;
-        if state.receiver_waits && state.core.receiver_ready() || state.meta_waits && state.core.link().is_some() {
+        if state.receiver_waits && state.core.receiver_ready()
+            || state.meta_waits && state.core.link().is_some()
+        {
             self.receiver_may_go.notify_all();
         }
         let next = state.core.next_timeout();

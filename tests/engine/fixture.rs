@@ -102,7 +102,9 @@ impl Pair {
     /// Waits until both are connected and UpToDate.
     pub fn wait_in_sync(&self) {
         use drbdbox::core::state::{Conn, Disk};
-        self.wait("in sync", |s| s.conn == Conn::Connected && s.disk == Disk::UpToDate && s.pdsk == Disk::UpToDate);
+        self.wait("in sync", |s| {
+            s.conn == Conn::Connected && s.disk == Disk::UpToDate && s.pdsk == Disk::UpToDate
+        });
     }
 
     /// The data area of both disks must be the same.
@@ -185,7 +187,13 @@ impl Node {
     }
 
     /// Starts a request of an application.
-    pub fn submit(&self, operation: Operation, offset: u64, len: u32, bytes: Option<&[u8]>) -> Receiver<Answer> {
+    pub fn submit(
+        &self,
+        operation: Operation,
+        offset: u64,
+        len: u32,
+        bytes: Option<&[u8]>,
+    ) -> Receiver<Answer> {
         let (sender, receiver) = channel();
         let backend = self.backend.as_ref().unwrap();
         backend.submit(IoRequest {
