@@ -159,9 +159,9 @@ fn read_data(runner: &Runner, stop: &Stop, mut reader: PacketReader) {
         }
         match reader.next() {
             Ok(received) => {
-                // Its disk write is done by this thread if no other packet waits behind it.
+                // Its disk work is done by this thread if no other packet waits behind it, or must wait.
                 let mut idle = || reader.is_idle();
-                ready = runner.packet(Socket::Data, received, Inline::If(&mut idle));
+                ready = runner.packet(Socket::Data, received, Inline::Reader(&mut idle));
             }
             Err(error) => {
                 // Core may have reasons to go on for a moment (a promotion that is not over).

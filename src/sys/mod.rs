@@ -13,5 +13,6 @@ pub mod process;
 pub mod random;
 pub mod send;
 pub mod sync;
+pub mod syslog;
 pub mod terminal;
 pub mod time;
