@@ -246,7 +246,7 @@ pub fn events2(call: &Call84) -> Outcome {
             }
             EventKind::Skipped(count) => print(event, &[format!("- skipped {count}")]),
             EventKind::State { resource, .. } | EventKind::Resource(resource) if wanted(&resource.name) => {
-                let newer = known.get(&resource.name).map_or(true, |old| old.revision < resource.revision);
+                let newer = known.get(&resource.name).is_none_or(|old| old.revision < resource.revision);
                 if newer {
                     let old = known.insert(resource.name.clone(), Resource::clone(resource));
                     print(event, &events2::change(old.as_ref(), Some(resource), statistics));

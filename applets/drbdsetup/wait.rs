@@ -93,7 +93,7 @@ pub fn run(command: &str, asker: &Asker, minor: u32, values: &Values) -> Outcome
     let timeouts = Timeouts::of(values)?;
     let stubborn = match (values.text("wait-after-sb"), asker.form) {
         (None, _) => false,
-        (Some(value), Dialect::V84) => value.map_or(true, |v| v == "yes"),
+        (Some(value), Dialect::V84) => value.is_none_or(|v| v == "yes"),
         (Some(_), Dialect::V83) => true,
     };
     let sync = command == "wait-sync";

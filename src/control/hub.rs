@@ -5,8 +5,9 @@
 //! it can start again from a snapshot.
 
 use super::message::{Event, EventKind};
+use crate::sys::sync::{Condvar, Mutex};
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Events that wait for one reader at most.
@@ -40,11 +41,6 @@ struct Content {
     skipped: u64,
 }
 
-/// A panic of another thread leaves these lists whole: every change to them is one call.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Default for Hub {
     fn default() -> Self {
         Hub::new()
@@ -66,7 +62,7 @@ impl Hub {
     /// Gives the event its number and hands it to every reader. Never waits for one. Publish
     /// under the resource's lock, so that the order is that of the changes.
     pub fn publish(&self, kind: EventKind) {
-        let mut hub = lock(&self.state);
+        let mut hub = self.state.lock();
         let counter =
             if kind.is_state_message() { &mut hub.next_state_message } else { &mut hub.next_notification };
         let sequence = *counter;
@@ -76,7 +72,7 @@ impl Hub {
             let Some(queue) = reader.upgrade() else {
                 return false;
             };
-            let mut content = lock(&queue.content);
+            let mut content = queue.content.lock();
             if content.skipped > 0 || content.events.len() >= QUEUE_MAX {
                 content.skipped += 1;
             } else {
@@ -90,13 +86,13 @@ impl Hub {
     /// A new reader: gets everything that is published from now on.
     pub fn subscribe(&self) -> Subscription {
         let queue = Arc::new(Queue::default());
-        lock(&self.state).readers.push(Arc::downgrade(&queue));
+        self.state.lock().readers.push(Arc::downgrade(&queue));
         Subscription { queue }
     }
 
     /// Readers at the moment.
     pub fn readers(&self) -> usize {
-        let hub = lock(&self.state);
+        let hub = self.state.lock();
         hub.readers.iter().filter(|r| r.strong_count() > 0).count()
     }
 }
@@ -128,7 +124,7 @@ impl Subscription {
     /// The next event; waits for it at most that long.
     pub fn next(&self, wait: Duration) -> Received {
         let deadline = Instant::now() + wait;
-        let mut content = lock(&self.queue.content);
+        let mut content = self.queue.content.lock();
         loop {
             if let Some(event) = content.events.pop_front() {
                 return Received::Event(event);
@@ -140,8 +136,7 @@ impl Subscription {
             if left.is_zero() {
                 return Received::Nothing;
             }
-            let waited = self.queue.arrived.wait_timeout(content, left);
-            content = waited.unwrap_or_else(PoisonError::into_inner).0;
+            content = self.queue.arrived.wait_timeout(content, left);
         }
     }
 }

@@ -8,6 +8,9 @@ pub mod frame;
 pub mod hub;
 pub mod message;
 pub mod server;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod server_tests;
 
 pub use client::{Client, ClientError, EventStream};
 pub use hub::{Hub, Subscription};

@@ -195,6 +195,8 @@ fn serve(mut stream: &UnixStream, service: &dyn Service) -> io::Result<()> {
 
 /// Sends a snapshot, then events, until the reader goes away.
 fn stream_events(stream: &UnixStream, service: &dyn Service) -> io::Result<()> {
+    // A reader that stops reading stops only its own thread; what it misses is counted.
+    stream.set_write_timeout(None)?;
     // Subscribed first, so that nothing falls between; what is in both is recognized by the
     // revision of its resource.
     let subscription = service.subscribe();

@@ -37,3 +37,6 @@ pub mod volume;
 mod write_path;
 
 pub use resource::Resource;
+
+#[cfg(test)]
+mod pair_tests;

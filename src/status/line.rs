@@ -154,7 +154,7 @@ pub fn sh_status_84(resource: &Resource, volume: &Volume) -> String {
     let (known, rest) = if volume.state.is_unconfigured() {
         (UNCONFIGURED, SH_UNCONFIGURED.to_string())
     } else {
-        ("Configured", sh_state(&volume.state, volume.permille()))
+        ("Configured", sh_state(&volume.state, volume.permille_84()))
     };
     format!(
         "_minor={}\n_res_name={}\n_volume={}\n_known={known}\n{rest}",

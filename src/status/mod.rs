@@ -7,6 +7,7 @@ pub mod events;
 pub mod events2;
 pub mod gi;
 pub mod line;
+pub mod overview;
 pub mod proc;
 pub mod show;
 pub mod snapshot;

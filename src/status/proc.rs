@@ -150,6 +150,19 @@ impl Volume {
     }
 }
 
+impl Volume {
+    /// As [`permille`](Self::permille), in 8.4's `sh-status`: what is left is what the bitmap
+    /// says, also during verify. spec/drbdsetup.md 8.5.
+    pub fn permille_84(&self) -> Option<u32> {
+        let progress = self.progress.as_ref()?;
+        if progress.total == 0 {
+            return Some(1000);
+        }
+        let left = self.out_of_sync_bits.saturating_sub(progress.failed).min(progress.total);
+        Some(permille(left, progress.total))
+    }
+}
+
 /// 8.3's permille: the shifts keep its products within 32 bits, and its last digit is theirs.
 fn permille(left: u64, total: u64) -> u32 {
     if left > total {

@@ -138,7 +138,7 @@ fn resource_84(resource: &Resource, only_minor: Option<u32>, defaults_too: bool)
     if !volumes.is_empty() {
         section_84(&mut out, 4, Section::Options, resource, None, defaults_too);
     }
-    volumes.retain(|v| only_minor.map_or(true, |minor| v.minor == minor));
+    volumes.retain(|v| only_minor.is_none_or(|minor| v.minor == minor));
     let addresses = resource.connection.addresses;
     if let Some(pair) = addresses {
         section_84(&mut out, 4, Section::Net, resource, None, defaults_too);

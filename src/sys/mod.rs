@@ -2,6 +2,7 @@
 
 pub mod block_device;
 pub mod buffer;
+pub mod build;
 pub mod child;
 pub mod host;
 pub mod local_time;
@@ -10,5 +11,7 @@ pub mod net;
 pub mod paths;
 pub mod process;
 pub mod random;
+pub mod send;
+pub mod sync;
 pub mod terminal;
 pub mod time;

@@ -81,6 +81,23 @@ pub fn connect(
     timeout: Duration,
 ) -> io::Result<TcpStream> {
     let deadline = Instant::now() + timeout;
+    let stream = connect_start(local, remote, buffers)?;
+    if !wait_for(&stream, PollFlags::POLLOUT, deadline)? {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    connect_finish(&stream)?;
+    Ok(stream)
+}
+
+/// Begins to connect. The socket is in non-blocking mode and becomes writable when the attempt has ended.
+///
+/// # Errors
+/// The system's (cannot assign `local`, unreachable, refused at once).
+pub fn connect_start(
+    local: Option<IpAddr>,
+    remote: SocketAddr,
+    buffers: BufferSizes,
+) -> io::Result<TcpStream> {
     let socket = new_socket(&remote, buffers)?;
     if let Some(local) = local {
         bind(&socket, &SocketAddr::new(local, 0))?;
@@ -91,19 +108,21 @@ pub fn connect(
     // SAFETY: `address` holds a socket address of `len` bytes.
     #[allow(unsafe_code)]
     let result = check(unsafe { libc::connect(stream.as_raw_fd(), (addr_of!(address)).cast(), len) });
-    if let Err(error) = result {
-        if error.raw_os_error() != Some(libc::EINPROGRESS) {
-            return Err(error);
-        }
-        if !wait_for(&stream, PollFlags::POLLOUT, deadline)? {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        if let Some(error) = stream.take_error()? {
-            return Err(error);
-        }
+    match result {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(stream),
     }
-    stream.set_nonblocking(false)?;
-    Ok(stream)
+}
+
+/// Ends an attempt whose socket has become writable; the socket is in blocking mode then.
+///
+/// # Errors
+/// Why the attempt failed.
+pub fn connect_finish(stream: &TcpStream) -> io::Result<()> {
+    if let Some(error) = stream.take_error()? {
+        return Err(error);
+    }
+    stream.set_nonblocking(false)
 }
 
 /// Options of an established socket: SO_REUSEADDR, TCP_NODELAY, priority. Time-outs are set apart.

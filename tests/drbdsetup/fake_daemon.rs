@@ -16,6 +16,7 @@ pub struct FakeDaemon {
     dir: tempfile::TempDir,
     calls: Arc<Mutex<Vec<Call>>>,
     answer: Arc<Mutex<Answer>>,
+    events: Arc<Mutex<Vec<Event>>>,
     stop: Arc<Mutex<bool>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -52,22 +53,29 @@ impl FakeDaemon {
         let calls = Arc::new(Mutex::new(Vec::new()));
         let answer: Arc<Mutex<Answer>> = Arc::new(Mutex::new(Box::new(|_, _| Reply::ok())));
         let stop = Arc::new(Mutex::new(false));
+        let events = Arc::new(Mutex::new(Vec::new()));
         let (seen, script, ended) = (calls.clone(), answer.clone(), stop.clone());
+        let follow = events.clone();
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if *ended.lock().unwrap_or_else(|e| panic!("{e}")) {
                     return;
                 }
                 let Ok(stream) = stream else { return };
-                serve(&stream, &seen, &script);
+                serve(&stream, &seen, &script, &follow);
             }
         });
-        FakeDaemon { dir, calls, answer, stop, thread: Some(thread) }
+        FakeDaemon { dir, calls, answer, events, stop, thread: Some(thread) }
     }
 
     /// From now on, answers with this; the number counts the calls since [`run`](Self::run).
     pub fn answers(&self, answer: impl Fn(&Call, usize) -> Reply + Send + 'static) {
         *self.answer.lock().unwrap_or_else(|e| panic!("{e}")) = Box::new(answer);
+    }
+
+    /// From now on, these events follow the snapshot of a stream; then the stream ends.
+    pub fn publishes(&self, events: Vec<Event>) {
+        *self.events.lock().unwrap_or_else(|e| panic!("{e}")) = events;
     }
 
     /// Runs the binary against it; the output, and what it was asked.
@@ -91,7 +99,12 @@ impl Drop for FakeDaemon {
     }
 }
 
-fn serve(mut stream: &UnixStream, calls: &Mutex<Vec<Call>>, answer: &Mutex<Answer>) {
+fn serve(
+    mut stream: &UnixStream,
+    calls: &Mutex<Vec<Call>>,
+    answer: &Mutex<Answer>,
+    events: &Mutex<Vec<Event>>,
+) {
     // A connection without a question only looks whether a daemon is there.
     let Ok(Some(call)) = frame::read::<Call>(&mut stream, frame::REQUEST_MAX) else {
         return;
@@ -108,6 +121,11 @@ fn serve(mut stream: &UnixStream, calls: &Mutex<Vec<Call>>, answer: &Mutex<Answe
     }
     // The reader may have left.
     let _ = frame::write(&mut stream, &reply);
+    if matches!(call.request, Request::Subscribe) {
+        for event in events.lock().unwrap_or_else(|e| panic!("{e}")).iter() {
+            let _ = frame::write(&mut stream, &Reply::Event(Box::new(event.clone())));
+        }
+    }
 }
 
 fn first_event(snapshot: Box<Snapshot>) -> Reply {

@@ -4,7 +4,9 @@
 //! real binary against a control server with a scripted engine behind it.
 
 mod command_line;
+mod event_lines;
 mod fake_daemon;
 mod fixture;
+mod live;
 mod proc_text;
 mod queries;

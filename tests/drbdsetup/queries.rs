@@ -2,7 +2,9 @@
 
 use crate::fixture::{self, argv, number, rows, string};
 use drbdbox::conf::options;
+use drbdbox::conf::settings::{DiskSettings, NetSettings, ResourceSettings};
 use drbdbox::conf::value::Value as Setting;
+use drbdbox::conf::Dialect;
 use drbdbox::status::line::{self, Minor83};
 use drbdbox::status::{gi, show, Address, AddressPair, Backing, Family, Resource, Volume};
 use serde_json::Value;
@@ -168,5 +170,85 @@ fn configurations_read_as_in_8_3_16() {
             return None;
         }
         Some(got)
+    });
+}
+
+/// Reads back what `show` of 8.4 printed: the world that it was printed from.
+fn read_show_84(text: &str) -> Vec<Resource> {
+    let mut resources: Vec<Resource> = Vec::new();
+    let (mut section, mut remote) = (String::new(), false);
+    let mut peer = None;
+    for line in text.lines().map(str::trim) {
+        let statement = line.split(';').next().unwrap_or("");
+        let (name, value) = statement.split_once(char::is_whitespace).unwrap_or((statement, ""));
+        let value = value.trim().trim_matches('"');
+        if let Some(head) = line.strip_suffix(" {") {
+            section = head.to_string();
+            match head.split_once(' ') {
+                Some(("resource", name)) => {
+                    let mut resource = fixture::resource(name, Vec::new());
+                    resource.settings = ResourceSettings::defaults(Dialect::V84);
+                    resource.connection.net = NetSettings::defaults(Dialect::V84);
+                    resources.push(resource);
+                }
+                Some(("volume", number)) => {
+                    let mut volume = fixture::volume(0);
+                    volume.disk_settings = DiskSettings::defaults(Dialect::V84);
+                    volume.number = number.parse().unwrap_or_else(|e| panic!("{line}: {e}"));
+                    if let Some(resource) = resources.last_mut() {
+                        resource.volumes.push(volume);
+                    }
+                }
+                _ => remote = head == "_remote_host",
+            }
+            continue;
+        }
+        let Some(resource) = resources.last_mut() else { continue };
+        let in_volume = resource.volumes.last_mut();
+        match (name, in_volume) {
+            ("address", _) if remote => peer = Some(address(value)),
+            ("address", _) => {
+                let peer = peer.take().unwrap_or_else(|| panic!("{text}: no peer"));
+                resource.connection.addresses = Some(AddressPair { local: address(value), peer });
+            }
+            ("device", Some(volume)) => {
+                let minor = value.trim_start_matches("minor ");
+                volume.minor = minor.parse().unwrap_or_else(|e| panic!("{line}: {e}"));
+            }
+            ("disk", Some(volume)) => {
+                volume.backing = Some(Backing {
+                    lower_device: value.into(),
+                    meta_device: value.into(),
+                    meta_index: -3,
+                    lower_sectors: 0,
+                    uuids: [0; 4],
+                    md_flags: 0,
+                });
+            }
+            ("meta-disk" | "}" | "", _) => {}
+            (_, volume) => {
+                let row = options::find(name).unwrap_or_else(|| panic!("{line}: no option"));
+                let setting = row.parse(value, Dialect::V84).unwrap_or(Setting::Number(
+                    // The original checks no range.
+                    value.trim_end_matches(char::is_alphabetic).parse().unwrap_or(0),
+                ));
+                let done = match (section.as_str(), volume) {
+                    ("disk", Some(volume)) => volume.disk_settings.set(row, &setting),
+                    ("net", _) => resource.connection.net.set(row, &setting),
+                    _ => resource.settings.set(row, &setting),
+                };
+                done.unwrap_or_else(|e| panic!("{line}: {e}"));
+            }
+        }
+    }
+    resources
+}
+
+#[test]
+fn configurations_read_as_in_8_4_11() {
+    compare("show-8.4.11.jsonl", |row| {
+        let defaults_too = argv(row).iter().any(|word| word == "--show-defaults");
+        let snapshot = fixture::snapshot(read_show_84(string(row, "stdout")));
+        Some(show::show_84(&snapshot, |_| true, None, defaults_too))
     });
 }
