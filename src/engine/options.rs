@@ -132,7 +132,7 @@ pub fn check_algorithms(net: &NetSettings, form: Dialect) -> Result<(), ConfigCo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conf::Value;
+    use crate::conf::value::Value;
 
     fn change(option: &str, value: Value) -> SettingChange {
         SettingChange { option: option.into(), value }
