@@ -1,6 +1,8 @@
 //! What is looked at after reading: which section is this machine's, the peer, validity.
 //! spec/config.md 11, 12, 13.3, 13.4.
 
+use std::collections::{HashMap, HashSet};
+
 use super::model::{Config, HostKind, HostSection, Resource};
 use super::options::Section;
 use super::parser::{Stop, EXIT_INVALID};
@@ -43,8 +45,6 @@ pub struct Choice {
     pub tell_ignored_peer: bool,
     /// Input or output is no terminal: an unknown `after` is dropped.
     pub no_terminal: bool,
-    /// A dump without expansion: options of `common` do not count.
-    pub plain: bool,
 }
 
 /// Collects messages; `invalid` sets the exit status of commands that name resources.
@@ -56,7 +56,8 @@ struct Report<'a> {
 impl Report<'_> {
     fn invalid(&mut self, place: &str, text: &str) {
         self.invalid = true;
-        self.messages.push_str(&format!("{place}: {text}\n"));
+        let blank = if text.starts_with('\n') { "" } else { " " };
+        self.messages.push_str(&format!("{place}:{blank}{text}\n"));
     }
 }
 
@@ -72,6 +73,11 @@ pub fn find_this_host(
     messages: &mut String,
 ) -> Result<(), Stop> {
     let mut report = Report { messages, invalid: false };
+    if config.dialect == Dialect::V84 {
+        // 8.4 takes protocols in any letter case and prints capitals; 8.3 does so when it validates.
+        config.common.iter_mut().for_each(upper_case_protocol);
+        config.resources.iter_mut().for_each(upper_case_protocol);
+    }
     name_stacked_sections(config, &mut report)?;
     // Normal resources first: a stacked section is this machine's if its lower resource is.
     for stacked in [false, true] {
@@ -301,7 +307,7 @@ pub fn choose_peer(
 
 fn is_peer(host: &HostSection, wanted: &str, this: &ThisHost) -> bool {
     host.hosts.iter().any(|name| name == wanted)
-        && host.proxy.as_ref().map_or(true, |proxy| proxy.hosts.contains(&this.name))
+        && host.proxy.as_ref().is_none_or(|proxy| proxy.hosts.contains(&this.name))
 }
 
 /// The checks before commands that name resources. The first resource with an error ends it.
@@ -314,8 +320,9 @@ pub fn validate(
     choice: &Choice,
     messages: &mut String,
 ) -> Result<(), Stop> {
+    let known: Known = config.resources.iter().map(|r| (r.name.clone(), r.ignored)).collect();
     for at in 0..config.resources.len() {
-        let invalid = validate_resource(config, at, this, choice, messages);
+        let invalid = validate_resource(config, at, &known, this, choice, messages);
         if invalid {
             return Err(Stop(EXIT_INVALID));
         }
@@ -326,6 +333,7 @@ pub fn validate(
 fn validate_resource(
     config: &mut Config,
     at: usize,
+    known: &Known,
     this: &ThisHost,
     choice: &Choice,
     messages: &mut String,
@@ -340,9 +348,9 @@ fn validate_resource(
         }
         upper_case_protocol(&mut config.resources[at]);
     }
-    check_dependencies(config, at, choice, &place, &mut report);
+    check_dependencies(config, at, known, choice, &place, &mut report);
     if !config.resources[at].ignored {
-        check_primary_on_both(config, at, choice, &place, &mut report);
+        check_primary_on_both(config, at, &place, &mut report);
         choose_peer(config, at, this, choice, false, report.messages);
         check_with_peer(&config.resources[at], &place, &mut report);
     }
@@ -360,10 +368,24 @@ fn upper_case_protocol(resource: &mut Resource) {
     }
 }
 
+/// Names of all resources, and whether each is ignored on this host.
+type Known = HashMap<String, bool>;
+
 /// `after` must name a defined resource.
-fn check_dependencies(config: &mut Config, at: usize, choice: &Choice, place: &str, report: &mut Report) {
+fn check_dependencies(
+    config: &mut Config,
+    at: usize,
+    known: &Known,
+    choice: &Choice,
+    place: &str,
+    report: &mut Report,
+) {
     let dialect = config.dialect;
-    let mut unknown = Vec::new();
+    let option = match dialect {
+        Dialect::V83 => "after",
+        Dialect::V84 => "resync-after",
+    };
+    let mut unknown = HashSet::new();
     for setting in &config.resources[at].settings {
         if setting.row.name != "resync-after" {
             continue;
@@ -372,44 +394,32 @@ fn check_dependencies(config: &mut Config, at: usize, choice: &Choice, place: &s
             Dialect::V83 => setting.value.as_str(),
             Dialect::V84 => setting.value.split('/').next().unwrap_or(""),
         };
-        let found = config.resource(name);
-        let usable = found.is_some_and(|r| dialect == Dialect::V83 || !r.ignored);
-        if !usable {
-            let here = match found {
-                Some(_) => " on this host",
-                None => "",
-            };
-            unknown.push((setting.value.clone(), here));
-        }
+        let here = match (known.get(name), dialect) {
+            (Some(true), Dialect::V84) => " on this host",
+            (Some(_), _) => continue,
+            (None, _) => "",
+        };
+        report.messages.push_str(&format!(
+            "{place}:\n\tresource '{name}' mentioned in '{option}' option is not known{here}.\n"
+        ));
+        unknown.insert(setting.value.clone());
     }
-    for (value, here) in unknown {
-        let name = match dialect {
-            Dialect::V83 => value.as_str(),
-            Dialect::V84 => value.split('/').next().unwrap_or(""),
-        };
-        let option = match dialect {
-            Dialect::V83 => "after",
-            Dialect::V84 => "resync-after",
-        };
-        let text =
-            format!("{place}:\n\tresource '{name}' mentioned in '{option}' option is not known{here}.\n");
-        report.messages.push_str(&text);
-        if choice.no_terminal {
-            let drop = |settings: &mut super::model::Settings| {
-                settings.retain(|s| s.row.name != "resync-after" || s.value != value);
-            };
-            let resource = &mut config.resources[at];
-            drop(&mut resource.settings);
-            for volume in resource.hosts.iter_mut().flat_map(|h| &mut h.volumes) {
-                drop(&mut volume.options);
-            }
-        } else {
-            report.invalid = true;
-        }
+    if unknown.is_empty() {
+        return;
+    }
+    if !choice.no_terminal {
+        report.invalid = true;
+        return;
+    }
+    let resource = &mut config.resources[at];
+    let volumes = resource.hosts.iter_mut().flat_map(|h| &mut h.volumes);
+    let lists = volumes.map(|v| &mut v.options).chain(std::iter::once(&mut resource.settings));
+    for list in lists {
+        list.retain(|s| s.row.name != "resync-after" || !unknown.contains(&s.value));
     }
 }
 
-fn check_primary_on_both(config: &Config, at: usize, _choice: &Choice, place: &str, report: &mut Report) {
+fn check_primary_on_both(config: &Config, at: usize, place: &str, report: &mut Report) {
     let resource = &config.resources[at];
     let both = resource.become_primary_on.first().is_some_and(|h| h == "both");
     let allowed = resource.setting(Section::Net, "allow-two-primaries").is_some();
@@ -460,41 +470,56 @@ pub fn missing_address(config: &Config, resource: &Resource, this: &ThisHost) ->
     ))
 }
 
-/// Conversions for commands: `after` to minors, `discard-node-NAME` to local or remote.
-/// spec/config.md 12.
-pub fn convert_names(config: &mut Config, this: &ThisHost, messages: &mut String) {
-    let dialect = config.dialect;
-    let minors: Vec<(String, bool, Vec<(u32, u32)>)> = config
-        .resources
-        .iter()
-        .map(|r| {
-            let volumes = r.my_host().map_or(Vec::new(), |h| {
-                h.volumes.iter().filter_map(|v| Some((v.number, v.minor?))).collect()
-            });
-            (r.name.clone(), r.ignored, volumes)
-        })
-        .collect();
-    let find = |value: &str| -> Result<u32, Option<usize>> {
-        let (name, number) = match (dialect, value.split_once('/')) {
+/// What `after` and `resync-after` can name: the volumes of this host by resource.
+struct Dependencies {
+    dialect: Dialect,
+    /// Of resources that are not ignored: number and minor of each volume.
+    volumes: HashMap<String, Vec<(u32, u32)>>,
+}
+
+impl Dependencies {
+    fn new(config: &Config) -> Self {
+        let volumes = config
+            .resources
+            .iter()
+            .filter_map(|resource| {
+                let volumes = &resource.my_host()?.volumes;
+                let numbers = volumes.iter().filter_map(|v| Some((v.number, v.minor?)));
+                Some((resource.name.clone(), numbers.collect()))
+            })
+            .collect();
+        Dependencies { dialect: config.dialect, volumes }
+    }
+
+    /// The minor that RES or RES/VNR means. `Err(Some(n))`: one of n volumes; `Err(None)`: nothing.
+    fn minor(&self, value: &str) -> Result<u32, Option<usize>> {
+        let (name, number) = match (self.dialect, value.split_once('/')) {
             (Dialect::V84, Some((name, number))) => (name, Some(number)),
             _ => (value, None),
         };
-        let Some((_, ignored, volumes)) = minors.iter().find(|(n, _, _)| n == name) else {
-            return Err(None);
-        };
-        if *ignored {
-            return Err(None);
-        }
-        match (number.map(str::parse::<u32>), volumes.as_slice()) {
-            (Some(Ok(number)), _) => {
-                volumes.iter().find(|(n, _)| *n == number).map(|(_, minor)| *minor).ok_or(None)
+        let volumes = self.volumes.get(name).ok_or(None)?;
+        match (number, volumes.as_slice()) {
+            (Some(number), _) => {
+                let number: u32 = number.parse().map_err(|_| None)?;
+                let volume = volumes.iter().find(|(n, _)| *n == number);
+                Ok(volume.ok_or(None)?.1)
             }
-            (Some(Err(_)), _) | (None, []) => Err(None),
+            (None, []) => Err(None),
             (None, [(_, minor)]) => Ok(*minor),
-            (None, [(_, first), ..]) if dialect == Dialect::V83 => Ok(*first),
+            (None, [(_, first), ..]) if self.dialect == Dialect::V83 => Ok(*first),
             (None, many) => Err(Some(many.len())),
         }
-    };
+    }
+}
+
+/// Conversions for commands: `after` to minors, `discard-node-NAME` to local or remote.
+/// spec/config.md 12.
+///
+/// # Errors
+/// A resource with several volumes is named without one (8.4); it has been said.
+pub fn convert_names(config: &mut Config, this: &ThisHost, messages: &mut String) -> Result<(), Stop> {
+    let mut ambiguous = false;
+    let dependencies = Dependencies::new(config);
     for at in 0..config.resources.len() {
         let place = {
             let resource = &config.resources[at];
@@ -502,14 +527,18 @@ pub fn convert_names(config: &mut Config, this: &ThisHost, messages: &mut String
         };
         let resource = &mut config.resources[at];
         let volumes = resource.hosts.iter_mut().flat_map(|h| &mut h.volumes);
-        let lists = volumes.map(|v| &mut v.options).chain(std::iter::once(&mut resource.settings));
-        for list in lists {
+        let lists =
+            volumes.map(|v| (&mut v.options, true)).chain(std::iter::once((&mut resource.settings, false)));
+        for (list, of_host) in lists {
             list.retain_mut(|setting| {
                 if setting.row.name == "resync-after" {
-                    match find(&setting.value) {
+                    match dependencies.minor(&setting.value) {
                         Ok(minor) => setting.value = minor.to_string(),
                         Err(None) => return false,
+                        // Said once a host section, which has inherited it.
+                        Err(Some(_)) if !of_host => return false,
                         Err(Some(count)) => {
+                            ambiguous = true;
                             messages.push_str(&format!(
                                 "{place}:\n\tresync-after contains '{}', which is ambiguous, \
                                  since it contains {count} volumes\n",
@@ -530,5 +559,9 @@ pub fn convert_names(config: &mut Config, this: &ThisHost, messages: &mut String
                 true
             });
         }
+    }
+    match ambiguous {
+        true => Err(Stop(EXIT_INVALID)),
+        false => Ok(()),
     }
 }

@@ -1,6 +1,9 @@
 //! `drbdadm dump`: the configuration as text that can be read again. spec/drbdadm.md 11.1, 14.5.
 
-use super::model::{section_of, Address, Config, HostKind, HostSection, Proxy, Resource, Setting, Volume};
+use super::model::{
+    section_of, Address, Config, Global, HostKind, HostSection, Proxy, Resource, Setting, Volume,
+    COMMAND_TIMEOUTS,
+};
 use super::options::Section;
 use super::Dialect;
 
@@ -108,12 +111,28 @@ pub(super) fn entries(resource: &Resource, dialect: Dialect, section: Section) -
     entries
 }
 
+/// Time limits that are not the usual ones.
+fn command_timeouts(global: &Global) -> impl Iterator<Item = (&'static str, u32)> + '_ {
+    ["cmd-timeout-short", "cmd-timeout-medium", "cmd-timeout-long"]
+        .into_iter()
+        .zip(global.command_timeouts)
+        .zip(COMMAND_TIMEOUTS)
+        .filter(|((_, seconds), usual)| seconds != usual)
+        .map(|(limit, _)| limit)
+}
+
+/// Whether there is anything to print of `global { }`; `usage-count` is not printed.
+pub(super) fn has_global(global: &Global) -> bool {
+    let usual = Global { usage_count: global.usage_count, ..Global::default() };
+    *global != usual
+}
+
 /// The head: file, `global`, `common`. Only without resource names or with `all`.
 pub fn head(config: &Config) -> String {
     let mut out = Writer::default();
     out.line(&format!("# {}", config.file.absolute));
     let global = &config.global;
-    if global.disable_ip_verification || global.minor_count != 0 || global.dialog_refresh != 1 {
+    if has_global(global) {
         out.open("global {");
         if global.disable_ip_verification {
             out.line("disable-ip-verification;");
@@ -123,6 +142,12 @@ pub fn head(config: &Config) -> String {
         }
         if global.dialog_refresh != 1 {
             out.line(&format!("dialog-refresh {};", global.dialog_refresh));
+        }
+        for (name, seconds) in command_timeouts(global) {
+            out.line(&format!("{name} {seconds};"));
+        }
+        if global.udev_always_use_vnr {
+            out.line("udev-always-use-vnr;");
         }
         out.close("}");
         out.line("");
@@ -174,8 +199,9 @@ fn body(out: &mut Writer, resource: &Resource, dialect: Dialect) {
 /// One option section, in dump's syntax.
 pub(super) fn write_section(out: &mut Writer, resource: &Resource, dialect: Dialect, section: Section) {
     let entries = entries(resource, dialect, section);
-    let plugins = section == Section::Proxy && !resource.plugins.is_empty();
-    if entries.is_empty() && !plugins {
+    let in_proxy = section == Section::Proxy;
+    let plugged = in_proxy && !resource.plugins.is_empty();
+    if entries.is_empty() && !plugged {
         return;
     }
     out.open(&format!("{} {{", section.word()));
@@ -187,12 +213,8 @@ pub(super) fn write_section(out: &mut Writer, resource: &Resource, dialect: Dial
             None => out.line(&format!("{};", entry.name)),
         }
     }
-    if plugins {
-        out.open("plugin {");
-        for plugin in &resource.plugins {
-            out.line(&format!("{plugin};"));
-        }
-        out.close("}");
+    if in_proxy {
+        plugins(out, &resource.plugins);
     }
     out.close("}");
 }
@@ -314,18 +336,18 @@ fn meta_disk(out: &mut Writer, volume: &Volume, dialect: Dialect) {
 
 fn proxy(out: &mut Writer, proxy: &Proxy) {
     out.open(&format!("proxy on {} {{", proxy.hosts.join(" ")));
-    plain_options(out, proxy);
     if let Some(inside) = &proxy.inside {
         out.wide("inside", &family_and_port(inside));
     }
     if let Some(outside) = &proxy.outside {
         out.wide("outside", &family_and_port(outside));
     }
+    plain_options(out, proxy);
     out.close("}");
 }
 
 fn plain_options(out: &mut Writer, proxy: &Proxy) {
-    if proxy.options.is_empty() {
+    if proxy.options.is_empty() && proxy.plugins.is_empty() {
         return;
     }
     out.open("options {");
@@ -334,6 +356,18 @@ fn plain_options(out: &mut Writer, proxy: &Proxy) {
             Some(value) => out.pair(name, &quote(value)),
             None => out.line(&format!("{name};")),
         }
+    }
+    plugins(out, &proxy.plugins);
+    out.close("}");
+}
+
+fn plugins(out: &mut Writer, plugins: &[String]) {
+    if plugins.is_empty() {
+        return;
+    }
+    out.open("plugin {");
+    for plugin in plugins {
+        out.line(&format!("{plugin};"));
     }
     out.close("}");
 }

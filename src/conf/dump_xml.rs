@@ -1,6 +1,6 @@
 //! `drbdadm dump-xml`. spec/drbdadm.md 11.2, 14.5.
 
-use super::dump::{entries, sections, write_section, Writer};
+use super::dump::{entries, has_global, sections, write_section, Writer};
 use super::model::{section_of, Address, Config, HostKind, HostSection, Resource, Setting, Volume};
 use super::options::Section;
 use super::Dialect;
@@ -29,7 +29,7 @@ pub fn head(config: &Config) -> String {
     let mut out = Writer::default();
     out.open(&format!("<config file=\"{}\">", escape(&config.file.absolute)));
     let global = &config.global;
-    if global.disable_ip_verification || global.minor_count != 0 || global.dialog_refresh != 1 {
+    if has_global(global) {
         out.open("<global>");
         if global.disable_ip_verification {
             out.line("<disable-ip-verification/>");

@@ -28,9 +28,11 @@ pub fn expand(config: &mut Config) {
             for volume in &mut host.volumes {
                 expand_volume(volume, &of_resource, &outer_volumes, dialect);
             }
-            if let Some(proxy) = &mut host.proxy {
-                if !proxy.options.is_empty() {
-                    inherit(&mut proxy.options, &of_resource, |s| s.section == Section::Proxy);
+            let of_proxy = |s: &Setting| s.section == Section::Proxy;
+            if let (Some(proxy), Dialect::V84) = (&mut host.proxy, dialect) {
+                inherit(&mut proxy.options, &of_resource, of_proxy);
+                if proxy.plugins.is_empty() {
+                    proxy.plugins = resource.plugins.iter().rev().cloned().collect();
                 }
             }
         }

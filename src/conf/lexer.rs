@@ -32,7 +32,12 @@ fn count(bytes: &[u8], limit: usize, holds: impl Fn(u8) -> bool) -> usize {
 impl Lexer {
     /// Starts at line 1.
     pub fn new(bytes: Vec<u8>) -> Self {
-        Lexer { bytes, at: 0, line: 1 }
+        Self::at_line(bytes, 1)
+    }
+
+    /// Starts at another line: a file that is read as if it followed another.
+    pub fn at_line(bytes: Vec<u8>, line: u32) -> Self {
+        Lexer { bytes, at: 0, line }
     }
 
     /// The line that has been reached.

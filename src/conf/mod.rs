@@ -7,7 +7,7 @@
 //! | `number`, `value` | numbers with units; values of options, their errors and their text |
 //! | `text`, `token`, `lexer` | bytes to tokens |
 //! | `model`, `unique` | what a configuration says; what may be used only once |
-//! | `parser`, `parse_resource`, `parse_options`, `pattern` | tokens to model, includes |
+//! | `parser`, `parse_…`, `pattern` | tokens to model, includes |
 //! | `check`, `inherit` | this machine and its peer, validity; inheritance |
 //! | `dump`, `dump_xml` | the model as text |
 //! | `settings`, `access` | the typed settings of a running resource, and access to them by table row |
@@ -23,8 +23,10 @@ pub mod model;
 pub mod number;
 pub mod option_table;
 pub mod options;
+mod parse_finish;
 mod parse_options;
 mod parse_resource;
+mod parse_statements;
 pub mod parser;
 mod pattern;
 #[allow(missing_docs)]

@@ -176,6 +176,8 @@ pub struct Proxy {
     pub outside: Option<Address>,
     /// 8.4's `options { }` in it.
     pub options: Settings,
+    /// `plugin { }` in these.
+    pub plugins: Vec<String>,
 }
 
 /// How a host section names its machine.

@@ -2,8 +2,8 @@
 //! spec/config.md 3.1, 3.3, 6; spec/decisions.md 3.2.
 
 use super::model::{Setting, Settings};
-use super::options::{self, Kind, OptionRow, Section, Spelling, FORGOTTEN};
-use super::parser::{Parser, Stop, EXIT_INVALID};
+use super::options::{self, Kind, OptionRow, Scope, Section, Spelling, FORGOTTEN};
+use super::parser::{Parser, Stop, EXIT_INVALID, LIST_MAX};
 use super::text;
 use super::token::{Token, TokenKind, OLD_FENCE_PEER};
 use super::Dialect;
@@ -16,6 +16,10 @@ pub(super) struct Parsed {
     pub plugins: Vec<String>,
 }
 
+/// Most plugins of a section; the proxy itself takes 10.
+const PLUGINS_MAX: usize = 64;
+/// Most names of `become-primary-on`.
+const PRIMARIES_MAX: usize = 100;
 /// Longest line of a plugin section; the original cuts there.
 const PLUGIN_LINE_MAX: usize = 255;
 
@@ -36,7 +40,10 @@ impl Parser {
                     continue;
                 }
                 if !self.strict && section == Section::Net && token.text == "discard-my-data" {
-                    let end = self.next();
+                    let mut end = self.next();
+                    if matches!(end.keyword(), "yes" | "no") {
+                        end = self.next();
+                    }
                     self.flag_end(section, true, end)?;
                     continue;
                 }
@@ -67,6 +74,7 @@ impl Parser {
     ) -> Result<(), Stop> {
         if row.kind == Kind::Hosts {
             parsed.become_primary_on = self.hosts(b';')?;
+            self.limit(parsed.become_primary_on.len(), PRIMARIES_MAX, "host names")?;
             return Ok(());
         }
         let mut setting = Setting {
@@ -183,10 +191,13 @@ impl Parser {
 
     /// Strings up to `end`, at least one.
     pub(super) fn hosts(&mut self, end: u8) -> Result<Vec<String>, Stop> {
-        let mut hosts = vec![self.expect_string()?];
+        let mut hosts = Vec::new();
         loop {
             let token = self.next();
             if token.is(end) {
+                if hosts.is_empty() {
+                    return Err(self.unexpected(&token, "TK_STRING", true));
+                }
                 return Ok(hosts);
             }
             if token.kind != TokenKind::String {
@@ -194,6 +205,7 @@ impl Parser {
                 return Err(self.no_string(&token, &expected));
             }
             hosts.push(token.text);
+            self.limit(hosts.len(), LIST_MAX, "host names")?;
         }
     }
 
@@ -208,12 +220,16 @@ impl Parser {
             return Err(fatal(self, "expected \"{\" after \"proxy\" keyword"));
         }
         let mut words: Vec<String> = Vec::new();
+        // Bytes of the line, with a blank behind each word.
+        let mut used = 0usize;
         loop {
             let token = self.next();
             match token.kind {
                 TokenKind::Operator(b';') => {
                     let line = std::mem::take(&mut words).join(" ");
+                    used = 0;
                     lines.push(line);
+                    self.limit(lines.len(), PLUGINS_MAX, "plugins")?;
                 }
                 TokenKind::Operator(b'}') if words.is_empty() => return Ok(()),
                 TokenKind::Operator(b'}') => {
@@ -221,8 +237,8 @@ impl Parser {
                 }
                 TokenKind::End => return Err(fatal(self, "Unexpected end-of-file")),
                 _ => {
-                    let used: usize = words.iter().map(|w| text::byte_length(w) + 1).sum();
-                    if used + text::byte_length(&token.text) <= PLUGIN_LINE_MAX {
+                    used += text::byte_length(&token.text) + 1;
+                    if used <= PLUGIN_LINE_MAX + 1 {
                         words.push(token.text);
                     }
                 }
@@ -246,7 +262,7 @@ fn known(section: Section, word: &str) -> Option<(&'static OptionRow, Spelling)>
             row.section == Section::Proxy
                 || matches!(row.name, "sndbuf-size" | "rcvbuf-size" | "ping-timeout")
         }
-        _ => row.section == section,
+        _ => row.section == section && row.scope != Scope::OneShot,
     };
     allowed.then_some((row, spelling))
 }

@@ -20,6 +20,16 @@ use super::Dialect;
 pub const EXIT_INVALID: u8 = 10;
 /// Largest file that is read.
 const FILE_BYTES_MAX: u64 = 16 << 20;
+/// Most bytes of all files together.
+const TOTAL_BYTES_MAX: usize = 32 << 20;
+/// Most resources.
+const RESOURCES_MAX: usize = 10_000;
+/// Most keys that are kept unique.
+const KEYS_MAX: usize = 300_000;
+/// Most host names, plugins or volumes in one place.
+pub(super) const LIST_MAX: usize = 1_000;
+/// Most volumes that host sections inherit, all together.
+pub(super) const INHERITED_MAX: usize = 200_000;
 /// Deepest nesting of includes: below the number of files that a process may open.
 const INCLUDE_DEPTH_MAX: u32 = 100;
 /// Most files that one configuration may include.
@@ -45,6 +55,9 @@ pub struct Parser {
     pub messages: String,
     depth: u32,
     included: u32,
+    bytes_read: usize,
+    /// Volumes that host sections have inherited.
+    pub(super) inherited: usize,
 }
 
 impl Parser {
@@ -69,6 +82,8 @@ impl Parser {
             messages: String::new(),
             depth: 0,
             included: 0,
+            bytes_read: 0,
+            inherited: 0,
         }
     }
 
@@ -81,7 +96,9 @@ impl Parser {
             self.config.file = file.clone();
         }
         self.file = file;
-        self.lexer = Lexer::new(bytes);
+        // The lines of a further file are counted on.
+        let line = self.lexer.line();
+        self.lexer = Lexer::at_line(bytes, line);
         self.top_level()?;
         self.config.last_line = self.statement_line;
         Ok(())
@@ -148,6 +165,7 @@ impl Parser {
                     self.expect(b'{')?;
                     let resource = self.resource_body(name)?;
                     self.config.resources.push(resource);
+                    self.limit(self.config.resources.len(), RESOURCES_MAX, "resources")?;
                 }
                 "skip" => self.skip()?,
                 "include" => {
@@ -277,12 +295,15 @@ impl Parser {
         for display in names {
             let path = Path::new(&directory).join(&display);
             self.included += 1;
-            let allowed = self.depth < INCLUDE_DEPTH_MAX && self.included <= INCLUDES_MAX;
+            let allowed = self.depth < INCLUDE_DEPTH_MAX
+                && self.included <= INCLUDES_MAX
+                && self.bytes_read <= TOTAL_BYTES_MAX;
             let bytes = allowed.then(|| read_limited(&path).ok()).flatten();
             let Some(bytes) = bytes else {
                 self.record_at(line, &failed);
                 continue;
             };
+            self.bytes_read += bytes.len();
             let file = FileName { absolute: absolute_name(&path), display };
             let outer_file = std::mem::replace(&mut self.file, file);
             let outer_lexer = std::mem::replace(&mut self.lexer, Lexer::new(bytes));
@@ -317,6 +338,7 @@ impl Parser {
         if !self.strict {
             return Ok(());
         }
+        self.limit(self.config.registry.len(), KEYS_MAX, "names and numbers")?;
         let line = self.statement_line;
         let file = &self.file.display;
         match self.config.registry.register(what, key, file, line) {
@@ -326,6 +348,16 @@ impl Parser {
                 Err(Stop(EXIT_INVALID))
             }
         }
+    }
+
+    /// Ends reading if there are too many of something: no input may take all memory or all day.
+    pub(super) fn limit(&mut self, count: usize, max: usize, what: &str) -> Result<(), Stop> {
+        if count <= max {
+            return Ok(());
+        }
+        let line = self.lexer.line();
+        self.say(line, &format!("more than {max} {what}."));
+        Err(Stop(EXIT_INVALID))
     }
 
     /// A parse error; `numbered`: with the token's number.

@@ -10,22 +10,34 @@ const FIRST: u32 = 0x0010_FF00;
 /// Text of bytes. The characters U+10FF00 and up, if they occur in the input, are kept as bytes too.
 pub fn from_bytes(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            if (c as u32) < FIRST {
-                text.push(c);
-            } else {
-                let mut buffer = [0; 4];
-                for byte in c.encode_utf8(&mut buffer).bytes() {
-                    push_byte(&mut text, byte);
-                }
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let (valid, after) = match std::str::from_utf8(rest) {
+            Ok(valid) => (valid, rest.len()),
+            Err(error) => {
+                let (valid, _) = rest.split_at(error.valid_up_to());
+                (std::str::from_utf8(valid).unwrap_or(""), valid.len())
             }
-        }
-        for byte in chunk.invalid() {
+        };
+        valid.chars().for_each(|c| push_char(&mut text, c));
+        // What follows the valid part is not UTF-8: one byte of it at a time.
+        if let Some(byte) = rest.get(after) {
             push_byte(&mut text, *byte);
         }
+        rest = rest.get(after + 1..).unwrap_or(&[]);
     }
     text
+}
+
+fn push_char(text: &mut String, c: char) {
+    if (c as u32) < FIRST {
+        text.push(c);
+    } else {
+        let mut buffer = [0; 4];
+        for byte in c.encode_utf8(&mut buffer).bytes() {
+            push_byte(text, byte);
+        }
+    }
 }
 
 fn push_byte(text: &mut String, byte: u8) {

@@ -24,6 +24,16 @@ impl Registry {
         Ok(())
     }
 
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.first_use.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.first_use.is_empty()
+    }
+
     /// `FILE:LINE` where a key was registered.
     pub fn place(&self, key: &str) -> Option<String> {
         self.first_use.get(key).map(|(file, line)| format!("{file}:{line}"))

@@ -17,6 +17,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// Requests that one disk works on at a time.
 const THREADS_MAX: usize = 16;
@@ -85,6 +86,41 @@ pub struct Disk {
     for_threads: Condvar,
     done: Done,
     name: String,
+    /// The last field: it is dropped when the devices are closed.
+    closing: Closing,
+}
+
+/// Tells that a disk is closed.
+#[derive(Debug, Default)]
+pub struct Closed {
+    closed: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Closed {
+    /// Waits until it is, at most that long. True if it is.
+    pub fn wait(&self, at_most: Duration) -> bool {
+        let deadline = Instant::now() + at_most;
+        let mut closed = self.closed.lock();
+        while !*closed {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            closed = self.changed.wait_timeout(closed, left);
+        }
+        true
+    }
+}
+
+/// Sets [`Closed`] when it is dropped.
+struct Closing(Arc<Closed>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        *self.0.closed.lock() = true;
+        self.0.changed.notify_all();
+    }
 }
 
 impl std::fmt::Debug for Disk {
@@ -112,7 +148,13 @@ impl Disk {
             for_threads: Condvar::new(),
             done,
             name: name.to_owned(),
+            closing: Closing(Arc::default()),
         }
+    }
+
+    /// Where to wait until the devices are closed: after [`Disk::close`] and the end of all work.
+    pub fn closed(&self) -> Arc<Closed> {
+        Arc::clone(&self.closing.0)
     }
 
     /// The data device.

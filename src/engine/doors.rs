@@ -8,7 +8,7 @@ use crate::core::types::{Level, VolumeIndex};
 use crate::export::door::{Detach, Door, DoorError, Holder};
 use crate::export::loop_door::{LoopDoor, LoopDoorConfig};
 use crate::export::nbd_server::{Listen, NbdServer};
-use crate::export::node::Links;
+use crate::export::node::{Links, Node};
 use crate::sys::sync::Mutex;
 use crate::wire::SECTOR_BYTES;
 use std::collections::BTreeMap;
@@ -86,6 +86,12 @@ impl Doors {
         let slot = DoorSlot { minor, threads, door: Mutex::new(door), links: Mutex::new(links) };
         self.slots.lock().insert(minor, Arc::new(slot));
         Ok(())
+    }
+
+    /// Whether the kernel's own driver serves the minor. spec/decisions.md 7.3.
+    pub fn is_taken(&self, config: &Config, minor: u32) -> bool {
+        config.door == DoorKind::FuseLoop
+            && Node::new(&config.device_directory, minor).is_of_real_driver()
     }
 
     /// The door of a minor.

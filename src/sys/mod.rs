@@ -2,13 +2,16 @@
 
 pub mod block_device;
 pub mod buffer;
+pub mod build;
+pub mod child;
+pub mod host;
 pub mod local_time;
 pub mod minor_lock;
 pub mod net;
 pub mod paths;
 pub mod process;
 pub mod random;
-pub mod terminal;
-pub mod time;
 pub mod send;
 pub mod sync;
+pub mod terminal;
+pub mod time;

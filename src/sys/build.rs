@@ -1,0 +1,11 @@
+//! What this program was built from.
+
+/// Own release.
+pub const RELEASE: &str = env!("CARGO_PKG_VERSION");
+
+/// `GIT-hash: ...`: the form of the original's line is parsed, the content is ours. spec/decisions.md 2.1.
+pub fn tag() -> String {
+    let commit = option_env!("DRBDBOX_COMMIT").unwrap_or("0000000000000000000000000000000000000000");
+    let time = option_env!("DRBDBOX_COMMIT_TIME").unwrap_or("1970-01-01 00:00:00");
+    format!("GIT-hash: {commit} build by drbdbox@{RELEASE}, {time}")
+}

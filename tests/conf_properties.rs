@@ -1,0 +1,275 @@
+//! Properties of the configuration language: no input breaks the reader, and a dump reads back as
+//! what was dumped.
+
+use drbdbox::conf::check::{self, Choice, ThisHost};
+use drbdbox::conf::model::{Config, FileName, Resource};
+use drbdbox::conf::options::{self, Kind, Scope};
+use drbdbox::conf::parser::Parser;
+use drbdbox::conf::{dump, dump_xml, inherit, Dialect};
+use proptest::prelude::*;
+
+fn file() -> FileName {
+    FileName { display: "drbd.conf".to_string(), absolute: "/nowhere/drbd.conf".to_string() }
+}
+
+fn this_host() -> ThisHost {
+    ThisHost { name: "alice".to_string(), ..ThisHost::default() }
+}
+
+fn read(bytes: &[u8], dialect: Dialect) -> Result<Config, String> {
+    let mut parser = Parser::new(dialect);
+    let result = parser.read(file(), bytes.to_vec());
+    let (config, messages) = parser.finish();
+    match result {
+        Ok(()) if config.valid => Ok(config),
+        _ => Err(messages),
+    }
+}
+
+/// Everything that drbdadm does with a configuration before it calls anybody.
+fn use_all(bytes: &[u8], dialect: Dialect) {
+    let Ok(mut config) = read(bytes, dialect) else {
+        return;
+    };
+    let choice = Choice { no_terminal: true, ..Choice::default() };
+    let mut messages = String::new();
+    let this = this_host();
+    if check::find_this_host(&mut config, &this, &choice, &mut messages).is_err() {
+        return;
+    }
+    let _ = text(&config);
+    inherit::expand(&mut config);
+    let _ = check::validate(&mut config, &this, &choice, &mut messages);
+    let _ = check::convert_names(&mut config, &this, &mut messages);
+    for resource in &config.resources {
+        let _ = check::missing_address(&config, resource, &this);
+    }
+    let _ = text(&config);
+}
+
+fn text(config: &Config) -> (String, String) {
+    let mut plain = dump::head(config);
+    let mut xml = dump_xml::head(config);
+    for resource in &config.resources {
+        plain += &dump::resource(config, resource, "alice");
+        xml += &dump_xml::resource(config, resource, 1);
+    }
+    (plain, xml)
+}
+
+/// A model without positions.
+fn without_lines(mut resource: Resource, dialect: Dialect) -> Resource {
+    resource.line = 0;
+    resource.file = FileName::default();
+    for host in &mut resource.hosts {
+        host.line = 0;
+    }
+    // Each section of the dialect has an order by itself; 8.3's protocol is none of a section.
+    resource.settings.sort_by_key(|s| (s.row.name == "protocol", s.section_in(dialect)));
+    resource
+}
+
+fn assert_same(a: &Config, b: &Config) {
+    assert_eq!(a.dialect, b.dialect);
+    assert_eq!(a.global, b.global);
+    assert_eq!(
+        a.common.clone().map(|c| without_lines(c, a.dialect)),
+        b.common.clone().map(|c| without_lines(c, b.dialect))
+    );
+    let resources = |config: &Config| -> Vec<Resource> {
+        config.resources.iter().map(|r| without_lines(r.clone(), config.dialect)).collect()
+    };
+    assert_eq!(resources(a), resources(b));
+}
+
+/// A word that needs no quotes and is no keyword.
+fn word() -> impl Strategy<Value = String> {
+    "[a-z]{3,8}[0-9]{1,3}x"
+}
+
+/// An option of one of these sections with a value that its range allows, in 8.4 words.
+fn option(section: options::Section) -> impl Strategy<Value = String> {
+    let rows: Vec<_> = options::all()
+        .iter()
+        .filter(|row| row.section == section)
+        .filter(|row| !matches!(row.scope, Scope::OneShot))
+        .filter(|row| row.kind != Kind::Hosts && row.name != "stacked-timeouts")
+        .filter(|row| row.name != "protocol" && row.name != "resync-after")
+        .collect();
+    (prop::sample::select(rows), any::<u32>(), word()).prop_map(|(row, number, word)| {
+        let value = match row.kind {
+            Kind::Number(_) => {
+                let range = row.range(Dialect::V84).expect("numbers have ranges");
+                let span = (range.max - range.min + 1).min(99_999_999);
+                (range.min + i64::from(number) % span).to_string()
+            }
+            Kind::Choice(words) => words[number as usize % words.len()].text.to_string(),
+            // In 8.3's form a flag in the state that 8.3 has anyhow is not printed.
+            Kind::Flag => match row.default_value(Dialect::V83) {
+                drbdbox::conf::value::Value::Flag(true) => "no".to_string(),
+                _ => "yes".to_string(),
+            },
+            _ => format!("\"{word} \\\"\\\\\""),
+        };
+        format!("{} {value};", row.name)
+    })
+}
+
+fn section(section: options::Section) -> impl Strategy<Value = String> {
+    prop::collection::vec(option(section), 0..5)
+        .prop_map(move |options| format!("  {} {{ {} }}\n", section.word(), options.join(" ")))
+}
+
+/// A resource with two hosts. `volumes`: 8.4's explicit ones.
+fn resource(index: usize, volumes: bool) -> impl Strategy<Value = String> {
+    use options::Section::{Disk, Handlers, Net, Options, Startup};
+    (
+        word(),
+        section(Net),
+        section(Disk),
+        section(Startup),
+        section(Handlers),
+        section(Options),
+        prop::sample::select(vec!["A", "B", "C"]),
+        prop::option::of(0..9u32),
+    )
+        .prop_map(move |(name, net, disk, startup, handlers, options, protocol, external)| {
+            let meta = match external {
+                Some(index) => format!("/dev/md{name} [{index}]"),
+                None => "internal".to_string(),
+            };
+            let volume = |number: usize| {
+                let minor = index * 2 + number;
+                format!("device /dev/drbd{minor} minor {minor}; disk /dev/d{minor}; meta-disk {meta};")
+            };
+            let volumes = match volumes {
+                true => format!(
+                    "volume 0 {{ {} }} volume 7 {{ {} }}",
+                    volume(0),
+                    volume(1).replace("/dev/md", "/dev/me")
+                ),
+                false => volume(0),
+            };
+            let host = |host: &str, last: usize| {
+                format!("  on {host} {{ {volumes} address 10.1.{index}.{last}:7788; }}\n")
+            };
+            format!(
+                "resource r{index}{name} {{\n  protocol {protocol};\n{}{}{net}{disk}{options}\
+                     {startup}{handlers}}}\n",
+                host("alice", 1),
+                host("bob", 2)
+            )
+        })
+}
+
+fn configuration(volumes: bool) -> impl Strategy<Value = String> {
+    (resource(0, volumes), resource(1, volumes), section(options::Section::Net)).prop_map(|(a, b, net)| {
+        format!("global {{ dialog-refresh 7; minor-count 40; }}\ncommon {{\n{net}}}\n{a}{b}")
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn a_dump_reads_back_as_the_same_model(
+        (input, dialect) in (any::<bool>(), any::<bool>()).prop_flat_map(|(volumes, new)| {
+            let dialect = if new { Dialect::V84 } else { Dialect::V83 };
+            (configuration(volumes), Just(dialect))
+        })
+    ) {
+        let first = read(input.as_bytes(), dialect).expect("valid");
+        let (dumped, _) = text(&first);
+        let second = read(dumped.as_bytes(), dialect).expect("a dump is valid");
+        assert_same(&first, &second);
+        let (again, _) = text(&second);
+        let lines = |text: &str| -> Vec<String> {
+            // The place of a resource is another one in the dump.
+            text.lines().filter(|l| !l.starts_with("# defined")).map(str::to_string).collect()
+        };
+        prop_assert_eq!(lines(&dumped), lines(&again));
+    }
+
+    #[test]
+    fn random_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        use_all(&bytes, Dialect::V83);
+        use_all(&bytes, Dialect::V84);
+    }
+
+    /// Words of the language in any order come further than bytes.
+    #[test]
+    fn random_words_do_no_harm(words in prop::collection::vec(
+        prop::sample::select(vec![
+            "resource", "common", "global", "r0", "\"r 1\"", "{", "{", "{", "}", "}", "}", ";",
+            ";", ";", "[", "]", ":", "on", "alice", "bob", "device", "minor", "0", "1", "4294967296",
+            "99999999", "disk", "/dev/sdb", "meta-disk", "internal", "flexible-meta-disk", "address",
+            "10.1.1.1", "ipv6", "::1", "7788", "floating", "stacked-on-top-of", "volume", "65536",
+            "options", "net", "syncer", "startup", "handlers", "proxy", "plugin", "inside",
+            "outside", "protocol", "C", "rate", "10M", "after", "resync-after", "r0/1",
+            "become-primary-on", "both", "no-disk-barrier", "yes", "no", "_is_default", "skip",
+            "include", "\"*.conf\"", "_this_host", "\"", "#", "\n", "al-extents", "size", "-5",
+        ]),
+        0..120,
+    )) {
+        let input = words.join(" ");
+        use_all(input.as_bytes(), Dialect::V83);
+        use_all(input.as_bytes(), Dialect::V84);
+        let _ = Parser::read_running(Dialect::V83, "show", input.clone().into_bytes());
+        let _ = Parser::read_running(Dialect::V84, "show", input.into_bytes());
+    }
+
+    /// A valid file with one damaged byte.
+    #[test]
+    fn damaged_files_do_no_harm(
+        input in configuration(true),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let mut bytes = input.into_bytes();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        use_all(&bytes, Dialect::V83);
+        use_all(&bytes, Dialect::V84);
+    }
+}
+
+/// What could take all memory or all day ends with a message.
+#[test]
+fn too_much_of_anything_is_refused() {
+    let many = |word: &str, times: usize| word.repeat(times);
+    let numbered =
+        |times: usize, each: &dyn Fn(usize) -> String| -> String { (0..times).map(each).collect() };
+    for (input, what) in [
+        (format!("resource r {{ {}", numbered(1_100, &|n| format!("volume {n} {{}}"))), "volumes"),
+        (format!("resource r {{ on {}", many("x ", 2_000)), "host names"),
+        (numbered(10_100, &|n| format!("resource r{n} {{}}")), "resources"),
+        (format!("common {{ proxy {{ plugin {{ {}", many("a;", 100)), "plugins"),
+        (
+            format!(
+                "resource r {{ {} {}",
+                numbered(900, &|n| format!("volume {n} {{}}")),
+                numbered(300, &|n| format!("on h{n} {{}}"))
+            ),
+            "inherited volumes",
+        ),
+    ] {
+        let messages = read(input.as_bytes(), Dialect::V84).expect_err("refused");
+        assert!(messages.contains(&format!(" {what}.")), "{what}: {messages}");
+    }
+}
+
+/// A file that includes itself for ever.
+#[test]
+fn a_file_that_includes_itself_ends() {
+    let directory = tempfile::tempdir().expect("a folder");
+    let path = directory.path().join("a.conf");
+    let content = "include \"a.conf\"; include \"a.conf\";\n";
+    std::fs::write(&path, content).expect("written");
+    let name = path.to_string_lossy().into_owned();
+    let mut parser = Parser::new(Dialect::V83);
+    let file = FileName { display: name.clone(), absolute: name };
+    let result = parser.read(file, content.as_bytes().to_vec());
+    assert_eq!(result, Ok(()));
+    assert!(parser.messages.contains("Failed to open include file 'a.conf'."));
+    assert!(!parser.finish().0.valid);
+}
