@@ -36,7 +36,7 @@ finish() {
 	for node in "${!DAEMON[@]}"; do
 		kill -9 "${DAEMON[$node]}" 2>/dev/null
 	done
-	wait
+	wait 2>/dev/null
 	if [ $status -ne 0 ]; then
 		for node in data01 data02; do
 			echo "--- the end of the log of $node:" >&2
@@ -72,8 +72,11 @@ END
 as() {
 	local node=$1
 	shift
-	env PATH="$WORK/bin:$PATH" LC_ALL=C __DRBD_NODE__="$node" DRBDBOX_RUNDIR="$WORK/$node/run" \
-		DRBDBOX_LIBDIR="$WORK/$node/lib" DRBDBOX_LOCKDIR="$WORK/$node/lock" "$@"
+	(
+		export PATH="$WORK/bin:$PATH" LC_ALL=C __DRBD_NODE__="$node" DRBDBOX_RUNDIR="$WORK/$node/run" \
+			DRBDBOX_LIBDIR="$WORK/$node/lib" DRBDBOX_LOCKDIR="$WORK/$node/lock"
+		exec "$@"
+	)
 }
 # drbdadm says that it pretends to be the node; that is not of interest here.
 on() {
@@ -81,7 +84,7 @@ on() {
 	shift
 	printf '[%s]$ %s\n' "$node" "$*"
 	as "$node" bash -c "$*" </dev/null >"$WORK/last" 2>&1 || status=$?
-	grep -vE '^found __DRBD_NODE__ in environment|^PRETENDING that I am' "$WORK/last"
+	grep -vE '^$|^ *found __DRBD_NODE__ in environment|^ *PRETENDING that I am' "$WORK/last"
 	return $status
 }
 must() { on "$@" || die "exit status $? of '${*:2}' on $1, expected 0"; }
@@ -96,15 +99,26 @@ await() {
 }
 start_daemon() {
 	printf '[%s]$ drbdd --door nbd-server &\n' "$1"
-	as "$1" drbdd --door nbd-server </dev/null >>"$WORK/$1/log" 2>&1 &
-	DAEMON[$1]=$!
+	as "$1" sh -c "echo \$\$ >$WORK/$1/pid; exec drbdd --door nbd-server" </dev/null >>"$WORK/$1/log" 2>&1 &
+	until [ -s "$WORK/$1/pid" ]; do sleep 0.02; done
+	DAEMON[$1]=$(cat "$WORK/$1/pid")
+	rm "$WORK/$1/pid"
 	await 10 "$1" 'drbdsetup proc'
 }
 kill_daemon() {
 	printf '[%s]$ kill -9 %s\n' "$1" "${DAEMON[$1]}"
 	kill -9 "${DAEMON[$1]}"
-	wait "${DAEMON[$1]}" 2>/dev/null
+	gone "$1"
 	unset "DAEMON[$1]"
+}
+# Waits until the daemon has ended.
+gone() {
+	local tries=0
+	while kill -0 "${DAEMON[$1]}" 2>/dev/null; do
+		tries=$((tries + 1))
+		[ $tries -lt 200 ] || die "the daemon of $1 does not end"
+		sleep 0.05
+	done
 }
 # copy_in NODE FILE, copy_out NODE FILE: between a file and the device.
 uri() { printf 'nbd+unix:///r0?socket=%s' "$WORK/$1/run/nbd.sock"; }
@@ -152,25 +166,24 @@ await 30 data01 "$IN_SYNC"
 must data01 'drbdsetup proc'
 
 step "an application writes, and reads on the other node"
-head -c 20000000 /dev/urandom >"$WORK/content"
-# The device is smaller than the file with its meta data.
+head -c 20M /dev/urandom >"$WORK/content"
 copy_in data01 "$WORK/content"
 must data01 "drbdadm -c $WORK/drbd.conf secondary r0"
 must data02 "drbdadm -c $WORK/drbd.conf primary r0"
 copy_out data02 "$WORK/read-back"
-cmp -n 20000000 "$WORK/content" "$WORK/read-back" || die "data02 has not what was written on data01"
+cmp -n 20971520 "$WORK/content" "$WORK/read-back" || die "data02 has not what was written on data01"
 echo "[the same bytes]"
 
 step "the daemon of data01 is killed; data02 goes on"
 kill_daemon data01
 await 10 data02 "drbdsetup proc | grep -q cs:WFConnection"
-head -c 5000000 /dev/urandom >"$WORK/content"
+head -c 5M /dev/urandom >"$WORK/content"
 copy_in data02 "$WORK/content"
 start_daemon data01
 must data01 "drbdadm -c $WORK/drbd.conf adjust r0"
 await 20 data02 "$IN_SYNC"
 kib=$(sed -n 's/^.*Began resync as [A-Za-z]* (will sync \([0-9]*\) KB.*$/\1/p' "$WORK/data02/log" | tail -n 1)
-[ -n "$kib" ] && [ "$kib" -ge 4882 ] && [ "$kib" -le 20000 ] || die "resynchronised ${kib:-nothing} KiB"
+[ -n "$kib" ] && [ "$kib" -ge 5120 ] && [ "$kib" -le 20000 ] || die "resynchronised ${kib:-nothing} KiB"
 echo "[resynchronised: $kib KiB of $((MIB * 1024))]"
 
 step "both files hold the same"
@@ -179,11 +192,11 @@ must data02 "drbdadm -c $WORK/drbd.conf secondary r0"
 for node in data01 data02; do
 	must $node "drbdadm -c $WORK/drbd.conf down r0"
 	kill "${DAEMON[$node]}"
-	wait "${DAEMON[$node]}" || die "the daemon of $node ended with $?"
+	gone $node
 	unset "DAEMON[$node]"
 done
 cmp -n "$bytes" "$WORK/data01/disk" "$WORK/data02/disk" || die "the two disks differ"
-cmp -n 5000000 "$WORK/content" "$WORK/data01/disk" || die "data01 has not what was written while it was away"
+cmp -n 5242880 "$WORK/content" "$WORK/data01/disk" || die "data01 has not what was written while it was away"
 echo "[the $bytes bytes of the device are the same on both disks]"
 
 printf '\nAll %d steps held, in %d seconds. Without root there were no block devices and no file systems.\n' "$STEP" "$SECONDS"

@@ -73,7 +73,6 @@ shows '^0:r0 +Connected +Secondary/Secondary +Inconsistent/Inconsistent +C'
 step "no host has good data yet: neither can become Primary"
 refused 17 data01 'drbdadm primary r0'
 shows '\(-2\) Need access to UpToDate data'
-shows '^drbdadm primary r0: exited with code 17'
 refused 20 data01 'drbdadm -- --do-what-I-say primary r0'
 shows "^drbdsetup primary: unrecognized option '--do-what-I-say'"
 shows "^Command 'drbdsetup 0 primary --do-what-I-say' terminated with exit code 20"

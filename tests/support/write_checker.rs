@@ -28,6 +28,8 @@ const SECTOR_BYTES: usize = 512;
 const MAX_SECTORS: u64 = 64;
 /// Writes start at multiples of 4 KiB, as those of a file system do.
 const ALIGN_SECTORS: u64 = 8;
+/// How much `verify` reads at a time.
+const READ_SECTORS: u64 = 512;
 /// One line of a journal: what happened (0 begun, 1 acknowledged), number of the write, first sector, sectors.
 const RECORD_BYTES: usize = 32;
 /// Errors that are printed before it only counts them.
@@ -266,15 +268,18 @@ fn verify(device: &Path, state: &Path) -> io::Result<u8> {
     let (sectors, _) = load(state)?;
     let mut numbers: Vec<u64> = sectors.keys().copied().collect();
     numbers.sort_unstable();
-    let file = open(device, false)?;
-    let mut block = Buffer::zeroed(ALIGN_SECTORS as usize * SECTOR_BYTES);
+    let mut file = open(device, false)?;
+    let end = device_sectors(&mut file)?;
+    let mut block = Buffer::zeroed(READ_SECTORS as usize * SECTOR_BYTES);
     let mut lost = 0;
     let mut found: Vec<(u64, u64)> = Vec::with_capacity(numbers.len());
     let mut in_block = None;
     for number in numbers {
-        let start = number / ALIGN_SECTORS * ALIGN_SECTORS;
+        let start = number / READ_SECTORS * READ_SECTORS;
         if in_block != Some(start) {
-            file.read_exact_at(&mut block, start * SECTOR_BYTES as u64)?;
+            // The last piece of the device is shorter.
+            let bytes = (end - start).min(READ_SECTORS) as usize * SECTOR_BYTES;
+            file.read_exact_at(&mut block[..bytes], start * SECTOR_BYTES as u64)?;
             in_block = Some(start);
         }
         let at = (number - start) as usize * SECTOR_BYTES;
