@@ -1,11 +1,14 @@
 //! The multicall binary: the base name of argv\[0\], or the first argument, chooses the applet.
 
+mod bench_door;
 mod drbdadm;
 mod drbdd;
 mod drbdmeta;
 mod drbdsetup;
+mod install;
 mod overview;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 /// One program that this binary can be.
@@ -33,13 +36,63 @@ fn main() -> ExitCode {
     if let Some(applet) = find(called) {
         return ExitCode::from((applet.main)(&args));
     }
+    if args.get(1).is_some_and(|word| word == "bench-door") {
+        return ExitCode::from(bench_door::main(&args[1..]));
+    }
     match args.get(1).and_then(|a| find(a)) {
         Some(applet) => ExitCode::from((applet.main)(&args[1..])),
-        None => {
-            for applet in APPLETS {
-                println!("{:16}{}", applet.name, applet.help);
-            }
-            ExitCode::from(u8::from(args.len() > 1))
+        None => ExitCode::from(drbdbox(&args)),
+    }
+}
+
+/// What this program is when it is called by its own name and no applet is chosen.
+fn drbdbox(args: &[String]) -> u8 {
+    let words: Vec<&str> = args.iter().skip(1).map(String::as_str).collect();
+    match words.as_slice() {
+        [] | ["--help" | "-h" | "help"] => print!("{}", help()),
+        ["--version" | "-V"] => {
+            println!(
+                "drbdbox {} (compatible with DRBD 8.3.16/8.4.11, proto 86-101)",
+                env!("CARGO_PKG_VERSION")
+            );
+        }
+        ["--install", directory] => return make_links(directory, false),
+        ["--install", "-s", directory] | ["--install", directory, "-s"] => {
+            return make_links(directory, true)
+        }
+        ["--install", ..] => {
+            eprintln!("drbdbox: --install needs a directory: drbdbox --install [-s] DIR");
+            return 1;
+        }
+        [word, ..] => {
+            eprintln!("drbdbox: '{word}' is none of its applets; 'drbdbox --help' lists them");
+            return 1;
+        }
+    }
+    0
+}
+
+/// The list of applets and the options of `drbdbox` itself.
+fn help() -> String {
+    let mut text = String::from(
+        "Usage: drbdbox APPLET [ARGUMENTS]\n\
+         \x20      drbdbox --install [-s] DIR   make a link in DIR for every applet (-s: symbolic)\n\
+         \x20      drbdbox --version | --help\n\
+         or call it by the name of an applet through such a link:\n\n",
+    );
+    for applet in APPLETS {
+        text.push_str(&format!("  {:16}{}\n", applet.name, applet.help));
+    }
+    text
+}
+
+/// `--install`: prints what it could not do, returns the exit status.
+fn make_links(directory: &str, symbolic: bool) -> u8 {
+    match install::install(Path::new(directory), symbolic, APPLETS.iter().map(|a| a.name)) {
+        Ok(_) => 0,
+        Err(what) => {
+            eprintln!("drbdbox --install: {what}");
+            1
         }
     }
 }

@@ -223,7 +223,7 @@ impl Node {
                 return;
             }
             assert!(Instant::now() < deadline, "{what}: {state:?}\n{}", self.log_text());
-            events.next(Duration::from_millis(500));
+            events.receive(Duration::from_millis(500));
         }
     }
 

@@ -1,0 +1,86 @@
+# make            builds the static binary target/release/drbdbox
+# make install    installs it, with the init script and a first configuration (DESTDIR is honoured)
+# make demo       two hosts on this machine mirror a device; needs root for all of it
+# make test       every test that this machine can run; says what it left out
+# make bench      speed and memory, as a table: bench.tsv
+# ./configure writes config.mk; without it these are the directories:
+prefix        = /usr
+sysconfdir    = /etc
+localstatedir = /var
+initdir       = $(sysconfdir)/init.d
+-include config.mk
+
+CARGO ?= $(shell command -v cargo || echo "$$HOME/.cargo/bin/cargo")
+RUSTC ?= $(shell command -v rustc || echo "$$HOME/.cargo/bin/rustc")
+BINARY = target/release/drbdbox
+
+# The directories that are compiled in (src/sys/paths.rs).
+export DRBDBOX_SYSCONFDIR = $(sysconfdir)
+export DRBDBOX_LOCALSTATEDIR = $(localstatedir)
+
+all: build
+
+# musl makes a binary that needs nothing of the host and runs on old kernels; a host without that target gets one that
+# is static against its own C library. A hard link puts the result at one place for both.
+build:
+	@musl=$$(uname -m)-unknown-linux-musl; gnu=$$(uname -m)-unknown-linux-gnu; \
+	has() { test -d "$$($(RUSTC) --print target-libdir --target $$1 2>/dev/null)"; }; \
+	has $$musl || rustup target add $$musl >/dev/null 2>&1 || true; \
+	if has $$musl; then \
+		echo "drbdbox: building for $$musl (static)"; target=$$musl; \
+	else \
+		echo "drbdbox: rustc has no $$musl, and rustup could not add it:"; \
+		echo "drbdbox: building for $$gnu with +crt-static (static, but too new a C library for Linux 2.6.18)"; target=$$gnu; \
+		RUSTFLAGS="$$RUSTFLAGS -C target-feature=+crt-static"; export RUSTFLAGS; \
+	fi; \
+	$(CARGO) build --release --target $$target --bin drbdbox $(EXAMPLES) $(CARGOFLAGS) && \
+	mkdir -p target/release/examples && ln -f target/$$target/release/drbdbox $(BINARY) && \
+	for example in $(patsubst --example=%,%,$(EXAMPLES)); do \
+		ln -f target/$$target/release/examples/$$example target/release/examples/$$example || exit 1; \
+	done && \
+	echo "drbdbox: $(BINARY) is built"
+
+$(BINARY):
+	@$(MAKE) build
+
+# Root need not have a compiler: what `make` built is installed as it is.
+install: | $(BINARY)
+	install -d -m 0755 '$(DESTDIR)/sbin' '$(DESTDIR)$(prefix)/sbin' '$(DESTDIR)$(initdir)' \
+		'$(DESTDIR)$(sysconfdir)/drbd.d' '$(DESTDIR)$(localstatedir)/lib/drbd' '$(DESTDIR)$(localstatedir)/lock' \
+		'$(DESTDIR)$(prefix)/share/doc/drbdbox'
+	rm -f '$(DESTDIR)/sbin/drbdbox'
+	install -m 0755 $(BINARY) '$(DESTDIR)/sbin/drbdbox'
+	'$(DESTDIR)/sbin/drbdbox' --install '$(DESTDIR)/sbin'
+	test '$(DESTDIR)$(prefix)/sbin' -ef '$(DESTDIR)/sbin' || ln -sf /sbin/drbd-overview '$(DESTDIR)$(prefix)/sbin/drbd-overview'
+	install -m 0755 packaging/init.d/drbd '$(DESTDIR)$(initdir)/drbd'
+	test -e '$(DESTDIR)$(sysconfdir)/drbd.conf' || install -m 0644 packaging/drbd.conf '$(DESTDIR)$(sysconfdir)/drbd.conf'
+	test -e '$(DESTDIR)$(sysconfdir)/drbd.d/global_common.conf' || \
+		install -m 0644 packaging/global_common.conf '$(DESTDIR)$(sysconfdir)/drbd.d/global_common.conf'
+	install -m 0644 README.md LICENSE packaging/default.drbd '$(DESTDIR)$(prefix)/share/doc/drbdbox'
+	@echo "Don't forget to run chkconfig (Debian: update-rc.d) if the init script is to run at boot"
+
+uninstall:
+	for name in drbdadm drbdsetup drbdmeta drbdd drbd-overview drbdbox; do rm -f "$(DESTDIR)/sbin/$$name"; done
+	rm -f '$(DESTDIR)$(prefix)/sbin/drbd-overview' '$(DESTDIR)$(initdir)/drbd'
+	rm -rf '$(DESTDIR)$(prefix)/share/doc/drbdbox'
+
+# The programs that only tests/hosts uses.
+demo test bench: EXAMPLES = --example=host-helper --example=write-checker
+
+demo: build
+	tests/hosts/demo.sh
+
+test: build
+	tests/run-all.sh
+
+bench: build
+	tests/hosts/bench.sh --out bench.tsv
+
+clean:
+	$(CARGO) clean
+	rm -f bench.tsv
+
+distclean: clean
+	rm -f config.mk
+
+.PHONY: all build install uninstall demo test bench clean distclean

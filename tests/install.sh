@@ -1,0 +1,71 @@
+#!/bin/bash
+# configure takes the how-to's options and warns of unknown ones; make install puts the files where people look for them.
+# Environment: DRBDBOX=the binary to install.
+
+set -u
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+binary=${DRBDBOX:-$top/target/release/drbdbox}
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+fail() {
+	echo "FAILED: $*" >&2
+	exit 1
+}
+
+# configure writes config.mk where it is called, so the tree stays as it is.
+"$top/configure" --prefix=/usr/local/drbd --with-km --with-distro=redhat >out 2>err || fail "configure: $(cat err)"
+grep -q 'no kernel module is needed' out || fail "configure does not say that no module is needed"
+[ ! -s err ] || fail "configure warns of the how-to's options: $(cat err)"
+"$top/configure" --prefix=/usr/local/drbd --with-distro=redhat --with-teapot --enable-kettle=on >out 2>err ||
+	fail "configure does not go on after unknown options"
+grep -qx 'configure: WARNING: unrecognized options: --with-teapot, --enable-kettle' err || fail "unknown options: $(cat err)"
+! "$top/configure" --frobnicate >out 2>err || fail "configure takes --frobnicate"
+grep -q "unrecognized option: \`--frobnicate'" err || fail "a word that is no option: $(cat err)"
+
+settings=$(sed 's/ *= */=/' config.mk)
+# shellcheck disable=SC2086 # one word a setting
+make -s --no-print-directory -C "$top" install BINARY="$binary" DESTDIR="$work/root" $settings >out 2>err ||
+	fail "make install: $(cat out err)"
+for program in drbdadm drbdsetup drbdmeta drbdd drbd-overview; do
+	[ "$work/root/sbin/$program" -ef "$work/root/sbin/drbdbox" ] || fail "/sbin/$program is no link to drbdbox"
+done
+for file in etc/drbd.conf etc/drbd.d/global_common.conf etc/rc.d/init.d/drbd var/lib/drbd var/lock sbin/drbd-overview; do
+	[ -e "$work/root/usr/local/drbd/$file" ] || [ -L "$work/root/usr/local/drbd/$file" ] || fail "$file is missing"
+done
+[ -x "$work/root/usr/local/drbd/etc/rc.d/init.d/drbd" ] || fail "the init script is not executable"
+
+# A configuration that is there is not touched.
+echo "# mine" >"$work/root/usr/local/drbd/etc/drbd.conf"
+# shellcheck disable=SC2086
+make -s --no-print-directory -C "$top" install BINARY="$binary" DESTDIR="$work/root" $settings >out 2>err ||
+	fail "a second make install: $(cat out err)"
+[ "$(cat "$work/root/usr/local/drbd/etc/drbd.conf")" = "# mine" ] || fail "make install replaces drbd.conf"
+
+# chkconfig reads all comments: what it needs must be there, and only once.
+for keyword in 'chkconfig:' 'description:' 'Provides:' 'Required-Start:' 'Required-Stop:' 'Default-Start:' \
+	'Default-Stop:' 'Short-Description:'; do
+	[ "$(grep -c "^# *$keyword" "$top/packaging/init.d/drbd")" -eq 1 ] || fail "init script: not one line '# $keyword'"
+done
+grep -qx '# chkconfig: - 70 08' "$top/packaging/init.d/drbd" || fail "init script: chkconfig's priorities"
+
+# The init script through a link, without tools: exit 5; the how-to's insmod line does no harm.
+for shell in dash bash; do
+	type -P $shell >/dev/null || continue
+	sed 's|^start)$|start)\ninsmod /lib/modules/2.6.18-164.el5/kernel/drivers/block/drbd.ko|; s|^DRBDADM=.*|DRBDADM='"$work"'/no-drbdadm|' \
+		"$top/packaging/init.d/drbd" >edited
+	ln -sf edited link
+	$shell link start >out 2>&1
+	[ $? -eq 5 ] || fail "init script without tools: not exit 5"
+	printf '#!/bin/sh\nexit 0\n' >no-drbdadm
+	chmod +x no-drbdadm
+	$shell link wrong >out 2>&1
+	[ $? -eq 1 ] || fail "init script with a wrong word: not exit 1"
+	grep -qx 'Usage: /etc/init.d/drbd {start|stop|status|reload|restart|force-reload}' out || fail "usage: $(cat out)"
+	rm no-drbdadm
+done
+
+# The list of names and the version.
+"$binary" | grep -q '^  drbdadm ' || fail "drbdbox does not list drbdadm"
+"$binary" --version | grep -qE '^drbdbox [0-9.]+ \(compatible with DRBD 8\.3\.16/8\.4\.11, proto 86-101\)$' || fail "--version"
+echo "configure, make install and the init script's conventions: all hold"

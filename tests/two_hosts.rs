@@ -1,0 +1,65 @@
+//! The walk-through and the crash test on two hosts that are made on this machine: scripts in tests/hosts, which need
+//! root and some programs of the system. Without them the tests say what is missing and pass.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+/// Exit status of a script that cannot run here.
+const SKIPPED: i32 = 77;
+/// Two pairs of hosts at a time would be too much for a small machine.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// The directory of the examples that were built together with this test.
+fn host_programs() -> PathBuf {
+    let test = std::env::current_exe().expect("path of this test");
+    let profile = test.parent().and_then(Path::parent).expect("directory of the profile");
+    profile.join("examples")
+}
+
+fn run(script: &str, environment: &[(&str, &str)]) {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let log_path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{script}.log"));
+    let log = File::create(&log_path).expect("log file");
+    let mut command = Command::new(top.join("tests/hosts").join(script));
+    if std::env::var_os("DRBDBOX").is_none() {
+        command.env("DRBDBOX", env!("CARGO_BIN_EXE_drbdbox"));
+    }
+    if std::env::var_os("HOST_PROGRAMS").is_none() {
+        command.env("HOST_PROGRAMS", host_programs());
+    }
+    let status = command
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("log file"))
+        .stderr(log)
+        .status()
+        .unwrap_or_else(|error| panic!("{script}: {error}"));
+    let text = std::fs::read(&log_path).expect("log file");
+    let text = String::from_utf8_lossy(&text);
+    match status.code() {
+        Some(0) => {}
+        Some(SKIPPED) => {
+            let why: Vec<&str> = text.lines().collect();
+            println!("SKIPPED: tests/hosts/{script}: {}", why.join("; "));
+        }
+        _ => panic!("{script}: {status}; its output ({}):\n{text}", log_path.display()),
+    }
+}
+
+#[test]
+fn the_how_to_works_from_the_first_command_to_the_last() {
+    run("demo.sh", &[]);
+}
+
+#[test]
+fn replication_works_without_root_over_nbd_servers() {
+    run("demo-user.sh", &[]);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_daemons_are_killed() {
+    run("crash.sh", &[("ROUNDS", "6")]);
+}
