@@ -209,6 +209,19 @@ impl Node {
         self.wait_for(what, 0, condition);
     }
 
+    /// Waits for a state that may never come; whether it came.
+    pub fn wait_briefly(&self, condition: impl Fn(StateWord) -> bool) -> bool {
+        let events = self.daemon.subscribe();
+        let deadline = Instant::now() + Duration::from_millis(500);
+        while !condition(self.volume().state) {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            events.receive(Duration::from_millis(50));
+        }
+        true
+    }
+
     pub fn wait_for_minor(&self, minor: u32, condition: impl Fn(StateWord) -> bool) {
         self.wait_for("minor", minor, condition);
     }
