@@ -2,7 +2,7 @@
 
 use drbdbox::conf::model::{Resource, Setting};
 use drbdbox::conf::number::{self, Unit};
-use drbdbox::conf::options::{Kind, Section};
+use drbdbox::conf::options::{Kind, Scope, Section};
 use drbdbox::conf::Dialect;
 
 use super::adjust::{address_differs, disks_differ};
@@ -80,6 +80,8 @@ fn settings_differ(running: &[Setting], wanted: &[Setting], section: Section) ->
         settings
             .iter()
             .filter(|s| s.section_in(Dialect::V83) == section && s.row.name != "protocol")
+            // What 8.3's show cannot tell must not look like a difference: adjust would detach.
+            .filter(|s| s.row.old.is_some() && s.row.scope != Scope::Historic)
             .filter(|s| s.printed(Dialect::V83).is_some())
             .cloned()
             .collect()

@@ -12,7 +12,7 @@ use drbdbox::sys::paths;
 
 use super::exec::{Manner, Program};
 use super::session::{Exit, Session, EXIT_USAGE};
-use super::table::Limit;
+use super::table::{Action, Limit};
 
 /// Largest minor that 8.3 registers.
 const MINOR_MAX_83: u32 = 255;
@@ -33,7 +33,9 @@ impl Session {
             && self.options.dry_run == 0
             && self.config.file.display != STANDARD_INPUT
             && !self.resource(at).ignored
-            && !self.command.is_dump();
+            && !self.command.is_dump()
+            // The daemon waits for a handler: it is not to be asked back for a link that it has itself.
+            && self.command.action != Action::Handler;
         if !looks {
             return run(self);
         }

@@ -32,6 +32,15 @@ pub enum BadOption {
     },
 }
 
+impl BadOption {
+    /// What the C library's own message says.
+    pub fn text(&self) -> &str {
+        match self {
+            BadOption::Unknown { text, .. } | BadOption::NoValue { text, .. } => text,
+        }
+    }
+}
+
 /// Walks over the words behind the command word.
 #[derive(Debug)]
 pub struct Parser<'a> {

@@ -7,6 +7,7 @@
 //! | `getopt`, `values`, `device` | the words of a call taken apart and converted |
 //! | `daemon` | asking the daemon; messages and exit statuses of its codes |
 //! | `configure`, `query`, `events`, `wait` | the commands |
+//! | `nine` | the form of `status` that DRBD 9 has |
 //!
 //! Here: which dialect a call means (spec/drbdsetup.md 1, spec/decisions.md 1), and the order in
 //! which its parts are looked at (spec/drbdsetup.md 2.1 and 6.1).
@@ -17,6 +18,7 @@ mod device;
 mod events;
 mod failure;
 mod getopt;
+mod nine;
 mod query;
 mod table;
 mod usage;
@@ -46,7 +48,14 @@ pub fn main(args: &[String]) -> u8 {
     let outcome = match shape(words, spoken) {
         Shape::Help => help(program, words, spoken),
         Shape::Old { device, command, rest } => old(program, spoken, &device, &command, rest),
-        Shape::New { command, words } => new(program, spoken, command, &words),
+        Shape::New { command, words } => {
+            let nine = name.ends_with("-9") || nine::is_asked_for(&words);
+            if nine && command.name == "status" {
+                daemon::check(command.name, false).and_then(|()| nine::status(&words))
+            } else {
+                new(program, spoken, command, &words)
+            }
+        }
         Shape::Unknown => match spoken {
             Dialect::V83 => invalid_83(words),
             Dialect::V84 => Ok(print_usage(spoken, Some("invalid command"))),

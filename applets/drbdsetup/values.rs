@@ -169,8 +169,8 @@ fn bad_option(bad: &BadOption, program: &str, command: &Command, form: Dialect) 
         (Dialect::V83, BadOption::NoValue { word, .. }) => {
             Failure::refused(format!("{program} {}: option '{word}' requires an argument", command.name))
         }
-        (Dialect::V84, BadOption::Unknown { text, .. } | BadOption::NoValue { text, .. }) => {
-            Failure::refused(format!("{}: {text}", command.name)).with_out(usage::general(form, None))
+        (Dialect::V84, _) => {
+            Failure::refused(format!("{}: {}", command.name, bad.text())).with_out(usage::general(form, None))
         }
     }
 }

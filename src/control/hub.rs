@@ -122,7 +122,7 @@ pub struct Subscription {
 
 impl Subscription {
     /// The next event; waits for it at most that long.
-    pub fn next(&self, wait: Duration) -> Received {
+    pub fn receive(&self, wait: Duration) -> Received {
         let deadline = Instant::now() + wait;
         let mut content = self.queue.content.lock();
         loop {
@@ -156,7 +156,7 @@ mod tests {
         hub.publish(deleted("a"));
         hub.publish(deleted("b"));
         for reader in &readers {
-            let got: Vec<_> = std::iter::from_fn(|| match reader.next(Duration::ZERO) {
+            let got: Vec<_> = std::iter::from_fn(|| match reader.receive(Duration::ZERO) {
                 Received::Event(e) => Some((e.sequence, e.kind.clone())),
                 _ => None,
             })
@@ -173,12 +173,12 @@ mod tests {
             hub.publish(deleted("x"));
         }
         for _ in 0..QUEUE_MAX {
-            assert!(matches!(reader.next(Duration::ZERO), Received::Event(_)));
+            assert!(matches!(reader.receive(Duration::ZERO), Received::Event(_)));
         }
-        assert_eq!(reader.next(Duration::ZERO), Received::Skipped(7));
+        assert_eq!(reader.receive(Duration::ZERO), Received::Skipped(7));
         hub.publish(deleted("y"));
-        assert!(matches!(reader.next(Duration::ZERO), Received::Event(_)));
-        assert_eq!(reader.next(Duration::ZERO), Received::Nothing);
+        assert!(matches!(reader.receive(Duration::ZERO), Received::Event(_)));
+        assert_eq!(reader.receive(Duration::ZERO), Received::Nothing);
     }
 
     #[test]

@@ -206,7 +206,7 @@ fn stream_events(stream: &UnixStream, service: &dyn Service) -> io::Result<()> {
     };
     send(start_event(service))?;
     loop {
-        match subscription.next(IDLE) {
+        match subscription.receive(IDLE) {
             Received::Event(event) => send(Event::clone(&event))?,
             Received::Skipped(count) => {
                 send(unnumbered(EventKind::Skipped(count)))?;

@@ -85,7 +85,9 @@ pub fn open(paths: &BackingPaths, settings: DiskSettings, form: Dialect) -> Resu
     let maximum = check_sizes(&data, &meta, index, layout.log, &settings)?;
     let mut log_lines = Vec::new();
     if data.size_bytes() / SECTOR_BYTES > maximum && !index.is_internal() {
-        let text = format!("==> truncating very big lower level device to currently maximum possible {maximum} sectors <==");
+        let text = format!(
+            "==> truncating very big lower level device to currently maximum possible {maximum} sectors <=="
+        );
         log_lines.push((Level::Warning, text));
         if matches!(index, MetaIndex::Indexed(_)) {
             let text = "==>> using internal or flexible meta data may help <<==";
@@ -119,7 +121,9 @@ fn open_device(path: &str, claim: Claim, code: ConfigCode) -> Result<BlockDevice
             _ => code,
         };
         let number = match &error {
-            OpenError::Open { error, .. } | OpenError::Call { error, .. } => error.raw_os_error().unwrap_or(0),
+            OpenError::Open { error, .. } | OpenError::Call { error, .. } => {
+                error.raw_os_error().unwrap_or(0)
+            }
             OpenError::Busy { .. } => libc::EBUSY,
             OpenError::NotABlockDevice { .. } => libc::ENOTBLK,
         };
@@ -153,7 +157,9 @@ fn check_sizes(
 ) -> Result<u64, Refusal> {
     let needed = Layout::attach_sectors_min(index);
     let too_small = || {
-        let text = format!("refusing attach: md-device too small, at least {needed} sectors needed for this meta-disk type");
+        let text = format!(
+            "refusing attach: md-device too small, at least {needed} sectors needed for this meta-disk type"
+        );
         Refusal::new(ConfigCode::MetaDiskTooSmall, Level::Warning, text)
     };
     if meta.size_bytes() / SECTOR_BYTES < needed {
@@ -170,12 +176,17 @@ fn check_sizes(
 
 fn refusal_of(error: MetaError) -> Refusal {
     match error {
-        MetaError::Io { .. } => {
-            Refusal::new(ConfigCode::MetaDataIo, Level::Error, format!("Error while reading metadata. ({error})"))
-        }
+        MetaError::Io { .. } => Refusal::new(
+            ConfigCode::MetaDataIo,
+            Level::Error,
+            format!("Error while reading metadata. ({error})"),
+        ),
         MetaError::Decode(decode) => {
             let text = format!("Error while reading metadata, magic not found. ({decode})");
-            Refusal { info: vec![decode.to_string()], ..Refusal::new(ConfigCode::MetaDataInvalid, Level::Error, text) }
+            Refusal {
+                info: vec![decode.to_string()],
+                ..Refusal::new(ConfigCode::MetaDataInvalid, Level::Error, text)
+            }
         }
         other => Refusal::new(ConfigCode::MetaDataInvalid, Level::Error, other.to_string()),
     }
@@ -193,7 +204,8 @@ fn read_log(
         Ok(found) => {
             let (transactions, active) = (found.transactions, found.active_entries);
             if transactions > 0 {
-                let text = format!("Found {transactions} transactions ({active} active extents) in activity log.");
+                let text =
+                    format!("Found {transactions} transactions ({active} active extents) in activity log.");
                 lines.push((Level::Info, text));
             } else if found.format == LogFormat::V83 {
                 lines.push((Level::Warning, "No usable activity log found.".to_owned()));
@@ -310,8 +322,7 @@ mod tests {
         assert_eq!(refused(&paths(&disk, &other, -3), 0), 116);
         assert_eq!(refused(&paths(&disk, &disk, -3), BYTES), 111);
         assert_eq!(refused(&paths(&disk, &other, 1), 0), 112);
-        let missing =
-            BackingPaths { lower_device: "/nonexistent".into(), ..paths(&disk, &disk, -3) };
+        let missing = BackingPaths { lower_device: "/nonexistent".into(), ..paths(&disk, &disk, -3) };
         assert_eq!(refused(&missing, 0), 104);
         let directory = BackingPaths { lower_device: "/".into(), ..paths(&disk, &disk, -3) };
         assert_eq!(refused(&directory, 0), 107);

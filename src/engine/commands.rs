@@ -58,9 +58,9 @@ impl Daemon {
             Request::Connect { connection, addresses, changes } => {
                 let runner = match connection {
                     ConnectionOf::Minor(minor) => self.minor_of(call, *minor)?.runner,
-                    ConnectionOf::Resource(name) => self.resource(name).ok_or_else(|| {
-                        Reply::with_info(ConfigCode::ResourceUnknown, "unknown resource")
-                    })?,
+                    ConnectionOf::Resource(name) => self
+                        .resource(name)
+                        .ok_or_else(|| Reply::with_info(ConfigCode::ResourceUnknown, "unknown resource"))?,
                     ConnectionOf::Addresses(_) => return Err(ConfigCode::InvalidRequest.into()),
                 };
                 self.connect(call.form, &runner, *addresses, changes)
@@ -71,12 +71,12 @@ impl Daemon {
             Request::Disconnect { connection, force } => {
                 let runner = match connection {
                     ConnectionOf::Minor(minor) => self.minor_of(call, *minor)?.runner,
-                    ConnectionOf::Resource(name) => self.resource(name).ok_or_else(|| {
-                        Reply::with_info(ConfigCode::ResourceUnknown, "unknown resource")
-                    })?,
-                    ConnectionOf::Addresses(addresses) => self.connection(addresses).ok_or_else(|| {
-                        Reply::with_info(ConfigCode::InvalidRequest, "unknown connection")
-                    })?,
+                    ConnectionOf::Resource(name) => self
+                        .resource(name)
+                        .ok_or_else(|| Reply::with_info(ConfigCode::ResourceUnknown, "unknown resource"))?,
+                    ConnectionOf::Addresses(addresses) => self
+                        .connection(addresses)
+                        .ok_or_else(|| Reply::with_info(ConfigCode::InvalidRequest, "unknown connection"))?,
                 };
                 let reply = runner.command(Command::Disconnect { force: *force });
                 self.changed(&runner);
@@ -265,10 +265,7 @@ impl Daemon {
             return Err(ConfigCode::NetConfigured.into());
         }
         let (mut settings, fencing, primary) = runner.look(|state| {
-            let settings = Settings {
-                net: state.net.clone(),
-                ..Settings::defaults(form)
-            };
+            let settings = Settings { net: state.net.clone(), ..Settings::defaults(form) };
             (settings, strictest_fencing(state), has_primary(state))
         });
         settings.reset(Reset::Section(Section::Net, form));
@@ -323,9 +320,8 @@ impl Daemon {
             let link = state.core.link();
             (link.map(|link| link.version), strictest_fencing(state), has_primary(state))
         });
-        let announced = |net: &NetSettings| {
-            (net.protocol, net.allow_two_primaries, net.data_integrity_alg.clone())
-        };
+        let announced =
+            |net: &NetSettings| (net.protocol, net.allow_two_primaries, net.data_integrity_alg.clone());
         if version.is_some_and(|v| !v.has_volumes()) && announced(&before) != announced(&net) {
             return Err(ConfigCode::NeedApv100.into());
         }

@@ -90,8 +90,7 @@ impl Doors {
 
     /// Whether the kernel's own driver serves the minor. spec/decisions.md 7.3.
     pub fn is_taken(&self, config: &Config, minor: u32) -> bool {
-        config.door == DoorKind::FuseLoop
-            && Node::new(&config.device_directory, minor).is_of_real_driver()
+        config.door == DoorKind::FuseLoop && Node::new(&config.device_directory, minor).is_of_real_driver()
     }
 
     /// The door of a minor.

@@ -157,11 +157,11 @@ fn read_data(runner: &Runner, stop: &Stop, mut reader: PacketReader) {
             ready = true;
             continue;
         }
-        match reader.next() {
+        match reader.receive() {
             Ok(received) => {
-                // Its disk write is done by this thread if no other packet waits behind it.
+                // Its disk work is done by this thread if no other packet waits behind it, or must wait.
                 let mut idle = || reader.is_idle();
-                ready = runner.packet(Socket::Data, received, Inline::If(&mut idle));
+                ready = runner.packet(Socket::Data, received, Inline::Reader(&mut idle));
             }
             Err(error) => {
                 // Core may have reasons to go on for a moment (a promotion that is not over).
@@ -180,7 +180,7 @@ fn read_data(runner: &Runner, stop: &Stop, mut reader: PacketReader) {
 fn read_meta(runner: &Runner, stop: &Stop, mut reader: PacketReader) {
     runner.wait_for_link(stop);
     loop {
-        match reader.next() {
+        match reader.receive() {
             Ok(received) => {
                 runner.packet(Socket::Meta, received, Inline::Never);
             }

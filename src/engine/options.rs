@@ -2,9 +2,7 @@
 //! spec/decisions.md 3.4, spec/drbdsetup.md 3.2 and 6.2.
 
 use crate::conf::options::{self, Section};
-use crate::conf::settings::{
-    DiskSettings, Fencing, NetSettings, OnCongestion, Protocol, ResourceSettings,
-};
+use crate::conf::settings::{DiskSettings, Fencing, NetSettings, OnCongestion, Protocol, ResourceSettings};
 use crate::conf::Dialect;
 use crate::control::message::{Reply, SettingChange};
 use crate::core::codes::ConfigCode;
@@ -82,7 +80,12 @@ impl Settings {
 ///
 /// # Errors
 /// 139, 154, 155, 123 in the order of the dialect.
-pub fn check_net(net: &NetSettings, fencing: Fencing, primary: bool, form: Dialect) -> Result<(), ConfigCode> {
+pub fn check_net(
+    net: &NetSettings,
+    fencing: Fencing,
+    primary: bool,
+    form: Dialect,
+) -> Result<(), ConfigCode> {
     let stonith = net.protocol == Protocol::A && fencing == Fencing::ResourceAndStonith;
     let congestion = net.on_congestion != OnCongestion::Block && net.protocol != Protocol::A;
     let discard = primary && net.discard_my_data;
@@ -92,10 +95,8 @@ pub fn check_net(net: &NetSettings, fencing: Fencing, primary: bool, form: Diale
     if stonith {
         return Err(ConfigCode::StonithAndProtoA);
     }
-    let (first, second) = (
-        (congestion, ConfigCode::CongestionNotProtoA),
-        (discard, ConfigCode::DiscardImpossible),
-    );
+    let (first, second) =
+        ((congestion, ConfigCode::CongestionNotProtoA), (discard, ConfigCode::DiscardImpossible));
     let order = match form {
         Dialect::V83 => [first, second],
         Dialect::V84 => [second, first],
@@ -132,7 +133,7 @@ pub fn check_algorithms(net: &NetSettings, form: Dialect) -> Result<(), ConfigCo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conf::Value;
+    use crate::conf::value::Value;
 
     fn change(option: &str, value: Value) -> SettingChange {
         SettingChange { option: option.into(), value }

@@ -121,16 +121,17 @@ pub enum Inline<'a> {
     Never,
     /// It serves one request at a time.
     Always,
-    /// If this says that nothing else waits for it.
-    If(&'a mut dyn FnMut() -> bool),
+    /// It is the data reader: if core lets it read nothing more for now, or if this says that nothing
+    /// else has come.
+    Reader(&'a mut dyn FnMut() -> bool),
 }
 
 impl Inline<'_> {
-    fn allows(&mut self) -> bool {
+    fn allows(&mut self, reader_held: bool) -> bool {
         match self {
             Inline::Never => false,
             Inline::Always => true,
-            Inline::If(idle) => idle(),
+            Inline::Reader(idle) => reader_held || idle(),
         }
     }
 }
@@ -156,6 +157,8 @@ struct Batch {
     link: Option<Arc<Link>>,
     data: bool,
     meta: bool,
+    /// Core lets the data reader read nothing more for now.
+    reader_held: bool,
 }
 
 thread_local! {
@@ -275,7 +278,9 @@ impl Runner {
             self.distribute_one(state, batch, output);
         }
         state.outputs = outputs;
-        if state.receiver_waits && state.core.receiver_ready() || state.meta_waits && state.core.link().is_some() {
+        batch.reader_held = !state.core.receiver_ready();
+        let meta_may_go = state.meta_waits && state.core.link().is_some();
+        if state.receiver_waits && !batch.reader_held || meta_may_go {
             self.receiver_may_go.notify_all();
         }
         let next = state.core.next_timeout();
@@ -407,7 +412,7 @@ impl Runner {
                 }
             }
             let Some((disk, volume, job)) = own else { break };
-            if disk.is_busy() || !inline.allows() {
+            if disk.is_busy() || !inline.allows(batch.reader_held) {
                 disk.enqueue(job);
                 break;
             }

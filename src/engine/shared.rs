@@ -94,7 +94,7 @@ impl Shared {
     }
 
     /// Something was read, written, sent or received. On the hot path: one load, unless nothing happened
-    /// for a second.
+    /// since [`Shared::watch_traffic`].
     pub fn traffic(&self) {
         if !self.traffic_seen.load(Ordering::Relaxed) && !self.traffic_seen.swap(true, Ordering::AcqRel) {
             self.tell(|news| news.traffic = true);
@@ -118,12 +118,12 @@ impl Shared {
                 }
             }
         }
-        let taken = std::mem::take(&mut *news);
-        drop(news);
-        if taken.traffic {
-            self.traffic_seen.store(false, Ordering::Release);
-        }
-        taken
+        std::mem::take(&mut *news)
+    }
+
+    /// Counters are about to be written: tell again when they change.
+    pub fn watch_traffic(&self) {
+        self.traffic_seen.store(false, Ordering::Release);
     }
 
     /// The size of a device changed: its door has to know.

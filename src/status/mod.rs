@@ -12,6 +12,7 @@ pub mod proc;
 pub mod show;
 pub mod snapshot;
 pub mod status84;
+pub mod status9;
 pub mod wrap;
 
 pub use address::{Address, AddressPair, Family};

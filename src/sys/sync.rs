@@ -4,6 +4,7 @@
 //! found poisoned there; in tests the data behind a poisoned lock is taken as it is.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -47,33 +48,49 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 }
 
 /// Where threads wait for a change behind a [`Mutex`].
+///
+/// Whoever changes what is waited for does so under that mutex, and notifies under it or after it. A
+/// notification that nobody waits for costs no system call: who begins to wait counts himself under the
+/// mutex, so a notifier that had the mutex later sees him.
 #[derive(Debug, Default)]
-pub struct Condvar(std::sync::Condvar);
+pub struct Condvar {
+    condition: std::sync::Condvar,
+    waiting: AtomicUsize,
+}
 
 impl Condvar {
     /// One that nobody waits for.
     pub const fn new() -> Condvar {
-        Condvar(std::sync::Condvar::new())
+        Condvar { condition: std::sync::Condvar::new(), waiting: AtomicUsize::new(0) }
     }
 
     /// Gives the lock up and waits for a notification. May return without one.
     pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        MutexGuard(self.0.wait(guard.0).unwrap_or_else(PoisonError::into_inner))
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let guard = self.condition.wait(guard.0).unwrap_or_else(PoisonError::into_inner);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        MutexGuard(guard)
     }
 
     /// As [`Condvar::wait`], at most that long.
     pub fn wait_timeout<'a, T>(&self, guard: MutexGuard<'a, T>, timeout: Duration) -> MutexGuard<'a, T> {
-        let waited = self.0.wait_timeout(guard.0, timeout);
-        MutexGuard(waited.unwrap_or_else(PoisonError::into_inner).0)
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let guard = self.condition.wait_timeout(guard.0, timeout).unwrap_or_else(PoisonError::into_inner).0;
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        MutexGuard(guard)
     }
 
     /// Wakes one that waits.
     pub fn notify_one(&self) {
-        self.0.notify_one();
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.condition.notify_one();
+        }
     }
 
     /// Wakes all that wait.
     pub fn notify_all(&self) {
-        self.0.notify_all();
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.condition.notify_all();
+        }
     }
 }

@@ -249,10 +249,25 @@ fn command_lines_of_8_3_16() {
         _ => Reply::ok(),
     });
     let nowhere = directory();
+    // Loop devices are not everywhere, nor for everybody; as a disk a regular file does too.
+    let disk = nowhere.path().join("disk");
+    std::fs::write(&disk, b"").unwrap_or_else(|e| panic!("{e}"));
+    let disk = disk.display().to_string();
     let rows = rows("args-8.3.16.jsonl");
     let (mut failed, mut left_out) = (Vec::new(), 0);
     for row in &rows {
-        let words = argv(row);
+        let mut row = row.clone();
+        let mut words = argv(&row);
+        if words.get(2).map(String::as_str) == Some("disk") {
+            let text = row.to_string().replace("/dev/loop0", &disk);
+            row = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
+            words = argv(&row);
+        } else if words.iter().any(|w| w == "/dev/loop0") && !std::path::Path::new("/dev/loop0").exists() {
+            println!("left out: {}: no /dev/loop0 here", words.join(" "));
+            left_out += 1;
+            continue;
+        }
+        let row = &row;
         if let Some(exception) = exception(&words) {
             println!("left out: {}: {}", words.join(" "), exception.why);
             left_out += 1;

@@ -10,3 +10,4 @@ mod fixture;
 mod live;
 mod proc_text;
 mod queries;
+mod status9;

@@ -102,7 +102,9 @@ impl Pair {
     /// Waits until both are connected and UpToDate.
     pub fn wait_in_sync(&self) {
         use drbdbox::core::state::{Conn, Disk};
-        self.wait("in sync", |s| s.conn == Conn::Connected && s.disk == Disk::UpToDate && s.pdsk == Disk::UpToDate);
+        self.wait("in sync", |s| {
+            s.conn == Conn::Connected && s.disk == Disk::UpToDate && s.pdsk == Disk::UpToDate
+        });
     }
 
     /// The data area of both disks must be the same.
@@ -146,6 +148,38 @@ impl Node {
         });
     }
 
+    /// Adds a volume with a disk of its own.
+    pub fn add_volume(&self, volume: u32, minor: u32, bytes: u64) {
+        let disk = self.disk.with_extension(minor.to_string());
+        create_disk(&disk, bytes);
+        self.ok(Request::NewMinor { resource: "r0".into(), minor, volume });
+        let path = disk.display().to_string();
+        let (lower_device, meta_device) = (path.clone(), path);
+        self.ok(Request::Attach { minor, lower_device, meta_device, meta_index: -3, changes: Vec::new() });
+    }
+
+    /// Writes the running configuration, as a daemon does after each change.
+    pub fn save_running(&self) {
+        drbdbox::engine::running::save(&self.daemon, &self.directory().join("running")).unwrap();
+    }
+
+    /// Ends the daemon; its files stay. (Not a crash: that would leave the disk open in this process.)
+    pub fn lose_daemon(&mut self) {
+        self.backend = None;
+        self.daemon.take_all_down(true).unwrap();
+    }
+
+    /// A new daemon with the running configuration of the old one.
+    pub fn start_again(&mut self) {
+        let (directory, running) = (self.directory(), self.directory().join("running"));
+        self.daemon = start_daemon("again", directory, ProtocolVersion::MAX, &self.log);
+        drbdbox::engine::running::restore(&self.daemon, &running);
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.disk.parent().expect("a directory").to_path_buf()
+    }
+
     /// Sends a request; its code and explanations.
     pub fn call(&self, request: Request) -> (i32, Vec<String>) {
         match self.daemon.handle(Call::new(request)) {
@@ -172,20 +206,35 @@ impl Node {
     }
 
     pub fn wait(&self, what: &str, condition: impl Fn(StateWord) -> bool) {
+        self.wait_for(what, 0, condition);
+    }
+
+    pub fn wait_for_minor(&self, minor: u32, condition: impl Fn(StateWord) -> bool) {
+        self.wait_for("minor", minor, condition);
+    }
+
+    fn wait_for(&self, what: &str, minor: u32, condition: impl Fn(StateWord) -> bool) {
         let events = self.daemon.subscribe();
         let deadline = Instant::now() + LIMIT;
         loop {
-            let state = self.volume().state;
+            let snapshot = self.daemon.snapshot();
+            let state = snapshot.minor(minor).expect("the minor").1.state;
             if condition(state) {
                 return;
             }
             assert!(Instant::now() < deadline, "{what}: {state:?}\n{}", self.log_text());
-            events.next(Duration::from_millis(500));
+            events.receive(Duration::from_millis(500));
         }
     }
 
     /// Starts a request of an application.
-    pub fn submit(&self, operation: Operation, offset: u64, len: u32, bytes: Option<&[u8]>) -> Receiver<Answer> {
+    pub fn submit(
+        &self,
+        operation: Operation,
+        offset: u64,
+        len: u32,
+        bytes: Option<&[u8]>,
+    ) -> Receiver<Answer> {
         let (sender, receiver) = channel();
         let backend = self.backend.as_ref().unwrap();
         backend.submit(IoRequest {

@@ -1,4 +1,7 @@
 //! Two daemons' engines in one process: real sockets, real files, no block device.
 
+#![allow(clippy::unwrap_used)]
+
 mod fixture;
+mod life;
 mod replication;

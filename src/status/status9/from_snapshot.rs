@@ -1,0 +1,104 @@
+//! A resource of ours in DRBD 9's terms.
+
+use super::{ClientFlag, ConnectionView, DeviceStatistics, DeviceView, PeerDeviceView, SyncDetails, View};
+use crate::core::state::Conn;
+use crate::status::snapshot::{Progress, Resource, Snapshot, Volume, MARKS};
+use crate::status::status84::{connection_name, replication_name, write_ordering};
+
+/// Sectors a bit of the bitmap.
+const SECTORS_PER_BIT: u64 = 8;
+
+/// A resource of ours in DRBD 9's terms: one peer, no quorum, no intended clients.
+pub fn view(snapshot: &Snapshot, resource: &Resource) -> View {
+    let suspended = resource.suspended();
+    let connection = &resource.connection;
+    let volumes = resource.volumes_sorted();
+    let in_use = connection.addresses.is_some();
+    let connections = in_use.then(|| ConnectionView {
+        peer_node_id: 1,
+        name: connection.peer_name.clone(),
+        state: connection_name(connection.cstate).to_string(),
+        role: resource.peer_role(),
+        congested: connection.congested,
+        in_flight: Some((connection.ap_in_flight, connection.rs_in_flight)),
+        devices: volumes.iter().map(|v| peer_device_view(snapshot, v)).collect(),
+    });
+    View {
+        name: resource.name.clone(),
+        node_id: Some(0),
+        role: resource.role(),
+        suspended: [suspended.user, suspended.no_data, suspended.fencing, false],
+        force_io_failures: false,
+        write_ordering: write_ordering(resource),
+        devices: volumes.iter().map(|v| device_view(v)).collect(),
+        connections: connections.into_iter().collect(),
+    }
+}
+
+fn device_view(volume: &Volume) -> DeviceView {
+    let c = &volume.counters;
+    DeviceView {
+        volume: volume.number.into(),
+        minor: volume.minor,
+        disk: volume.state.disk.name().to_string(),
+        client: ClientFlag::No,
+        backing: volume.backing.as_ref().map(|b| b.lower_device.clone()).unwrap_or_default(),
+        quorum: true,
+        statistics: Some(DeviceStatistics {
+            size: volume.size_sectors,
+            read: c.read_sectors,
+            written: c.written_sectors,
+            al_writes: c.al_writes.into(),
+            bm_writes: c.bm_writes.into(),
+            upper_pending: c.ap_bio.into(),
+            lower_pending: c.local.into(),
+            al_suspended: volume.al_suspended,
+            blocked: [volume.blocked_upper, volume.blocked_lower],
+        }),
+    }
+}
+
+fn peer_device_view(snapshot: &Snapshot, volume: &Volume) -> PeerDeviceView {
+    let c = &volume.counters;
+    let state = &volume.state;
+    // Under the connection states of 9, replication is off until the handshake is done.
+    let replication = if state.conn < Conn::Connected { "Off" } else { replication_name(state.conn) };
+    let left = volume.bits_left().unwrap_or(0);
+    PeerDeviceView {
+        volume: volume.number.into(),
+        replication: replication.to_string(),
+        disk: state.pdsk.name().to_string(),
+        client: ClientFlag::No,
+        paused_by: [state.user_isp, state.peer_isp, state.aftr_isp],
+        received: c.received_sectors,
+        sent: c.sent_sectors,
+        out_of_sync: volume.out_of_sync_bits.saturating_mul(SECTORS_PER_BIT),
+        pending: i64::from(c.ap_pending) + i64::from(c.rs_pending),
+        unacked: c.unacked.into(),
+        details: volume.progress.as_ref().map(|p| sync_details(snapshot, volume, p, left)),
+    }
+}
+
+fn sync_details(snapshot: &Snapshot, volume: &Volume, progress: &Progress, left: u64) -> SyncDetails {
+    let sectors = |bits: u64| bits.saturating_mul(SECTORS_PER_BIT);
+    let since = |ms: u64| snapshot.now_ms.saturating_sub(ms);
+    let mark = |offset: usize| {
+        let mark = progress.marks[progress.last_mark.wrapping_add(offset) % MARKS];
+        (since(mark.time_ms), sectors(mark.left.saturating_sub(left)))
+    };
+    SyncDetails {
+        total: sectors(progress.total),
+        since_start_ms: since(progress.start_ms),
+        paused_ms: progress.paused_ms,
+        recent: mark(MARKS - 1),
+        older: mark(2),
+        failed: sectors(progress.failed),
+        same_checksum: sectors(progress.same_checksum),
+        want_kib: progress.want_kib,
+        verify_start: progress.verify_start_sector,
+        verify_stop: progress.verify_stop_sector,
+        verify_position: sectors(volume.bitmap_bits.saturating_sub(progress.verify_left)),
+        verify_left: sectors(progress.verify_left),
+        verify_skipped: 0,
+    }
+}
