@@ -106,19 +106,19 @@ host_disk data01 sdc1 "$BENCH_MIB"
 pair_up "$BENCH_MIB" 4000M 'max-buffers 8000; max-epoch-size 8000;'
 row "resynchronisation" - MB/s $((BENCH_MIB * 1048576 / ((SYNC_ENDED - SYNC_BEGAN) / 1000) )) -
 
-bare_door fuse+loop
-compare fuse+loop /dev/drbd0 "$BARE"
+bare_door fuse-loop
+compare fuse-loop /dev/drbd0 "$BARE"
 small_files data01 /dev/drbd0
 REPLICATED=$RESULT
 small_files data01 "$BARE"
-row "$FILES small files" fuse+loop files/s "$REPLICATED" "$RESULT"
+row "$FILES small files" fuse-loop files/s "$REPLICATED" "$RESULT"
 close_bare_door
 
 sleep 2
 before=$(ticks data01)
 sleep 10
-row "processor time when idle, Primary" fuse+loop ms/s "$((($(ticks data01) - before) * 1000 / $(getconf CLK_TCK) / 10))" -
-row "resident memory, Primary" fuse+loop MiB "$(resident_mib data01)" -
+row "processor time when idle, Primary" fuse-loop ms/s "$((($(ticks data01) - before) * 1000 / $(getconf CLK_TCK) / 10))" -
+row "resident memory, Primary" fuse-loop MiB "$(resident_mib data01)" -
 row "resident memory, Secondary" - MiB "$(resident_mib data02)" -
 
 # The same hosts again, with the other door.
