@@ -166,7 +166,7 @@ impl Node {
     /// Ends the daemon; its files stay. (Not a crash: that would leave the disk open in this process.)
     pub fn lose_daemon(&mut self) {
         self.backend = None;
-        self.daemon.take_all_down(true).unwrap();
+        self.daemon.take_all_down(false).unwrap();
     }
 
     /// A new daemon with the running configuration of the old one.
