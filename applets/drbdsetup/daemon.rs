@@ -21,6 +21,7 @@ const HINT: &str = "do you need to start it?\ntry: /etc/init.d/drbd start\n";
 fn start_daemon() -> io::Result<Child> {
     Command::new(std::env::current_exe()?)
         .arg0("drbdd")
+        .arg("--background")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -31,6 +31,7 @@ pub mod speed;
 pub mod state;
 mod state_change;
 mod steps;
+mod sync_after;
 pub mod types;
 pub mod uuid;
 pub mod volume;

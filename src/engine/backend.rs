@@ -85,7 +85,7 @@ impl Backend for VolumeBackend {
             let disk = state.core.volume(self.volume).disk();
             disk.is_some_and(|disk| disk.can_discard)
         });
-        Limits { discard, ..Limits::default() }
+        Limits { discard, write_zeroes: true, ..Limits::default() }
     }
 
     fn submit(&self, request: Request) {

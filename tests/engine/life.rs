@@ -44,8 +44,12 @@ fn every_protocol_and_digest_replicates() {
         for receiver in pending {
             pair.nodes[0].answer(receiver).unwrap();
         }
-        // Protocol A completes before the peer has it; a demotion waits for that.
+        // Protocol A completes before the peer has written: it is through when its epochs are.
         pair.nodes[0].ok(Request::Secondary { minor: 0 });
+        pair.nodes[1].wait("peer's demotion", |s| s.peer == Role::Secondary);
+        while pair.nodes[1].volume().counters.local > 0 {
+            std::thread::yield_now();
+        }
         pair.assert_same_data();
         assert_eq!(pair.nodes[1].raw(99 * 16384, 512), [199; 512], "{settings:?}");
     }
