@@ -24,8 +24,7 @@ use std::time::{Duration, Instant};
 /// Requests that one disk works on at a time.
 const THREADS_MAX: usize = 16;
 
-/// Stack of the engine's threads; all memory is locked, so they are small.
-pub const STACK_BYTES: usize = 512 << 10;
+pub use crate::sys::process::STACK_BYTES;
 
 /// One request to a disk.
 #[derive(Debug)]

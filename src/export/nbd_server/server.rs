@@ -1,5 +1,6 @@
 //! The listening socket, the table of exports, and the door that an export is.
 
+use crate::sys::process::STACK_BYTES;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
@@ -25,8 +26,6 @@ use crate::export::request::{Backend, Limits};
 const MAX_CLIENTS: usize = 128;
 /// How long a client may be silent in the negotiation.
 const NEGOTIATION_TIMEOUT: Duration = Duration::from_secs(10);
-const STACK_BYTES: usize = 512 << 10;
-
 /// Where a server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
