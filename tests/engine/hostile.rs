@@ -103,7 +103,9 @@ impl Random {
         let range = RangeWrite { sector, block_id, seq, flags, size };
         let request = BlockRequest { sector, block_id, size };
         let kind = match self.gentle {
-            true => self.any(&[0, 1, 2, 3, 6, 7, 9, 12, 14, 15, 16, 18, 27, 28, 29, 31, 32, 33, 35, 37, 38, 39, 40, 43]),
+            true => self.any(&[
+                0, 1, 2, 3, 6, 7, 9, 12, 14, 15, 16, 18, 27, 28, 29, 31, 32, 33, 35, 37, 38, 39, 40, 43,
+            ]),
             false => self.below(44),
         };
         let packet = match kind {
@@ -313,7 +315,9 @@ fn nothing_that_a_peer_says_brings_a_node_down() {
         for _ in 0..random.below(60) {
             let (packet, len) = random.packet();
             let payload: Vec<u8> = match packet {
-                Packet::CompressedBitmap | Packet::Bitmap => (0..len).map(|_| random.number() as u8).collect(),
+                Packet::CompressedBitmap | Packet::Bitmap => {
+                    (0..len).map(|_| random.number() as u8).collect()
+                }
                 _ => vec![seed as u8; len],
             };
             if !peer.send(&packet, &payload) {
