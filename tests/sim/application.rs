@@ -19,7 +19,23 @@ pub struct Request {
     pub sectors: u64,
     /// Step at which it was submitted.
     pub began: u64,
-    pub time: u64,
+}
+
+impl Request {
+    /// What it writes: sectors and their tags.
+    pub fn tags(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let sectors = match self.kind {
+            Kind::Write { .. } | Kind::Discard { .. } => self.sectors,
+            Kind::Read | Kind::Flush => 0,
+        };
+        (0..sectors).map(|index| {
+            let tag = match &self.kind {
+                Kind::Write { tags, .. } => tags[index as usize],
+                _ => 0,
+            };
+            (self.sector + index, tag)
+        })
+    }
 }
 
 #[derive(Default)]

@@ -33,6 +33,11 @@ impl World {
         if text.starts_with("Began resync as SyncTarget") {
             self.stats.resyncs += 1;
         }
+        if text.contains("To resolve this both sides have to support") && self.p.version.number() < 91 {
+            // Nothing but a full sync by hand helps two nodes that speak so old a protocol.
+            self.given_up = true;
+            return;
+        }
         if let Some(never) = NEVER.iter().find(|never| text.contains(**never)) {
             panic!("node {n} logs \"{never}\": {text} {}", self.summary());
         }
@@ -45,7 +50,7 @@ impl World {
     }
 
     pub fn check_every_step(&mut self) {
-        if self.step % 64 == 0 {
+        if self.step % 64 == 0 || self.closely {
             self.check_coverage("now");
         }
     }
@@ -98,7 +103,9 @@ impl World {
     pub fn check_acknowledged(&mut self, n: usize, request: &Request) {
         let Some(state) = self.nodes[n].state() else { return };
         // A generation that the peer does not have must have a name of its own.
-        if state.disk == Disk::UpToDate && state.conn < Conn::Connected {
+        let other = &self.nodes[1 - n].disk.data;
+        let known = request.tags().all(|(sector, tag)| *other.read(sector) == tag);
+        if state.disk == Disk::UpToDate && state.conn < Conn::Connected && !known {
             let block = self.nodes[n].durable_super_block();
             assert!(
                 block.uuids[1] != 0,
@@ -213,7 +220,7 @@ impl World {
             assert_eq!(pending, [0; 5], "node {n}: lo pe rs ua ap {}", self.summary());
             assert_eq!(volume.out_of_sync_bits(), 0, "node {n}: bits {}", self.summary());
             assert_eq!(daemon.core.epochs(), 1, "node {n}: epochs");
-            assert!(self.nodes[n].disk.jobs.is_empty() && daemon.outbox.iter().all(|o| o.is_empty()));
+            assert!(self.nodes[n].disk.jobs.is_empty(), "node {n}: I/O");
             assert!(!volume.state().is_susp(), "node {n} is frozen: {}", self.summary());
             assert_eq!(volume.size_sectors(), self.p.sectors, "node {n}: size");
             let disk = volume.disk().expect("disk");

@@ -88,10 +88,6 @@ impl<V: Clone + PartialEq> Store<V> {
             };
         }
     }
-
-    pub fn is_volatile(&self) -> bool {
-        !self.volatile.is_empty()
-    }
 }
 
 /// A sector of meta data.

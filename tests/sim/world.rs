@@ -6,7 +6,7 @@ use crate::judge::Judge;
 use crate::network::{Connection, Item};
 use crate::node::{disk_work, Node, Outgoing, Purpose, V};
 use crate::script::{Parameters, Random};
-use drbdbox::conf::settings::{Fencing, Protocol};
+use drbdbox::conf::settings::Protocol;
 use drbdbox::core::state::{Conn, Disk, Role, StateWord};
 use drbdbox::core::types::*;
 use drbdbox::wire::Socket;
@@ -50,9 +50,11 @@ pub struct World {
     pub healing: bool,
     /// The node that has data the other lacks; only it may be promoted alone.
     pub authority: Option<usize>,
-    /// Operators lost track of what is good, by a fault that DRBD does not promise to survive.
-    pub forgiving: bool,
+    /// The nodes met a limit of the protocol that they speak.
+    pub given_up: bool,
     trace: bool,
+    /// The expensive checks run at every step.
+    pub closely: bool,
     next_token: Token,
     next_write: u64,
     /// When operators look next, while healing.
@@ -107,8 +109,9 @@ impl World {
             cable: true,
             healing: false,
             authority: None,
-            forgiving: false,
+            given_up: false,
             trace,
+            closely: std::env::var_os("SIM_CLOSELY").is_some(),
             next_token: 1,
             next_write: 1,
             next_look: 0,
@@ -606,10 +609,7 @@ impl World {
         let (sector, sectors) = application.range(&mut self.random, size, extents);
         let kind = self.random.below(100);
         if kind >= 92 {
-            return self.begin(
-                n,
-                Request { kind: Kind::Flush, sector, sectors: 0, began: self.step, time: self.now },
-            );
+            return self.begin(n, Request { kind: Kind::Flush, sector, sectors: 0, began: self.step });
         }
         if application.overlaps(sector, sectors) && !(self.p.overlapping && kind < 62) {
             return;
@@ -624,7 +624,7 @@ impl World {
             62..=86 => Kind::Read,
             n => Kind::Discard { zeroes: n % 2 == 0 },
         };
-        self.begin(n, Request { kind, sector, sectors, began: self.step, time: self.now });
+        self.begin(n, Request { kind, sector, sectors, began: self.step });
     }
 
     fn begin(&mut self, n: usize, request: Request) {
@@ -803,7 +803,10 @@ impl World {
     /// Whether an operator with good sense would promote this node.
     fn may_promote(&self, n: usize) -> bool {
         let other = 1 - n;
-        let connected = self.state(n).is_some_and(|state| state.conn >= Conn::Connected);
+        // The peer has the good data, and lets this node read it.
+        let connected = self.state(n).zip(self.state(other)).is_some_and(|(own, peer)| {
+            own.conn >= Conn::Connected && own.pdsk == Disk::UpToDate && peer.disk == Disk::UpToDate
+        });
         let asked = |n: usize| {
             let daemon = self.nodes[n].daemon.as_ref();
             daemon.is_some_and(|daemon| daemon.asked.values().any(|p| matches!(p, Purpose::Primary { .. })))
@@ -978,6 +981,9 @@ impl World {
         let mut rest_since = None;
         loop {
             self.one_event();
+            if self.given_up {
+                return;
+            }
             if !self.at_rest() {
                 rest_since = None;
             } else if self.now >= *rest_since.get_or_insert(self.now) + 20_000 {
@@ -1033,10 +1039,6 @@ impl World {
                 self.command(n, Purpose::Other, Command::Disconnect { force: false });
             }
         }
-    }
-
-    pub fn fencing(&self) -> bool {
-        self.p.disk.iter().any(|disk| disk.fencing != Fencing::DontCare)
     }
 }
 
