@@ -535,12 +535,15 @@ impl Resource {
     /// A diskless Primary's data, or frozen requests: what a change of state thaws (A6, A7).
     pub(super) fn thaw(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
         let connected = os.conn < Conn::Connected && ns.conn >= Conn::Connected;
+        if connected {
+            // Also what an admin froze: nobody else would ever send it again, and the peer has all
+            // that was completed, so that no new generation is due.
+            self.volumes[v].new_current_uuid_owed = false;
+            self.resend_transfer_log();
+        }
         if ns.susp_nod {
             let attached =
                 matches!(os.disk, Disk::Attaching | Disk::Negotiating) && ns.disk == Disk::UpToDate;
-            if connected {
-                self.resend_transfer_log();
-            }
             if connected || attached {
                 let _ = self.change(v, Change::susp_nod(false), ChangeKind::Hard, false);
                 self.complete_ready();
@@ -548,8 +551,6 @@ impl Resource {
         }
         if ns.susp_fen {
             if connected {
-                self.volumes[v].new_current_uuid_owed = false;
-                self.resend_transfer_log();
                 let _ = self.change(v, Change::susp_fen(false), ChangeKind::Hard, false);
             } else if os.pdsk > Disk::Outdated && ns.pdsk <= Disk::Outdated {
                 if std::mem::take(&mut self.volumes[v].new_current_uuid_owed) {

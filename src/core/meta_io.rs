@@ -12,6 +12,7 @@ use super::steps::{FifoWait, Work};
 use super::types::*;
 use super::Resource;
 use crate::meta::activity_log::SlotUpdate;
+use crate::meta::MetaFlags;
 use crate::sys::buffer::Buffer;
 
 /// A super block may differ from its disk copy this long.
@@ -27,6 +28,10 @@ pub enum MetaOp {
     Step,
     /// Bitmap pages of a step of the fifo, and those that are left.
     Bitmap { written: Vec<u32>, left: Vec<u32> },
+    /// A flush of the data; the bitmap pages that differ from the disk follow.
+    FlushThenBitmap,
+    /// A flush of the data; the bitmap pages of extents that are being evicted follow.
+    FlushThenEviction { pages: Vec<u32> },
     /// The bitmap pages of extents that are being evicted; the transaction follows.
     Eviction { pages: Vec<u32> },
     /// An activity log transaction.
@@ -51,10 +56,21 @@ impl Resource {
         disk.dirty_since = None;
         disk.super_block.uuids = disk.uuids.slots();
         disk.super_block.effective_size_sectors = size;
-        disk.super_block.flags.set(crate::meta::MetaFlags::FULL_SYNC, disk.full_sync);
-        disk.super_block.flags.set(crate::meta::MetaFlags::AL_CLEAN, false);
+        disk.super_block.flags.set(MetaFlags::FULL_SYNC, disk.full_sync);
+        disk.super_block.flags.set(MetaFlags::AL_CLEAN, false);
         disk.super_block.al_slots = disk.log_writer.al_slots_field();
-        let piece = (disk.layout.md_offset, Buffer::from_bytes(&disk.super_block.encode()));
+        let mut block = disk.super_block.clone();
+        if disk.keep_primary_mark {
+            block.flags.set(MetaFlags::PRIMARY_IND, true);
+        }
+        if disk.keep_inconsistent {
+            block.flags.set(MetaFlags::CONSISTENT, false);
+        }
+        if block != disk.super_block {
+            // The rest follows when it may.
+            disk.dirty_since = Some(self.now);
+        }
+        let piece = (disk.layout.md_offset, Buffer::from_bytes(&block.encode()));
         if let Some(id) = self.start_meta_write(v, vec![piece], MetaOp::Step) {
             self.fifo_wait = Some(FifoWait::Meta(id));
         }
@@ -62,12 +78,43 @@ impl Resource {
 
     /// Writes bitmap pages that differ from the disk, or all; the fifo waits.
     pub(super) fn write_bitmap(&mut self, v: VolumeIndex, all: bool) {
+        let flushes = self.data_needs_flushes(v);
         let Some(disk) = &mut self.volumes[v].disk else { return };
         if all {
             disk.bitmap.mark_all_dirty();
         }
         let pages = disk.bitmap.dirty_pages(true);
-        self.write_bitmap_pages(v, pages);
+        if flushes && !pages.is_empty() && disk.bitmap.clears() > disk.flushed.bitmap_clears {
+            // A bit is cleared on disk only when the block that it spoke of is durable.
+            let id = self.start_data_flush(v, MetaOp::FlushThenBitmap);
+            self.fifo_wait = Some(FifoWait::Meta(id));
+        } else {
+            self.write_bitmap_pages(v, pages);
+        }
+    }
+
+    /// Makes the data durable, if that is not left to a cache with a battery; the fifo waits.
+    pub(super) fn flush_data(&mut self, v: VolumeIndex) {
+        if self.data_needs_flushes(v) && self.volumes[v].disk.is_some() {
+            let id = self.start_data_flush(v, MetaOp::Step);
+            self.fifo_wait = Some(FifoWait::Meta(id));
+        }
+    }
+
+    fn data_needs_flushes(&self, v: VolumeIndex) -> bool {
+        let settings = &self.volumes[v].settings;
+        settings.disk_flushes || settings.disk_barrier
+    }
+
+    fn start_data_flush(&mut self, v: VolumeIndex, op: MetaOp) -> u64 {
+        let id = self.fresh_id();
+        self.meta_ops.insert(id, op);
+        if let Some(disk) = &mut self.volumes[v].disk {
+            disk.in_use += 1;
+            disk.flush_begins(Io::Meta(id));
+        }
+        self.out.push(Output::DiskFlush { volume: v, io: Io::Meta(id) });
+        id
     }
 
     fn write_bitmap_pages(&mut self, v: VolumeIndex, mut pages: Vec<u32>) {
@@ -98,6 +145,7 @@ impl Resource {
     /// Makes the extents that waiting writes need active, if the log is free to do so: one
     /// transaction for as many as fit into it.
     pub(super) fn advance_activity_log(&mut self, v: VolumeIndex) {
+        let flushes = self.data_needs_flushes(v);
         let volume = &mut self.volumes[v];
         let Some(disk) = &mut volume.disk else { return };
         if disk.log_busy {
@@ -111,6 +159,8 @@ impl Resource {
             return;
         }
         disk.log_busy = true;
+        let flushed = disk.flushed.log_clock;
+        let volatile = changes.iter().any(|c| c.evicted.is_some() && c.released > flushed);
         let evicted = changes.iter().filter_map(|change| change.evicted);
         let bits = evicted.map(|extent| u64::from(extent) * BITS_PER_EXTENT);
         let mut pages: Vec<u32> = bits
@@ -119,10 +169,23 @@ impl Resource {
             .collect();
         pages.sort_unstable();
         pages.dedup();
+        let cleared = !pages.is_empty() && disk.bitmap.clears() > disk.flushed.bitmap_clears;
+        if flushes && (volatile || cleared) {
+            // An extent is forgotten only when what was written to it is durable here, too: the
+            // peer may have it already, and would be the only one.
+            self.start_data_flush(v, MetaOp::FlushThenEviction { pages });
+        } else {
+            self.write_evicted_pages(v, pages);
+        }
+    }
+
+    fn write_evicted_pages(&mut self, v: VolumeIndex, pages: Vec<u32>) {
         if pages.is_empty() {
             self.write_transaction(v);
             return;
         }
+        let volume = &mut self.volumes[v];
+        let Some(disk) = &mut volume.disk else { return };
         volume.counters.bm_writes += pages.len() as u64;
         let offset = disk.layout.bm_offset();
         let piece = |page: &u32| (offset + u64::from(*page) * 4096, disk.bitmap.take_page(*page));
@@ -155,6 +218,7 @@ impl Resource {
     pub(super) fn meta_done(&mut self, v: VolumeIndex, id: u64, ok: bool) {
         if let Some(disk) = &mut self.volumes[v].disk {
             disk.in_use -= 1;
+            disk.flush_ended(Io::Meta(id), ok);
         }
         let Some(op) = self.meta_ops.remove(&id) else { return };
         if self.fifo_wait == Some(FifoWait::Meta(id)) {
@@ -178,6 +242,15 @@ impl Resource {
                     self.write_bitmap_pages(v, left);
                 }
             }
+            MetaOp::FlushThenBitmap => {
+                if ok {
+                    let pages =
+                        self.volumes[v].disk.as_ref().map_or(Vec::new(), |d| d.bitmap.dirty_pages(true));
+                    self.write_bitmap_pages(v, pages);
+                }
+            }
+            MetaOp::FlushThenEviction { pages } if ok => self.write_evicted_pages(v, pages),
+            MetaOp::FlushThenEviction { .. } => self.end_transaction(v, false),
             MetaOp::Eviction { .. } if ok => self.write_transaction(v),
             MetaOp::Eviction { pages } => {
                 self.mark_pages_dirty(v, &pages);

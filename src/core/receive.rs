@@ -229,6 +229,7 @@ impl Resource {
                 for v in &flush {
                     if let Some(disk) = &mut self.volumes[*v].disk {
                         disk.in_use += 1;
+                        disk.flush_begins(Io::EpochFlush);
                     }
                     self.out.push(Output::DiskFlush { volume: *v, io: Io::EpochFlush });
                 }
@@ -262,6 +263,7 @@ impl Resource {
     pub(super) fn epoch_flushed(&mut self, v: VolumeIndex, ok: bool) {
         if let Some(disk) = &mut self.volumes[v].disk {
             disk.in_use -= 1;
+            disk.flush_ended(Io::EpochFlush, ok);
         }
         if !ok {
             // The writes are not known to be durable: the epoch is not acknowledged. Without the
@@ -565,6 +567,7 @@ impl Resource {
             Io::Flush(token) => {
                 if let Some(disk) = &mut self.volumes[v].disk {
                     disk.in_use -= 1;
+                    disk.flush_ended(Io::Flush(token), matches!(result, IoResult::Done(_)));
                 }
                 let result = match result {
                     IoResult::Done(_) => Ok(None),

@@ -34,6 +34,10 @@ pub enum Step {
     WriteSuperBlockIfDirty { v: VolumeIndex },
     /// Write bitmap pages that differ from the disk, and wait; `all`: every page.
     WriteBitmap { v: VolumeIndex, all: bool },
+    /// Make the data durable and wait.
+    FlushData { v: VolumeIndex },
+    /// The super block may tell of a demotion, or of the end of a resync.
+    ReleaseMarks { v: VolumeIndex },
     /// Zero the activity log's area and wait.
     ZeroActivityLog { v: VolumeIndex },
     /// Change the full-sync flag in memory.
@@ -180,7 +184,7 @@ impl Resource {
             add(Step::Helper { v, name: Handler::PriOnIncon });
         }
         // A6, A7
-        if ns.susp_nod || ns.susp_fen {
+        if ns.is_susp() {
             add(Step::Thaw { v, os, ns });
         }
         // A8
@@ -205,7 +209,9 @@ impl Resource {
         let peer_demoted =
             ns.pdsk < Disk::Inconsistent && os.peer == Role::Primary && ns.peer == Role::Secondary;
         if disk_ok && (demoted || peer_demoted) {
+            add(Step::FlushData { v });
             add(Step::WriteBitmap { v, all: false });
+            add(Step::ReleaseMarks { v });
         }
         // A15
         if connected && os.disk == Disk::Attaching && ns.disk == Disk::Negotiating {
@@ -262,6 +268,8 @@ impl Resource {
         // A31 comes before A26 here: the peer may hear that the resync is over only when the disk says so, too.
         let finished = os.disk < Disk::UpToDate && os.conn >= SyncSource && ns.conn == Connected;
         if finished {
+            add(Step::FlushData { v });
+            add(Step::ReleaseMarks { v });
             add(Step::WriteSuperBlockIfDirty { v });
             add(Step::SendState { v, word: ns });
         }
@@ -292,6 +300,13 @@ impl Resource {
                 }
             }
             Step::WriteBitmap { v, all } => self.write_bitmap(v, all),
+            Step::FlushData { v } => self.flush_data(v),
+            Step::ReleaseMarks { v } => {
+                if let Some(disk) = &mut self.volumes[v].disk {
+                    disk.keep_primary_mark = false;
+                    disk.keep_inconsistent = false;
+                }
+            }
             Step::ZeroActivityLog { v } => self.zero_activity_log(v),
             Step::FullSync { v, on } => {
                 if let Some(disk) = &mut self.volumes[v].disk {

@@ -86,6 +86,7 @@ impl Resource {
         match self.usable_disk(v) {
             Some(disk) => {
                 disk.in_use += 1;
+                disk.flush_begins(Io::Flush(token));
                 self.out.push(Output::DiskFlush { volume: v, io: Io::Flush(token) });
             }
             None => {
@@ -507,7 +508,9 @@ impl Resource {
         let Some(request) = self.log.get_mut(id) else { return };
         let v = request.volume;
         let write = request.is_write();
-        let ok = request.local_ok || request.net_ok;
+        // Data that are on a disk without good data only, will be overwritten by the next resync.
+        let good_disk = !(Disk::Inconsistent..=Disk::Outdated).contains(&self.volumes[v].state.disk);
+        let ok = request.net_ok || (request.local_ok && (good_disk || !write));
         request.completed = true;
         let completion = request.completion;
         // Writes that the application issues from now on belong to a later epoch.
