@@ -20,12 +20,12 @@ use crate::wire::{FeaturesPacket, Framing, Header, Packet, ProtocolVersion, Rele
 use nix::errno::Errno;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Accepted connections whose first packet has not come yet, at most.
+/// Accepted connections whose first packet has not come yet, at most; the oldest makes room for one more.
 const NAMELESS_MAX: usize = 16;
 
 /// Pause before the next attempt after a failed handshake, or without a listening socket.
@@ -85,16 +85,27 @@ pub fn establish(target: &Target, stop: &Stop, log: Logger) -> Outcomes {
                 }
             }
             Err(Failure::StandAlone(lines)) if !stop.is_stopped() => {
+                pair.hang_up();
                 let lines = lines.into_iter().map(|text| (Level::Error, text));
                 return Outcomes::Refused(lines.collect());
             }
             Err(Failure::StandAlone(_)) => {}
         }
+        // `stop` still knows the data connection: without this the peer would see it open until the next one.
+        pair.hang_up();
         drop(pair);
         if stop.wait(RETRY) {
             return Outcomes::Stopped;
         }
         after_loss = true;
+    }
+}
+
+impl Pair<Arc<TcpStream>> {
+    /// Ends both connections. They are dead already if that fails.
+    fn hang_up(&self) {
+        let _ = self.data.shutdown(Shutdown::Both);
+        let _ = self.meta.shutdown(Shutdown::Both);
     }
 }
 
@@ -269,8 +280,7 @@ impl Meeting<'_> {
         earlier(self.nameless.iter().map(|n| n.deadline).min());
         let mut descriptors = Vec::with_capacity(3 + self.nameless.len());
         descriptors.push(PollFd::new(stop.descriptor(), PollFlags::POLLIN));
-        let room = self.nameless.len() < NAMELESS_MAX;
-        let listener = self.listener.as_ref().filter(|_| room);
+        let listener = self.listener.as_ref();
         if let Some(listener) = listener {
             descriptors.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
         }
@@ -326,11 +336,17 @@ impl Meeting<'_> {
             return;
         };
         match net::accept(listener, Duration::ZERO) {
-            Ok(Some((stream, _))) => self.nameless.push(Nameless {
-                stream,
-                received: Vec::with_capacity(8),
-                deadline: now + handshake_limit(&self.target.net),
-            }),
+            Ok(Some((stream, _))) => {
+                if self.nameless.len() >= NAMELESS_MAX {
+                    // A peer's first packet comes with its connection: who is silent for long is no peer.
+                    self.nameless.remove(0);
+                }
+                self.nameless.push(Nameless {
+                    stream,
+                    received: Vec::with_capacity(8),
+                    deadline: now + handshake_limit(&self.target.net),
+                });
+            }
             Ok(None) => {}
             Err(error) => {
                 let number = error.raw_os_error().unwrap_or(0);
@@ -412,12 +428,12 @@ enum Failure {
 }
 
 impl Failure {
-    fn of_handshake(error: &HandshakeError, release: Release) -> Failure {
-        Failure::of(error.outcome(), error.log_text(release))
-    }
-
-    fn of(outcome: Outcome, text: String) -> Failure {
-        match outcome {
+    fn of_handshake(error: &HandshakeError, release: Release, stream: &TcpStream) -> Failure {
+        let mut text = error.log_text(release);
+        if let (HandshakeError::Header(_), Ok(address)) = (error, stream.peer_addr()) {
+            text += &format!("; {address} is no DRBD: does another service use the port?");
+        }
+        match error.outcome() {
             Outcome::Retry => Failure::Retry(Some(text)),
             Outcome::StandAlone => Failure::StandAlone(vec![text]),
         }
@@ -446,7 +462,7 @@ fn shake_hands(target: &Target, pair: &Pair<Arc<TcpStream>>, log: Logger) -> Res
     net::set_send_timeout(stream, limit).map_err(broken)?;
     net::set_receive_timeout(stream, limit).map_err(broken)?;
     let agreement =
-        exchange_features(target, stream).map_err(|e| Failure::of_handshake(&e, target.release))?;
+        exchange_features(target, stream).map_err(|e| Failure::of_handshake(&e, target.release, stream))?;
     for line in agreement.log_lines(target.release) {
         log(Level::Info, &line);
     }
