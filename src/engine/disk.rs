@@ -9,12 +9,14 @@ use crate::core::types::{Io, IoResult, Payload};
 use crate::sys::block_device::{BlockDevice, Kind};
 use crate::sys::buffer::Buffer;
 use crate::sys::sync::{Condvar, Mutex};
+use crate::sys::time::monotonic_ms;
 use crate::wire::SECTOR_BYTES;
 use nix::errno::Errno;
 use std::collections::VecDeque;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -86,6 +88,8 @@ pub struct Disk {
     for_threads: Condvar,
     done: Done,
     name: String,
+    /// Second in which an error was logged last.
+    error_logged: AtomicU64,
     /// The last field: it is dropped when the devices are closed.
     closing: Closing,
 }
@@ -148,6 +152,7 @@ impl Disk {
             for_threads: Condvar::new(),
             done,
             name: name.to_owned(),
+            error_logged: AtomicU64::new(u64::MAX),
             closing: Closing(Arc::default()),
         }
     }
@@ -239,7 +244,12 @@ impl Disk {
         match result {
             Ok(payload) => IoResult::Done(payload),
             Err(error) => {
-                log::error!("{}: {what}: {error}", self.data.path().display());
+                // Core says what follows from it; the system's reason is only known here. A dying disk
+                // fails with every request.
+                let second = monotonic_ms() / 1000;
+                if self.error_logged.swap(second, Ordering::Relaxed) != second {
+                    log::error!("{}: {what}: {error}", self.data.path().display());
+                }
                 IoResult::Failed
             }
         }

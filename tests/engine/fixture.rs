@@ -166,7 +166,7 @@ impl Node {
     /// Ends the daemon; its files stay. (Not a crash: that would leave the disk open in this process.)
     pub fn lose_daemon(&mut self) {
         self.backend = None;
-        self.daemon.take_all_down(true).unwrap();
+        self.daemon.take_all_down(false).unwrap();
     }
 
     /// A new daemon with the running configuration of the old one.
@@ -207,6 +207,19 @@ impl Node {
 
     pub fn wait(&self, what: &str, condition: impl Fn(StateWord) -> bool) {
         self.wait_for(what, 0, condition);
+    }
+
+    /// Waits for a state that may never come; whether it came.
+    pub fn wait_briefly(&self, condition: impl Fn(StateWord) -> bool) -> bool {
+        let events = self.daemon.subscribe();
+        let deadline = Instant::now() + Duration::from_millis(500);
+        while !condition(self.volume().state) {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            events.receive(Duration::from_millis(50));
+        }
+        true
     }
 
     pub fn wait_for_minor(&self, minor: u32, condition: impl Fn(StateWord) -> bool) {
