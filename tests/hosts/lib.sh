@@ -1,4 +1,5 @@
-# Hosts on one machine, for scripts in bash: network, mount, pid and host name name spaces, with cables (veth) to a
+# shellcheck shell=bash
+# Hosts on one machine, for scripts in bash: name spaces for network, mounts, processes and host name, with cables (veth) to a
 # switch (a bridge in a network name space of its own): a host that loses its power leaves the others' cables alone.
 # Each has directories of its own where a host has its own: /etc, /var, /run, /dev, /tmp, /sbin, /usr/local, /root.
 #
