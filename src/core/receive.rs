@@ -21,8 +21,8 @@ use crate::wire::features::Features;
 use crate::wire::packet::Packet;
 use crate::wire::Release;
 use crate::wire::Socket;
-use crate::wire::{Malformed, ProtocolVersion};
 use crate::wire::ID_SYNCER;
+use crate::wire::{Malformed, ProtocolVersion};
 
 /// Why the data socket is not read.
 #[derive(Debug, PartialEq)]
