@@ -105,6 +105,8 @@ impl Resource {
             bitmap: Bitmap::from_words(agreed, bitmap),
             dirty_since: None,
             log_busy: false,
+            bitmap_busy: false,
+            eviction_waits: None,
             full_sync: super_block.flags.contains(MetaFlags::FULL_SYNC),
             in_use: 0,
             read_error: false,

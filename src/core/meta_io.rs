@@ -8,7 +8,7 @@
 use super::activity_log::{self, BITS_PER_EXTENT};
 use super::rules::ChangeKind;
 use super::state::{Change, Disk};
-use super::steps::{FifoWait, Work};
+use super::steps::{FifoWait, Step, Work};
 use super::types::*;
 use super::Resource;
 use crate::meta::activity_log::SlotUpdate;
@@ -80,11 +80,20 @@ impl Resource {
     pub(super) fn write_bitmap(&mut self, v: VolumeIndex, all: bool) {
         let flushes = self.data_needs_flushes(v);
         let Some(disk) = &mut self.volumes[v].disk else { return };
+        if disk.bitmap_busy {
+            self.steps.push_front(Step::WriteBitmap { v, all });
+            self.fifo_wait = Some(FifoWait::BitmapFree(v));
+            return;
+        }
         if all {
             disk.bitmap.mark_all_dirty();
         }
         let pages = disk.bitmap.dirty_pages(true);
-        if flushes && !pages.is_empty() && disk.bitmap.clears() > disk.flushed.bitmap_clears {
+        if pages.is_empty() {
+            return;
+        }
+        disk.bitmap_busy = true;
+        if flushes && disk.bitmap.clears() > disk.flushed.bitmap_clears {
             // A bit is cleared on disk only when the block that it spoke of is durable.
             let id = self.start_data_flush(v, MetaOp::FlushThenBitmap);
             self.fifo_wait = Some(FifoWait::Meta(id));
@@ -119,6 +128,7 @@ impl Resource {
 
     fn write_bitmap_pages(&mut self, v: VolumeIndex, mut pages: Vec<u32>) {
         if pages.is_empty() {
+            self.bitmap_written(v);
             return;
         }
         let left = pages.split_off(pages.len().min(PAGES_PER_WRITE));
@@ -130,6 +140,15 @@ impl Resource {
         self.volumes[v].counters.bm_writes += pages.len() as u64;
         if let Some(id) = self.start_meta_write(v, pieces, MetaOp::Bitmap { written: pages, left }) {
             self.fifo_wait = Some(FifoWait::Meta(id));
+        }
+    }
+
+    /// No page of the bitmap is on its way any more.
+    fn bitmap_written(&mut self, v: VolumeIndex) {
+        let Some(disk) = &mut self.volumes[v].disk else { return };
+        disk.bitmap_busy = false;
+        if let Some(pages) = disk.eviction_waits.take() {
+            self.write_evicted_pages(v, pages);
         }
     }
 
@@ -147,6 +166,10 @@ impl Resource {
     pub(super) fn advance_activity_log(&mut self, v: VolumeIndex) {
         let flushes = self.data_needs_flushes(v);
         let volume = &mut self.volumes[v];
+        // While a disk is being attached its log is not in order yet.
+        if volume.state.disk < Disk::Inconsistent {
+            return;
+        }
         let Some(disk) = &mut volume.disk else { return };
         if disk.log_busy {
             return;
@@ -186,6 +209,11 @@ impl Resource {
         }
         let volume = &mut self.volumes[v];
         let Some(disk) = &mut volume.disk else { return };
+        if disk.bitmap_busy {
+            disk.eviction_waits = Some(pages);
+            return;
+        }
+        disk.bitmap_busy = true;
         volume.counters.bm_writes += pages.len() as u64;
         let offset = disk.layout.bm_offset();
         let piece = |page: &u32| (offset + u64::from(*page) * 4096, disk.bitmap.take_page(*page));
@@ -238,12 +266,15 @@ impl Resource {
                         volume: Some(v),
                         text: "we had at least one MD IO ERROR during bitmap IO".to_owned(),
                     });
+                    self.bitmap_written(v);
                 } else {
                     self.write_bitmap_pages(v, left);
                 }
             }
             MetaOp::FlushThenBitmap => {
-                if ok {
+                if !ok {
+                    self.bitmap_written(v);
+                } else {
                     let pages =
                         self.volumes[v].disk.as_ref().map_or(Vec::new(), |d| d.bitmap.dirty_pages(true));
                     self.write_bitmap_pages(v, pages);
@@ -251,10 +282,14 @@ impl Resource {
             }
             MetaOp::FlushThenEviction { pages } if ok => self.write_evicted_pages(v, pages),
             MetaOp::FlushThenEviction { .. } => self.end_transaction(v, false),
-            MetaOp::Eviction { .. } if ok => self.write_transaction(v),
             MetaOp::Eviction { pages } => {
-                self.mark_pages_dirty(v, &pages);
-                self.end_transaction(v, false);
+                self.bitmap_written(v);
+                if ok {
+                    self.write_transaction(v);
+                } else {
+                    self.mark_pages_dirty(v, &pages);
+                    self.end_transaction(v, false);
+                }
             }
             MetaOp::Transaction => self.end_transaction(v, ok),
         }

@@ -356,8 +356,10 @@ impl Resource {
 
     fn receive_bitmap(&mut self, v: VolumeIndex, payload: Option<Payload>, compressed: bool) {
         let Some(version) = self.connection.version else { return };
-        let Some(disk) = &mut self.volumes[v].disk else {
-            self.protocol_error(Some(v), "bitmap received, but there is no disk");
+        let waiting = matches!(self.state(v).conn, Conn::WFBitMapS | Conn::WFBitMapT);
+        let Some(disk) = self.volumes[v].disk.as_mut().filter(|_| waiting) else {
+            // The own disk went, or the exchange was called off: the peer does not know yet.
+            self.bitmap_receive = None;
             return;
         };
         let bits = disk.bitmap.bits();

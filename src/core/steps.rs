@@ -98,6 +98,8 @@ pub enum FifoWait {
     Drain(VolumeIndex),
     /// The bitmap is being sent.
     BitmapSend(VolumeIndex),
+    /// Pages of the bitmap that are being written by somebody else.
+    BitmapFree(VolumeIndex),
     /// I/O at the disk that is to be closed.
     DiskIdle(VolumeIndex),
 }
@@ -134,6 +136,11 @@ impl Resource {
                 }
                 Some(FifoWait::DiskIdle(v))
                     if self.volumes[v].disk.as_ref().is_none_or(|disk| disk.in_use == 0) =>
+                {
+                    self.fifo_wait = None;
+                }
+                Some(FifoWait::BitmapFree(v))
+                    if self.volumes[v].disk.as_ref().is_none_or(|disk| !disk.bitmap_busy) =>
                 {
                     self.fifo_wait = None;
                 }

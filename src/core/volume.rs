@@ -62,6 +62,11 @@ pub struct LocalDisk {
     pub(super) dirty_since: Option<Millis>,
     /// An activity log transaction (or the bitmap write before it) is on the way.
     pub(super) log_busy: bool,
+    /// Pages of the bitmap are being written. One write at a time: an older copy of a page must not
+    /// overtake a newer one.
+    pub(super) bitmap_busy: bool,
+    /// Pages that an eviction will write when that is over.
+    pub(super) eviction_waits: Option<Vec<u32>>,
     pub(super) full_sync: bool,
     /// Requests at the disk that have not come back, meta data included.
     pub(super) in_use: u32,

@@ -4,6 +4,7 @@ use crate::application::Request;
 use crate::disk::Work;
 use crate::node::V;
 use crate::world::World;
+use drbdbox::conf::settings::Protocol;
 use drbdbox::core::state::{Conn, Disk, Role, StateWord};
 use drbdbox::core::types::*;
 use drbdbox::core::uuid::{compare, CompareContext, PeerUuids, UuidFlags, Uuids, Verdict, JUST_CREATED};
@@ -44,6 +45,12 @@ impl World {
     }
 
     pub fn state_changed(&mut self, n: usize, old: StateWord, new: StateWord) {
+        let lost = old.conn >= Conn::Connected && new.conn < Conn::Connected;
+        let only_sent = self.p.net.protocol != Protocol::C && old.disk != Disk::UpToDate;
+        if lost && old.role == Role::Primary && only_sent {
+            // The only good disk was the peer's, and it may not have got all that was acknowledged.
+            self.judge.cache_lost();
+        }
         if old.conn != Conn::ProtocolError && new.conn == Conn::ProtocolError && !old.is_susp() {
             panic!("node {n}: ProtocolError: {}", self.summary());
         }
@@ -57,6 +64,16 @@ impl World {
 
     /// Writes to a disk: what must be durable before.
     pub fn check_disk_work(&mut self, n: usize, io: Io, work: &Work) {
+        if let Work::Meta { pieces, .. } = work {
+            for job in &self.nodes[n].disk.jobs {
+                let Work::Meta { pieces: others, .. } = &job.work else { continue };
+                let meets = pieces.iter().any(|(at, bytes)| {
+                    let end = at + bytes.len() as u64;
+                    others.iter().any(|(other, bytes)| *at < other + bytes.len() as u64 && *other < end)
+                });
+                assert!(!meets, "node {n}: meta data writes {io:?} and {:?} overlap", job.io);
+            }
+        }
         let Some((first, count)) = work.changes() else { return };
         for job in &self.nodes[n].disk.jobs {
             if let Some((sector, sectors)) = job.work.changes() {
