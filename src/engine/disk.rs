@@ -261,20 +261,18 @@ impl Disk {
     }
 
     fn write(&self, sector: u64, bytes: &[u8], fua: bool) -> io::Result<()> {
-        self.write_to(&self.data, byte_of(sector), bytes)?;
-        if fua {
-            self.data.sync()?;
-        }
-        Ok(())
+        self.write_to(&self.data, byte_of(sector), bytes, fua)
     }
 
-    fn write_to(&self, device: &BlockDevice, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    fn write_to(&self, device: &BlockDevice, offset: u64, bytes: &[u8], durable: bool) -> io::Result<()> {
         let unit = device.logical_block_bytes();
-        if offset % unit as u64 == 0 && bytes.len() % unit == 0 {
-            return device.write_at(offset, bytes);
+        let whole_blocks = offset % unit as u64 == 0 && bytes.len() % unit == 0;
+        let _rewrite = (!whole_blocks).then(|| self.rewrite.lock());
+        if durable {
+            device.write_durable_at(offset, bytes)
+        } else {
+            device.write_at(offset, bytes)
         }
-        let _rewrite = self.rewrite.lock();
-        device.write_at(offset, bytes)
     }
 
     fn discard(&self, sector: u64, bytes: u32, zeroes: bool) -> io::Result<()> {
@@ -295,8 +293,11 @@ impl Disk {
     }
 
     fn write_meta(&self, pieces: &[(u64, Buffer)], flush: bool) -> io::Result<()> {
+        if let ([(offset, bytes)], true) = (pieces, flush) {
+            return self.write_to(&self.meta, *offset, bytes, true);
+        }
         for (offset, bytes) in pieces {
-            self.write_to(&self.meta, *offset, bytes)?;
+            self.write_to(&self.meta, *offset, bytes, false)?;
         }
         if flush {
             self.meta.sync()?;
