@@ -368,6 +368,7 @@ impl Resource {
             Step::GoDiskless { v } => self.go_diskless(v),
             Step::ReleaseDisk { v } => {
                 if self.volumes[v].disk.take().is_some() {
+                    self.forget_activity_log(v);
                     self.out.push(Output::ReleaseDisk { volume: v });
                 }
             }

@@ -586,6 +586,18 @@ impl Resource {
         self.note_progress(v);
     }
 
+    /// The disk went, and its activity log: the next disk's knows nothing of these references.
+    pub(super) fn forget_activity_log(&mut self, v: VolumeIndex) {
+        for id in self.log.ids() {
+            if let Some(request) = self.log.get_mut(id).filter(|request| request.volume == v) {
+                request.in_activity_log = false;
+            }
+        }
+        for request in self.peer_requests.iter_mut().filter(|request| request.volume == v) {
+            request.in_activity_log = false;
+        }
+    }
+
     fn release_activity_log(&mut self, request: &mut Request) {
         if std::mem::take(&mut request.in_activity_log) {
             if let Some(disk) = &mut self.volumes[request.volume].disk {

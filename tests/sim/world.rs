@@ -52,6 +52,8 @@ pub struct World {
     pub authority: Option<usize>,
     /// The nodes met a limit of the protocol that they speak.
     pub given_up: bool,
+    /// When each node saw no good data last.
+    pub without_data: [u64; 2],
     trace: bool,
     /// The expensive checks run at every step.
     pub closely: bool,
@@ -110,6 +112,7 @@ impl World {
             healing: false,
             authority: None,
             given_up: false,
+            without_data: [0; 2],
             trace,
             closely: std::env::var_os("SIM_CLOSELY").is_some(),
             next_token: 1,
@@ -715,7 +718,10 @@ impl World {
         if result.is_err() {
             self.judge.failed += 1;
             self.say(|| "application error".to_owned());
-            let explained = self.p.io_errors > 0 || self.stats.errors > 0 || !self.has_data(n);
+            let explained = self.p.io_errors > 0
+                || self.stats.errors > 0
+                || !self.has_data(n)
+                || self.without_data[n] >= began;
             assert!(
                 explained,
                 "node {n}: I/O error for {:?} without a reason: {}",
@@ -730,7 +736,7 @@ impl World {
     }
 
     /// Whether the node can see good data at all.
-    fn has_data(&self, n: usize) -> bool {
+    pub fn has_data(&self, n: usize) -> bool {
         self.state(n).is_some_and(|state| state.disk == Disk::UpToDate || state.pdsk == Disk::UpToDate)
     }
 
