@@ -40,4 +40,6 @@ mod write_path;
 pub use resource::Resource;
 
 #[cfg(test)]
+mod noise_tests;
+#[cfg(test)]
 mod pair_tests;

@@ -8,7 +8,10 @@
 #![allow(clippy::unwrap_used)] // a test may fail
 
 mod authentication;
+mod disks;
 mod fake_peer;
+mod fuzz;
+mod listening;
 mod nbd;
 mod node;
 mod noise;
