@@ -5,7 +5,7 @@ use drbdbox::control::message::{ConnectionOf, SettingChange};
 use drbdbox::control::{Call, Reply, Request, Service};
 use drbdbox::core::state::StateWord;
 use drbdbox::core::types::Level;
-use drbdbox::engine::backend::{DoorThreads, VolumeBackend};
+use drbdbox::engine::backend::VolumeBackend;
 use drbdbox::engine::daemon::Daemon;
 use drbdbox::engine::doors::DoorKind;
 use drbdbox::engine::helpers::Program;
@@ -133,8 +133,7 @@ impl Node {
         self.ok(Request::NewMinor { resource: "r0".into(), minor: 0, volume: 0 });
         self.attach();
         let place = self.daemon.minor(0).unwrap();
-        let threads = DoorThreads::OnePerRequest;
-        self.backend = Some(Arc::new(VolumeBackend::new(place.runner, place.volume, threads)));
+        self.backend = Some(Arc::new(VolumeBackend::new(place.runner, place.volume)));
     }
 
     pub fn attach(&self) {
@@ -256,6 +255,7 @@ impl Node {
             len,
             payload: bytes.map(|bytes| Arc::new(Buffer::from_bytes(bytes))),
             fua: false,
+            alone: true,
             done: Completion::call(move |answer| {
                 let _ = sender.send(answer);
             }),
