@@ -223,6 +223,7 @@ impl Disk {
 
     /// Does a job on the calling thread.
     pub fn perform(&self, work: DiskWork) -> IoResult {
+        let device = if matches!(work, DiskWork::Meta { .. }) { &self.meta } else { &self.data };
         let (what, result) = match work {
             DiskWork::Read { sector, bytes } => ("read", self.read(sector, bytes).map(Some)),
             DiskWork::Write { sector, payload, fua } => {
@@ -239,7 +240,7 @@ impl Disk {
         match result {
             Ok(payload) => IoResult::Done(payload),
             Err(error) => {
-                log::error!("{}: {what}: {error}", self.data.path().display());
+                log::error!("{}: {what}: {error}", device.path().display());
                 IoResult::Failed
             }
         }
