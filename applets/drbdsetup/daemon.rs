@@ -182,7 +182,10 @@ impl Asker<'_> {
     /// Message and exit status of a code that is no success. spec/drbdsetup.md 4.
     pub fn code(&self, code: i32, info: &[String]) -> Failure {
         let object = self.object;
-        let mut failure = match (code_text(code, self.form), code) {
+        // Our daemon has codes for 8.3's commands too that 8.3 did not know; it explains them.
+        let known = code_text(code, self.form);
+        let text = known.or_else(|| code_text(code, Dialect::V84).filter(|_| !info.is_empty()));
+        let mut failure = match (text, code) {
             (_, 0) => with_status(format!("{object}: State change failed: (0)unknown error.\n"), 11),
             (Some(text), ..=-1) => {
                 with_status(format!("{object}: State change failed: ({code}) {text}\n"), state_exit(code))
@@ -202,9 +205,10 @@ impl Asker<'_> {
         };
         if self.form == Dialect::V84 && !info.is_empty() {
             failure.err += "additional info from kernel:\n";
-            for line in info {
-                failure.err += &format!("{line}\n");
-            }
+        }
+        // 8.3 has no form for explanations: they stand behind its own lines (spec/system.md 7.4).
+        for line in info {
+            failure.err += &format!("{line}\n");
         }
         failure
     }

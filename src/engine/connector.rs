@@ -66,8 +66,10 @@ pub type Logger<'a> = &'a dyn Fn(Level, &str);
 pub fn establish(target: &Target, stop: &Stop, log: Logger) -> Outcomes {
     let mut after_loss = target.after_loss;
     loop {
-        let Some(pair) = pair_up(target, after_loss, stop, log) else {
-            return Outcomes::Stopped;
+        let pair = match pair_up(target, after_loss, stop, log) {
+            Ok(Some(pair)) => pair,
+            Ok(None) => return Outcomes::Stopped,
+            Err(text) => return Outcomes::Refused(vec![(Level::Error, text)]),
         };
         stop.guard(&pair.data);
         match shake_hands(target, &pair, log) {
@@ -138,6 +140,20 @@ struct Nameless {
     deadline: Instant,
 }
 
+/// The line for the log about an address that cannot be listened on.
+pub fn listen_error(local: SocketAddr, error: &io::Error) -> String {
+    let number = error.raw_os_error().unwrap_or(0);
+    let hint = match Errno::from_raw(number) {
+        Errno::EADDRINUSE => {
+            "; another program listens on this port: look with ss -ltnp or netstat -ltnp, stop it or \
+             configure another port, then connect again"
+        }
+        Errno::EADDRNOTAVAIL => "; no interface of this host has this address",
+        _ => "",
+    };
+    format!("bind before listen failed, err = -{number} ({local}: {error}{hint})")
+}
+
 /// What the loop of [`pair_up`] works on.
 struct Meeting<'a> {
     target: &'a Target,
@@ -151,7 +167,15 @@ struct Meeting<'a> {
 }
 
 /// Listens and connects until there are a data and a meta connection. `None`: stopped.
-fn pair_up(target: &Target, after_loss: bool, stop: &Stop, log: Logger) -> Option<Pair<Arc<TcpStream>>> {
+///
+/// # Errors
+/// The line for the log if the address cannot be listened on, and will not be.
+fn pair_up(
+    target: &Target,
+    after_loss: bool,
+    stop: &Stop,
+    log: Logger,
+) -> Result<Option<Pair<Arc<TcpStream>>>, String> {
     let now = Instant::now();
     let greater = (target.local.ip(), target.local.port()) > (target.peer.ip(), target.peer.port());
     let delay = if after_loss {
@@ -172,14 +196,14 @@ fn pair_up(target: &Target, after_loss: bool, stop: &Stop, log: Logger) -> Optio
     };
     loop {
         if stop.is_stopped() {
-            return None;
+            return Ok(None);
         }
         let now = Instant::now();
-        meeting.listen_if_due(now);
+        meeting.listen_if_due(now)?;
         meeting.connect_if_due(now);
         meeting.nameless.retain(|n| n.deadline > now);
         let settle_at = match meeting.pairing.settle(now, |s| net::is_alive(s)) {
-            Ok(pair) => return Some(pair),
+            Ok(pair) => return Ok(Some(pair)),
             Err(at) => at,
         };
         meeting.wait(stop, settle_at);
@@ -191,9 +215,10 @@ impl Meeting<'_> {
         BufferSizes { send: self.target.net.sndbuf_size, receive: self.target.net.rcvbuf_size }
     }
 
-    fn listen_if_due(&mut self, now: Instant) {
+    /// `Err`: somebody else has the port, which an administrator has to settle (spec/state.md 16.2).
+    fn listen_if_due(&mut self, now: Instant) -> Result<(), String> {
         if self.listener.is_some() || now < self.next_listen {
-            return;
+            return Ok(());
         }
         match net::listen(self.target.local, self.buffers()) {
             Ok(listener) => {
@@ -201,25 +226,18 @@ impl Meeting<'_> {
                 self.listen_error_logged = false;
             }
             Err(error) => {
-                // As 8.4: the address may come up later.
+                let text = listen_error(self.target.local, &error);
+                if error.kind() == io::ErrorKind::AddrInUse {
+                    return Err(text);
+                }
+                // The address may come up later.
                 self.next_listen = now + RETRY;
                 if !std::mem::replace(&mut self.listen_error_logged, true) {
-                    let number = error.raw_os_error().unwrap_or(0);
-                    let hint = match Errno::from_raw(number) {
-                        Errno::EADDRINUSE => {
-                            "; another program listens on this port: look with netstat -ltnp"
-                        }
-                        Errno::EADDRNOTAVAIL => "; no interface of this host has this address",
-                        _ => "",
-                    };
-                    let local = self.target.local;
-                    let text = format!(
-                        "bind before listen failed, err = -{number} ({local}: {error}{hint}), will try again"
-                    );
-                    (self.log)(Level::Error, &text);
+                    (self.log)(Level::Error, &format!("{text}, will try again"));
                 }
             }
         }
+        Ok(())
     }
 
     fn connect_if_due(&mut self, now: Instant) {

@@ -227,6 +227,7 @@ impl Disk {
 
     /// Does a job on the calling thread.
     pub fn perform(&self, work: DiskWork) -> IoResult {
+        let device = if matches!(work, DiskWork::Meta { .. }) { &self.meta } else { &self.data };
         let (what, result) = match work {
             DiskWork::Read { sector, bytes } => ("read", self.read(sector, bytes).map(Some)),
             DiskWork::Write { sector, payload, fua } => {
@@ -247,7 +248,7 @@ impl Disk {
                 // fails with every request.
                 let second = monotonic_ms() / 1000;
                 if self.error_logged.swap(second, Ordering::Relaxed) != second {
-                    log::error!("{}: {what}: {error}", self.data.path().display());
+                    log::error!("{}: {what}: {error}", device.path().display());
                 }
                 IoResult::Failed
             }

@@ -212,6 +212,28 @@ impl FakePeer {
         }
     }
 
+    /// Answers pings, and agrees to changes of state, until it is dropped.
+    pub fn keep_alive(self) -> KeptAlive {
+        let streams = [Arc::clone(&self.data), Arc::clone(&self.meta)];
+        let FakePeer { data, meta, context, data_reader, meta_reader } = self;
+        let answer = |mut reader: PacketReader, meta: Arc<TcpStream>| {
+            std::thread::spawn(move || {
+                while let Ok(received) = reader.receive() {
+                    let answer = match received.packet {
+                        Packet::Ping => Packet::PingAck,
+                        Packet::StateChangeRequest(_) => Packet::StateChangeReply(1),
+                        _ => continue,
+                    };
+                    let _ = (&*meta).write_all(&answer.to_bytes(0, context.version));
+                }
+            });
+        };
+        answer(data_reader, Arc::clone(&meta));
+        answer(meta_reader, meta);
+        drop(data);
+        KeptAlive(streams)
+    }
+
     /// Waits until the node has closed both connections.
     pub fn until_dropped(&self) {
         until_closed(&self.data);
@@ -231,6 +253,17 @@ impl FakePeer {
     pub fn close(&self) {
         let _ = self.data.shutdown(Shutdown::Both);
         let _ = self.meta.shutdown(Shutdown::Both);
+    }
+}
+
+/// A peer that answers pings, and nothing else.
+pub struct KeptAlive([Arc<TcpStream>; 2]);
+
+impl Drop for KeptAlive {
+    fn drop(&mut self) {
+        for stream in &self.0 {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
     }
 }
 

@@ -28,9 +28,12 @@ fn an_address_that_is_not_of_this_host() {
     node.attach();
     // TEST-NET-1: no host has it.
     node.address = SocketAddr::from(([192, 0, 2, 1], 7789));
-    let ran = node.try_connect(new_address(), &[]).refused(10, "192.0.2.1:7789");
-    assert!(ran.err.contains("no interface of this host has this address"), "{}", ran.err);
-    assert_eq!(node.volume().state.conn, Conn::StandAlone);
+    node.connect(new_address(), &[]);
+    node.log.wait(0, "(192.0.2.1:7789: Cannot assign requested address");
+    node.log.wait(0, "no interface of this host has this address), will try again");
+    assert_eq!(node.volume().state.conn, Conn::WFConnection);
+    node.drbdsetup(&["0", "disconnect"]).ok();
+    node.wait_conn(Conn::StandAlone);
 }
 
 #[test]
