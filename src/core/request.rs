@@ -74,6 +74,9 @@ pub struct Request {
     pub net_done: bool,
     /// SIS: the peer says that the blocks are in sync.
     pub set_in_sync: bool,
+    /// Bitmaps were exchanged since it was sent: what the peer says about it in [`set_in_sync`]
+    /// (Self::set_in_sync) came too late to count.
+    pub too_old_for_sync: bool,
     /// It is mirrored: goes into an epoch, leaves the log after its barrier's acknowledgement.
     pub replicated: bool,
     /// It was announced by P_OUT_OF_SYNC instead.
@@ -112,6 +115,7 @@ impl Request {
             net_ok: false,
             net_done: false,
             set_in_sync: false,
+            too_old_for_sync: false,
             replicated: false,
             announced: false,
             completed: false,

@@ -150,11 +150,20 @@ impl Resource {
             }
         }
         self.resync_state_effects(v, os, ns);
+        if os.conn != ns.conn && matches!(ns.conn, Conn::WFBitMapS | Conn::WFBitMapT) {
+            self.bitmaps_will_be_exchanged(v);
+        }
         self.hold_marks(v, os, ns);
         self.refresh_meta_flags(v);
         if os.disk < Disk::Consistent && ns.disk >= Disk::Consistent {
             if let Some(disk) = &self.volumes[v].disk {
                 self.volumes[v].effective_uuid = disk.uuids.current;
+            }
+        }
+        if ns.disk < Disk::Inconsistent && ns.conn >= Conn::Connected && ns.pdsk == Disk::UpToDate {
+            // Without a disk this node exposes the peer's data.
+            if let Some(peer) = self.volumes[v].peer_uuids {
+                self.volumes[v].effective_uuid = peer.uuids.current;
             }
         }
         let both_inconsistent = os.disk == Disk::Inconsistent && os.pdsk == Disk::Inconsistent;

@@ -586,6 +586,17 @@ impl Resource {
         self.note_progress(v);
     }
 
+    /// The two bitmaps are about to be exchanged: a write of before must not clear bits behind it on
+    /// this side only, or the source would wait for a request of these blocks for ever.
+    pub(super) fn bitmaps_will_be_exchanged(&mut self, v: VolumeIndex) {
+        for id in self.log.ids() {
+            if let Some(request) = self.log.get_mut(id).filter(|request| request.volume == v) {
+                request.set_in_sync = false;
+                request.too_old_for_sync = true;
+            }
+        }
+    }
+
     /// The disk went, and its activity log: the next disk's knows nothing of these references.
     pub(super) fn forget_activity_log(&mut self, v: VolumeIndex) {
         for id in self.log.ids() {
@@ -618,7 +629,7 @@ impl Resource {
         let Some(request) = self.log.get_mut(id) else { return };
         let v = request.volume;
         request.net_queued = false;
-        request.set_in_sync |= set_in_sync;
+        request.set_in_sync |= set_in_sync && !request.too_old_for_sync;
         if std::mem::take(&mut request.net_pending) {
             request.net_ok = true;
             self.volumes[v].counters.ap_pending -= 1;

@@ -4,7 +4,6 @@ use crate::application::Request;
 use crate::disk::Work;
 use crate::node::V;
 use crate::world::World;
-use drbdbox::conf::settings::Protocol;
 use drbdbox::core::state::{Conn, Disk, Role, StateWord};
 use drbdbox::core::types::*;
 use drbdbox::core::uuid::{compare, CompareContext, PeerUuids, UuidFlags, Uuids, Verdict, JUST_CREATED};
@@ -45,12 +44,6 @@ impl World {
     }
 
     pub fn state_changed(&mut self, n: usize, old: StateWord, new: StateWord) {
-        let lost = old.conn >= Conn::Connected && new.conn < Conn::Connected;
-        let only_sent = self.p.net.protocol != Protocol::C && old.disk != Disk::UpToDate;
-        if lost && old.role == Role::Primary && only_sent {
-            // The only good disk was the peer's, and it may not have got all that was acknowledged.
-            self.judge.cache_lost();
-        }
         if old.conn != Conn::ProtocolError && new.conn == Conn::ProtocolError && !old.is_susp() {
             panic!("node {n}: ProtocolError: {}", self.summary());
         }

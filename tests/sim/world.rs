@@ -191,7 +191,11 @@ impl World {
                         node.disk.jobs.len(),
                         daemon.asked,
                         daemon.core.next_timeout(),
-                        volume.disk().map_or(String::new(), |disk| disk.uuids.to_string()),
+                        volume.disk().map_or(String::new(), |disk| {
+                            let bits = std::iter::successors(disk.bitmap.next_set(0), |bit| disk.bitmap.next_set(bit + 1));
+                            let bits: Vec<u64> = bits.take(8).collect();
+                            format!("{} bits {bits:?}", disk.uuids)
+                        }),
                     );
                 }
             }
@@ -678,7 +682,14 @@ impl World {
             format!("{n}: application #{token} is {}", if result.is_ok() { "done" } else { "failed" })
         });
         let (step, began, sector) = (self.step, request.began, request.sector);
+        // Below protocol C the only good disk may be the peer's, and need not have it yet.
+        let promised = self.p.net.protocol == Protocol::C || self.is_local(n);
         match (&request.kind, &result) {
+            (Kind::Write { .. } | Kind::Discard { zeroes: true }, Ok(_)) if !promised => {
+                for (sector, tag) in request.tags() {
+                    self.judge.unknown(step, began, sector, tag);
+                }
+            }
             (Kind::Read, Ok(payload)) => {
                 let Some(payload) = payload else { panic!("a read without bytes") };
                 assert_eq!(payload.len() as u64, request.sectors * 512, "bytes read");
