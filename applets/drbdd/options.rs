@@ -53,8 +53,8 @@ struct Arguments {
     #[argh(option)]
     usermode_helper: Option<PathBuf>,
 
-    /// requests that the fuse-loop door has in progress for a device (default 32)
-    #[argh(option, default = "32")]
+    /// threads of the fuse-loop door for a device (default 8)
+    #[argh(option, default = "8")]
     door_threads: usize,
 
     /// directory of the device nodes (default /dev)

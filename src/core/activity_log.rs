@@ -26,6 +26,8 @@ pub struct SlotChange {
     pub slot: u32,
     /// Extent that goes; its bitmap page must be durable before the transaction.
     pub evicted: Option<u32>,
+    /// When its last user left, on the log's own clock: see [`ActivityLog::clock`].
+    pub released: u64,
     /// Extent that comes.
     pub extent: u32,
 }
@@ -144,12 +146,12 @@ impl ActivityLog {
                 continue;
             }
             let Some(index) = self.slot_to_use() else { break };
-            let evicted = self.slots[index].extent;
+            let Slot { extent: evicted, released, .. } = self.slots[index];
             if let Some(old) = evicted {
                 self.by_extent.remove(&old);
             }
             self.by_extent.insert(extent, index as u32);
-            self.pending.push(SlotChange { slot: index as u32, evicted, extent });
+            self.pending.push(SlotChange { slot: index as u32, evicted, released, extent });
         }
         &self.pending
     }
@@ -162,6 +164,12 @@ impl ActivityLog {
             let idle = self.slots.iter().enumerate().filter(|(i, slot)| slot.users == 0 && !taken(*i));
             idle.min_by_key(|(_, slot)| slot.released).map(|(index, _)| index)
         })
+    }
+
+    /// Counts how often an extent lost its last user: writes to extents that were released up to
+    /// now are done.
+    pub fn clock(&self) -> u64 {
+        self.clock
     }
 
     /// The transaction that is on the way.

@@ -773,8 +773,7 @@ impl Resource {
 
     fn resume_io(&mut self, id: AdminId, v: VolumeIndex) {
         if std::mem::take(&mut self.volumes[v].new_current_uuid_owed) && self.volumes[v].disk.is_some() {
-            self.new_current_uuid(v);
-            self.queue_steps([Step::WriteSuperBlock { v }]);
+            self.owed_new_current_uuid(v);
         }
         let change = Change::susp(false).and(Change::susp_nod(false)).and(Change::susp_fen(false));
         let result = self.change(v, change, ChangeKind::Soft, true);

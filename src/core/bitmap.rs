@@ -31,6 +31,8 @@ pub struct Bitmap {
     bits: u64,
     weight: u64,
     dirty: Vec<Dirty>,
+    /// How often bits were cleared.
+    clears: u64,
 }
 
 impl Bitmap {
@@ -42,6 +44,7 @@ impl Bitmap {
             bits,
             weight: 0,
             dirty: vec![Dirty::No; bits.div_ceil(BITS_PER_PAGE) as usize],
+            clears: 0,
         }
     }
 
@@ -160,7 +163,13 @@ impl Bitmap {
             }
         });
         self.weight -= changed;
+        self.clears += u64::from(changed > 0);
         changed
+    }
+
+    /// Counts how often bits were cleared.
+    pub fn clears(&self) -> u64 {
+        self.clears
     }
 
     /// Sets every bit of the device.

@@ -352,6 +352,10 @@ impl Resource {
             return false;
         }
         self.peer_epochs.reset();
+        for v in self.volume_indices() {
+            // Requests of the peer that were at the disk may have counted something since.
+            self.stop_resync(v);
+        }
         for volume in &mut self.volumes {
             volume.peer_uuids = None;
             volume.bitmap_io = false;

@@ -10,7 +10,7 @@ use super::state::{Change, Conn, Disk, Role};
 use super::steps::{set_all_and_write, FifoWait, Step, Work};
 use super::types::*;
 use super::uuid::{self, Uuids};
-use super::volume::LocalDisk;
+use super::volume::{Flushed, LocalDisk};
 use super::Resource;
 use crate::meta::activity_log::LogWriter;
 use crate::meta::super_block::Cleanness;
@@ -106,9 +106,15 @@ impl Resource {
             bitmap: Bitmap::from_words(agreed, bitmap),
             dirty_since: None,
             log_busy: false,
+            bitmap_busy: false,
+            eviction_waits: None,
             full_sync: super_block.flags.contains(MetaFlags::FULL_SYNC),
             in_use: 0,
             read_error: false,
+            flushed: Flushed::default(),
+            flushes: Vec::new(),
+            keep_primary_mark: false,
+            keep_inconsistent: false,
             super_block: SuperBlock { cleanness: Cleanness::Clean, ..super_block },
         });
         // The size that was agreed last is exposed until the peer says otherwise.

@@ -478,9 +478,9 @@ impl Resource {
     /// Step 11: frozen I/O cannot go on with a peer whose data may be old.
     fn abort_thaw(&mut self, v: VolumeIndex) {
         self.error(Some(v), "Aborting Connect, can not thaw IO with an only Consistent peer");
-        self.clear_transfer_log();
         self.volumes[v].new_current_uuid_owed = false;
-        self.new_current_uuid(v);
+        self.owed_new_current_uuid(v);
+        self.clear_transfer_log();
         let _ = self.change(v, Change::susp(false), ChangeKind::Hard, false);
         self.lose_link(LinkFailure { conn: Conn::ProtocolError, log: None });
     }
@@ -535,12 +535,15 @@ impl Resource {
     /// A diskless Primary's data, or frozen requests: what a change of state thaws (A6, A7).
     pub(super) fn thaw(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
         let connected = os.conn < Conn::Connected && ns.conn >= Conn::Connected;
+        if connected {
+            // Also what an admin froze: nobody else would ever send it again, and the peer has all
+            // that was completed, so that no new generation is due.
+            self.volumes[v].new_current_uuid_owed = false;
+            self.resend_transfer_log();
+        }
         if ns.susp_nod {
             let attached =
                 matches!(os.disk, Disk::Attaching | Disk::Negotiating) && ns.disk == Disk::UpToDate;
-            if connected {
-                self.resend_transfer_log();
-            }
             if connected || attached {
                 let _ = self.change(v, Change::susp_nod(false), ChangeKind::Hard, false);
                 self.complete_ready();
@@ -548,12 +551,10 @@ impl Resource {
         }
         if ns.susp_fen {
             if connected {
-                self.volumes[v].new_current_uuid_owed = false;
-                self.resend_transfer_log();
                 let _ = self.change(v, Change::susp_fen(false), ChangeKind::Hard, false);
             } else if os.pdsk > Disk::Outdated && ns.pdsk <= Disk::Outdated {
                 if std::mem::take(&mut self.volumes[v].new_current_uuid_owed) {
-                    self.new_current_uuid(v);
+                    self.owed_new_current_uuid(v);
                 }
                 self.clear_transfer_log();
                 let _ = self.change(v, Change::susp_fen(false), ChangeKind::Hard, false);
@@ -579,6 +580,14 @@ impl Resource {
             self.steps.push_front(Step::NewCurrentUuidDone { v });
             self.steps.push_front(Step::WriteSuperBlock { v });
         }
+    }
+
+    /// The new data generation that was due when I/O was frozen. No write that the peer lacks
+    /// completes before it is durable.
+    pub(super) fn owed_new_current_uuid(&mut self, v: VolumeIndex) {
+        self.volumes[v].uuid_hold = true;
+        self.new_current_uuid(v);
+        self.queue_steps([Step::WriteSuperBlock { v }, Step::NewCurrentUuidDone { v }]);
     }
 
     /// A new data generation, in memory; the caller sees to it that it gets to the disk.

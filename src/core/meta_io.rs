@@ -8,10 +8,11 @@
 use super::activity_log::{self, BITS_PER_EXTENT};
 use super::rules::ChangeKind;
 use super::state::{Change, Disk};
-use super::steps::{FifoWait, Work};
+use super::steps::{FifoWait, Step, Work};
 use super::types::*;
 use super::Resource;
 use crate::meta::activity_log::SlotUpdate;
+use crate::meta::MetaFlags;
 use crate::sys::buffer::Buffer;
 
 /// A super block may differ from its disk copy this long.
@@ -27,6 +28,10 @@ pub enum MetaOp {
     Step,
     /// Bitmap pages of a step of the fifo, and those that are left.
     Bitmap { written: Vec<u32>, left: Vec<u32> },
+    /// A flush of the data; the bitmap pages that differ from the disk follow.
+    FlushThenBitmap,
+    /// A flush of the data; the bitmap pages of extents that are being evicted follow.
+    FlushThenEviction { pages: Vec<u32> },
     /// The bitmap pages of extents that are being evicted; the transaction follows.
     Eviction { pages: Vec<u32> },
     /// An activity log transaction.
@@ -51,10 +56,21 @@ impl Resource {
         disk.dirty_since = None;
         disk.super_block.uuids = disk.uuids.slots();
         disk.super_block.effective_size_sectors = size;
-        disk.super_block.flags.set(crate::meta::MetaFlags::FULL_SYNC, disk.full_sync);
-        disk.super_block.flags.set(crate::meta::MetaFlags::AL_CLEAN, false);
+        disk.super_block.flags.set(MetaFlags::FULL_SYNC, disk.full_sync);
+        disk.super_block.flags.set(MetaFlags::AL_CLEAN, false);
         disk.super_block.al_slots = disk.log_writer.al_slots_field();
-        let piece = (disk.layout.md_offset, Buffer::from_bytes(&disk.super_block.encode()));
+        let mut block = disk.super_block.clone();
+        if disk.keep_primary_mark {
+            block.flags.set(MetaFlags::PRIMARY_IND, true);
+        }
+        if disk.keep_inconsistent {
+            block.flags.set(MetaFlags::CONSISTENT, false);
+        }
+        if block != disk.super_block {
+            // The rest follows when it may.
+            disk.dirty_since = Some(self.now);
+        }
+        let piece = (disk.layout.md_offset, Buffer::from_bytes(&block.encode()));
         if let Some(id) = self.start_meta_write(v, vec![piece], MetaOp::Step) {
             self.fifo_wait = Some(FifoWait::Meta(id));
         }
@@ -62,16 +78,57 @@ impl Resource {
 
     /// Writes bitmap pages that differ from the disk, or all; the fifo waits.
     pub(super) fn write_bitmap(&mut self, v: VolumeIndex, all: bool) {
+        let flushes = self.data_needs_flushes(v);
         let Some(disk) = &mut self.volumes[v].disk else { return };
+        if disk.bitmap_busy {
+            self.steps.push_front(Step::WriteBitmap { v, all });
+            self.fifo_wait = Some(FifoWait::BitmapFree(v));
+            return;
+        }
         if all {
             disk.bitmap.mark_all_dirty();
         }
         let pages = disk.bitmap.dirty_pages(true);
-        self.write_bitmap_pages(v, pages);
+        if pages.is_empty() {
+            return;
+        }
+        disk.bitmap_busy = true;
+        if flushes && disk.bitmap.clears() > disk.flushed.bitmap_clears {
+            // A bit is cleared on disk only when the block that it spoke of is durable.
+            let id = self.start_data_flush(v, MetaOp::FlushThenBitmap);
+            self.fifo_wait = Some(FifoWait::Meta(id));
+        } else {
+            self.write_bitmap_pages(v, pages);
+        }
+    }
+
+    /// Makes the data durable, if that is not left to a cache with a battery; the fifo waits.
+    pub(super) fn flush_data(&mut self, v: VolumeIndex) {
+        if self.data_needs_flushes(v) && self.volumes[v].disk.is_some() {
+            let id = self.start_data_flush(v, MetaOp::Step);
+            self.fifo_wait = Some(FifoWait::Meta(id));
+        }
+    }
+
+    fn data_needs_flushes(&self, v: VolumeIndex) -> bool {
+        let settings = &self.volumes[v].settings;
+        settings.disk_flushes || settings.disk_barrier
+    }
+
+    fn start_data_flush(&mut self, v: VolumeIndex, op: MetaOp) -> u64 {
+        let id = self.fresh_id();
+        self.meta_ops.insert(id, op);
+        if let Some(disk) = &mut self.volumes[v].disk {
+            disk.in_use += 1;
+            disk.flush_begins(Io::Meta(id));
+        }
+        self.out.push(Output::DiskFlush { volume: v, io: Io::Meta(id) });
+        id
     }
 
     fn write_bitmap_pages(&mut self, v: VolumeIndex, mut pages: Vec<u32>) {
         if pages.is_empty() {
+            self.bitmap_written(v);
             return;
         }
         let left = pages.split_off(pages.len().min(PAGES_PER_WRITE));
@@ -83,6 +140,15 @@ impl Resource {
         self.volumes[v].counters.bm_writes += pages.len() as u64;
         if let Some(id) = self.start_meta_write(v, pieces, MetaOp::Bitmap { written: pages, left }) {
             self.fifo_wait = Some(FifoWait::Meta(id));
+        }
+    }
+
+    /// No page of the bitmap is on its way any more.
+    fn bitmap_written(&mut self, v: VolumeIndex) {
+        let Some(disk) = &mut self.volumes[v].disk else { return };
+        disk.bitmap_busy = false;
+        if let Some(pages) = disk.eviction_waits.take() {
+            self.write_evicted_pages(v, pages);
         }
     }
 
@@ -98,7 +164,12 @@ impl Resource {
     /// Makes the extents that waiting writes need active, if the log is free to do so: one
     /// transaction for as many as fit into it.
     pub(super) fn advance_activity_log(&mut self, v: VolumeIndex) {
+        let flushes = self.data_needs_flushes(v);
         let volume = &mut self.volumes[v];
+        // While a disk is being attached its log is not in order yet.
+        if volume.state.disk < Disk::Inconsistent {
+            return;
+        }
         let Some(disk) = &mut volume.disk else { return };
         if disk.log_busy {
             return;
@@ -111,6 +182,8 @@ impl Resource {
             return;
         }
         disk.log_busy = true;
+        let flushed = disk.flushed.log_clock;
+        let volatile = changes.iter().any(|c| c.evicted.is_some() && c.released > flushed);
         let evicted = changes.iter().filter_map(|change| change.evicted);
         let bits = evicted.map(|extent| u64::from(extent) * BITS_PER_EXTENT);
         let mut pages: Vec<u32> = bits
@@ -119,10 +192,28 @@ impl Resource {
             .collect();
         pages.sort_unstable();
         pages.dedup();
+        let cleared = !pages.is_empty() && disk.bitmap.clears() > disk.flushed.bitmap_clears;
+        if flushes && (volatile || cleared) {
+            // An extent is forgotten only when what was written to it is durable here, too: the
+            // peer may have it already, and would be the only one.
+            self.start_data_flush(v, MetaOp::FlushThenEviction { pages });
+        } else {
+            self.write_evicted_pages(v, pages);
+        }
+    }
+
+    fn write_evicted_pages(&mut self, v: VolumeIndex, pages: Vec<u32>) {
         if pages.is_empty() {
             self.write_transaction(v);
             return;
         }
+        let volume = &mut self.volumes[v];
+        let Some(disk) = &mut volume.disk else { return };
+        if disk.bitmap_busy {
+            disk.eviction_waits = Some(pages);
+            return;
+        }
+        disk.bitmap_busy = true;
         volume.counters.bm_writes += pages.len() as u64;
         let offset = disk.layout.bm_offset();
         let piece = |page: &u32| (offset + u64::from(*page) * 4096, disk.bitmap.take_page(*page));
@@ -155,6 +246,7 @@ impl Resource {
     pub(super) fn meta_done(&mut self, v: VolumeIndex, id: u64, ok: bool) {
         if let Some(disk) = &mut self.volumes[v].disk {
             disk.in_use -= 1;
+            disk.flush_ended(Io::Meta(id), ok);
         }
         let Some(op) = self.meta_ops.remove(&id) else { return };
         if self.fifo_wait == Some(FifoWait::Meta(id)) {
@@ -174,14 +266,30 @@ impl Resource {
                         volume: Some(v),
                         text: "we had at least one MD IO ERROR during bitmap IO".to_owned(),
                     });
+                    self.bitmap_written(v);
                 } else {
                     self.write_bitmap_pages(v, left);
                 }
             }
-            MetaOp::Eviction { .. } if ok => self.write_transaction(v),
+            MetaOp::FlushThenBitmap => {
+                if !ok {
+                    self.bitmap_written(v);
+                } else {
+                    let pages =
+                        self.volumes[v].disk.as_ref().map_or(Vec::new(), |d| d.bitmap.dirty_pages(true));
+                    self.write_bitmap_pages(v, pages);
+                }
+            }
+            MetaOp::FlushThenEviction { pages } if ok => self.write_evicted_pages(v, pages),
+            MetaOp::FlushThenEviction { .. } => self.end_transaction(v, false),
             MetaOp::Eviction { pages } => {
-                self.mark_pages_dirty(v, &pages);
-                self.end_transaction(v, false);
+                self.bitmap_written(v);
+                if ok {
+                    self.write_transaction(v);
+                } else {
+                    self.mark_pages_dirty(v, &pages);
+                    self.end_transaction(v, false);
+                }
             }
             MetaOp::Transaction => self.end_transaction(v, ok),
         }

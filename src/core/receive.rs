@@ -21,8 +21,8 @@ use crate::wire::features::Features;
 use crate::wire::packet::Packet;
 use crate::wire::Release;
 use crate::wire::Socket;
-use crate::wire::{Malformed, ProtocolVersion};
 use crate::wire::ID_SYNCER;
+use crate::wire::{Malformed, ProtocolVersion};
 
 /// Why the data socket is not read.
 #[derive(Debug, PartialEq)]
@@ -241,6 +241,7 @@ impl Resource {
                 for v in &flush {
                     if let Some(disk) = &mut self.volumes[*v].disk {
                         disk.in_use += 1;
+                        disk.flush_begins(Io::EpochFlush);
                     }
                     self.out.push(Output::DiskFlush { volume: *v, io: Io::EpochFlush });
                 }
@@ -274,6 +275,7 @@ impl Resource {
     pub(super) fn epoch_flushed(&mut self, v: VolumeIndex, ok: bool) {
         if let Some(disk) = &mut self.volumes[v].disk {
             disk.in_use -= 1;
+            disk.flush_ended(Io::EpochFlush, ok);
         }
         if !ok {
             // The writes are not known to be durable: the epoch is not acknowledged. Without the
@@ -354,8 +356,10 @@ impl Resource {
 
     fn receive_bitmap(&mut self, v: VolumeIndex, payload: Option<Payload>, compressed: bool) {
         let Some(version) = self.connection.version else { return };
-        let Some(disk) = &mut self.volumes[v].disk else {
-            self.protocol_error(Some(v), "bitmap received, but there is no disk");
+        let waiting = matches!(self.state(v).conn, Conn::WFBitMapS | Conn::WFBitMapT);
+        let Some(disk) = self.volumes[v].disk.as_mut().filter(|_| waiting) else {
+            // The own disk went, or the exchange was called off: the peer does not know yet.
+            self.bitmap_receive = None;
             return;
         };
         let bits = disk.bitmap.bits();
@@ -577,6 +581,7 @@ impl Resource {
             Io::Flush(token) => {
                 if let Some(disk) = &mut self.volumes[v].disk {
                     disk.in_use -= 1;
+                    disk.flush_ended(Io::Flush(token), matches!(result, IoResult::Done(_)));
                 }
                 let result = match result {
                     IoResult::Done(_) => Ok(None),

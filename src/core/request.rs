@@ -74,6 +74,9 @@ pub struct Request {
     pub net_done: bool,
     /// SIS: the peer says that the blocks are in sync.
     pub set_in_sync: bool,
+    /// Bitmaps were exchanged since it was sent: what the peer says about it in [`set_in_sync`]
+    /// (Self::set_in_sync) came too late to count.
+    pub too_old_for_sync: bool,
     /// It is mirrored: goes into an epoch, leaves the log after its barrier's acknowledgement.
     pub replicated: bool,
     /// It was announced by P_OUT_OF_SYNC instead.
@@ -112,6 +115,7 @@ impl Request {
             net_ok: false,
             net_done: false,
             set_in_sync: false,
+            too_old_for_sync: false,
             replicated: false,
             announced: false,
             completed: false,
@@ -268,6 +272,11 @@ impl<T> Slab<T> {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// All values, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.entries.iter_mut().flatten()
     }
 
     /// All values with their numbers.

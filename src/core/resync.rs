@@ -145,6 +145,10 @@ impl Resource {
         }
         if os.conn.is_resync() && !ns.conn.is_resync() {
             self.volumes[v].resync.next_turn = None;
+            if ns.disk <= Disk::Failed || (ns.conn == Conn::Connected && ns.pdsk <= Disk::Failed) {
+                // A disk went: what was requested will not be answered.
+                self.stop_resync(v);
+            }
         }
     }
 
@@ -210,7 +214,12 @@ impl Resource {
         if side == Conn::SyncTarget {
             // The new UUIDs and Inconsistent are durable before a block may change.
             self.hold = Some(Hold::TargetReady { v });
-            self.queue_steps([Step::WriteSuperBlockIfDirty { v }, Step::Receiver]);
+            // So is the bitmap: what is written from now on may be lost in the disk's cache.
+            self.queue_steps([
+                Step::WriteBitmap { v, all: false },
+                Step::WriteSuperBlockIfDirty { v },
+                Step::Receiver,
+            ]);
         }
     }
 
@@ -248,8 +257,9 @@ impl Resource {
     /// U7: a source's new bitmap UUID, durable before the target hears of it.
     pub(super) fn rotate_sync_uuid(&mut self, v: VolumeIndex) {
         let random = (self.random)();
+        let peer = self.volumes[v].peer_uuids.map_or(0, |peer| peer.uuids.current);
         let Some(disk) = &mut self.volumes[v].disk else { return };
-        let uuid = disk.uuids.start_as_source(random);
+        let uuid = disk.uuids.start_as_source(random, peer);
         self.log_uuids(v, UuidEvent::SyncUuidOfSource);
         self.volumes[v].mark_dirty(self.now);
         self.steps.push_front(Step::SendSyncUuid { v, uuid });

@@ -150,10 +150,20 @@ impl Resource {
             }
         }
         self.resync_state_effects(v, os, ns);
+        if os.conn != ns.conn && matches!(ns.conn, Conn::WFBitMapS | Conn::WFBitMapT) {
+            self.bitmaps_will_be_exchanged(v);
+        }
+        self.hold_marks(v, os, ns);
         self.refresh_meta_flags(v);
         if os.disk < Disk::Consistent && ns.disk >= Disk::Consistent {
             if let Some(disk) = &self.volumes[v].disk {
                 self.volumes[v].effective_uuid = disk.uuids.current;
+            }
+        }
+        if ns.disk < Disk::Inconsistent && ns.conn >= Conn::Connected && ns.pdsk == Disk::UpToDate {
+            // Without a disk this node exposes the peer's data.
+            if let Some(peer) = self.volumes[v].peer_uuids {
+                self.volumes[v].effective_uuid = peer.uuids.current;
             }
         }
         let both_inconsistent = os.disk == Disk::Inconsistent && os.pdsk == Disk::Inconsistent;
@@ -192,6 +202,26 @@ impl Resource {
                 }
                 Phase::Closing | Phase::Closed => {}
             }
+        }
+    }
+
+    /// The super block may tell of a demotion, or of the end of a resync, only when the data and the
+    /// bitmap are durable; a write of it that was decided before comes in between.
+    fn hold_marks(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
+        let peer_has_no_disk = ns.pdsk < Disk::Inconsistent;
+        let Some(disk) = &mut self.volumes[v].disk else { return };
+        if ns.disk < Disk::Inconsistent {
+            return;
+        }
+        let demoted = os.role == Role::Primary && ns.role == Role::Secondary;
+        let peer_demoted = peer_has_no_disk && os.peer == Role::Primary && ns.peer == Role::Secondary;
+        if demoted || peer_demoted {
+            disk.keep_primary_mark = true;
+        } else if ns.role == Role::Primary {
+            disk.keep_primary_mark = false;
+        }
+        if os.disk < Disk::UpToDate && os.conn >= Conn::SyncSource && ns.conn == Conn::Connected {
+            disk.keep_inconsistent = true;
         }
     }
 

@@ -35,6 +35,10 @@ pub enum Step {
     WriteSuperBlockIfDirty { v: VolumeIndex },
     /// Write bitmap pages that differ from the disk, and wait; `all`: every page.
     WriteBitmap { v: VolumeIndex, all: bool },
+    /// Make the data durable and wait.
+    FlushData { v: VolumeIndex },
+    /// The super block may tell of a demotion, or of the end of a resync.
+    ReleaseMarks { v: VolumeIndex },
     /// Zero the activity log's area and wait.
     ZeroActivityLog { v: VolumeIndex },
     /// Change the full-sync flag in memory.
@@ -95,6 +99,8 @@ pub enum FifoWait {
     Drain(VolumeIndex),
     /// The bitmap is being sent.
     BitmapSend(VolumeIndex),
+    /// Pages of the bitmap that are being written by somebody else.
+    BitmapFree(VolumeIndex),
     /// I/O at the disk that is to be closed.
     DiskIdle(VolumeIndex),
 }
@@ -131,6 +137,11 @@ impl Resource {
                 }
                 Some(FifoWait::DiskIdle(v))
                     if self.volumes[v].disk.as_ref().is_none_or(|disk| disk.in_use == 0) =>
+                {
+                    self.fifo_wait = None;
+                }
+                Some(FifoWait::BitmapFree(v))
+                    if self.volumes[v].disk.as_ref().is_none_or(|disk| !disk.bitmap_busy) =>
                 {
                     self.fifo_wait = None;
                 }
@@ -181,7 +192,7 @@ impl Resource {
             add(Step::Helper { v, name: Handler::PriOnIncon });
         }
         // A6, A7
-        if ns.susp_nod || ns.susp_fen {
+        if ns.is_susp() {
             add(Step::Thaw { v, os, ns });
         }
         // A8
@@ -206,7 +217,9 @@ impl Resource {
         let peer_demoted =
             ns.pdsk < Disk::Inconsistent && os.peer == Role::Primary && ns.peer == Role::Secondary;
         if disk_ok && (demoted || peer_demoted) {
+            add(Step::FlushData { v });
             add(Step::WriteBitmap { v, all: false });
+            add(Step::ReleaseMarks { v });
         }
         // A15
         if connected && os.disk == Disk::Attaching && ns.disk == Disk::Negotiating {
@@ -263,6 +276,8 @@ impl Resource {
         // A31 comes before A26 here: the peer may hear that the resync is over only when the disk says so, too.
         let finished = os.disk < Disk::UpToDate && os.conn >= SyncSource && ns.conn == Connected;
         if finished {
+            add(Step::FlushData { v });
+            add(Step::ReleaseMarks { v });
             add(Step::WriteSuperBlockIfDirty { v });
             add(Step::SendState { v, word: ns });
         }
@@ -299,6 +314,13 @@ impl Resource {
                 }
             }
             Step::WriteBitmap { v, all } => self.write_bitmap(v, all),
+            Step::FlushData { v } => self.flush_data(v),
+            Step::ReleaseMarks { v } => {
+                if let Some(disk) = &mut self.volumes[v].disk {
+                    disk.keep_primary_mark = false;
+                    disk.keep_inconsistent = false;
+                }
+            }
             Step::ZeroActivityLog { v } => self.zero_activity_log(v),
             Step::FullSync { v, on } => {
                 if let Some(disk) = &mut self.volumes[v].disk {
@@ -353,6 +375,7 @@ impl Resource {
             Step::GoDiskless { v } => self.go_diskless(v),
             Step::ReleaseDisk { v } => {
                 if self.volumes[v].disk.take().is_some() {
+                    self.forget_activity_log(v);
                     self.out.push(Output::ReleaseDisk { volume: v });
                 }
             }

@@ -6,7 +6,7 @@ use super::intervals::Intervals;
 use super::request::Request;
 use super::resync::Resync;
 use super::state::{Disk, StateWord};
-use super::types::Millis;
+use super::types::{Io, Millis};
 use super::uuid::{PeerUuids, Uuids};
 use crate::conf::settings::DiskSettings;
 use crate::meta;
@@ -62,11 +62,51 @@ pub struct LocalDisk {
     pub(super) dirty_since: Option<Millis>,
     /// An activity log transaction (or the bitmap write before it) is on the way.
     pub(super) log_busy: bool,
+    /// Pages of the bitmap are being written. One write at a time: an older copy of a page must not
+    /// overtake a newer one.
+    pub(super) bitmap_busy: bool,
+    /// Pages that an eviction will write when that is over.
+    pub(super) eviction_waits: Option<Vec<u32>>,
     pub(super) full_sync: bool,
     /// Requests at the disk that have not come back, meta data included.
     pub(super) in_use: u32,
     /// A read failed since attach: the bitmap may lack it.
     pub(super) read_error: bool,
+    /// What survives a power cut of this machine.
+    pub(super) flushed: Flushed,
+    /// Flushes of the data that are on their way, with what they will have made durable.
+    pub(super) flushes: Vec<(Io, Flushed)>,
+    /// PRIMARY_IND stays in the super block until bitmap and data of a demoted node are durable.
+    pub(super) keep_primary_mark: bool,
+    /// CONSISTENT stays away from it until the data of a resync are durable.
+    pub(super) keep_inconsistent: bool,
+}
+
+/// A point up to which all writes of data are durable.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flushed {
+    /// [`ActivityLog::clock`]: extents that were released up to then.
+    pub(super) log_clock: u64,
+    /// [`Bitmap::clears`]: blocks whose bits were cleared up to then.
+    pub(super) bitmap_clears: u64,
+}
+
+impl LocalDisk {
+    /// A flush of the data begins.
+    pub(super) fn flush_begins(&mut self, io: Io) {
+        let point = Flushed { log_clock: self.activity_log.clock(), bitmap_clears: self.bitmap.clears() };
+        self.flushes.push((io, point));
+    }
+
+    /// It ended.
+    pub(super) fn flush_ended(&mut self, io: Io, ok: bool) {
+        let Some(index) = self.flushes.iter().position(|(known, _)| *known == io) else { return };
+        let (_, point) = self.flushes.remove(index);
+        if ok {
+            self.flushed.log_clock = self.flushed.log_clock.max(point.log_clock);
+            self.flushed.bitmap_clears = self.flushed.bitmap_clears.max(point.bitmap_clears);
+        }
+    }
 }
 
 /// One volume.

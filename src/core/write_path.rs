@@ -86,6 +86,7 @@ impl Resource {
         match self.usable_disk(v) {
             Some(disk) => {
                 disk.in_use += 1;
+                disk.flush_begins(Io::Flush(token));
                 self.out.push(Output::DiskFlush { volume: v, io: Io::Flush(token) });
             }
             None => {
@@ -188,6 +189,9 @@ impl Resource {
         request.started = self.now;
         if request.is_write() {
             self.start_write(request)
+        } else if volume.peer_writes.any(request.sector, request.sectors()) {
+            // A Primary of a moment ago may have writes on their way to this disk (protocols A, B).
+            Err(Box::new(request))
         } else {
             self.start_read(request);
             Ok(())
@@ -504,7 +508,9 @@ impl Resource {
         let Some(request) = self.log.get_mut(id) else { return };
         let v = request.volume;
         let write = request.is_write();
-        let ok = request.local_ok || request.net_ok;
+        // Data that are on a disk without good data only, will be overwritten by the next resync.
+        let good_disk = !(Disk::Inconsistent..=Disk::Outdated).contains(&self.volumes[v].state.disk);
+        let ok = request.net_ok || (request.local_ok && (good_disk || !write));
         request.completed = true;
         let completion = request.completion;
         // Writes that the application issues from now on belong to a later epoch.
@@ -580,6 +586,29 @@ impl Resource {
         self.note_progress(v);
     }
 
+    /// The two bitmaps are about to be exchanged: a write of before must not clear bits behind it on
+    /// this side only, or the source would wait for a request of these blocks for ever.
+    pub(super) fn bitmaps_will_be_exchanged(&mut self, v: VolumeIndex) {
+        for id in self.log.ids() {
+            if let Some(request) = self.log.get_mut(id).filter(|request| request.volume == v) {
+                request.set_in_sync = false;
+                request.too_old_for_sync = true;
+            }
+        }
+    }
+
+    /// The disk went, and its activity log: the next disk's knows nothing of these references.
+    pub(super) fn forget_activity_log(&mut self, v: VolumeIndex) {
+        for id in self.log.ids() {
+            if let Some(request) = self.log.get_mut(id).filter(|request| request.volume == v) {
+                request.in_activity_log = false;
+            }
+        }
+        for request in self.peer_requests.iter_mut().filter(|request| request.volume == v) {
+            request.in_activity_log = false;
+        }
+    }
+
     fn release_activity_log(&mut self, request: &mut Request) {
         if std::mem::take(&mut request.in_activity_log) {
             if let Some(disk) = &mut self.volumes[request.volume].disk {
@@ -600,7 +629,7 @@ impl Resource {
         let Some(request) = self.log.get_mut(id) else { return };
         let v = request.volume;
         request.net_queued = false;
-        request.set_in_sync |= set_in_sync;
+        request.set_in_sync |= set_in_sync && !request.too_old_for_sync;
         if std::mem::take(&mut request.net_pending) {
             request.net_ok = true;
             self.volumes[v].counters.ap_pending -= 1;

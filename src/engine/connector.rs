@@ -649,6 +649,20 @@ mod tests {
     }
 
     #[test]
+    fn ipv6_does_as_well() {
+        let any = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 0));
+        let (Ok(one), Ok(other)) = (TcpListener::bind(any), TcpListener::bind(any)) else {
+            eprintln!("skipped: this host has no IPv6");
+            return;
+        };
+        let [a, b] = [one, other].map(|listener| listener.local_addr().unwrap());
+        let targets = [(a, b), (b, a)].map(|(local, peer)| Target { local, peer, ..target(0, 0) });
+        for (outcome, log) in run(targets) {
+            assert!(matches!(outcome, Outcomes::Up(..)), "{log:?}");
+        }
+    }
+
+    #[test]
     fn the_secret_must_be_the_same() {
         let [a, b] = ports();
         let mut targets = [target(a, b), target(b, a)];

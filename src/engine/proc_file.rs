@@ -7,8 +7,8 @@
 //! once a second while there is traffic. An idle daemon does nothing here.
 
 use super::daemon::Daemon;
-use super::{running, sync_after};
 use super::shared::News;
+use super::{running, sync_after};
 use crate::control::message::EventKind;
 use crate::control::Service;
 use crate::status::{proc, Snapshot};

@@ -99,8 +99,7 @@ mod tests {
 
     #[test]
     fn a_circle_ends() {
-        let members =
-            BTreeMap::from([(0, member(Conn::Connected, 1)), (1, member(Conn::Connected, 0))]);
+        let members = BTreeMap::from([(0, member(Conn::Connected, 1)), (1, member(Conn::Connected, 0))]);
         assert!(!must_wait(&members, 0));
     }
 }

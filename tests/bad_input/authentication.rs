@@ -101,7 +101,8 @@ fn settings_that_must_be_equal_are_compared() {
         for (i, node) in nodes.iter().enumerate() {
             node.wait("StandAlone or alone", |volume| {
                 volume.state.conn == Conn::StandAlone
-                    || (volume.state.conn == Conn::WFConnection && nodes[1 - i].volume().state.conn == Conn::StandAlone)
+                    || (volume.state.conn == Conn::WFConnection
+                        && nodes[1 - i].volume().state.conn == Conn::StandAlone)
             });
         }
         assert!(found(0) || found(1), "{line}\n{}\n{}", nodes[0].log.text(), nodes[1].log.text());

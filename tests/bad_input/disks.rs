@@ -52,7 +52,8 @@ fn disks_that_are_refused() {
     let ran = node.drbdsetup(&["1", "disk", &good, &good, "internal", "--create-device"]);
     let ran = ran.refused(10, "1: Failure: (104) Can not open backing device.");
     assert!(ran.err.contains("good"), "{ran:?}");
-    attach(&node, &good, &good, "internal").refused(10, "(124) Device is attached to a disk (use detach first)");
+    attach(&node, &good, &good, "internal")
+        .refused(10, "(124) Device is attached to a disk (use detach first)");
 }
 
 #[test]
@@ -141,10 +142,7 @@ fn a_disk_that_is_in_use_or_read_only() {
         return;
     }
     let device = made.out.trim().to_owned();
-    let claim = std::fs::File::options()
-        .read(true)
-        .custom_flags(nix::libc::O_EXCL)
-        .open(&device);
+    let claim = std::fs::File::options().read(true).custom_flags(nix::libc::O_EXCL).open(&device);
     let ran = attach(&node, &device, &device, "internal");
     drop(claim);
     losetup(&["-d", &device]).ok();
@@ -312,7 +310,8 @@ fn only_the_data_that_were_lost_last_may_come_back_to_a_primary() {
     drop(peer);
     node.wait_conn(Conn::WFConnection);
     let other = node.make_disk("other", DISK_BYTES);
-    attach(&node, &other, &other, "internal").refused(10, "(150) Can only attach to the data we lost last (see kernel log).");
+    attach(&node, &other, &other, "internal")
+        .refused(10, "(150) Can only attach to the data we lost last (see kernel log).");
     node.log.wait(0, "Can only attach to data with current UUID=");
     let disk = node.path("disk").display().to_string();
     attach(&node, &disk, &disk, "internal").ok();

@@ -101,10 +101,26 @@ fn what_is_no_features_packet_is_told() {
         bytes
     };
     let cases: [(Vec<u8>, &str, Conn); 8] = [
-        (features(1, 74), "incompatible DRBD dialects: I support 86-101, peer supports 1-74", Conn::StandAlone),
-        (features(110, 122), "incompatible DRBD dialects: I support 86-101, peer supports 110-122", Conn::StandAlone),
-        (features(74, 0), "incompatible DRBD dialects: I support 86-101, peer supports 74-74", Conn::StandAlone),
-        (header_80(0x0b, 24), "expected HandShake packet, received: ReportProtocol (0x000b)", Conn::StandAlone),
+        (
+            features(1, 74),
+            "incompatible DRBD dialects: I support 86-101, peer supports 1-74",
+            Conn::StandAlone,
+        ),
+        (
+            features(110, 122),
+            "incompatible DRBD dialects: I support 86-101, peer supports 110-122",
+            Conn::StandAlone,
+        ),
+        (
+            features(74, 0),
+            "incompatible DRBD dialects: I support 86-101, peer supports 74-74",
+            Conn::StandAlone,
+        ),
+        (
+            header_80(0x0b, 24),
+            "expected HandShake packet, received: ReportProtocol (0x000b)",
+            Conn::StandAlone,
+        ),
         (wrong_length, "expected HandShake length: 72, received: 71", Conn::StandAlone),
         (b"HTTP/1.0 400 Bad Request\r\n".to_vec(), "Wrong magic value 0x48545450", Conn::WFConnection),
         (header_80(0xfffe, 72), "short read receiving handshake packet: l=8", Conn::WFConnection),

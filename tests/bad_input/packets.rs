@@ -117,21 +117,55 @@ fn headers_on_the_data_socket() {
         &node,
         &[
             ("Wrong magic value 0xaaaaaaaa in protocol version 101", PROTOCOL_ERROR, &raw(vec![0xaa; 64])),
-            ("Wrong magic value 0x83740267 in protocol version 101", PROTOCOL_ERROR, &raw([header_80(0x0e, 4), vec![0; 8]].concat())),
-            ("Header padding is not zero", PROTOCOL_ERROR, &raw([&header_100(0, 0x0e, 4)[..15], &[1]].concat())),
+            (
+                "Wrong magic value 0x83740267 in protocol version 101",
+                PROTOCOL_ERROR,
+                &raw([header_80(0x0e, 4), vec![0; 8]].concat()),
+            ),
+            (
+                "Header padding is not zero",
+                PROTOCOL_ERROR,
+                &raw([&header_100(0, 0x0e, 4)[..15], &[1]].concat()),
+            ),
             ("Unexpected data packet Unknown (0x0026)", PROTOCOL_ERROR, &raw(header_100(0, 0x26, 0))),
             ("Unexpected data packet Unknown (0xffff)", PROTOCOL_ERROR, &raw(header_100(0, 0xffff, 0))),
             ("Unexpected data packet WriteAck (0x0016)", PROTOCOL_ERROR, &raw(header_100(0, 0x16, 24))),
-            ("Unexpected data packet BecomeSyncTarget (0x0005)", PROTOCOL_ERROR, &raw(header_100(0, 0x05, 0))),
-            ("Unexpected data packet ConnectionFeatures (0xfffe)", PROTOCOL_ERROR, &raw(header_100(0, 0xfffe, 72))),
+            (
+                "Unexpected data packet BecomeSyncTarget (0x0005)",
+                PROTOCOL_ERROR,
+                &raw(header_100(0, 0x05, 0)),
+            ),
+            (
+                "Unexpected data packet ConnectionFeatures (0xfffe)",
+                PROTOCOL_ERROR,
+                &raw(header_100(0, 0xfffe, 72)),
+            ),
             ("Unexpected data packet InitialData (0xfff2)", PROTOCOL_ERROR, &raw(header_100(0, 0xfff2, 0))),
-            ("Unexpected data packet AuthChallenge (0x0010)", PROTOCOL_ERROR, &|peer| peer.send(Packet::AuthChallenge(vec![1; 64]))),
-            ("No payload expected ReportState l:4294967291", PROTOCOL_ERROR, &raw(header_100(0, 0x0e, u32::MAX))),
+            ("Unexpected data packet AuthChallenge (0x0010)", PROTOCOL_ERROR, &|peer| {
+                peer.send(Packet::AuthChallenge(vec![1; 64]))
+            }),
+            (
+                "No payload expected ReportState l:4294967291",
+                PROTOCOL_ERROR,
+                &raw(header_100(0, 0x0e, u32::MAX)),
+            ),
             ("No payload expected UnplugRemote l:1", PROTOCOL_ERROR, &raw(header_100(0, 0x07, 1))),
-            ("ReportState: unexpected packet size, expected:4 received:3", PROTOCOL_ERROR, &raw(header_100(0, 0x0e, 3))),
-            ("Data: unexpected packet size, expected:24 received:23", PROTOCOL_ERROR, &raw(header_100(0, 0, 23))),
+            (
+                "ReportState: unexpected packet size, expected:4 received:3",
+                PROTOCOL_ERROR,
+                &raw(header_100(0, 0x0e, 3)),
+            ),
+            (
+                "Data: unexpected packet size, expected:24 received:23",
+                PROTOCOL_ERROR,
+                &raw(header_100(0, 0, 23)),
+            ),
             ("are not a multiple of 512 up to 1048576", PROTOCOL_ERROR, &raw(header_100(0, 0, u32::MAX))),
-            ("are not a multiple of 512 up to 1048576", PROTOCOL_ERROR, &raw(header_100(0, 0, 24 + (1 << 20) + 512))),
+            (
+                "are not a multiple of 512 up to 1048576",
+                PROTOCOL_ERROR,
+                &raw(header_100(0, 0, 24 + (1 << 20) + 512)),
+            ),
             ("are not a multiple of 512 up to 1048576", PROTOCOL_ERROR, &raw(header_100(0, 0, 24 + 100))),
             ("", PROTOCOL_ERROR, &raw(header_100(0, 0x04, u32::MAX))),
             ("", PROTOCOL_ERROR, &raw(header_100(0, 0x24, 1))),
@@ -161,12 +195,16 @@ fn wrong_packets_on_the_data_socket() {
         &[
             (beyond, PROTOCOL_ERROR, &|peer| peer.send_data(data(FAR, 1), &[1; 512])),
             (beyond, PROTOCOL_ERROR, &|peer| peer.send_data(data(end - 1, 1), &[1; 1024])),
-            ("sector 18446744073709551615 is beyond the end of any device", PROTOCOL_ERROR, &|peer| peer.send_data(data(u64::MAX, 1), &[1; 512])),
+            ("sector 18446744073709551615 is beyond the end of any device", PROTOCOL_ERROR, &|peer| {
+                peer.send_data(data(u64::MAX, 1), &[1; 512])
+            }),
             (beyond, PROTOCOL_ERROR, &|peer| peer.send(Packet::Trim(range(end - 1, 1024)))),
             (beyond, PROTOCOL_ERROR, &|peer| peer.send(Packet::Zeroes(range(FAR, 512)))),
             ("", PROTOCOL_ERROR, &|peer| peer.send(Packet::Trim(range(0, 511)))),
             ("", PROTOCOL_ERROR, &|peer| peer.send(Packet::Trim(range(0, u32::MAX - 511)))),
-            ("", PROTOCOL_ERROR, &|peer| peer.send_data(Packet::WriteSame(range(0, 1000 * 512)), &[1; 1024 * 3])),
+            ("", PROTOCOL_ERROR, &|peer| {
+                peer.send_data(Packet::WriteSame(range(0, 1000 * 512)), &[1; 1024 * 3])
+            }),
             (beyond, PROTOCOL_ERROR, &|peer| peer.send(Packet::DataRequest(request(end, 512)))),
             (beyond, PROTOCOL_ERROR, &|peer| peer.send(Packet::RsDataRequest(request(FAR, 4096)))),
             (beyond, PROTOCOL_ERROR, &|peer| peer.send(Packet::RsThinRequest(request(FAR, 4096)))),
@@ -176,28 +214,69 @@ fn wrong_packets_on_the_data_socket() {
             ("", PROTOCOL_ERROR, &|peer| peer.send(Packet::DataRequest(request(0, 0)))),
             ("", PROTOCOL_ERROR, &|peer| peer.send(Packet::DataRequest(request(0, 513)))),
             ("", PROTOCOL_ERROR, &|peer| peer.send(Packet::DataRequest(request(0, (1 << 20) + 512)))),
-            ("failed to find request", PROTOCOL_ERROR, &|peer| peer.send_data(Packet::DataReply(Reply { sector: 0, block_id: 1 }), &[0; 512])),
-            ("failed to find request", PROTOCOL_ERROR, &|peer| peer.send_data(Packet::DataReply(Reply { sector: 0, block_id: ID_SYNCER }), &[0; 512])),
-            ("packet received for volume 7, which is not configured locally", PROTOCOL_ERROR, &|peer| peer.send_for(7, Packet::DataRequest(request(0, 512)))),
-            ("packet received for volume 65535, which is not configured locally", PROTOCOL_ERROR, &|peer| peer.send_for(65535, Packet::SyncUuid(4))),
-            ("ReportState packet received for volume 7, which is not configured locally", Then::GoesOn, &|peer| peer.send_for(7, Packet::State(0))),
-            ("SyncParam89 packet received for volume 7, which is not configured locally", Then::GoesOn, &|peer| peer.send_for(7, sync_param())),
+            ("failed to find request", PROTOCOL_ERROR, &|peer| {
+                peer.send_data(Packet::DataReply(Reply { sector: 0, block_id: 1 }), &[0; 512])
+            }),
+            ("failed to find request", PROTOCOL_ERROR, &|peer| {
+                peer.send_data(Packet::DataReply(Reply { sector: 0, block_id: ID_SYNCER }), &[0; 512])
+            }),
+            ("packet received for volume 7, which is not configured locally", PROTOCOL_ERROR, &|peer| {
+                peer.send_for(7, Packet::DataRequest(request(0, 512)))
+            }),
+            ("packet received for volume 65535, which is not configured locally", PROTOCOL_ERROR, &|peer| {
+                peer.send_for(65535, Packet::SyncUuid(4))
+            }),
+            (
+                "ReportState packet received for volume 7, which is not configured locally",
+                Then::GoesOn,
+                &|peer| peer.send_for(7, Packet::State(0)),
+            ),
+            (
+                "SyncParam89 packet received for volume 7, which is not configured locally",
+                Then::GoesOn,
+                &|peer| peer.send_for(7, sync_param()),
+            ),
             // Words with numbers that no state has.
             ("", PROTOCOL_ERROR, &|peer| peer.send(Packet::State(0x0000_0003))),
             ("", PROTOCOL_ERROR, &|peer| peer.send(Packet::State(0xffff_ffff))),
             ("", PROTOCOL_ERROR, &|peer| peer.send(Packet::State(31 << 4))),
             ("", PROTOCOL_ERROR, &|peer| peer.send(Packet::State(15 << 9))),
             // Unexpected, and taken all the same.
-            ("", Then::GoesOn, &|peer| peer.send_data(Packet::RsDataReply(Reply { sector: 8, block_id: ID_SYNCER }), &[0; 4096])),
-            ("", Then::GoesOn, &|peer| peer.send(Packet::OutOfSync(drbdbox::wire::BlockDescription { sector: FAR, size: 4096 }))),
-            ("", Then::GoesOn, &|peer| peer.send(Packet::OutOfSync(drbdbox::wire::BlockDescription { sector: 3, size: u32::MAX }))),
-            ("", Then::GoesOn, &|peer| peer.send(Packet::RsDeallocated(drbdbox::wire::BlockDescription { sector: 0, size: 4096 }))),
+            ("", Then::GoesOn, &|peer| {
+                peer.send_data(Packet::RsDataReply(Reply { sector: 8, block_id: ID_SYNCER }), &[0; 4096])
+            }),
+            ("", Then::GoesOn, &|peer| {
+                peer.send(Packet::OutOfSync(drbdbox::wire::BlockDescription { sector: FAR, size: 4096 }))
+            }),
+            ("", Then::GoesOn, &|peer| {
+                peer.send(Packet::OutOfSync(drbdbox::wire::BlockDescription { sector: 3, size: u32::MAX }))
+            }),
+            ("", Then::GoesOn, &|peer| {
+                peer.send(Packet::RsDeallocated(drbdbox::wire::BlockDescription { sector: 0, size: 4096 }))
+            }),
             ("", Then::GoesOn, &|peer| peer.send(Packet::UnplugRemote)),
             ("", Then::GoesOn, &|peer| peer.send(Packet::Barrier(Barrier { number: 0xdead_beef }))),
-            ("", Then::GoesOn, &|peer| peer.send(Packet::Uuids(Uuids { current: 6, bitmap: 8, history: [10, 12], dirty_bits: u64::MAX, flags: u64::MAX & !8 }))),
-            ("", Then::GoesOn, &|peer| peer.send(Packet::StateChangeRequest(StateChangeRequest { mask: 0, val: 0 }))),
-            ("", Then::GoesOn, &|peer| peer.send(Packet::StateChangeRequest(StateChangeRequest { mask: u32::MAX, val: u32::MAX }))),
-            ("", Then::GoesOn, &|peer| peer.send(Packet::ConnectionStateChangeRequest(StateChangeRequest { mask: 0x1f0, val: 0x1f0 }))),
+            ("", Then::GoesOn, &|peer| {
+                peer.send(Packet::Uuids(Uuids {
+                    current: 6,
+                    bitmap: 8,
+                    history: [10, 12],
+                    dirty_bits: u64::MAX,
+                    flags: u64::MAX & !8,
+                }))
+            }),
+            ("", Then::GoesOn, &|peer| {
+                peer.send(Packet::StateChangeRequest(StateChangeRequest { mask: 0, val: 0 }))
+            }),
+            ("", Then::GoesOn, &|peer| {
+                peer.send(Packet::StateChangeRequest(StateChangeRequest { mask: u32::MAX, val: u32::MAX }))
+            }),
+            ("", Then::GoesOn, &|peer| {
+                peer.send(Packet::ConnectionStateChangeRequest(StateChangeRequest {
+                    mask: 0x1f0,
+                    val: 0x1f0,
+                }))
+            }),
         ],
     );
     meets_a_peer(node);
@@ -235,7 +314,11 @@ fn packets_on_the_meta_socket() {
             ("Wrong magic value 0xaaaaaaaa", NETWORK_FAILURE, &raw(vec![0xaa; 64])),
             ("Wrong packet size on meta (c: 19, l: 1)", NETWORK_FAILURE, &raw(header_100(0, 0x13, 1))),
             ("Wrong packet size on meta (c: 22, l: 23)", NETWORK_FAILURE, &raw(header_100(0, 0x16, 23))),
-            ("Wrong packet size on meta (c: 28, l: 4294967295)", NETWORK_FAILURE, &raw(header_100(0, 0x1c, u32::MAX))),
+            (
+                "Wrong packet size on meta (c: 28, l: 4294967295)",
+                NETWORK_FAILURE,
+                &raw(header_100(0, 0x1c, u32::MAX)),
+            ),
             ("Unexpected meta packet Unknown (0x0026)", Then::StandAlone, &raw(header_100(0, 0x26, 0))),
             ("Unexpected meta packet Data (0x0000)", Then::StandAlone, &raw(header_100(0, 0, 536))),
             ("Unexpected meta packet ReportState (0x000e)", Then::StandAlone, &raw(header_100(0, 0x0e, 4))),
@@ -244,11 +327,19 @@ fn packets_on_the_meta_socket() {
                 peer.raw(Socket::Meta, &header_100(0, 0x16, 24)[..9]);
                 peer.close_meta();
             }),
-            ("BAD! BarrierAck #3735928559 received", PROTOCOL_ERROR, &|peer| peer.send(Packet::BarrierAck(BarrierAck { number: 0xdead_beef, set_size: 3 }))),
+            ("BAD! BarrierAck #3735928559 received", PROTOCOL_ERROR, &|peer| {
+                peer.send(Packet::BarrierAck(BarrierAck { number: 0xdead_beef, set_size: 3 }))
+            }),
             // Unknown requests are logged, and no more (spec/wire.md 12.6).
-            ("acknowledgement for unknown request", Then::GoesOn, &|peer| peer.send(Packet::WriteAck(ack(0, 42, 4096)))),
-            ("acknowledgement for unknown request", Then::GoesOn, &|peer| peer.send(Packet::RecvAck(ack(FAR, 42, 4096)))),
-            ("acknowledgement for unknown request", Then::GoesOn, &|peer| peer.send(Packet::RsWriteAck(ack(0, 42, u32::MAX)))),
+            ("acknowledgement for unknown request", Then::GoesOn, &|peer| {
+                peer.send(Packet::WriteAck(ack(0, 42, 4096)))
+            }),
+            ("acknowledgement for unknown request", Then::GoesOn, &|peer| {
+                peer.send(Packet::RecvAck(ack(FAR, 42, 4096)))
+            }),
+            ("acknowledgement for unknown request", Then::GoesOn, &|peer| {
+                peer.send(Packet::RsWriteAck(ack(0, 42, u32::MAX)))
+            }),
             ("", Then::GoesOn, &|peer| peer.send(Packet::WriteAck(ack(FAR, ID_SYNCER, 4096)))),
             ("", Then::GoesOn, &|peer| peer.send(Packet::NegAck(ack(FAR, 42, u32::MAX)))),
             ("", Then::GoesOn, &|peer| peer.send(Packet::NegAck(ack(FAR, ID_SYNCER, u32::MAX)))),
@@ -258,7 +349,14 @@ fn packets_on_the_meta_socket() {
             ("", Then::GoesOn, &|peer| peer.send(Packet::NegRsDataReply(ack(FAR, 42, 512)))),
             ("", Then::GoesOn, &|peer| peer.send(Packet::RsCancel(ack(FAR, 42, 512)))),
             ("", Then::GoesOn, &|peer| peer.send(Packet::RsIsInSync(ack(FAR, 42, u32::MAX)))),
-            ("", Then::GoesOn, &|peer| peer.send(Packet::OvResult(drbdbox::wire::OvResult { sector: FAR, size: 512, seq: 9, in_sync: false }))),
+            ("", Then::GoesOn, &|peer| {
+                peer.send(Packet::OvResult(drbdbox::wire::OvResult {
+                    sector: FAR,
+                    size: 512,
+                    seq: 9,
+                    in_sync: false,
+                }))
+            }),
             ("", Then::GoesOn, &|peer| peer.send(Packet::StateChangeReply(1))),
             ("", Then::GoesOn, &|peer| peer.send(Packet::ConnectionStateChangeReply(-10))),
             ("", Then::GoesOn, &|peer| peer.send(Packet::PingAck)),
@@ -286,7 +384,11 @@ fn bitmaps_at_the_wrong_time_and_of_the_wrong_kind() {
             ("receive_bitmap_plain:want", PROTOCOL_ERROR, &bitmap(vec![0; whole - 1])),
             ("receive_bitmap_plain:want", PROTOCOL_ERROR, &bitmap(vec![])),
             ("unknown encoding", PROTOCOL_ERROR, &compressed(vec![0x7f; 16])),
-            ("", PROTOCOL_ERROR, &compressed(vec![2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff])),
+            (
+                "",
+                PROTOCOL_ERROR,
+                &compressed(vec![2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+            ),
             ("cmd neither ReportBitMap nor ReportCBitMap", PROTOCOL_ERROR, &|peer| {
                 // One run of ten bits, then something else.
                 peer.send_data(Packet::CompressedBitmap, &[2, 0b0010_1011]);
@@ -349,7 +451,10 @@ fn a_peer_disk_that_is_too_small() {
     peer.until_dropped();
     node.wait_conn(Conn::StandAlone);
     let volume = node.volume();
-    assert_eq!((volume.size_sectors, volume.state.disk, volume.state.role), (size, Disk::UpToDate, Role::Primary));
+    assert_eq!(
+        (volume.size_sectors, volume.state.disk, volume.state.role),
+        (size, Disk::UpToDate, Role::Primary)
+    );
     assert_eq!(application.read(size * 512 - 512, 512), Ok(vec![9; 512]));
     // A real one, as an administrator meets it.
     let peer = Node::start();
@@ -382,7 +487,12 @@ fn no_acknowledged_write_is_lost_by_a_peer_that_lies() {
             peer.send(Packet::WriteAck(ack));
             peer.send(Packet::WriteAck(ack));
         },
-        &|peer, ack| peer.send_data(Packet::DataReply(Reply { sector: ack.sector, block_id: ack.block_id }), &[0xee; 512]),
+        &|peer, ack| {
+            peer.send_data(
+                Packet::DataReply(Reply { sector: ack.sector, block_id: ack.block_id }),
+                &[0xee; 512],
+            )
+        },
         &|peer, ack| peer.send(Packet::NegDataReply(ack)),
     ];
     for (number, lie) in lies.iter().enumerate() {

@@ -5,7 +5,7 @@ use drbdbox::control::message::{ConnectionOf, SettingChange};
 use drbdbox::control::{Call, Reply, Request, Service};
 use drbdbox::core::state::StateWord;
 use drbdbox::core::types::Level;
-use drbdbox::engine::backend::{DoorThreads, VolumeBackend};
+use drbdbox::engine::backend::VolumeBackend;
 use drbdbox::engine::daemon::Daemon;
 use drbdbox::engine::doors::DoorKind;
 use drbdbox::engine::helpers::Program;
@@ -133,8 +133,7 @@ impl Node {
         self.ok(Request::NewMinor { resource: "r0".into(), minor: 0, volume: 0 });
         self.attach();
         let place = self.daemon.minor(0).unwrap();
-        let threads = DoorThreads::OnePerRequest;
-        self.backend = Some(Arc::new(VolumeBackend::new(place.runner, place.volume, threads)));
+        self.backend = Some(Arc::new(VolumeBackend::new(place.runner, place.volume)));
     }
 
     pub fn attach(&self) {
@@ -166,7 +165,7 @@ impl Node {
     /// Ends the daemon; its files stay. (Not a crash: that would leave the disk open in this process.)
     pub fn lose_daemon(&mut self) {
         self.backend = None;
-        self.daemon.take_all_down(true).unwrap();
+        self.daemon.take_all_down(false).unwrap();
     }
 
     /// A new daemon with the running configuration of the old one.
@@ -209,6 +208,19 @@ impl Node {
         self.wait_for(what, 0, condition);
     }
 
+    /// Waits for a state that may never come; whether it came.
+    pub fn wait_briefly(&self, condition: impl Fn(StateWord) -> bool) -> bool {
+        let events = self.daemon.subscribe();
+        let deadline = Instant::now() + Duration::from_millis(500);
+        while !condition(self.volume().state) {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            events.receive(Duration::from_millis(50));
+        }
+        true
+    }
+
     pub fn wait_for_minor(&self, minor: u32, condition: impl Fn(StateWord) -> bool) {
         self.wait_for("minor", minor, condition);
     }
@@ -243,6 +255,7 @@ impl Node {
             len,
             payload: bytes.map(|bytes| Arc::new(Buffer::from_bytes(bytes))),
             fua: false,
+            alone: true,
             done: Completion::call(move |answer| {
                 let _ = sender.send(answer);
             }),

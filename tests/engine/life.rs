@@ -75,6 +75,22 @@ fn a_primary_without_disk_works_on_the_peers() {
 }
 
 #[test]
+fn a_disk_that_fails_is_given_up_and_the_peers_is_used() {
+    let pair = Pair::new(8 * MIB);
+    pair.connect(&[]);
+    pair.initial_sync();
+    let node = &pair.nodes[0];
+    node.write(MIB, &[6; 8192]);
+    // Reads behind the end fail.
+    std::fs::OpenOptions::new().write(true).open(&node.disk).unwrap().set_len(MIB / 2).unwrap();
+    assert_eq!(node.read(MIB, 8192), [6; 8192]);
+    node.wait("given up", |s| s.disk == Disk::Diskless);
+    node.write(2 * MIB, &[7; 4096]);
+    assert_eq!(node.read(2 * MIB, 4096), [7; 4096]);
+    assert_eq!(pair.nodes[1].raw(2 * MIB, 4096), [7; 4096]);
+}
+
+#[test]
 fn what_a_node_does_not_know_is_no_data() {
     let pair = Pair::new(8 * MIB);
     let (code, _) = pair.nodes[0].call(Request::Primary { minor: 0, force: false });

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
+mod hostile;
 mod life;
 mod replication;

@@ -103,7 +103,7 @@ compare() { # DOOR REPLICATED_TARGET BARE_TARGET
 }
 
 host_disk data01 sdc1 "$BENCH_MIB"
-pair_up "$BENCH_MIB" 4000M 'max-buffers 8000; max-epoch-size 8000;'
+pair_up "$BENCH_MIB" 4000M
 row "resynchronisation" - MB/s $((BENCH_MIB * 1048576 / ((SYNC_ENDED - SYNC_BEGAN) / 1000) )) -
 
 bare_door fuse-loop

@@ -124,12 +124,21 @@ impl Uuids {
 
     /// U7: a resync starts with this node as the source. Returns the sync UUID to be sent; it
     /// must be on the disk before. Log: `updated sync UUID ...`.
-    pub fn start_as_source(&mut self, random: u64) -> u64 {
+    ///
+    /// `peer`: the target's CURRENT. If it stands in the last slot of the history, because earlier
+    /// sync UUIDs did not reach the target, the slot is kept instead of the last sync UUID: without
+    /// it the two nodes would have nothing in common after the next interruption.
+    pub fn start_as_source(&mut self, random: u64, peer: u64) -> u64 {
         let sync_uuid = match self.bitmap {
             0 | JUST_CREATED => random,
             bitmap => bitmap.wrapping_add(NEW_BITMAP_OFFSET),
         };
-        self.rotate_bitmap(sync_uuid);
+        let last = without_role(self.history[1]);
+        if self.bitmap != 0 && last != 0 && last == without_role(peer) {
+            self.bitmap = sync_uuid;
+        } else {
+            self.rotate_bitmap(sync_uuid);
+        }
         sync_uuid
     }
 

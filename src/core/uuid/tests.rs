@@ -123,7 +123,7 @@ fn a_lost_sync_uuid_is_corrected_and_made_again() {
     here.correction.unwrap().apply(&mut source, &mut cached_target);
     assert_eq!(source, cached.uuids);
 
-    let sync_uuid = source.start_as_source(0);
+    let sync_uuid = source.start_as_source(0, 0);
     assert_eq!(source.to_string(), "B2B2B2B2B2B2B2B0:A1A2A1A1A1A1A1A0:A1A1A1A1A1A1A1A0:0000000000000000");
     target.start_as_target(sync_uuid, Role::Secondary);
     assert_eq!(target, uuids([0xA1A2_A1A1_A1A1_A1A0, 0, 0, 0]));
@@ -143,7 +143,7 @@ fn a_missed_finish_is_corrected() {
     let comparison = compare(&source, &target, &PLAIN);
     comparison.correction.unwrap().apply(&mut source, &mut cached.uuids);
     assert_eq!(source, target.uuids);
-    assert_eq!(source.start_as_source(V), V);
+    assert_eq!(source.start_as_source(V, 0), V);
 
     let mut own = target.uuids;
     let mut peer = uuids([X, Y, Z, 0]);
@@ -171,7 +171,7 @@ fn history_of_a_pair() {
 
     let announced = zero;
     assert_eq!(result(zero.slots(), &of_peer(one.slots()), &PLAIN), (1, 70));
-    let sync_uuid = zero.start_as_source(0);
+    let sync_uuid = zero.start_as_source(0, 0);
     one.start_as_target(sync_uuid, secondary);
     assert_eq!(zero, uuids([0x7DE4_F2EA_37B2_B58D, 0xB8EC_D7F4_CA93_6CA5, 0xB8EB_D7F4_CA93_6CA5, 0]));
     assert_eq!(one, uuids([0xB8EC_D7F4_CA93_6CA4, 0, 0, 0]));
@@ -191,7 +191,7 @@ fn first_full_sync() {
     assert_eq!(zero.to_string(), "8E84065D5DDACC01:0000000000000004:0000000000000000:0000000000000000");
     let announced = zero;
     assert_eq!(result(one.slots(), &of_peer(zero.slots()), &PLAIN), (-2, 20));
-    assert_eq!(zero.start_as_source(0x359A_A361_3312_13CD), 0x359A_A361_3312_13CD);
+    assert_eq!(zero.start_as_source(0x359A_A361_3312_13CD, 0), 0x359A_A361_3312_13CD);
     one.start_as_target(0x359A_A361_3312_13CD, Role::Secondary);
     one.finish_as_target(announced, Role::Secondary);
     zero.finish_as_source();
@@ -333,12 +333,23 @@ proptest! {
         let mut target = base;
         target.bitmap = 0;
         let _ = source.new_current(random, Role::Primary);
-        let sync_uuid = source.start_as_source(random.wrapping_add(2));
+        let sync_uuid = source.start_as_source(random.wrapping_add(2), 0);
         target.start_as_target(sync_uuid, Role::Secondary);
         let fresh = without_role(target.current) == JUST_CREATED || without_role(target.current) == 0;
         if !fresh && without_role(source.current) != without_role(target.current) && !known_to(source.current, &target) {
             prop_assert_eq!(result(source.slots(), &of_peer(target.slots()), &PLAIN), (1, 70));
             prop_assert_eq!(result(target.slots(), &of_peer(source.slots()), &PLAIN), (-1, 50));
         }
+    }
+}
+
+/// A target that never gets the sync UUID stays known to the source, however often it is tried.
+#[test]
+fn the_history_keeps_the_target_of_an_interrupted_resync() {
+    let target = 0x1234_5678_9ABC_DEF0;
+    let mut source = Uuids { current: 0x51B2_475A_9755_B178, bitmap: target, history: [0, 0] };
+    for _ in 0..5 {
+        source.start_as_source(0, target);
+        assert!(source.history.contains(&target), "{source}");
     }
 }

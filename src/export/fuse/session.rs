@@ -1,5 +1,6 @@
 //! The life of the file: made, opened, hidden, served, ended.
 
+use crate::sys::process::STACK_BYTES;
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -20,8 +21,6 @@ use super::serve::{serve, Served};
 use crate::export::door::{hint, DoorError};
 use crate::export::request::Backend;
 
-/// The program locks its memory: stacks are paid for in full.
-const STACK_BYTES: usize = 512 << 10;
 /// How often it is looked whether the threads have ended.
 const ROUND: Duration = Duration::from_millis(1);
 /// After how many rounds the file system is given up that should have gone by itself.

@@ -1,5 +1,6 @@
 //! The listening socket, the table of exports, and the door that an export is.
 
+use crate::sys::process::STACK_BYTES;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
@@ -27,7 +28,6 @@ const MAX_CLIENTS: usize = 128;
 const NEGOTIATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client that has closed its end may be seen here.
 const LEAVE_LIMIT: Duration = Duration::from_secs(1);
-const STACK_BYTES: usize = 512 << 10;
 
 /// Where a server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]

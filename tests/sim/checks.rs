@@ -1,0 +1,268 @@
+//! What must hold: at every step, at every disk write, at every crash, and at the end.
+
+use crate::application::Request;
+use crate::disk::Work;
+use crate::node::V;
+use crate::world::World;
+use drbdbox::core::state::{Conn, Disk, Role, StateWord};
+use drbdbox::core::types::*;
+use drbdbox::core::uuid::{compare, CompareContext, PeerUuids, UuidFlags, Uuids, Verdict, JUST_CREATED};
+use drbdbox::meta::MetaFlags;
+
+/// Log lines that no fault explains.
+const NEVER: [&str; 14] = [
+    "Split-Brain detected",
+    "Unrelated data",
+    "ASSERT FAILED",
+    "BAD!",
+    "unknown request",
+    "p_uuid is NULL",
+    "Unexpected",
+    "failed to find request",
+    "I shall become SyncSource, but I am inconsistent",
+    "I shall become SyncTarget, but I am primary",
+    "bm UUID was already set",
+    "not configured locally",
+    "beyond end of local disk",
+    "bitmap received, but there is no disk",
+];
+
+impl World {
+    pub fn logged(&mut self, n: usize, level: Level, text: &str) {
+        self.say(|| format!("{n}: {level:?}: {text}"));
+        if text.starts_with("Began resync as SyncTarget") {
+            self.stats.resyncs += 1;
+        }
+        if text.contains("To resolve this both sides have to support") && self.p.version.number() < 91 {
+            // Nothing but a full sync by hand helps two nodes that speak so old a protocol.
+            self.given_up = true;
+            return;
+        }
+        if let Some(never) = NEVER.iter().find(|never| text.contains(**never)) {
+            panic!("node {n} logs \"{never}\": {text} {}", self.summary());
+        }
+    }
+
+    pub fn state_changed(&mut self, n: usize, old: StateWord, new: StateWord) {
+        if old.conn != Conn::ProtocolError && new.conn == Conn::ProtocolError && !old.is_susp() {
+            panic!("node {n}: ProtocolError: {}", self.summary());
+        }
+    }
+
+    pub fn check_every_step(&mut self) {
+        for n in 0..2 {
+            if !self.has_data(n) {
+                self.without_data[n] = self.step;
+            }
+        }
+        if self.step % 64 == 0 || self.closely {
+            self.check_coverage("now");
+        }
+    }
+
+    /// Writes to a disk: what must be durable before.
+    pub fn check_disk_work(&mut self, n: usize, io: Io, work: &Work) {
+        if let Work::Meta { pieces, .. } = work {
+            for job in &self.nodes[n].disk.jobs {
+                let Work::Meta { pieces: others, .. } = &job.work else { continue };
+                let meets = pieces.iter().any(|(at, bytes)| {
+                    let end = at + bytes.len() as u64;
+                    others.iter().any(|(other, bytes)| *at < other + bytes.len() as u64 && *other < end)
+                });
+                assert!(!meets, "node {n}: meta data writes {io:?} and {:?} overlap", job.io);
+            }
+        }
+        let Some((first, count)) = work.changes() else { return };
+        for job in &self.nodes[n].disk.jobs {
+            if let Some((sector, sectors)) = job.work.changes() {
+                let apart = sector >= first + count || first >= sector + sectors;
+                assert!(
+                    apart,
+                    "node {n}: {io:?} {first}+{count} overlaps {:?} {sector}+{sectors} at the disk",
+                    job.io
+                );
+            }
+        }
+        let Some(daemon) = &self.nodes[n].daemon else { return };
+        let volume = daemon.core.volume(V);
+        let (state, suspended, updates) =
+            (volume.state(), volume.al_suspended(), volume.settings().al_updates);
+        let block = self.nodes[n].durable_super_block();
+        match io {
+            Io::Request(_) => {
+                assert!(
+                    block.flags.contains(MetaFlags::PRIMARY_IND),
+                    "node {n} writes {first}+{count} while its super block does not say Primary"
+                );
+                if !suspended && updates {
+                    let Some(hot) = self.nodes[n].hot_extents() else { panic!("node {n}: log is damaged") };
+                    for extent in (first >> 13)..=((first + count - 1) >> 13) {
+                        assert!(
+                            hot.contains(&(extent as u32)),
+                            "node {n} writes to extent {extent}, not in the log"
+                        );
+                    }
+                }
+            }
+            Io::Peer(_) if state.conn.is_sync_target() => {
+                assert!(
+                    !block.flags.contains(MetaFlags::CONSISTENT),
+                    "node {n}, a sync target, writes {first}+{count} while its super block says Consistent"
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// A write is about to be acknowledged to the application of node `n`.
+    pub fn check_acknowledged(&mut self, n: usize, request: &Request) {
+        let Some(state) = self.nodes[n].state() else { return };
+        // A generation that the peer does not have must have a name of its own.
+        let other = &self.nodes[1 - n].disk.data;
+        let known = request.tags().all(|(sector, tag)| *other.read(sector) == tag);
+        if state.disk == Disk::UpToDate && state.conn < Conn::Connected && !known {
+            let block = self.nodes[n].durable_super_block();
+            assert!(
+                block.uuids[1] != 0,
+                "node {n} acknowledges {}+{} alone, without a new current UUID",
+                request.sector,
+                request.sectors
+            );
+        }
+    }
+
+    fn identity(&self, n: usize) -> (Uuids, MetaFlags, Disk) {
+        let block = self.nodes[n].super_block();
+        let disk = self.nodes[n].daemon.as_ref().and_then(|daemon| daemon.core.volume(V).disk());
+        let state = self.nodes[n].state().map_or(Disk::Diskless, |state| state.disk);
+        match disk {
+            Some(disk) => (disk.uuids, block.flags | disk.super_block.flags, state),
+            None => (Uuids::from_slots(block.uuids), block.flags, state),
+        }
+    }
+
+    /// Every sector that differs is known to differ, or a full sync will come.
+    pub fn check_coverage(&mut self, when: &str) {
+        let sectors: Vec<u64> = self
+            .judge
+            .touched()
+            .filter(|s| self.nodes[0].disk.data.read(*s) != self.nodes[1].disk.data.read(*s))
+            .collect();
+        if sectors.is_empty() || self.full_sync_due() {
+            return;
+        }
+        let mut hot: [Vec<u32>; 2] = Default::default();
+        let mut words: [Vec<u64>; 2] = Default::default();
+        for n in 0..2 {
+            let attached = self.nodes[n].daemon.as_ref().is_some_and(|d| d.core.volume(V).disk().is_some());
+            if attached {
+                continue;
+            }
+            let block = self.nodes[n].super_block();
+            words[n] = self.nodes[n].bitmap_words(block.effective_size_sectors);
+            if block.flags.contains(MetaFlags::PRIMARY_IND) {
+                match self.nodes[n].hot_extents() {
+                    Some(extents) => hot[n] = extents.clone(),
+                    None => return,
+                }
+            }
+        }
+        for sector in sectors {
+            let bit = sector / 8;
+            let extent = (sector >> 13) as u32;
+            let covered = (0..2).any(|n| {
+                let disk = self.nodes[n].daemon.as_ref().and_then(|d| d.core.volume(V).disk());
+                match disk {
+                    // While it attaches the log on disk still counts.
+                    Some(disk) => {
+                        let attaching = self.nodes[n].state().is_some_and(|s| s.disk == Disk::Attaching);
+                        disk.bitmap.is_set(bit) || disk.activity_log.is_active(extent) || attaching
+                    }
+                    None => {
+                        let word = words[n].get((bit / 64) as usize).copied().unwrap_or(0);
+                        word >> (bit % 64) & 1 == 1 || hot[n].contains(&extent)
+                    }
+                }
+            });
+            assert!(
+                covered,
+                "{when}: sector {sector} (bit {bit}, extent {extent}) differs: {:#x} {:#x}, and nobody knows: {}",
+                self.nodes[0].disk.data.read(sector),
+                self.nodes[1].disk.data.read(sector),
+                self.summary()
+            );
+        }
+    }
+
+    fn full_sync_due(&self) -> bool {
+        let (own, own_flags, _) = self.identity(0);
+        let (peer, peer_flags, _) = self.identity(1);
+        let full = own_flags | peer_flags;
+        if full.contains(MetaFlags::FULL_SYNC) || own.current == JUST_CREATED || peer.current == JUST_CREATED
+        {
+            return true;
+        }
+        let context = CompareContext {
+            apv: self.p.version.number(),
+            feature_write_same: true,
+            crashed_primary: false,
+            arbiter: false,
+            self_primary: false,
+            peer_primary: false,
+        };
+        let peer = PeerUuids { uuids: peer, bits: 0, flags: UuidFlags::default() };
+        matches!(
+            compare(&own, &peer, &context).verdict,
+            Verdict::Source { full: true }
+                | Verdict::Target { full: true }
+                | Verdict::SplitBrainWithoutBitmap
+        )
+    }
+
+    /// Both nodes rest at Connected, UpToDate/UpToDate.
+    pub fn check_rest(&mut self) {
+        for n in 0..2 {
+            let Some(daemon) = &self.nodes[n].daemon else { panic!("node {n} is down") };
+            let volume = daemon.core.volume(V);
+            let counters = volume.counters();
+            let pending = [
+                counters.local,
+                counters.ap_pending,
+                counters.rs_pending,
+                counters.unacked,
+                counters.ap_in_flight,
+            ];
+            assert_eq!(pending, [0; 5], "node {n}: lo pe rs ua ap {}", self.summary());
+            assert_eq!(volume.out_of_sync_bits(), 0, "node {n}: bits {}", self.summary());
+            assert_eq!(daemon.core.epochs(), 1, "node {n}: epochs");
+            assert!(self.nodes[n].disk.jobs.is_empty(), "node {n}: I/O");
+            assert!(!volume.state().is_susp(), "node {n} is frozen: {}", self.summary());
+            assert_eq!(volume.size_sectors(), self.p.sectors, "node {n}: size");
+            let disk = volume.disk().expect("disk");
+            let block = self.nodes[n].durable_super_block();
+            let mut slots = disk.uuids.slots();
+            // Bit 0 of CURRENT follows the role in memory first.
+            slots[0] = slots[0] & !1 | block.uuids[0] & 1;
+            assert_eq!(block.uuids, slots, "node {n}: UUIDs on disk");
+            for flag in [MetaFlags::CONSISTENT, MetaFlags::WAS_UP_TO_DATE, MetaFlags::CONNECTED_IND] {
+                assert!(block.flags.contains(flag), "node {n}: flags on disk {:?}", block.flags);
+            }
+            let primary = volume.state().role == Role::Primary;
+            assert_eq!(block.flags.contains(MetaFlags::PRIMARY_IND), primary, "node {n}: PRIMARY_IND");
+            assert!(!block.flags.contains(MetaFlags::FULL_SYNC), "node {n}: FULL_SYNC");
+            let words = self.nodes[n].bitmap_words(block.effective_size_sectors);
+            assert!(words.iter().all(|word| *word == 0), "node {n}: bitmap on disk");
+        }
+        let (a, _, _) = self.identity(0);
+        let (b, _, _) = self.identity(1);
+        assert_eq!(a.current & !1, b.current & !1, "CURRENT: {a} {b}");
+        assert_eq!((a.bitmap, b.bitmap), (0, 0), "BITMAP: {a} {b}");
+        for sector in 0..self.p.sectors {
+            let (a, b) = (*self.nodes[0].disk.data.read(sector), *self.nodes[1].disk.data.read(sector));
+            assert_eq!(a, b, "the disks differ at sector {sector}: {a:#x} {b:#x}");
+            if let Err(text) = self.judge.check(sector, a) {
+                panic!("at rest: {text}");
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Knows every write and what a sector may hold because of them.
+
+use std::collections::BTreeMap;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    InFlight,
+    Acknowledged,
+    /// Failed, or the node crashed: it may have happened or not.
+    Unknown,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    tag: u64,
+    began: u64,
+    ended: Option<u64>,
+    fate: Fate,
+    /// A later write was acknowledged, or a read showed another value: this one may only come
+    /// back by the loss of a volatile cache.
+    superseded: Option<u64>,
+}
+
+/// What every sector may hold that an application wrote.
+#[derive(Default)]
+pub struct Judge {
+    sectors: BTreeMap<u64, Vec<Entry>>,
+    pub acknowledged: u64,
+    pub failed: u64,
+    pub unknown: u64,
+}
+
+impl Judge {
+    /// Sectors that may differ from zero.
+    pub fn touched(&self) -> impl Iterator<Item = u64> + '_ {
+        self.sectors.keys().copied()
+    }
+
+    /// The content before any write.
+    pub fn initial(&mut self, sector: u64, tag: u64) {
+        let entry = Entry { tag, began: 0, ended: Some(0), fate: Fate::Acknowledged, superseded: None };
+        self.sectors.insert(sector, vec![entry]);
+    }
+
+    fn entries(&mut self, sector: u64) -> &mut Vec<Entry> {
+        self.sectors.entry(sector).or_insert_with(|| {
+            vec![Entry { tag: 0, began: 0, ended: Some(0), fate: Fate::Acknowledged, superseded: None }]
+        })
+    }
+
+    pub fn began(&mut self, step: u64, sector: u64, tag: u64) {
+        let entry = Entry { tag, began: step, ended: None, fate: Fate::InFlight, superseded: None };
+        self.entries(sector).push(entry);
+    }
+
+    /// A write that began at `began` was acknowledged.
+    pub fn acknowledged(&mut self, step: u64, began: u64, sector: u64, tag: u64, fua: bool) {
+        let entries = self.entries(sector);
+        for entry in entries.iter_mut() {
+            if entry.tag == tag && entry.began == began {
+                entry.fate = Fate::Acknowledged;
+                entry.ended = Some(step);
+            } else if entry.ended.is_some_and(|ended| ended <= began) {
+                entry.superseded.get_or_insert(step);
+            }
+        }
+        if fua {
+            entries.retain(|entry| entry.superseded.is_none());
+        }
+    }
+
+    /// A write ended without success, or nobody will ever know.
+    pub fn unknown(&mut self, step: u64, began: u64, sector: u64, tag: u64) {
+        for entry in self.entries(sector) {
+            if entry.tag == tag && entry.began == began {
+                entry.fate = Fate::Unknown;
+                entry.ended = Some(step);
+            }
+        }
+    }
+
+    /// A read that began at `began` brought `tag`.
+    pub fn read(&mut self, step: u64, began: u64, sector: u64, tag: u64) -> Result<(), String> {
+        self.check(sector, tag)?;
+        for entry in self.entries(sector) {
+            if entry.tag != tag && entry.ended.is_some_and(|ended| ended <= began) {
+                entry.superseded.get_or_insert(step);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a sector may hold this.
+    pub fn check(&self, sector: u64, tag: u64) -> Result<(), String> {
+        let Some(entries) = self.sectors.get(&sector) else {
+            return match tag {
+                0 => Ok(()),
+                _ => Err(format!("sector {sector} holds {tag:#x} and was never written")),
+            };
+        };
+        if entries.iter().any(|entry| entry.tag == tag && entry.superseded.is_none()) {
+            Ok(())
+        } else {
+            Err(format!(
+                "sector {sector} holds {tag:#x}; it may hold only what is not superseded of {entries:x?}"
+            ))
+        }
+    }
+
+    /// A flush that began at `began` is done: what was superseded before cannot come back.
+    pub fn flushed(&mut self, began: u64) {
+        for entries in self.sectors.values_mut() {
+            entries.retain(|entry| entry.superseded.is_none_or(|step| step > began));
+        }
+    }
+
+    /// A volatile cache was lost.
+    pub fn cache_lost(&mut self) {
+        for entry in self.sectors.values_mut().flatten() {
+            entry.superseded = None;
+        }
+    }
+
+    /// The application goes on with what a disk holds now, or will hold.
+    pub fn rebase(&mut self, step: u64, possible: impl Fn(u64) -> Vec<u64>) {
+        for (sector, entries) in &mut self.sectors {
+            *entries = possible(*sector)
+                .into_iter()
+                .map(|tag| Entry { tag, began: 0, ended: Some(step), fate: Fate::Unknown, superseded: None })
+                .collect();
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! A node: its daemon (core and what the engine holds for it), its disk, its application.
+
+use crate::application::Application;
+use crate::disk::{Disk, Work};
+use crate::script::{Parameters, Random};
+use drbdbox::core::state::{Role, StateWord};
+use drbdbox::core::types::*;
+use drbdbox::core::Resource;
+use drbdbox::meta::activity_log::replay;
+use drbdbox::meta::{bitmap, Layout, LogGeometry, MetaFlags, MetaIndex, SuperBlock};
+use drbdbox::wire::Packet;
+use std::collections::{HashMap, VecDeque};
+
+pub const V: VolumeIndex = 0;
+pub const META_BYTES: u64 = 256 << 10;
+
+/// What waits for its turn at a socket.
+pub enum Outgoing {
+    Packet { volume: u16, packet: Packet, payload: Option<Payload>, notify: Option<u64> },
+    Bitmap { volume: VolumeIndex },
+}
+
+/// What an admin's request was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    Attach,
+    Connect,
+    Primary { force: bool },
+    Secondary,
+    Other,
+}
+
+/// What ends with the daemon.
+pub struct Daemon {
+    pub core: Resource,
+    pub outbox: [VecDeque<Outgoing>; 2],
+    pub notifies: VecDeque<u64>,
+    pub helpers: Vec<(HelperId, &'static str)>,
+    /// The engine looks for the peer, or serves a link.
+    pub connecting: bool,
+    /// CloseLink was asked for and not answered yet.
+    pub closing: bool,
+    pub disk_open: bool,
+    pub asked: HashMap<AdminId, Purpose>,
+    /// `up` goes on with this.
+    pub connect_next: bool,
+}
+
+pub struct Node {
+    pub index: usize,
+    pub daemon: Option<Daemon>,
+    pub powered: bool,
+    pub disk: Disk,
+    pub application: Application,
+    pub layout: Layout,
+    next_admin: AdminId,
+    hot: Option<(u64, Option<Vec<u32>>)>,
+}
+
+pub fn layout() -> Layout {
+    Layout::new(MetaIndex::FlexExternal, META_BYTES, LogGeometry::CLASSIC).expect("layout")
+}
+
+impl Node {
+    pub fn new(index: usize, parameters: &Parameters) -> Node {
+        let mut disk = Disk::new(parameters.disk_sectors[index], META_BYTES);
+        let layout = layout();
+        let mut block = SuperBlock::just_created(&layout);
+        if parameters.begins_in_sync {
+            block.uuids = [0x1234_5678_9abc_def0, 0, 0, 0];
+            block.effective_size_sectors = parameters.sectors;
+            block.flags.set(MetaFlags::CONSISTENT, true);
+            block.flags.set(MetaFlags::WAS_UP_TO_DATE, true);
+        }
+        disk.write_meta(layout.md_offset, &block.encode());
+        let point = disk.meta.flush_begins();
+        disk.meta.flush_ends(point);
+        Node {
+            index,
+            daemon: None,
+            powered: true,
+            disk,
+            application: Application::default(),
+            layout,
+            next_admin: 0,
+            hot: None,
+        }
+    }
+
+    /// The state of the volume, while the daemon runs.
+    pub fn state(&self) -> Option<StateWord> {
+        self.daemon.as_ref().map(|daemon| daemon.core.volume(V).state())
+    }
+
+    pub fn is_primary(&self) -> bool {
+        self.state().is_some_and(|state| state.role == Role::Primary)
+    }
+
+    /// The daemon starts, with a volume and nothing else.
+    pub fn start(&mut self, parameters: &Parameters, random: &mut Random) {
+        let mut stream = random.fork();
+        let source = Box::new(move || stream.next());
+        let mut core = Resource::new("r0", parameters.resource.clone(), source);
+        core.add_volume(0, 0, parameters.disk[self.index].clone());
+        self.daemon = Some(Daemon {
+            core,
+            outbox: Default::default(),
+            notifies: VecDeque::new(),
+            helpers: Vec::new(),
+            connecting: false,
+            closing: false,
+            disk_open: false,
+            asked: HashMap::new(),
+            connect_next: false,
+        });
+        self.powered = true;
+    }
+
+    /// A new number for an admin's request.
+    pub fn ask(&mut self, purpose: Purpose) -> AdminId {
+        self.next_admin += 1;
+        if let Some(daemon) = &mut self.daemon {
+            daemon.asked.insert(self.next_admin, purpose);
+        }
+        self.next_admin
+    }
+
+    pub fn super_block(&self) -> SuperBlock {
+        let bytes = self.disk.read_meta(self.layout.md_offset, 4096);
+        SuperBlock::decode(&bytes).expect("super block")
+    }
+
+    /// The super block that would be there after a power cut.
+    pub fn durable_super_block(&self) -> SuperBlock {
+        let first = self.layout.md_offset / 512;
+        let bytes: Vec<u8> = (first..first + 8).flat_map(|s| self.disk.meta.durable(s).to_vec()).collect();
+        SuperBlock::decode(&bytes).expect("super block")
+    }
+
+    /// Active extents by the log on disk; `None`: it cannot be read.
+    pub fn hot_extents(&mut self) -> Option<&Vec<u32>> {
+        if self.hot.as_ref().is_none_or(|(changes, _)| *changes != self.disk.meta_changes) {
+            let area = self.disk.read_meta(self.layout.al_offset(), self.layout.log.bytes());
+            let hot = replay(&area, &self.super_block(), self.layout.log).ok().map(|replay| replay.hot);
+            self.hot = Some((self.disk.meta_changes, hot));
+        }
+        self.hot.as_ref().and_then(|(_, hot)| hot.as_ref())
+    }
+
+    /// Words of the bitmap on disk.
+    pub fn bitmap_words(&self, sectors: u64) -> Vec<u64> {
+        let count = bitmap::words(sectors);
+        let bytes = self.disk.read_meta(self.layout.bm_offset(), count * 8);
+        let mut words = vec![0; count as usize];
+        bitmap::decode_words(&bytes, &mut words);
+        words
+    }
+
+    /// The disk as an attach finds it.
+    pub fn open_disk(&mut self, parameters: &Parameters) -> AttachedDisk {
+        let super_block = self.super_block();
+        let hot_extents = self.hot_extents().cloned();
+        let full_sync = super_block.flags.contains(MetaFlags::FULL_SYNC);
+        let bitmap = match full_sync {
+            true => Vec::new(),
+            false => self.bitmap_words(super_block.effective_size_sectors),
+        };
+        AttachedDisk {
+            settings: parameters.disk[self.index].clone(),
+            super_block,
+            layout: self.layout,
+            maximum: self.disk.data.sectors(),
+            logical_block_bytes: 512,
+            hot_extents,
+            log_lines: Vec::new(),
+            bitmap,
+            can_discard: true,
+        }
+    }
+}
+
+/// Disk work out of an output; the rest comes back.
+pub fn disk_work(output: Output) -> Result<(Io, Work), Output> {
+    Ok(match output {
+        Output::DiskRead { io, sector, bytes, .. } => (io, Work::Read { sector, bytes }),
+        Output::DiskWrite { io, sector, payload, fua, .. } => (io, Work::Write { sector, payload, fua }),
+        Output::DiskDiscard { io, sector, bytes, .. } => (io, Work::Discard { sector, bytes }),
+        Output::DiskFlush { io, .. } => (io, Work::Flush),
+        Output::MetaWrite { io, pieces, flush, .. } => (io, Work::Meta { pieces, flush }),
+        other => return Err(other),
+    })
+}
