@@ -14,6 +14,9 @@ use std::process::{Child, Command, Stdio};
 /// Commands that succeed without a daemon: what they ask for is so already.
 const FINE_WITHOUT: [&str; 4] = ["down", "secondary", "disconnect", "detach"];
 
+/// With the value `no` in the environment no command starts a daemon.
+const AUTOSTART: &str = "DRBDD_AUTOSTART";
+
 /// Lines for somebody who has no daemon and needs one.
 const HINT: &str = "do you need to start it?\ntry: /etc/init.d/drbd start\n";
 
@@ -24,7 +27,8 @@ fn start_daemon() -> io::Result<Child> {
         .arg("--background")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        // Why it cannot start is for who called; the daemon itself closes it.
+        .stderr(Stdio::inherit())
         .current_dir("/")
         .process_group(0)
         .spawn()
@@ -41,6 +45,7 @@ fn is_absent(error: &ClientError) -> bool {
 /// The message, with exit status 0 for commands that have nothing to do without a daemon.
 pub fn check(command: &str, may_start: bool) -> Result<(), Failure> {
     let path = paths::socket();
+    let may_start = may_start && std::env::var_os(AUTOSTART).is_none_or(|value| value != "no");
     let connected =
         if may_start { Client::connect_or_start(&path, start_daemon) } else { Client::connect(&path) };
     let Err(error) = connected else {

@@ -8,7 +8,11 @@
 #![allow(clippy::unwrap_used)] // a test may fail
 
 mod authentication;
+mod configuration;
+mod control_socket;
+mod daemon_process;
 mod disks;
+mod doors;
 mod fake_peer;
 mod fuzz;
 mod listening;

@@ -53,7 +53,7 @@ impl Log {
         self.lines.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn add(&self, line: String) {
+    pub fn add(&self, line: String) {
         if std::env::var_os("DRBDBOX_TEST_LOG").is_some() {
             eprintln!("{line}");
         }
@@ -183,7 +183,7 @@ impl Node {
     /// Starts the daemon and reads its log; does not wait for it.
     pub fn spawn_daemon(&mut self) {
         let mut command = self.command(&["drbdd", "--foreground", "--door", self.door]);
-        command.arg("--device-directory").arg(self.directory.path());
+        command.arg("--device-directory").arg(self.directory.path()).args(["--usermode-helper", "/bin/true"]);
         let mut daemon = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = daemon.stderr.take().unwrap();
         let log = Arc::clone(&self.log);
