@@ -150,7 +150,8 @@ impl World {
         let n = self.random.below(2) as usize;
         if n == 1 {
             let nodes = &self.nodes;
-            self.judge.rebase(0, |sector| vec![*nodes[1].disk.data.read(sector)]);
+            let disk = &nodes[1].disk;
+            self.judge.rebase(0, |sector| disk.possible(sector), |sector| disk.data.versions(sector));
         }
         self.promote(n, true);
         // The rest of the first sync is part of the chaos, sometimes.
@@ -837,7 +838,8 @@ impl World {
         if alone && self.p.net.protocol != Protocol::C {
             // What the former Primary had acknowledged may be lost.
             let (nodes, step) = (&self.nodes, self.step);
-            self.judge.rebase(step, |sector| nodes[n].disk.possible(sector));
+            let disk = &nodes[n].disk;
+            self.judge.rebase(step, |sector| disk.possible(sector), |sector| disk.data.versions(sector));
         }
         self.command(n, Purpose::Primary { force }, Command::Primary { volume: V, force });
     }
