@@ -81,12 +81,11 @@ impl Judge {
 
     /// A read that began at `began` brought `tag`.
     pub fn read(&mut self, step: u64, began: u64, sector: u64, tag: u64) -> Result<(), String> {
-        // What was replaced while the read was on its way may be what it saw.
-        let meanwhile =
-            |entry: &Entry| entry.tag == tag && entry.superseded.is_some_and(|step| step >= began);
-        if !self.entries(sector).iter().any(meanwhile) {
-            self.check(sector, tag)?;
+        // A write that began while the read was on its way: either may have been first.
+        if self.entries(sector).iter().any(|entry| entry.began > began) {
+            return Ok(());
         }
+        self.check(sector, tag)?;
         for entry in self.entries(sector) {
             if entry.tag != tag && entry.ended.is_some_and(|ended| ended <= began) {
                 entry.superseded.get_or_insert(step);
