@@ -17,6 +17,10 @@ BINARY = target/release/drbdbox
 # The directories that are compiled in (src/sys/paths.rs).
 export DRBDBOX_SYSCONFDIR = $(sysconfdir)
 export DRBDBOX_LOCALSTATEDIR = $(localstatedir)
+# What was built, for the version lines (src/sys/build.rs). Without git they say so with zeros.
+export DRBDBOX_COMMIT := $(shell git rev-parse HEAD 2>/dev/null || echo 0000000000000000000000000000000000000000)
+export DRBDBOX_COMMIT_TIME := $(shell TZ=UTC git log -1 --date=format-local:'%Y-%m-%d %H:%M:%S' --format=%cd 2>/dev/null || \
+	echo '1970-01-01 00:00:00')
 
 all: build
 

@@ -26,10 +26,10 @@ const MINOR: u32 = 999;
 pub fn main(args: &[String]) -> u8 {
     let words: Vec<&str> = args.iter().skip(1).map(String::as_str).collect();
     let result = match words.as_slice() {
-        ["fuse+loop", disk] => serve_loop(Path::new(disk)),
+        ["fuse-loop", disk] => serve_loop(Path::new(disk)),
         ["nbd-server", disk, socket] => serve_nbd(Path::new(disk), PathBuf::from(socket)),
         _ => {
-            eprintln!("Usage: drbdbox bench-door fuse+loop DISK | nbd-server DISK SOCKET");
+            eprintln!("Usage: drbdbox bench-door fuse-loop DISK | nbd-server DISK SOCKET");
             return 1;
         }
     };

@@ -8,7 +8,7 @@ type -P "$CARGO" >/dev/null || CARGO=$HOME/.cargo/bin/cargo
 # The programs under test are those that make built; the directories of a configured build are not those of the tests.
 export DRBDBOX=${DRBDBOX:-$PWD/target/release/drbdbox}
 export HOST_PROGRAMS=${HOST_PROGRAMS:-$PWD/target/release/examples}
-unset DRBDBOX_SYSCONFDIR DRBDBOX_LOCALSTATEDIR MAKEFLAGS MFLAGS MAKELEVEL
+unset DRBDBOX_SYSCONFDIR DRBDBOX_LOCALSTATEDIR DRBDBOX_COMMIT DRBDBOX_COMMIT_TIME MAKEFLAGS MFLAGS MAKELEVEL
 
 failed=()
 skipped=()

@@ -1,5 +1,5 @@
-//! The walk-through and the crash test on two hosts that are made on this machine: scripts in tests/hosts, which need
-//! root and some programs of the system. Without them the tests say what is missing and pass.
+//! The walk-through, the init script and the crash test on two hosts that are made on this machine: scripts in
+//! tests/hosts, which need root and some programs of the system. Without them the tests say what is missing and pass.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -52,6 +52,11 @@ fn run(script: &str, environment: &[(&str, &str)]) {
 #[test]
 fn the_how_to_works_from_the_first_command_to_the_last() {
     run("demo.sh", &[]);
+}
+
+#[test]
+fn the_init_script_starts_stops_and_tells() {
+    run("init-script.sh", &[]);
 }
 
 #[test]

@@ -21,13 +21,12 @@ use std::path::PathBuf;
                RUNDIR is /run/drbd, or /var/run/drbd where /run does not exist, or $DRBDBOX_RUNDIR."
 )]
 struct Arguments {
-    /// stay in the foreground and log to stderr
+    /// stay in the foreground and log to stderr (the default)
     #[argh(switch)]
     foreground: bool,
 
-    /// go to the background when ready, and log to syslog (the default)
+    /// go to the background when ready, and log to syslog
     #[argh(switch)]
-    #[allow(dead_code)]
     background: bool,
 
     /// newest protocol version to offer, 86 to 101 (default 101); up to 97 it presents itself as DRBD 8.3
@@ -54,8 +53,8 @@ struct Arguments {
     #[argh(option)]
     usermode_helper: Option<PathBuf>,
 
-    /// requests that the fuse-loop door has in progress for a device (default 32)
-    #[argh(option, default = "32")]
+    /// threads of the fuse-loop door for a device (default 8)
+    #[argh(option, default = "8")]
     door_threads: usize,
 
     /// directory of the device nodes (default /dev)
@@ -130,7 +129,7 @@ impl Options {
             Some(program) => Program { name: program.display().to_string(), executable: program },
         };
         Ok(Options {
-            foreground: arguments.foreground,
+            foreground: arguments.foreground || !arguments.background,
             log_level: arguments.log_level,
             config: Config {
                 protocol_max,
@@ -157,7 +156,8 @@ mod tests {
     #[test]
     fn options_are_checked() {
         let options = parse(&[]).unwrap();
-        assert!(!options.foreground);
+        assert!(options.foreground);
+        assert!(!parse(&["--background"]).unwrap().foreground);
         assert_eq!(options.config.door, DoorKind::FuseLoop);
         assert_eq!(options.config.helper.name, "/sbin/drbdadm");
         let options = parse(&["--door", "nbd-server", "--nbd-listen", "127.0.0.1:10809"]).unwrap();

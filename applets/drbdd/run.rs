@@ -7,6 +7,7 @@ use drbdbox::engine::log::LogSink;
 use drbdbox::engine::shared::Shared;
 use drbdbox::engine::{proc_file, running};
 use drbdbox::sys::process::{self, PidFile, Ready};
+use drbdbox::sys::sync::{channel, Receiver, Sender};
 use drbdbox::sys::syslog::{self, Syslog};
 use drbdbox::sys::{build, paths};
 use log::LevelFilter;
@@ -16,7 +17,6 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -134,7 +134,7 @@ fn start(options: Options) -> Result<Running, String> {
     let (sender, events) = channel();
     let stop = sender.clone();
     daemon.on_stop_request(Box::new(move || {
-        let _ = stop.send(Event::Stop);
+        stop.send(Event::Stop);
     }));
     running::restore(&daemon, &paths::running());
     let files = proc_file::Files { proc_text: paths::proc_text(), running: paths::running() };
@@ -152,14 +152,10 @@ fn start(options: Options) -> Result<Running, String> {
 
 fn wait_for_signals(signals: &SigSet, sender: &Sender<Event>) {
     loop {
-        match signals.wait() {
-            Ok(Signal::SIGTERM | Signal::SIGINT) => {
-                if sender.send(Event::Terminate).is_err() {
-                    return;
-                }
-            }
-            // SIGHUP has no meaning: there is no configuration file to be read again.
-            Ok(_) | Err(_) => {}
+        // SIGHUP has no meaning: there is no configuration file to be read again.
+        let ends = matches!(signals.wait(), Ok(Signal::SIGTERM | Signal::SIGINT));
+        if ends && !sender.send(Event::Terminate) {
+            return;
         }
     }
 }
@@ -168,7 +164,7 @@ impl Running {
     fn main_loop(self) -> Result<(), String> {
         let mut asked: Option<Instant> = None;
         // The channel never closes: `self.sender` is one of its ends.
-        while let Ok(event) = self.events.recv() {
+        while let Some(event) = self.events.receive() {
             match event {
                 Event::Terminate => {
                     let insists = asked.replace(Instant::now()).is_some_and(|at| at.elapsed() < INSIST);
@@ -200,7 +196,7 @@ impl Running {
     fn take_down(&self, force: bool) {
         let (daemon, sender) = (Arc::clone(&self.daemon), self.sender.clone());
         let spawned = thread::Builder::new().name("end".into()).spawn(move || {
-            let _ = sender.send(Event::Down(daemon.take_all_down(force)));
+            sender.send(Event::Down(daemon.take_all_down(force)));
         });
         if let Err(error) = spawned {
             log::error!("start a thread: {error}");

@@ -14,6 +14,9 @@ use std::process::{Child, Command, Stdio};
 /// Commands that succeed without a daemon: what they ask for is so already.
 const FINE_WITHOUT: [&str; 4] = ["down", "secondary", "disconnect", "detach"];
 
+/// With the value `no` in the environment no command starts a daemon.
+const AUTOSTART: &str = "DRBDD_AUTOSTART";
+
 /// Lines for somebody who has no daemon and needs one.
 const HINT: &str = "do you need to start it?\ntry: /etc/init.d/drbd start\n";
 
@@ -21,9 +24,11 @@ const HINT: &str = "do you need to start it?\ntry: /etc/init.d/drbd start\n";
 fn start_daemon() -> io::Result<Child> {
     Command::new(std::env::current_exe()?)
         .arg0("drbdd")
+        .arg("--background")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        // Why it cannot start is for who called; the daemon itself closes it.
+        .stderr(Stdio::inherit())
         .current_dir("/")
         .process_group(0)
         .spawn()
@@ -40,6 +45,7 @@ fn is_absent(error: &ClientError) -> bool {
 /// The message, with exit status 0 for commands that have nothing to do without a daemon.
 pub fn check(command: &str, may_start: bool) -> Result<(), Failure> {
     let path = paths::socket();
+    let may_start = may_start && std::env::var_os(AUTOSTART).is_none_or(|value| value != "no");
     let connected =
         if may_start { Client::connect_or_start(&path, start_daemon) } else { Client::connect(&path) };
     let Err(error) = connected else {
@@ -181,7 +187,10 @@ impl Asker<'_> {
     /// Message and exit status of a code that is no success. spec/drbdsetup.md 4.
     pub fn code(&self, code: i32, info: &[String]) -> Failure {
         let object = self.object;
-        let mut failure = match (code_text(code, self.form), code) {
+        // Our daemon has codes for 8.3's commands too that 8.3 did not know; it explains them.
+        let known = code_text(code, self.form);
+        let text = known.or_else(|| code_text(code, Dialect::V84).filter(|_| !info.is_empty()));
+        let mut failure = match (text, code) {
             (_, 0) => with_status(format!("{object}: State change failed: (0)unknown error.\n"), 11),
             (Some(text), ..=-1) => {
                 with_status(format!("{object}: State change failed: ({code}) {text}\n"), state_exit(code))
@@ -201,9 +210,10 @@ impl Asker<'_> {
         };
         if self.form == Dialect::V84 && !info.is_empty() {
             failure.err += "additional info from kernel:\n";
-            for line in info {
-                failure.err += &format!("{line}\n");
-            }
+        }
+        // 8.3 has no form for explanations: they stand behind its own lines (spec/system.md 7.4).
+        for line in info {
+            failure.err += &format!("{line}\n");
         }
         failure
     }

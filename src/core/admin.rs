@@ -581,9 +581,9 @@ impl Resource {
         match wait {
             AdminWait::Reply { id, code } => self.reply(id, code),
             AdminWait::Attached { id, v } => {
-                let code =
-                    if self.volumes[v].disk.is_some() { NO_ERROR } else { ConfigCode::MetaDataIo.number() };
-                self.reply(id, code);
+                // One whose meta data could not be written is Failed now, and Diskless soon.
+                let works = self.state(v).disk > Disk::Failed;
+                self.reply(id, if works { NO_ERROR } else { ConfigCode::MetaDataIo.number() });
             }
             AdminWait::Task => {
                 let Some(mut task) = self.task.take() else { return };

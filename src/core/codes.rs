@@ -142,7 +142,7 @@ macro_rules! config_codes {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[repr(i32)]
         pub enum ConfigCode {
-            $(#[doc = concat!($($text, " ",)+)] $variant = $number,)*
+            $(#[doc = concat!("```text\n", $($text, "\n",)+ "```")] $variant = $number,)*
         }
 
         impl ConfigCode {

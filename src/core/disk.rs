@@ -86,7 +86,8 @@ impl Resource {
                 format!("al-extents {slots} cut to {}: the log on disk holds no more", log_writer.slots());
             self.info(Some(v), text);
         }
-        let agreed = super_block.effective_size_sectors;
+        // What a damaged super block says must not decide about memory.
+        let agreed = super_block.effective_size_sectors.min(maximum);
         let at_attach = bitmap_at_attach(super_block.flags, life);
         let volume = &mut self.volumes[v];
         volume.settings.al_extents = log_writer.slots();
@@ -198,6 +199,11 @@ impl Resource {
         if self.change(v, change, ChangeKind::Soft, true).is_err() {
             let _ = self.change(v, Change::disk(Disk::Diskless), ChangeKind::Hard, false);
         }
+    }
+
+    /// Whether a write of meta data has failed during an attach.
+    pub(super) fn attach_failed(&self, v: VolumeIndex) -> bool {
+        self.state(v).disk == Disk::Attaching && self.volumes[v].io_error_seen
     }
 
     /// All references to a failed disk are to go, then the disk (spec/state.md 13.5).

@@ -329,6 +329,10 @@ impl Resource {
 
     /// Meta data cannot be written: the disk is given up (spec/state.md 13.4).
     fn meta_error(&mut self, v: VolumeIndex) {
+        if self.state(v).disk == Disk::Attaching {
+            // The attach ends with it.
+            self.volumes[v].io_error_seen = true;
+        }
         if self.state(v).disk > Disk::Failed {
             self.volumes[v].io_error_seen = true;
             let _ = self.change(v, Change::disk(Disk::Failed), ChangeKind::Hard, false);

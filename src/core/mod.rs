@@ -31,6 +31,7 @@ pub mod speed;
 pub mod state;
 mod state_change;
 mod steps;
+mod sync_after;
 pub mod types;
 pub mod uuid;
 pub mod volume;
@@ -38,5 +39,7 @@ mod write_path;
 
 pub use resource::Resource;
 
+#[cfg(test)]
+mod noise_tests;
 #[cfg(test)]
 mod pair_tests;

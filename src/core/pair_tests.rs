@@ -11,22 +11,22 @@ use crate::wire::{Features, Packet, ProtocolVersion, Socket};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-const SECTORS: u64 = 40 * 2048;
-const V: VolumeIndex = 0;
+pub(super) const SECTORS: u64 = 40 * 2048;
+pub(super) const V: VolumeIndex = 0;
 
 type Wire = (u16, Packet, Option<Payload>);
 
-struct Node {
-    core: Resource,
-    data: Vec<u8>,
+pub(super) struct Node {
+    pub(super) core: Resource,
+    pub(super) data: Vec<u8>,
     meta: Vec<u8>,
-    outgoing: [VecDeque<Wire>; 2],
+    pub(super) outgoing: [VecDeque<Wire>; 2],
     bitmaps: bool,
-    wants_link: bool,
-    replies: HashMap<AdminId, i32>,
-    completed: HashMap<Token, Result<Option<Vec<u8>>, IoError>>,
-    log: Vec<String>,
-    next: u64,
+    pub(super) wants_link: bool,
+    pub(super) replies: HashMap<AdminId, i32>,
+    pub(super) completed: HashMap<Token, Result<Option<Vec<u8>>, IoError>>,
+    pub(super) log: Vec<String>,
+    pub(super) next: u64,
 }
 
 fn layout() -> Layout {
@@ -34,7 +34,7 @@ fn layout() -> Layout {
 }
 
 impl Node {
-    fn new(seed: u64) -> Node {
+    pub(super) fn new(seed: u64) -> Node {
         let mut meta = vec![0; 256 << 10];
         let layout = layout();
         let block = SuperBlock::just_created(&layout).encode();
@@ -90,20 +90,20 @@ impl Node {
     }
 
     /// Gives a command and carries out what needs no peer.
-    fn command(&mut self, command: Command) -> i32 {
+    pub(super) fn command(&mut self, command: Command) -> i32 {
         let id = self.begin(command);
         while self.work() {}
         self.replies.remove(&id).unwrap_or(i32::MIN)
     }
 
-    fn begin(&mut self, command: Command) -> AdminId {
+    pub(super) fn begin(&mut self, command: Command) -> AdminId {
         self.next += 1;
         self.core.command(0, self.next, command);
         self.next
     }
 
     /// Carries out outputs; true if there were any.
-    fn work(&mut self) -> bool {
+    pub(super) fn work(&mut self) -> bool {
         let mut outputs = Vec::new();
         self.core.take_outputs(&mut outputs);
         let any = !outputs.is_empty();
@@ -167,7 +167,7 @@ impl Node {
         (word.role, word.conn, word.disk, word.pdsk)
     }
 
-    fn write(&mut self, sector: u64, fill: u8, bytes: usize) -> Token {
+    pub(super) fn write(&mut self, sector: u64, fill: u8, bytes: usize) -> Token {
         self.next += 1;
         let mut buffer = Buffer::zeroed(bytes);
         buffer.fill(fill);

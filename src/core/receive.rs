@@ -22,6 +22,7 @@ use crate::wire::packet::Packet;
 use crate::wire::Release;
 use crate::wire::Socket;
 use crate::wire::ID_SYNCER;
+use crate::wire::{Malformed, ProtocolVersion};
 
 /// Why the data socket is not read.
 #[derive(Debug, PartialEq)]
@@ -91,7 +92,9 @@ impl Resource {
                 packet,
                 Packet::State(_) | Packet::Sizes(_) | Packet::Uuids(_) | Packet::SyncParam(_)
             );
-            let text = format!("packet received for volume {volume}, which is not configured locally");
+            let version = self.connection.version.unwrap_or(ProtocolVersion::MAX);
+            let name = packet.command(version).log_name(Release::V84);
+            let text = format!("{name} packet received for volume {volume}, which is not configured locally");
             if parameters {
                 self.warning(None, text);
             } else {
@@ -159,8 +162,17 @@ impl Resource {
             Packet::SyncUuid(uuid) => self.hold = Some(Hold::SyncUuid { v, uuid }),
             Packet::StateChangeRequest(request) => self.receive_state_change_request(Some(v), request, false),
             Packet::OutOfSync(range) => self.receive_out_of_sync(v, range.sector, range.size),
-            other => self.protocol_error(None, format!("Unexpected data packet {other:?}")),
+            other => {
+                let malformed = self.unexpected(Socket::Data, &other);
+                self.protocol_error(None, malformed.to_string());
+            }
         }
+    }
+
+    /// A packet that is not expected after the handshake.
+    fn unexpected(&self, socket: Socket, packet: &Packet) -> Malformed {
+        let version = self.connection.version.unwrap_or(ProtocolVersion::MAX);
+        Malformed::UnexpectedPacket { socket, number: packet.command(version).number() }
     }
 
     fn receive_range(&mut self, v: VolumeIndex, range: RangeWrite, zeroes: bool) {
@@ -468,7 +480,7 @@ impl Resource {
                 self.verify_result(v, result.sector, u64::from(result.size) / 512, result.in_sync);
             }
             other => {
-                let log = Some((Level::Error, format!("Unexpected meta packet {other:?}")));
+                let log = Some((Level::Error, self.unexpected(Socket::Meta, &other).to_string()));
                 self.lose_link(LinkFailure { conn: Conn::Disconnecting, log });
             }
         }

@@ -3,7 +3,8 @@
 use super::admin::AdminWait;
 use super::connection::Phase;
 use super::handlers::Handler;
-use super::state::{Conn, Disk, Role, StateWord};
+use super::rules::ChangeKind;
+use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::types::*;
 use super::{uuid, Resource};
 use crate::wire::data::Barrier;
@@ -312,6 +313,12 @@ impl Resource {
 
     fn run_step(&mut self, step: Step) {
         match step {
+            // Where the bitmap could not be written the log must keep what it says, and the super block too.
+            Step::WriteSuperBlock { v } | Step::WriteBitmap { v, .. } | Step::ZeroActivityLog { v }
+                if self.attach_failed(v) => {}
+            Step::Attached { v } if self.attach_failed(v) => {
+                let _ = self.change(v, Change::disk(Disk::Failed), ChangeKind::Hard, true);
+            }
             Step::WriteSuperBlock { v } => self.write_super_block(v),
             Step::WriteSuperBlockIfDirty { v } => {
                 if self.volumes[v].disk.as_ref().is_some_and(|disk| disk.dirty_since.is_some()) {

@@ -189,6 +189,9 @@ impl Resource {
         request.started = self.now;
         if request.is_write() {
             self.start_write(request)
+        } else if volume.peer_writes.any(request.sector, request.sectors()) {
+            // A Primary of a moment ago may have writes on their way to this disk (protocols A, B).
+            Err(Box::new(request))
         } else {
             self.start_read(request);
             Ok(())

@@ -114,7 +114,15 @@ pub fn open(paths: &BackingPaths, settings: DiskSettings, form: Dialect) -> Resu
 
 fn open_device(path: &str, claim: Claim, code: ConfigCode) -> Result<BlockDevice, Refusal> {
     let mode = OpenMode { read_only: false, claim };
-    BlockDevice::open(Path::new(path), mode).map_err(|error| {
+    let opened = BlockDevice::open(Path::new(path), mode).and_then(|device| {
+        if device.is_read_only() {
+            // Some kernels open such a device for writing all the same.
+            let error = nix::errno::Errno::EROFS.into();
+            return Err(OpenError::Open { path: path.to_owned(), error });
+        }
+        Ok(device)
+    });
+    opened.map_err(|error| {
         let code = match (&error, code) {
             (OpenError::NotABlockDevice { .. }, ConfigCode::OpenDisk) => ConfigCode::DiskNotBlockDevice,
             (OpenError::NotABlockDevice { .. }, _) => ConfigCode::MetaDiskNotBlockDevice,
@@ -127,8 +135,13 @@ fn open_device(path: &str, claim: Claim, code: ConfigCode) -> Result<BlockDevice
             OpenError::Busy { .. } => libc::EBUSY,
             OpenError::NotABlockDevice { .. } => libc::ENOTBLK,
         };
-        let text = format!("open(\"{path}\") failed with -{number} ({error})");
-        Refusal { info: vec![error.to_string()], ..Refusal::new(code, Level::Error, text) }
+        let hint = match number {
+            libc::EBUSY => "; is it mounted, or used by swap, LVM, md or another minor?",
+            libc::EACCES | libc::EROFS => "; is it read-only?",
+            _ => "",
+        };
+        let text = format!("open(\"{path}\") failed with -{number} ({error}{hint})");
+        Refusal { info: vec![format!("{error}{hint}")], ..Refusal::new(code, Level::Error, text) }
     })
 }
 

@@ -1,6 +1,7 @@
 //! Commands that configure a volume, a connection or a resource.
 
 use super::attach;
+use super::connector;
 use super::daemon::{is_success, Daemon, Place};
 use super::options::{check_algorithms, check_net, Reset, Settings};
 use super::runner::{BackingPaths, CommandReply, Runner, State};
@@ -10,10 +11,11 @@ use crate::conf::Dialect;
 use crate::control::message::{Call, ConnectionOf, Reply, Request, SettingChange};
 use crate::core::codes::ConfigCode;
 use crate::core::state::{Conn, Role};
-use crate::core::types::Command;
+use crate::core::types::{Command, Level};
 use crate::meta::layout::SECTOR_BYTES;
 use crate::meta::{Layout, MetaIndex};
 use crate::status::AddressPair;
+use crate::sys::net::{self, BufferSizes};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -275,6 +277,7 @@ impl Daemon {
             self.check_addresses(&addresses)?;
         }
         check_algorithms(&settings.net, form)?;
+        check_port(runner, &addresses)?;
         let kept = NetSettings { discard_my_data: false, tentative: false, ..settings.net.clone() };
         runner.look(|state| {
             state.addresses = Some(addresses);
@@ -397,6 +400,20 @@ fn settings_of(state: &State, place: &Place) -> Settings {
         disk: state.core.volume(place.volume).settings().clone(),
         net: state.core.net_settings().unwrap_or(&state.net).clone(),
         resource: state.core.settings().clone(),
+    }
+}
+
+/// Tells who connects, not only the log, that another program has the port.
+fn check_port(runner: &Runner, addresses: &AddressPair) -> Result<(), Reply> {
+    let local = addresses.local.socket_address();
+    match net::listen(local, BufferSizes::default()) {
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            let text = connector::listen_error(local, &error);
+            runner.log(Level::Error, None, &text);
+            Err(Reply::with_info(ConfigCode::LocalAddr, text))
+        }
+        // What else is wrong may be over when the receiver listens.
+        _ => Ok(()),
     }
 }
 

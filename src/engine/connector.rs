@@ -20,12 +20,12 @@ use crate::wire::{FeaturesPacket, Framing, Header, Packet, ProtocolVersion, Rele
 use nix::errno::Errno;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Accepted connections whose first packet has not come yet, at most.
+/// Accepted connections whose first packet has not come yet, at most; the oldest makes room for one more.
 const NAMELESS_MAX: usize = 16;
 
 /// Pause before the next attempt after a failed handshake, or without a listening socket.
@@ -66,8 +66,10 @@ pub type Logger<'a> = &'a dyn Fn(Level, &str);
 pub fn establish(target: &Target, stop: &Stop, log: Logger) -> Outcomes {
     let mut after_loss = target.after_loss;
     loop {
-        let Some(pair) = pair_up(target, after_loss, stop, log) else {
-            return Outcomes::Stopped;
+        let pair = match pair_up(target, after_loss, stop, log) {
+            Ok(Some(pair)) => pair,
+            Ok(None) => return Outcomes::Stopped,
+            Err(text) => return Outcomes::Refused(vec![(Level::Error, text)]),
         };
         stop.guard(&pair.data);
         match shake_hands(target, &pair, log) {
@@ -85,16 +87,27 @@ pub fn establish(target: &Target, stop: &Stop, log: Logger) -> Outcomes {
                 }
             }
             Err(Failure::StandAlone(lines)) if !stop.is_stopped() => {
+                pair.hang_up();
                 let lines = lines.into_iter().map(|text| (Level::Error, text));
                 return Outcomes::Refused(lines.collect());
             }
             Err(Failure::StandAlone(_)) => {}
         }
+        // `stop` still knows the data connection: without this the peer would see it open until the next one.
+        pair.hang_up();
         drop(pair);
         if stop.wait(RETRY) {
             return Outcomes::Stopped;
         }
         after_loss = true;
+    }
+}
+
+impl Pair<Arc<TcpStream>> {
+    /// Ends both connections. They are dead already if that fails.
+    fn hang_up(&self) {
+        let _ = self.data.shutdown(Shutdown::Both);
+        let _ = self.meta.shutdown(Shutdown::Both);
     }
 }
 
@@ -127,6 +140,20 @@ struct Nameless {
     deadline: Instant,
 }
 
+/// The line for the log about an address that cannot be listened on.
+pub fn listen_error(local: SocketAddr, error: &io::Error) -> String {
+    let number = error.raw_os_error().unwrap_or(0);
+    let hint = match Errno::from_raw(number) {
+        Errno::EADDRINUSE => {
+            "; another program listens on this port: look with ss -ltnp or netstat -ltnp, stop it or \
+             configure another port, then connect again"
+        }
+        Errno::EADDRNOTAVAIL => "; no interface of this host has this address",
+        _ => "",
+    };
+    format!("bind before listen failed, err = -{number} ({local}: {error}{hint})")
+}
+
 /// What the loop of [`pair_up`] works on.
 struct Meeting<'a> {
     target: &'a Target,
@@ -140,7 +167,15 @@ struct Meeting<'a> {
 }
 
 /// Listens and connects until there are a data and a meta connection. `None`: stopped.
-fn pair_up(target: &Target, after_loss: bool, stop: &Stop, log: Logger) -> Option<Pair<Arc<TcpStream>>> {
+///
+/// # Errors
+/// The line for the log if the address cannot be listened on, and will not be.
+fn pair_up(
+    target: &Target,
+    after_loss: bool,
+    stop: &Stop,
+    log: Logger,
+) -> Result<Option<Pair<Arc<TcpStream>>>, String> {
     let now = Instant::now();
     let greater = (target.local.ip(), target.local.port()) > (target.peer.ip(), target.peer.port());
     let delay = if after_loss {
@@ -161,14 +196,14 @@ fn pair_up(target: &Target, after_loss: bool, stop: &Stop, log: Logger) -> Optio
     };
     loop {
         if stop.is_stopped() {
-            return None;
+            return Ok(None);
         }
         let now = Instant::now();
-        meeting.listen_if_due(now);
+        meeting.listen_if_due(now)?;
         meeting.connect_if_due(now);
         meeting.nameless.retain(|n| n.deadline > now);
         let settle_at = match meeting.pairing.settle(now, |s| net::is_alive(s)) {
-            Ok(pair) => return Some(pair),
+            Ok(pair) => return Ok(Some(pair)),
             Err(at) => at,
         };
         meeting.wait(stop, settle_at);
@@ -180,9 +215,10 @@ impl Meeting<'_> {
         BufferSizes { send: self.target.net.sndbuf_size, receive: self.target.net.rcvbuf_size }
     }
 
-    fn listen_if_due(&mut self, now: Instant) {
+    /// `Err`: somebody else has the port, which an administrator has to settle (spec/state.md 16.2).
+    fn listen_if_due(&mut self, now: Instant) -> Result<(), String> {
         if self.listener.is_some() || now < self.next_listen {
-            return;
+            return Ok(());
         }
         match net::listen(self.target.local, self.buffers()) {
             Ok(listener) => {
@@ -190,25 +226,18 @@ impl Meeting<'_> {
                 self.listen_error_logged = false;
             }
             Err(error) => {
-                // As 8.4: the address may come up later.
+                let text = listen_error(self.target.local, &error);
+                if error.kind() == io::ErrorKind::AddrInUse {
+                    return Err(text);
+                }
+                // The address may come up later.
                 self.next_listen = now + RETRY;
                 if !std::mem::replace(&mut self.listen_error_logged, true) {
-                    let number = error.raw_os_error().unwrap_or(0);
-                    let hint = match Errno::from_raw(number) {
-                        Errno::EADDRINUSE => {
-                            "; another program listens on this port: look with netstat -ltnp"
-                        }
-                        Errno::EADDRNOTAVAIL => "; no interface of this host has this address",
-                        _ => "",
-                    };
-                    let local = self.target.local;
-                    let text = format!(
-                        "bind before listen failed, err = -{number} ({local}: {error}{hint}), will try again"
-                    );
-                    (self.log)(Level::Error, &text);
+                    (self.log)(Level::Error, &format!("{text}, will try again"));
                 }
             }
         }
+        Ok(())
     }
 
     fn connect_if_due(&mut self, now: Instant) {
@@ -269,8 +298,7 @@ impl Meeting<'_> {
         earlier(self.nameless.iter().map(|n| n.deadline).min());
         let mut descriptors = Vec::with_capacity(3 + self.nameless.len());
         descriptors.push(PollFd::new(stop.descriptor(), PollFlags::POLLIN));
-        let room = self.nameless.len() < NAMELESS_MAX;
-        let listener = self.listener.as_ref().filter(|_| room);
+        let listener = self.listener.as_ref();
         if let Some(listener) = listener {
             descriptors.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
         }
@@ -326,11 +354,17 @@ impl Meeting<'_> {
             return;
         };
         match net::accept(listener, Duration::ZERO) {
-            Ok(Some((stream, _))) => self.nameless.push(Nameless {
-                stream,
-                received: Vec::with_capacity(8),
-                deadline: now + handshake_limit(&self.target.net),
-            }),
+            Ok(Some((stream, _))) => {
+                if self.nameless.len() >= NAMELESS_MAX {
+                    // A peer's first packet comes with its connection: who is silent for long is no peer.
+                    self.nameless.remove(0);
+                }
+                self.nameless.push(Nameless {
+                    stream,
+                    received: Vec::with_capacity(8),
+                    deadline: now + handshake_limit(&self.target.net),
+                });
+            }
             Ok(None) => {}
             Err(error) => {
                 let number = error.raw_os_error().unwrap_or(0);
@@ -412,12 +446,12 @@ enum Failure {
 }
 
 impl Failure {
-    fn of_handshake(error: &HandshakeError, release: Release) -> Failure {
-        Failure::of(error.outcome(), error.log_text(release))
-    }
-
-    fn of(outcome: Outcome, text: String) -> Failure {
-        match outcome {
+    fn of_handshake(error: &HandshakeError, release: Release, stream: &TcpStream) -> Failure {
+        let mut text = error.log_text(release);
+        if let (HandshakeError::Header(_), Ok(address)) = (error, stream.peer_addr()) {
+            text += &format!("; {address} is no DRBD: does another service use the port?");
+        }
+        match error.outcome() {
             Outcome::Retry => Failure::Retry(Some(text)),
             Outcome::StandAlone => Failure::StandAlone(vec![text]),
         }
@@ -446,7 +480,7 @@ fn shake_hands(target: &Target, pair: &Pair<Arc<TcpStream>>, log: Logger) -> Res
     net::set_send_timeout(stream, limit).map_err(broken)?;
     net::set_receive_timeout(stream, limit).map_err(broken)?;
     let agreement =
-        exchange_features(target, stream).map_err(|e| Failure::of_handshake(&e, target.release))?;
+        exchange_features(target, stream).map_err(|e| Failure::of_handshake(&e, target.release, stream))?;
     for line in agreement.log_lines(target.release) {
         log(Level::Info, &line);
     }
@@ -612,6 +646,20 @@ mod tests {
         assert_eq!((local(&meta_a), peer(&meta_a)), (peer(&meta_b), local(&meta_b)));
         // Nobody listens any more.
         assert!(TcpStream::connect(address(a)).is_err());
+    }
+
+    #[test]
+    fn ipv6_does_as_well() {
+        let any = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 0));
+        let (Ok(one), Ok(other)) = (TcpListener::bind(any), TcpListener::bind(any)) else {
+            eprintln!("skipped: this host has no IPv6");
+            return;
+        };
+        let [a, b] = [one, other].map(|listener| listener.local_addr().unwrap());
+        let targets = [(a, b), (b, a)].map(|(local, peer)| Target { local, peer, ..target(0, 0) });
+        for (outcome, log) in run(targets) {
+            assert!(matches!(outcome, Outcomes::Up(..)), "{log:?}");
+        }
     }
 
     #[test]

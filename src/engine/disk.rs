@@ -9,12 +9,14 @@ use crate::core::types::{Io, IoResult, Payload};
 use crate::sys::block_device::{BlockDevice, Kind};
 use crate::sys::buffer::Buffer;
 use crate::sys::sync::{Condvar, Mutex};
+use crate::sys::time::monotonic_ms;
 use crate::wire::SECTOR_BYTES;
 use nix::errno::Errno;
 use std::collections::VecDeque;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,8 +24,7 @@ use std::time::{Duration, Instant};
 /// Requests that one disk works on at a time.
 const THREADS_MAX: usize = 16;
 
-/// Stack of the engine's threads; all memory is locked, so they are small.
-pub const STACK_BYTES: usize = 512 << 10;
+pub use crate::sys::process::STACK_BYTES;
 
 /// One request to a disk.
 #[derive(Debug)]
@@ -86,6 +87,8 @@ pub struct Disk {
     for_threads: Condvar,
     done: Done,
     name: String,
+    /// Second in which an error was logged last.
+    error_logged: AtomicU64,
     /// The last field: it is dropped when the devices are closed.
     closing: Closing,
 }
@@ -148,6 +151,7 @@ impl Disk {
             for_threads: Condvar::new(),
             done,
             name: name.to_owned(),
+            error_logged: AtomicU64::new(u64::MAX),
             closing: Closing(Arc::default()),
         }
     }
@@ -223,6 +227,7 @@ impl Disk {
 
     /// Does a job on the calling thread.
     pub fn perform(&self, work: DiskWork) -> IoResult {
+        let device = if matches!(work, DiskWork::Meta { .. }) { &self.meta } else { &self.data };
         let (what, result) = match work {
             DiskWork::Read { sector, bytes } => ("read", self.read(sector, bytes).map(Some)),
             DiskWork::Write { sector, payload, fua } => {
@@ -239,7 +244,12 @@ impl Disk {
         match result {
             Ok(payload) => IoResult::Done(payload),
             Err(error) => {
-                log::error!("{}: {what}: {error}", self.data.path().display());
+                // Core says what follows from it; the system's reason is only known here. A dying disk
+                // fails with every request.
+                let second = monotonic_ms() / 1000;
+                if self.error_logged.swap(second, Ordering::Relaxed) != second {
+                    log::error!("{}: {what}: {error}", device.path().display());
+                }
                 IoResult::Failed
             }
         }
@@ -252,20 +262,18 @@ impl Disk {
     }
 
     fn write(&self, sector: u64, bytes: &[u8], fua: bool) -> io::Result<()> {
-        self.write_to(&self.data, byte_of(sector), bytes)?;
-        if fua {
-            self.data.sync()?;
-        }
-        Ok(())
+        self.write_to(&self.data, byte_of(sector), bytes, fua)
     }
 
-    fn write_to(&self, device: &BlockDevice, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    fn write_to(&self, device: &BlockDevice, offset: u64, bytes: &[u8], durable: bool) -> io::Result<()> {
         let unit = device.logical_block_bytes();
-        if offset % unit as u64 == 0 && bytes.len() % unit == 0 {
-            return device.write_at(offset, bytes);
+        let whole_blocks = offset % unit as u64 == 0 && bytes.len() % unit == 0;
+        let _rewrite = (!whole_blocks).then(|| self.rewrite.lock());
+        if durable {
+            device.write_durable_at(offset, bytes)
+        } else {
+            device.write_at(offset, bytes)
         }
-        let _rewrite = self.rewrite.lock();
-        device.write_at(offset, bytes)
     }
 
     fn discard(&self, sector: u64, bytes: u32, zeroes: bool) -> io::Result<()> {
@@ -286,8 +294,11 @@ impl Disk {
     }
 
     fn write_meta(&self, pieces: &[(u64, Buffer)], flush: bool) -> io::Result<()> {
+        if let ([(offset, bytes)], true) = (pieces, flush) {
+            return self.write_to(&self.meta, *offset, bytes, true);
+        }
         for (offset, bytes) in pieces {
-            self.write_to(&self.meta, *offset, bytes)?;
+            self.write_to(&self.meta, *offset, bytes, false)?;
         }
         if flush {
             self.meta.sync()?;

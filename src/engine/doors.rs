@@ -1,7 +1,7 @@
 //! The doors of a daemon's volumes: made with the minor, attached on promotion, detached on
 //! demotion. spec/system.md 7.4, spec/decisions.md 7.2.
 
-use super::backend::{DoorThreads, VolumeBackend};
+use super::backend::VolumeBackend;
 use super::runner::Runner;
 use super::shared::Config;
 use crate::core::types::{Level, VolumeIndex};
@@ -43,7 +43,6 @@ impl fmt::Debug for Doors {
 /// The door of a minor.
 pub struct DoorSlot {
     minor: u32,
-    threads: DoorThreads,
     door: Mutex<Box<dyn Door>>,
     links: Mutex<Vec<Links>>,
 }
@@ -57,7 +56,7 @@ impl Doors {
         if self.find(minor).is_some() {
             return Ok(());
         }
-        let (door, threads, links): (Box<dyn Door>, _, _) = match &config.door {
+        let (door, links): (Box<dyn Door>, _) = match &config.door {
             DoorKind::None => return Ok(()),
             DoorKind::FuseLoop => {
                 let door = LoopDoor::create(LoopDoorConfig {
@@ -67,7 +66,7 @@ impl Doors {
                     threads: config.door_threads,
                 })?;
                 let links = Links::make(&config.device_directory, minor, Some(resource), None);
-                (Box::new(door), DoorThreads::OnePerRequest, vec![links])
+                (Box::new(door), vec![links])
             }
             DoorKind::NbdServer(listen) => {
                 let mut server = self.server.lock();
@@ -80,10 +79,10 @@ impl Doors {
                     number => format!("{resource}/{number}"),
                 };
                 let door = server.door(&name);
-                (Box::new(door), DoorThreads::OneForAll, Vec::new())
+                (Box::new(door), Vec::new())
             }
         };
-        let slot = DoorSlot { minor, threads, door: Mutex::new(door), links: Mutex::new(links) };
+        let slot = DoorSlot { minor, door: Mutex::new(door), links: Mutex::new(links) };
         self.slots.lock().insert(minor, Arc::new(slot));
         Ok(())
     }
@@ -118,7 +117,7 @@ impl DoorSlot {
         if door.is_attached() {
             return Ok(());
         }
-        door.attach(Arc::new(VolumeBackend::new(Arc::clone(runner), volume, self.threads)))?;
+        door.attach(Arc::new(VolumeBackend::new(Arc::clone(runner), volume)))?;
         let text = format!("{} attached", door.describe());
         runner.log(Level::Info, Some(volume), &text);
         Ok(())

@@ -14,8 +14,8 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-/// Variables of this program's own that a handler has to find the daemon by.
-const PASSED_ON: [&str; 3] = ["DRBDBOX_RUNDIR", "DRBDBOX_LIBDIR", "DRBDBOX_LOCKDIR"];
+/// Variables of this program's own that a handler has to find the daemon by, and the name of the node that it is to act as.
+const PASSED_ON: [&str; 4] = ["DRBDBOX_RUNDIR", "DRBDBOX_LIBDIR", "DRBDBOX_LOCKDIR", "__DRBD_NODE__"];
 
 /// How helpers are started.
 #[derive(Debug, Clone)]

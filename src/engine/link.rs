@@ -157,7 +157,7 @@ fn read_data(runner: &Runner, stop: &Stop, mut reader: PacketReader) {
             ready = true;
             continue;
         }
-        match reader.next() {
+        match reader.receive() {
             Ok(received) => {
                 // Its disk work is done by this thread if no other packet waits behind it, or must wait.
                 let mut idle = || reader.is_idle();
@@ -180,7 +180,7 @@ fn read_data(runner: &Runner, stop: &Stop, mut reader: PacketReader) {
 fn read_meta(runner: &Runner, stop: &Stop, mut reader: PacketReader) {
     runner.wait_for_link(stop);
     loop {
-        match reader.next() {
+        match reader.receive() {
             Ok(received) => {
                 runner.packet(Socket::Meta, received, Inline::Never);
             }

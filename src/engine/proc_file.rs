@@ -1,12 +1,14 @@
 //! Keeps RUNDIR/proc, the text of /proc/drbd, and the running configuration up to date.
 //! spec/system.md 8, spec/decisions.md 4.
 //!
+//! Also lets resyncs wait for each other ([`sync_after`]), which follows from the same events.
+//!
 //! One thread. It sleeps until something happens: a state change is written at once, counters at most
 //! once a second while there is traffic. An idle daemon does nothing here.
 
 use super::daemon::Daemon;
-use super::running;
 use super::shared::News;
+use super::{running, sync_after};
 use crate::control::message::EventKind;
 use crate::control::Service;
 use crate::status::{proc, Snapshot};
@@ -69,6 +71,7 @@ fn run(daemon: &Daemon, files: &Files) {
         pending.state |= news.state;
         pending.configuration |= news.configuration;
         if pending.state {
+            sync_after::apply(daemon);
             thread::sleep(STATE_PAUSE);
         }
         if std::mem::take(&mut pending.configuration) {

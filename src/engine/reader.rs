@@ -131,7 +131,7 @@ impl PacketReader {
     ///
     /// # Errors
     /// The link is of no use any more.
-    pub fn next(&mut self) -> Result<Received, ReadError> {
+    pub fn receive(&mut self) -> Result<Received, ReadError> {
         let framing = self.context.framing();
         let header = Header::decode(framing, self.take(framing.header_len())?)?;
         let frame = Frame::new(header, self.socket, &self.context)?;
@@ -178,6 +178,10 @@ impl PacketReader {
 
     /// The next `count` bytes.
     fn take(&mut self, count: usize) -> io::Result<&[u8]> {
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        }
         if self.stash.len() - self.start < count {
             self.stash.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -270,17 +274,17 @@ mod tests {
             far
         });
         for (number, &size) in sizes.iter().enumerate() {
-            let received = reader.next().unwrap();
+            let received = reader.receive().unwrap();
             assert_eq!(received.packet, data(number as u64));
             assert_eq!(received.volume, 2);
             let payload: &[u8] = received.payload.as_deref().unwrap_or(&[]);
             assert_eq!(payload.len(), size);
             assert!(payload.iter().all(|&b| b == number as u8));
-            assert_eq!(reader.next().unwrap().packet, Packet::State(number as u32));
+            assert_eq!(reader.receive().unwrap().packet, Packet::State(number as u32));
         }
         assert!(reader.is_idle());
         drop(writer.join().unwrap());
-        assert!(matches!(reader.next(), Err(ReadError::Closed)));
+        assert!(matches!(reader.receive(), Err(ReadError::Closed)));
     }
 
     #[test]
@@ -303,9 +307,9 @@ mod tests {
         let wrong = bytes_of(&data(3), &digest, &[6; 1024]);
         far.write_all(&wrong).unwrap();
         for _ in 0..3 {
-            reader.next().unwrap();
+            reader.receive().unwrap();
         }
-        let error = reader.next().unwrap_err();
+        let error = reader.receive().unwrap_err();
         let failure = error.failure(Socket::Data);
         assert_eq!(failure.conn, Conn::ProtocolError);
         assert_eq!(failure.log.unwrap().1, "Digest integrity check FAILED: 3s +1024");
@@ -316,7 +320,7 @@ mod tests {
         let (mut reader, mut far) = pair();
         far.write_all(&[0xaa; 64]).unwrap();
         far.shutdown(Shutdown::Write).unwrap();
-        let error = reader.next().unwrap_err();
+        let error = reader.receive().unwrap_err();
         assert_eq!(error.failure(Socket::Data).conn, Conn::ProtocolError);
     }
 }

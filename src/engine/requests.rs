@@ -19,7 +19,7 @@ pub struct Requests {
 impl Requests {
     /// Hands a request to core.
     pub fn submit(&mut self, core: &mut Resource, now: Millis, volume: VolumeIndex, request: Request) {
-        let Request { operation, offset, len, payload, fua, done } = request;
+        let Request { operation, offset, len, payload, fua, done, .. } = request;
         let sector = offset / u64::from(SECTOR_BYTES);
         let token = self.insert(done);
         match (operation, payload) {

@@ -25,14 +25,13 @@ use crate::core::types::{
 };
 use crate::export::request::{Answer, Completion, Request};
 use crate::status::AddressPair;
-use crate::sys::sync::{Condvar, Mutex, MutexGuard};
+use crate::sys::sync::{channel, Condvar, Mutex, MutexGuard, Sender};
 use crate::sys::time::monotonic_ms;
 use crate::wire::handshake::Offer;
 use crate::wire::{Packet, Release, Socket};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
-use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
@@ -465,7 +464,7 @@ impl Runner {
 
     /// Asks core for something, and waits for its answer.
     pub fn command(&self, command: Command) -> CommandReply {
-        let (sender, receiver) = mpsc::channel();
+        let (sender, receiver) = channel();
         self.drive_state(Inline::Never, |state, now| {
             let id = state.next_admin;
             state.next_admin += 1;
@@ -473,7 +472,7 @@ impl Runner {
             state.core.command(now, id, command);
         });
         // The sender is only dropped unanswered when the resource goes.
-        receiver.recv().unwrap_or_else(|_| (ConfigCode::Interrupted.number(), Vec::new()))
+        receiver.receive().unwrap_or_else(|| (ConfigCode::Interrupted.number(), Vec::new()))
     }
 
     /// Hands an opened disk to core, and waits for its answer.

@@ -167,6 +167,19 @@ impl DoorError {
     }
 }
 
+/// What to do about a device or file system of the kernel that cannot be had, to stand behind the step that failed.
+pub(super) fn hint(error: &io::Error, module: &str) -> String {
+    match error.raw_os_error() {
+        Some(libc::ENODEV | libc::ENXIO | libc::ENOENT) => {
+            format!(" (load the module {module}, or use drbdd --door nbd-server)")
+        }
+        Some(libc::EACCES | libc::EPERM) => {
+            " (needs root, and in a container the right to use the device; or use drbdd --door nbd-server)".to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
 impl fmt::Display for DoorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

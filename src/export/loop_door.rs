@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::door::{Detach, DeviceNumber, Door, DoorError, Holder};
+use super::door::{hint, Detach, DeviceNumber, Door, DoorError, Holder};
 use super::fuse::{clean_mount_point, Session};
 use super::holders;
 use super::loop_device::{flush, LoopDevice};
@@ -66,7 +66,7 @@ impl LoopDoor {
     pub fn create(config: LoopDoorConfig) -> Result<LoopDoor, DoorError> {
         let node = Node::new(&config.device_directory, config.minor);
         if node.is_of_real_driver() {
-            let step = format!("{} belongs to the kernel's DRBD driver", node.path().display());
+            let step = format!("{} or its minor belongs to the kernel's DRBD driver", node.path().display());
             return Err(DoorError::system(step, nix::errno::Errno::EBUSY));
         }
         let unique =
@@ -78,9 +78,10 @@ impl LoopDoor {
         let mut door =
             LoopDoor { config, node, file_name, attached: None, leftovers: Vec::new(), removed: false };
         // First the node: it may lead to the dead device.
-        door.node
-            .lead_nowhere()
-            .map_err(|error| DoorError::system(format!("make {}", door.node.path().display()), error))?;
+        door.node.lead_nowhere().map_err(|error| {
+            let step = format!("make {}{}", door.node.path().display(), hint(&error, "loop"));
+            DoorError::system(step, error)
+        })?;
         door.clean_after_predecessor();
         Ok(door)
     }
@@ -240,7 +241,7 @@ impl Door for LoopDoor {
             Err(error) => {
                 session.finish();
                 self.forget_device();
-                return Err(DoorError::system("bind a loop device", error));
+                return Err(DoorError::system(format!("bind a loop device{}", hint(&error, "loop")), error));
             }
         };
         device.set_queue_limit("max_sectors_kb", u64::from(limits.max_io_bytes / 1024));

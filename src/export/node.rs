@@ -37,12 +37,11 @@ impl Node {
         &self.path
     }
 
-    /// Whether the node belongs to the real driver, and that is loaded: it must be left alone.
+    /// Whether the real driver serves the minor, or has its node: it must be left alone. spec/decisions.md 7.3.
     pub fn is_of_real_driver(&self) -> bool {
-        let major = fs::metadata(&self.path).map(|found| libc::major(found.rdev()));
-        let drivers = fs::read_to_string("/proc/devices").unwrap_or_default();
-        let loaded = drivers.lines().any(|line| line.trim() == format!("{DRBD_MAJOR} drbd"));
-        loaded && major.is_ok_and(|major| major == DRBD_MAJOR)
+        let major = fs::metadata(&self.path).map(|found| libc::major(found.rdev())).ok();
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        real_driver_has(self.minor, major, &read("/proc/devices"), &read("/proc/drbd"))
     }
 
     /// Makes the node for a device, or replaces it in one step.
@@ -88,6 +87,15 @@ impl Node {
             }
         }
     }
+}
+
+/// Whether the real driver is loaded and has a node (`major`: that of the node there is) or a configured minor.
+fn real_driver_has(minor: u32, major: Option<u32>, devices: &str, proc_drbd: &str) -> bool {
+    let loaded = devices.lines().any(|line| line.trim() == format!("{DRBD_MAJOR} drbd"));
+    let start = format!("{minor}: cs:");
+    let state = proc_drbd.lines().find_map(|line| line.trim_start().strip_prefix(&start));
+    let configured = state.is_some_and(|state| !state.starts_with("Unconfigured"));
+    loaded && (major == Some(DRBD_MAJOR) || configured)
 }
 
 /// root:disk 0660, as udev does it; without a group disk root:root 0600.
@@ -205,6 +213,20 @@ fn make_link(target: &Path, path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_minor_of_the_real_driver_is_recognized() {
+        let devices = "Block devices:\n  7 loop\n147 drbd\n";
+        let text = "version: 8.4.11 (api:1/proto:86-101)\n 0: cs:WFConnection ro:Secondary/Unknown ds:Diskless/DUnknown C r-----\n\
+             ns:0 nr:0\n 1: cs:Unconfigured\n12: cs:StandAlone ro:Secondary/Unknown ds:UpToDate/DUnknown r----s\n";
+        let has = |minor| real_driver_has(minor, Some(7), devices, text);
+        assert_eq!((0..13).filter(|minor| has(*minor)).collect::<Vec<u32>>(), [0, 12]);
+        // Its node is left alone, though the minor is not configured.
+        assert!(real_driver_has(3, Some(DRBD_MAJOR), devices, text));
+        assert!(!real_driver_has(3, None, devices, ""));
+        // A node that a driver left behind which is gone.
+        assert!(!real_driver_has(0, Some(DRBD_MAJOR), "Block devices:\n  7 loop\n", ""));
+    }
 
     #[test]
     fn links_are_relative_and_leave_nothing_behind() {

@@ -85,6 +85,8 @@ pub struct Request {
     pub payload: Option<Arc<Buffer>>,
     /// The change must be durable when it completes (force unit access).
     pub fua: bool,
+    /// The door's thread that brings it has nothing else to do: the backend may serve it in this thread.
+    pub alone: bool,
     /// Takes the answer.
     pub done: Completion,
 }
@@ -176,6 +178,7 @@ pub fn submit_in_pieces(
             len: len as u32,
             payload: None,
             fua,
+            alone: false,
             done: Completion::new(Arc::new(Piece(Arc::clone(&pieces))), 0, 0),
         });
         offset += len;

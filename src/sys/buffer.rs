@@ -125,9 +125,8 @@ mod pool {
 
     const SMALLEST: usize = 4096;
     const CLASSES: usize = 9;
-    /// What a class may hold back, in bytes, at least; and in buffers, at least.
-    const KEPT_BYTES: usize = 8 << 20;
-    const KEPT_BUFFERS: usize = 32;
+    /// What a class may hold back, in bytes. All of it is locked memory.
+    const KEPT_BYTES: usize = 4 << 20;
 
     struct Memory(NonNull<u8>);
     // SAFETY: memory in the pool has no other owner.
@@ -156,7 +155,7 @@ mod pool {
     /// `false` if the class is full: the memory is still the caller's.
     pub fn give(class: usize, memory: NonNull<u8>) -> bool {
         let mut kept = lock(class);
-        let room = kept.len() < (KEPT_BYTES / class_bytes(class)).max(KEPT_BUFFERS);
+        let room = kept.len() < KEPT_BYTES / class_bytes(class);
         if room {
             kept.push(Memory(memory));
         }

@@ -11,6 +11,10 @@ use nix::unistd::{fork, setsid, ForkResult};
 
 const PR_SET_IO_FLUSHER: libc::c_int = 57;
 
+/// Stack of every thread of the daemon. All memory is locked, so the stacks are small; nothing here
+/// recurses or keeps large values on the stack.
+pub const STACK_BYTES: usize = 192 << 10;
+
 /// Keeps all memory of the process, present and future, from being paged out. Thread stacks count too: keep them small.
 ///
 /// # Errors

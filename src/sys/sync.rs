@@ -1,35 +1,155 @@
 //! Locks: the one place that says which ones the program uses.
 //!
-//! A panic in a thread of the daemon ends the whole daemon (`engine::panic`), so a lock is never
-//! found poisoned there; in tests the data behind a poisoned lock is taken as it is.
+//! Not those of the standard library: they wait with FUTEX_WAIT_BITSET, which Linux 2.6.18 has not, and so
+//! spin there (spec/system.md 6.3). These use FUTEX_WAIT and FUTEX_WAKE only, private ones where the kernel
+//! has them. The algorithms are those of the standard library.
+//!
+//! There is no poisoning: a panic in a thread of the daemon ends the whole daemon.
 
+use std::cell::UnsafeCell;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::PoisonError;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Waiting in the kernel for a change of a number.
+mod futex {
+    use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+    use std::time::Duration;
+
+    const FUTEX_WAIT: i32 = 0;
+    const FUTEX_WAKE: i32 = 1;
+
+    /// FUTEX_PRIVATE_FLAG, until a kernel before 2.6.22 says that it has none.
+    static PRIVATE: AtomicI32 = AtomicI32::new(128);
+
+    /// struct timespec of the system call, whatever the C library calls so.
+    #[repr(C)]
+    struct Timespec {
+        seconds: libc::c_long,
+        nanoseconds: libc::c_long,
+    }
+
+    fn call(word: &AtomicU32, operation: i32, value: u32, timeout: Option<&Timespec>) -> i32 {
+        let timeout = timeout.map_or(std::ptr::null(), std::ptr::from_ref);
+        loop {
+            let private = PRIVATE.load(Ordering::Relaxed);
+            // SAFETY: the kernel reads `word`, which is borrowed for the whole call, and `timeout`, which is null
+            // or borrowed. It writes nothing.
+            #[allow(unsafe_code)]
+            let result =
+                unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation | private, value, timeout) };
+            if result >= 0 {
+                return 0;
+            }
+            let error = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
+            if error != libc::ENOSYS || private == 0 {
+                return error;
+            }
+            PRIVATE.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits while `word` is `expected`, at most that long. May return for no reason.
+    pub fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) {
+        let timeout = timeout.map(|timeout| Timespec {
+            seconds: timeout.as_secs().min(i32::MAX as u64) as libc::c_long,
+            nanoseconds: libc::c_long::from(timeout.subsec_nanos() as i32),
+        });
+        call(word, FUTEX_WAIT, expected, timeout.as_ref());
+    }
+
+    /// Wakes at most `count` threads that wait for `word`.
+    pub fn wake(word: &AtomicU32, count: i32) {
+        call(word, FUTEX_WAKE, count as u32, None);
+    }
+}
+
+const UNLOCKED: u32 = 0;
+const LOCKED: u32 = 1;
+/// Locked, and somebody may be waiting.
+const CONTENDED: u32 = 2;
+
+/// How often a thread looks at a lock before it waits in the kernel.
+const SPINS: u32 = 100;
 
 /// A mutual exclusion lock without poisoning.
 #[derive(Debug, Default)]
-pub struct Mutex<T>(std::sync::Mutex<T>);
+pub struct Mutex<T> {
+    state: AtomicU32,
+    value: UnsafeCell<T>,
+}
 
-/// Holds a [`Mutex`].
+// SAFETY: the lock gives the value to one thread at a time, so it must only be allowed to move between threads.
+#[allow(unsafe_code)]
+unsafe impl<T: Send> Sync for Mutex<T> {}
+
+/// Holds a [`Mutex`]. Belongs to the thread that locked.
 #[derive(Debug)]
-pub struct MutexGuard<'a, T>(std::sync::MutexGuard<'a, T>);
+pub struct MutexGuard<'a, T> {
+    mutex: &'a Mutex<T>,
+    not_send: PhantomData<*const ()>,
+}
+
+// SAFETY: a shared guard only lends the value, which is Sync.
+#[allow(unsafe_code)]
+unsafe impl<T: Sync> Sync for MutexGuard<'_, T> {}
 
 impl<T> Mutex<T> {
     /// A lock around `value`.
     pub const fn new(value: T) -> Mutex<T> {
-        Mutex(std::sync::Mutex::new(value))
+        Mutex { state: AtomicU32::new(UNLOCKED), value: UnsafeCell::new(value) }
     }
 
     /// Waits for the lock.
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        MutexGuard(self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        let free = self.state.compare_exchange(UNLOCKED, LOCKED, Ordering::Acquire, Ordering::Relaxed);
+        if free.is_err() {
+            self.lock_contended();
+        }
+        MutexGuard { mutex: self, not_send: PhantomData }
+    }
+
+    #[cold]
+    fn lock_contended(&self) {
+        let mut state = self.spin();
+        if state == UNLOCKED {
+            match self.state.compare_exchange(UNLOCKED, LOCKED, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => state = now,
+            }
+        }
+        loop {
+            // Taken this way it counts as contended: there may be others that wait.
+            if state != CONTENDED && self.state.swap(CONTENDED, Ordering::Acquire) == UNLOCKED {
+                return;
+            }
+            futex::wait(&self.state, CONTENDED, None);
+            state = self.spin();
+        }
+    }
+
+    /// Looks for a while whether the lock becomes free, unless others wait already.
+    fn spin(&self) -> u32 {
+        for _ in 0..SPINS {
+            let state = self.state.load(Ordering::Relaxed);
+            if state != LOCKED {
+                return state;
+            }
+            std::hint::spin_loop();
+        }
+        self.state.load(Ordering::Relaxed)
+    }
+
+    fn unlock(&self) {
+        if self.state.swap(UNLOCKED, Ordering::Release) == CONTENDED {
+            futex::wake(&self.state, 1);
+        }
     }
 
     /// The value, without locking: nobody else can have it.
     pub fn into_inner(self) -> T {
-        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.value.into_inner()
     }
 }
 
@@ -37,13 +157,27 @@ impl<T> Deref for MutexGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        &self.0
+        // SAFETY: the guard exists, so this thread holds the lock.
+        #[allow(unsafe_code)]
+        unsafe {
+            &*self.mutex.value.get()
+        }
     }
 }
 
 impl<T> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        &mut self.0
+        // SAFETY: as in `deref`, and the guard is borrowed mutably.
+        #[allow(unsafe_code)]
+        unsafe {
+            &mut *self.mutex.value.get()
+        }
+    }
+}
+
+impl<T> Drop for MutexGuard<'_, T> {
+    fn drop(&mut self) {
+        self.mutex.unlock();
     }
 }
 
@@ -54,43 +188,221 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 /// mutex, so a notifier that had the mutex later sees him.
 #[derive(Debug, Default)]
 pub struct Condvar {
-    condition: std::sync::Condvar,
+    /// Counts notifications.
+    sequence: AtomicU32,
     waiting: AtomicUsize,
 }
 
 impl Condvar {
     /// One that nobody waits for.
     pub const fn new() -> Condvar {
-        Condvar { condition: std::sync::Condvar::new(), waiting: AtomicUsize::new(0) }
+        Condvar { sequence: AtomicU32::new(0), waiting: AtomicUsize::new(0) }
     }
 
     /// Gives the lock up and waits for a notification. May return without one.
     pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let guard = self.condition.wait(guard.0).unwrap_or_else(PoisonError::into_inner);
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        MutexGuard(guard)
+        self.wait_until(guard, None)
     }
 
     /// As [`Condvar::wait`], at most that long.
     pub fn wait_timeout<'a, T>(&self, guard: MutexGuard<'a, T>, timeout: Duration) -> MutexGuard<'a, T> {
+        self.wait_until(guard, Some(timeout))
+    }
+
+    fn wait_until<'a, T>(&self, guard: MutexGuard<'a, T>, timeout: Option<Duration>) -> MutexGuard<'a, T> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        let guard = self.condition.wait_timeout(guard.0, timeout).unwrap_or_else(PoisonError::into_inner).0;
+        // Read under the lock: a notification after this changes it, and the wait ends at once.
+        let sequence = self.sequence.load(Ordering::Relaxed);
+        let mutex = guard.mutex;
+        drop(guard);
+        futex::wait(&self.sequence, sequence, timeout);
         self.waiting.fetch_sub(1, Ordering::Relaxed);
-        MutexGuard(guard)
+        mutex.lock()
     }
 
     /// Wakes one that waits.
     pub fn notify_one(&self) {
-        if self.waiting.load(Ordering::Relaxed) > 0 {
-            self.condition.notify_one();
-        }
+        self.notify(1);
     }
 
     /// Wakes all that wait.
     pub fn notify_all(&self) {
+        self.notify(i32::MAX);
+    }
+
+    fn notify(&self, count: i32) {
         if self.waiting.load(Ordering::Relaxed) > 0 {
-            self.condition.notify_all();
+            self.sequence.fetch_add(1, Ordering::Relaxed);
+            futex::wake(&self.sequence, count);
         }
+    }
+}
+
+/// A queue between threads: what one end sends, the other receives, in order.
+#[derive(Debug)]
+struct Channel<T> {
+    content: Mutex<Content<T>>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct Content<T> {
+    values: std::collections::VecDeque<T>,
+    senders: usize,
+    receiver: bool,
+}
+
+/// The sending end of a channel.
+#[derive(Debug)]
+pub struct Sender<T>(std::sync::Arc<Channel<T>>);
+
+/// The receiving end of a channel.
+#[derive(Debug)]
+pub struct Receiver<T>(std::sync::Arc<Channel<T>>);
+
+/// A channel without limit, as that of the standard library, on these locks.
+pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
+    let content = Content { values: Default::default(), senders: 1, receiver: true };
+    let channel = std::sync::Arc::new(Channel { content: Mutex::new(content), changed: Condvar::new() });
+    (Sender(std::sync::Arc::clone(&channel)), Receiver(channel))
+}
+
+impl<T> Sender<T> {
+    /// Sends. False: nobody receives any more.
+    pub fn send(&self, value: T) -> bool {
+        let mut content = self.0.content.lock();
+        if content.receiver {
+            content.values.push_back(value);
+            self.0.changed.notify_one();
+        }
+        content.receiver
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        self.0.content.lock().senders += 1;
+        Sender(std::sync::Arc::clone(&self.0))
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        self.0.content.lock().senders -= 1;
+        self.0.changed.notify_one();
+    }
+}
+
+impl<T> Receiver<T> {
+    /// Waits for a value; `None`: there is none and all senders are gone.
+    pub fn receive(&self) -> Option<T> {
+        let mut content = self.0.content.lock();
+        loop {
+            if let Some(value) = content.values.pop_front() {
+                return Some(value);
+            }
+            if content.senders == 0 {
+                return None;
+            }
+            content = self.0.changed.wait(content);
+        }
+    }
+
+    /// As [`Receiver::receive`], at most that long.
+    pub fn receive_timeout(&self, timeout: Duration) -> Option<T> {
+        let deadline = Instant::now() + timeout;
+        let mut content = self.0.content.lock();
+        loop {
+            if let Some(value) = content.values.pop_front() {
+                return Some(value);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if content.senders == 0 || left.is_zero() {
+                return None;
+            }
+            content = self.0.changed.wait_timeout(content, left);
+        }
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        let mut content = self.0.content.lock();
+        content.receiver = false;
+        content.values.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::thread;
+
+    #[test]
+    fn one_thread_at_a_time() {
+        let counter = Arc::new(Mutex::new(0u64));
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let counter = Arc::clone(&counter);
+                thread::spawn(move || {
+                    for _ in 0..50_000 {
+                        let mut value = counter.lock();
+                        let read = *value;
+                        std::hint::black_box(read);
+                        *value = read + 1;
+                    }
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(*counter.lock(), 200_000);
+    }
+
+    #[test]
+    fn no_notification_is_lost() {
+        // Two threads hand a number to and fro.
+        let shared = Arc::new((Mutex::new(0u32), Condvar::new()));
+        let threads = [0, 1].map(|odd| {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let (number, changed) = &*shared;
+                for _ in 0..10_000 {
+                    let mut number = number.lock();
+                    while *number % 2 != odd {
+                        number = changed.wait(number);
+                    }
+                    *number += 1;
+                    changed.notify_one();
+                }
+            })
+        });
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(*shared.0.lock(), 20_000);
+    }
+
+    #[test]
+    fn a_wait_ends_in_time() {
+        let (number, changed) = (Mutex::new(0), Condvar::new());
+        let start = Instant::now();
+        let guard = changed.wait_timeout(number.lock(), Duration::from_millis(20));
+        assert_eq!(*guard, 0);
+        assert!(start.elapsed() >= Duration::from_millis(1));
+    }
+
+    #[test]
+    fn a_channel_keeps_the_order_and_ends_with_its_senders() {
+        let (sender, receiver) = channel();
+        let second = sender.clone();
+        let thread = thread::spawn(move || {
+            for number in 0..1000 {
+                assert!(sender.send(number));
+            }
+        });
+        assert!((0..1000).all(|number| receiver.receive() == Some(number)));
+        thread.join().unwrap();
+        assert_eq!(receiver.receive_timeout(Duration::from_millis(1)), None);
+        drop(receiver);
+        assert!(!second.send(1));
     }
 }

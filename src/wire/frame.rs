@@ -178,7 +178,7 @@ fn check_sizes(packet: &Packet, command: Command, context: &Context) -> Result<(
     };
     match packet {
         Packet::Trim(range) | Packet::Zeroes(range) | Packet::WriteSame(range) => {
-            check_bytes(number, range.size, discard_max)
+            not_empty(range.size, discard_max)
         }
         Packet::DataRequest(request)
         | Packet::RsDataRequest(request)

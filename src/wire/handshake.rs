@@ -247,9 +247,9 @@ mod tests {
     #[test]
     fn the_newest_common_version_and_the_common_features() {
         let offer = Offer::default();
-        assert_eq!(offer.agree(&peer(86, 101, 0xf)), agreed(101, 0xb));
+        assert_eq!(offer.agree(&peer(86, 101, 0xb)), agreed(101, 0xb));
         assert_eq!(offer.agree(&peer(86, 97, 0)), agreed(97, 0));
-        assert_eq!(offer.agree(&peer(86, 124, 0xff)), agreed(101, 0xb));
+        assert_eq!(offer.agree(&peer(86, 124, 0xff)), agreed(101, 0xf));
         assert_eq!(offer.agree(&peer(90, 0, 0)), agreed(90, 0));
         let as_83 = Offer::up_to(ProtocolVersion::MAX_83);
         assert_eq!(as_83.packet(), peer(86, 97, 0));

@@ -5,7 +5,7 @@ use drbdbox::control::message::{ConnectionOf, SettingChange};
 use drbdbox::control::{Call, Reply, Request, Service};
 use drbdbox::core::state::StateWord;
 use drbdbox::core::types::Level;
-use drbdbox::engine::backend::{DoorThreads, VolumeBackend};
+use drbdbox::engine::backend::VolumeBackend;
 use drbdbox::engine::daemon::Daemon;
 use drbdbox::engine::doors::DoorKind;
 use drbdbox::engine::helpers::Program;
@@ -133,8 +133,7 @@ impl Node {
         self.ok(Request::NewMinor { resource: "r0".into(), minor: 0, volume: 0 });
         self.attach();
         let place = self.daemon.minor(0).unwrap();
-        let threads = DoorThreads::OnePerRequest;
-        self.backend = Some(Arc::new(VolumeBackend::new(place.runner, place.volume, threads)));
+        self.backend = Some(Arc::new(VolumeBackend::new(place.runner, place.volume)));
     }
 
     pub fn attach(&self) {
@@ -146,6 +145,38 @@ impl Node {
             meta_index: -3,
             changes: changes(&[("resync-rate", "1000M"), ("c-plan-ahead", "0")]),
         });
+    }
+
+    /// Adds a volume with a disk of its own.
+    pub fn add_volume(&self, volume: u32, minor: u32, bytes: u64) {
+        let disk = self.disk.with_extension(minor.to_string());
+        create_disk(&disk, bytes);
+        self.ok(Request::NewMinor { resource: "r0".into(), minor, volume });
+        let path = disk.display().to_string();
+        let (lower_device, meta_device) = (path.clone(), path);
+        self.ok(Request::Attach { minor, lower_device, meta_device, meta_index: -3, changes: Vec::new() });
+    }
+
+    /// Writes the running configuration, as a daemon does after each change.
+    pub fn save_running(&self) {
+        drbdbox::engine::running::save(&self.daemon, &self.directory().join("running")).unwrap();
+    }
+
+    /// Ends the daemon; its files stay. (Not a crash: that would leave the disk open in this process.)
+    pub fn lose_daemon(&mut self) {
+        self.backend = None;
+        self.daemon.take_all_down(false).unwrap();
+    }
+
+    /// A new daemon with the running configuration of the old one.
+    pub fn start_again(&mut self) {
+        let (directory, running) = (self.directory(), self.directory().join("running"));
+        self.daemon = start_daemon("again", directory, ProtocolVersion::MAX, &self.log);
+        drbdbox::engine::running::restore(&self.daemon, &running);
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.disk.parent().expect("a directory").to_path_buf()
     }
 
     /// Sends a request; its code and explanations.
@@ -174,10 +205,32 @@ impl Node {
     }
 
     pub fn wait(&self, what: &str, condition: impl Fn(StateWord) -> bool) {
+        self.wait_for(what, 0, condition);
+    }
+
+    /// Waits for a state that may never come; whether it came.
+    pub fn wait_briefly(&self, condition: impl Fn(StateWord) -> bool) -> bool {
+        let events = self.daemon.subscribe();
+        let deadline = Instant::now() + Duration::from_millis(500);
+        while !condition(self.volume().state) {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            events.receive(Duration::from_millis(50));
+        }
+        true
+    }
+
+    pub fn wait_for_minor(&self, minor: u32, condition: impl Fn(StateWord) -> bool) {
+        self.wait_for("minor", minor, condition);
+    }
+
+    fn wait_for(&self, what: &str, minor: u32, condition: impl Fn(StateWord) -> bool) {
         let events = self.daemon.subscribe();
         let deadline = Instant::now() + LIMIT;
         loop {
-            let state = self.volume().state;
+            let snapshot = self.daemon.snapshot();
+            let state = snapshot.minor(minor).expect("the minor").1.state;
             if condition(state) {
                 return;
             }
@@ -202,6 +255,7 @@ impl Node {
             len,
             payload: bytes.map(|bytes| Arc::new(Buffer::from_bytes(bytes))),
             fua: false,
+            alone: true,
             done: Completion::call(move |answer| {
                 let _ = sender.send(answer);
             }),

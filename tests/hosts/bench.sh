@@ -20,7 +20,7 @@ hosts_begin
 TABLE=$WORK/bench.tsv
 printf 'load\tdoor\tunit\treplicated\tbare\tratio\n' >"$TABLE"
 
-# load NAME HOST TARGET: one fio load; prints operations or MB a second. TARGET: a device or an NBD address.
+# load NAME HOST TARGET: one fio load; RESULT is operations or MB a second. TARGET: a device or an NBD address.
 load() {
 	local name=$1 host=$2 target=$3 rw depth=1 block=4k engine=libaio where
 	case $name in
@@ -38,12 +38,13 @@ load() {
 	esac
 	inside "$host" "fio --name=load --ioengine=$engine $where --rw=$rw --bs=$block --iodepth=$depth --direct=1 \
 		--size=100% --randrepeat=1 --norandommap --time_based --ramp_time=1 --runtime=$RUNTIME \
-		--output-format=terse --terse-version=3" </dev/null 2>"$WORK/fio.err" |
-		awk -F ';' -v rw=$rw -v block=$block '$1 == 3 {
-			iops = rw == "randread" ? $8 : $49; kib = $48
-			if (block == "1M") printf "%.0f\n", kib * 1.024 / 1000; else printf "%.0f\n", iops
-			found = 1
-		} END { exit !found }' || die "fio $name on $target: $(cat "$WORK/fio.err")"
+		--output-format=terse --terse-version=3" </dev/null >"$WORK/fio.out" 2>"$WORK/fio.err" ||
+		die "fio $name on $target: $(cat "$WORK/fio.err")"
+	RESULT=$(awk -F ';' -v rw=$rw -v block=$block '$1 == 3 && $5 == 0 {
+		iops = rw == "randread" ? $8 : $49; kib = $48
+		if (block == "1M") printf "%.0f", kib * 1.024 / 1000; else printf "%.0f", iops
+	}' "$WORK/fio.out")
+	[ "${RESULT:-0}" -gt 0 ] || die "fio $name on $target: $(cat "$WORK/fio.err" "$WORK/fio.out")"
 }
 
 # row LOAD DOOR UNIT REPLICATED BARE
@@ -56,7 +57,7 @@ row() {
 LOADS=("4k random write QD1" "4k random write QD32" "1M sequential write QD4" "4k random read QD32")
 unit_of() { case $1 in 1M*) printf 'MB/s' ;; *) printf 'ops/s' ;; esac; }
 
-# small_files HOST DEVICE: the how-to's test: files of 20 kB made by dd, until they are on the disk; files a second.
+# small_files HOST DEVICE: the how-to's test: files of 20 kB made by dd, until they are on the disk; RESULT is files a second.
 small_files() {
 	inside "$1" "mkfs.ext3 -q $2 && mkdir -p /data && mount $2 /data" </dev/null >"$WORK/quiet.out" 2>&1 ||
 		die "file system on $2: $(cat "$WORK/quiet.out")"
@@ -66,7 +67,7 @@ small_files() {
 		sync -f /data" || die "small files on $2"
 	end=$(date +%s%N)
 	quiet "$1" 'umount /data' || die "umount: $(cat "$WORK/quiet.out")"
-	echo $((FILES * 1000000000 / (end - begin)))
+	RESULT=$((FILES * 1000000000 / (end - begin)))
 }
 
 # Resident memory of a host's daemon in MiB, and its processor time in clock ticks.
@@ -92,26 +93,32 @@ close_bare_door() {
 }
 
 compare() { # DOOR REPLICATED_TARGET BARE_TARGET
-	local name
+	local name replicated
 	for name in "${LOADS[@]}"; do
-		row "$name" "$1" "$(unit_of "$name")" "$(load "$name" data01 "$2")" "$(load "$name" data01 "$3")"
+		load "$name" data01 "$2"
+		replicated=$RESULT
+		load "$name" data01 "$3"
+		row "$name" "$1" "$(unit_of "$name")" "$replicated" "$RESULT"
 	done
 }
 
 host_disk data01 sdc1 "$BENCH_MIB"
-pair_up "$BENCH_MIB" 4000M 'max-buffers 8000; max-epoch-size 8000;'
+pair_up "$BENCH_MIB" 4000M
 row "resynchronisation" - MB/s $((BENCH_MIB * 1048576 / ((SYNC_ENDED - SYNC_BEGAN) / 1000) )) -
 
-bare_door fuse+loop
-compare fuse+loop /dev/drbd0 "$BARE"
-row "$FILES small files" fuse+loop files/s "$(small_files data01 /dev/drbd0)" "$(small_files data01 "$BARE")"
+bare_door fuse-loop
+compare fuse-loop /dev/drbd0 "$BARE"
+small_files data01 /dev/drbd0
+REPLICATED=$RESULT
+small_files data01 "$BARE"
+row "$FILES small files" fuse-loop files/s "$REPLICATED" "$RESULT"
 close_bare_door
 
 sleep 2
 before=$(ticks data01)
 sleep 10
-row "processor time when idle, Primary" fuse+loop ms/s "$((($(ticks data01) - before) * 1000 / $(getconf CLK_TCK) / 10))" -
-row "resident memory, Primary" fuse+loop MiB "$(resident_mib data01)" -
+row "processor time when idle, Primary" fuse-loop ms/s "$((($(ticks data01) - before) * 1000 / $(getconf CLK_TCK) / 10))" -
+row "resident memory, Primary" fuse-loop MiB "$(resident_mib data01)" -
 row "resident memory, Secondary" - MiB "$(resident_mib data02)" -
 
 # The same hosts again, with the other door.

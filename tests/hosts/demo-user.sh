@@ -98,8 +98,8 @@ await() {
 	done
 }
 start_daemon() {
-	printf '[%s]$ drbdd --door nbd-server &\n' "$1"
-	as "$1" sh -c "echo \$\$ >$WORK/$1/pid; exec drbdd --door nbd-server" </dev/null >>"$WORK/$1/log" 2>&1 &
+	printf '[%s]$ drbdd --foreground --door nbd-server &\n' "$1"
+	as "$1" sh -c "echo \$\$ >$WORK/$1/pid; exec drbdd --foreground --door nbd-server" </dev/null >>"$WORK/$1/log" 2>&1 &
 	until [ -s "$WORK/$1/pid" ]; do sleep 0.02; done
 	DAEMON[$1]=$(cat "$WORK/$1/pid")
 	rm "$WORK/$1/pid"

@@ -1,4 +1,5 @@
-# Hosts on one machine, for scripts in bash: network, mount, pid and host name name spaces, with cables (veth) to a
+# shellcheck shell=bash
+# Hosts on one machine, for scripts in bash: name spaces for network, mounts, processes and host name, with cables (veth) to a
 # switch (a bridge in a network name space of its own): a host that loses its power leaves the others' cables alone.
 # Each has directories of its own where a host has its own: /etc, /var, /run, /dev, /tmp, /sbin, /usr/local, /root.
 #
@@ -67,7 +68,7 @@ hosts_possible() {
 		return 1
 	fi
 	need unshare util-linux nsenter util-linux losetup util-linux mount mount umount mount pivot_root util-linux \
-		mountpoint util-linux ip iproute2 mkfs.ext3 e2fsprogs e2fsck e2fsprogs cmp diffutils awk mawk \
+		setsid util-linux ip iproute2 mkfs.ext3 e2fsprogs e2fsck e2fsprogs cmp diffutils awk mawk \
 		md5sum coreutils df coreutils make make || ok=1
 	[ -c /dev/loop-control ] || { say "missing: /dev/loop-control (kernel module loop)" >&2; ok=1; }
 	[ -c /dev/fuse ] || { say "missing: /dev/fuse (kernel module fuse)" >&2; ok=1; }
@@ -97,7 +98,7 @@ hosts_begin() {
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
 	install_to "$WORK/installed"
-	unshare --net sh -c 'ip link add switch type bridge && ip link set switch up && echo up; exec sleep infinity' \
+	setsid unshare --net sh -c 'ip link add switch type bridge && ip link set switch up && echo up; exec sleep infinity' \
 		</dev/null >"$WORK/switch.log" 2>&1 &
 	SWITCH=$!
 	disown $SWITCH
@@ -111,7 +112,7 @@ hosts_end() {
 	trap - EXIT
 	trap '' INT TERM HUP
 	set +e
-	if [ $status -ne 0 ] && [ $status -ne 77 ]; then
+	if [ $status -ne 0 ] && [ $status -lt 77 ]; then
 		for host in "${!INIT[@]}"; do
 			say "--- the end of the log of $host:" >&2
 			tail -n 40 "$WORK/$host/var/log/messages" 2>/dev/null | sed "s/^/[$host] /" >&2
@@ -171,7 +172,7 @@ host_on() {
 	rm -rf "$home/run" "$home/up"
 	mkdir -p "$home/run/lock"
 	touch "$home/disks"
-	unshare --net --mount --pid --uts --fork --kill-child "$TOP/tests/hosts/host-init.sh" "$host" "$home" "$TOP" "$SHARED" \
+	setsid unshare --net --mount --pid --uts --fork --kill-child "$TOP/tests/hosts/host-init.sh" "$host" "$home" "$TOP" "$SHARED" \
 		</dev/null >"$home/init.log" 2>&1 &
 	local outer=$!
 	disown $outer
@@ -198,7 +199,7 @@ host_off() {
 	[ -n "$init" ] || return 0
 	unset "INIT[$host]"
 	# First the cable: the dying processes must not say good-bye to the peer.
-	host_unplug "$host"
+	host_unplug "$host" 2>/dev/null
 	kill -9 "$init" 2>/dev/null
 	local tries=0
 	while [ -e "/proc/$init" ] && [ $tries -lt 200 ]; do

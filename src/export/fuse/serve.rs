@@ -114,6 +114,7 @@ impl Thread<'_> {
             len: size,
             payload: Some(Arc::new(payload)),
             fua: false, // the block layer turns FUA into a flush: a loop device has none
+            alone: true,
             done: Completion::new(Arc::clone(&self.replies), unique, size),
         });
     }
@@ -129,6 +130,7 @@ impl Thread<'_> {
                     len: size,
                     payload: None,
                     fua: false,
+                    alone: true,
                     done: Completion::new(Arc::clone(&self.reads), unique, size),
                 }),
                 Err(errno) => self.channel.reply(unique, Err(errno)),
@@ -142,6 +144,7 @@ impl Thread<'_> {
                 len: 0,
                 payload: None,
                 fua: false,
+                alone: true,
                 done: Completion::new(Arc::clone(&self.replies), unique, 0),
             }),
             Call::Zero { offset, length, unmap } => self.zero(unique, offset, length, unmap),

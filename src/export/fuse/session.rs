@@ -1,5 +1,6 @@
 //! The life of the file: made, opened, hidden, served, ended.
 
+use crate::sys::process::STACK_BYTES;
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -17,11 +18,9 @@ use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal
 
 use super::channel::Channel;
 use super::serve::{serve, Served};
-use crate::export::door::DoorError;
+use crate::export::door::{hint, DoorError};
 use crate::export::request::Backend;
 
-/// The program locks its memory: stacks are paid for in full.
-const STACK_BYTES: usize = 512 << 10;
 /// How often it is looked whether the threads have ended.
 const ROUND: Duration = Duration::from_millis(1);
 /// After how many rounds the file system is given up that should have gone by itself.
@@ -60,8 +59,7 @@ impl Session {
             backend,
         });
         let first = Channel::open(scratch).map_err(|error| {
-            let hint = if is_missing(&error) { " (load the module fuse)" } else { "" };
-            DoorError::system(format!("open /dev/fuse{hint}"), error)
+            DoorError::system(format!("open /dev/fuse{}", hint(&error, "fuse")), error)
         })?;
         clean_mount_point(mount_point);
         fs::create_dir_all(mount_point)
@@ -72,7 +70,9 @@ impl Session {
             mount(Some(name), mount_point, Some("fuse.drbdbox"), flags, Some(options.as_str()))
         {
             let _ = fs::remove_dir(mount_point);
-            return Err(DoorError::system(format!("mount FUSE on {}", mount_point.display()), errno));
+            let error = io::Error::from(errno);
+            let step = format!("mount FUSE on {}{}", mount_point.display(), hint(&error, "fuse"));
+            return Err(DoorError::system(step, error));
         }
         let mut session =
             Session { served, channels: vec![Arc::new(first)], threads: Vec::new(), file: None };
@@ -245,9 +245,4 @@ pub fn clean_mount_point(mount_point: &Path) {
         let _ = umount2(path.as_c_str(), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
     }
     let _ = fs::remove_dir(mount_point);
-}
-
-/// Whether an error means that FUSE is not there at all.
-fn is_missing(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO | libc::ENOENT))
 }

@@ -108,7 +108,7 @@ impl Connection {
     }
 
     /// Reads and submits one request. `false`: the client says goodbye.
-    fn next_request(self: &Arc<Connection>, reader: &mut impl Read) -> io::Result<bool> {
+    fn next_request(self: &Arc<Connection>, reader: &mut BufReader<&Socket>) -> io::Result<bool> {
         let mut header = [0; REQUEST_BYTES];
         reader.read_exact(&mut header)?;
         let header = RequestHeader::decode(&header)
@@ -139,8 +139,9 @@ impl Connection {
                 gathered.fail(Errno::EIO);
             }
             let payload = payload?;
+            let alone = self.is_alone(reader);
             match self.check(&header) {
-                Ok(()) => self.write(&header, payload, &gathered),
+                Ok(()) => self.write(&header, payload, alone, &gathered),
                 Err(errno) => gathered.fail(errno),
             }
             return Ok(true);
@@ -149,15 +150,17 @@ impl Connection {
             gathered.fail(errno);
             return Ok(true);
         }
+        let alone = self.is_alone(reader);
         let fua = header.flags & command_flag::FUA != 0;
         match header.command {
-            command::READ => self.read(&header, &gathered),
+            command::READ => self.read(&header, alone, &gathered),
             command::FLUSH => self.export.backend.submit(Request {
                 operation: Operation::Flush,
                 offset: 0,
                 len: 0,
                 payload: None,
                 fua: false,
+                alone,
                 done: gathered.piece(0),
             }),
             command::TRIM => self.spread(Operation::Discard, &header, fua, &gathered),
@@ -168,6 +171,12 @@ impl Connection {
             _ => gathered.fail(Errno::EINVAL),
         }
         Ok(true)
+    }
+
+    /// Whether the client waits for the request that was just read, and for nothing else: then this thread
+    /// has nothing to read, and may serve it itself.
+    fn is_alone(&self, reader: &BufReader<&Socket>) -> bool {
+        reader.buffer().is_empty() && self.lock().requests == 1
     }
 
     /// Whether the export can do what is asked for.
@@ -208,7 +217,8 @@ impl Connection {
         Ok(payload)
     }
 
-    fn write(&self, header: &RequestHeader, payload: Vec<Buffer>, gathered: &Arc<Gathered>) {
+    fn write(&self, header: &RequestHeader, payload: Vec<Buffer>, alone: bool, gathered: &Arc<Gathered>) {
+        let alone = alone && payload.len() == 1;
         let mut offset = header.offset;
         for (index, buffer) in payload.into_iter().enumerate() {
             let len = buffer.len() as u32;
@@ -218,13 +228,15 @@ impl Connection {
                 len,
                 payload: Some(Arc::new(buffer)),
                 fua: header.flags & command_flag::FUA != 0,
+                alone,
                 done: gathered.piece(index),
             });
             offset += u64::from(len);
         }
     }
 
-    fn read(&self, header: &RequestHeader, gathered: &Arc<Gathered>) {
+    fn read(&self, header: &RequestHeader, alone: bool, gathered: &Arc<Gathered>) {
+        let alone = alone && header.length <= self.export.limits.max_io_bytes;
         for (index, (start, len)) in pieces(header.length, self.export.limits.max_io_bytes).enumerate() {
             self.export.backend.submit(Request {
                 operation: Operation::Read,
@@ -232,6 +244,7 @@ impl Connection {
                 len,
                 payload: None,
                 fua: false,
+                alone,
                 done: Completion::new(Arc::clone(gathered) as Arc<dyn CompletionSink>, index as u64, len),
             });
         }

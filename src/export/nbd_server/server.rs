@@ -1,5 +1,6 @@
 //! The listening socket, the table of exports, and the door that an export is.
 
+use crate::sys::process::STACK_BYTES;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
@@ -25,7 +26,8 @@ use crate::export::request::{Backend, Limits};
 const MAX_CLIENTS: usize = 128;
 /// How long a client may be silent in the negotiation.
 const NEGOTIATION_TIMEOUT: Duration = Duration::from_secs(10);
-const STACK_BYTES: usize = 512 << 10;
+/// How long a client that has closed its end may be seen here.
+const LEAVE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Where a server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -254,7 +256,10 @@ impl Door for NbdDoor {
         let Some(export) = &self.export else {
             return Ok(());
         };
-        let mut users = export.lock();
+        // A client that has just closed its end needs a moment until it is gone here too.
+        let in_use = |users: &mut Users| !users.connections.is_empty();
+        let waited = export.left.wait_timeout_while(export.lock(), LEAVE_LIMIT, in_use);
+        let mut users = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
         if users.connections.is_empty() {
             users.closed = true;
             return Ok(());
