@@ -301,6 +301,7 @@ impl Resource {
 
     /// A10: nothing of the application is in flight, the bitmap goes out.
     pub(super) fn begin_bitmap_send(&mut self, v: VolumeIndex) {
+        self.add_writes_to_bitmap(v, true);
         let version = self.connection.version.filter(|_| self.connection.phase == Phase::Up);
         let (Some(version), Some(disk)) = (version, &self.volumes[v].disk) else {
             self.volumes[v].bitmap_io = false;
@@ -398,6 +399,7 @@ impl Resource {
 
     /// The target's bitmap goes beside the fifo (spec/wire.md 7.1).
     fn send_own_bitmap_directly(&mut self, v: VolumeIndex) {
+        self.add_writes_to_bitmap(v, false);
         let (Some(version), Some(disk)) = (self.connection.version, &self.volumes[v].disk) else { return };
         let use_rle = self.net.as_ref().is_some_and(|net| net.use_rle);
         self.bitmap_send = Some((v, bitmap_code::Sender::new(disk.bitmap.bits(), version, use_rle)));

@@ -578,7 +578,9 @@ impl Resource {
         let both = request.local_ok && request.net_ok;
         if let Some(disk) = &mut volume.disk {
             if !both {
-                disk.bitmap.set_sectors(sector, sectors);
+                if !request.in_sent_bitmap {
+                    disk.bitmap.set_sectors(sector, sectors);
+                }
             } else if request.set_in_sync {
                 disk.bitmap.clear_sectors(sector, sectors, size);
             }
@@ -613,13 +615,12 @@ impl Resource {
         self.log.iter().any(|(_, r)| r.volume == v && !r.completed && !r.may_complete())
     }
 
-    /// Frozen writes, and a resync from this node will come: the peer gets them with it. Their bits
-    /// are set before the bitmap is sent.
+    /// Frozen writes, and a resync from this node will come: the peer gets them with it, see
+    /// [`add_writes_to_bitmap`](Self::add_writes_to_bitmap).
     pub(super) fn leave_to_resync(&mut self, v: VolumeIndex) {
         for id in self.log.ids() {
             let Some(request) = self.log.get(id).filter(|request| request.volume == v) else { continue };
-            let (write, sector, sectors) = (request.is_write(), request.sector, request.sectors());
-            if !write {
+            if !request.is_write() {
                 if request.net_pending {
                     self.peer_part_lost(id);
                     self.reroute_read(id);
@@ -627,10 +628,20 @@ impl Resource {
                 continue;
             }
             self.peer_part_lost(id);
-            if let Some(disk) = &mut self.volumes[v].disk {
-                disk.bitmap.set_sectors(sector, sectors);
-            }
             self.advance(id);
+        }
+    }
+
+    /// The own bitmap is about to be sent: writes that did not leave the log yet, and that one side
+    /// lacks, are to be in it.
+    pub(super) fn add_writes_to_bitmap(&mut self, v: VolumeIndex, source: bool) {
+        let Some(disk) = &mut self.volumes[v].disk else { return };
+        for id in self.log.ids() {
+            let Some(request) = self.log.get_mut(id) else { continue };
+            if request.volume == v && request.is_write() && !(request.local_ok && request.net_ok) {
+                disk.bitmap.set_sectors(request.sector, request.sectors());
+                request.in_sent_bitmap = source;
+            }
         }
     }
 

@@ -39,6 +39,17 @@ impl<V: Clone + PartialEq> Store<V> {
         self.volatile.get(&sector).map_or(&self.seen[sector as usize], |volatile| &volatile.durable)
     }
 
+    /// All values that a power cut may leave.
+    pub fn versions(&self, sector: u64) -> Vec<V> {
+        match self.volatile.get(&sector) {
+            Some(volatile) => {
+                let newer = volatile.newer.iter().map(|(_, value)| value.clone());
+                std::iter::once(volatile.durable.clone()).chain(newer).collect()
+            }
+            None => vec![self.seen[sector as usize].clone()],
+        }
+    }
+
     pub fn write(&mut self, sector: u64, value: V) {
         let seen = &mut self.seen[sector as usize];
         let known = self.volatile.get_mut(&sector);

@@ -81,6 +81,10 @@ impl Judge {
 
     /// A read that began at `began` brought `tag`.
     pub fn read(&mut self, step: u64, began: u64, sector: u64, tag: u64) -> Result<(), String> {
+        // A write that began while the read was on its way: either may have been first.
+        if self.entries(sector).iter().any(|entry| entry.began > began) {
+            return Ok(());
+        }
         self.check(sector, tag)?;
         for entry in self.entries(sector) {
             if entry.tag != tag && entry.ended.is_some_and(|ended| ended <= began) {
@@ -121,13 +125,20 @@ impl Judge {
         }
     }
 
-    /// The application goes on with what a disk holds now, or will hold.
-    pub fn rebase(&mut self, step: u64, possible: impl Fn(u64) -> Vec<u64>) {
+    /// The application goes on with what a disk holds now, or will hold; `versions`: what it may
+    /// hold after its cache was lost.
+    pub fn rebase(
+        &mut self,
+        step: u64,
+        possible: impl Fn(u64) -> Vec<u64>,
+        versions: impl Fn(u64) -> Vec<u64>,
+    ) {
         for (sector, entries) in &mut self.sectors {
-            *entries = possible(*sector)
-                .into_iter()
-                .map(|tag| Entry { tag, began: 0, ended: Some(step), fate: Fate::Unknown, superseded: None })
-                .collect();
+            let entry =
+                |tag, superseded| Entry { tag, began: 0, ended: Some(step), fate: Fate::Unknown, superseded };
+            let now = possible(*sector).into_iter().map(|tag| entry(tag, None));
+            let lost = versions(*sector).into_iter().map(|tag| entry(tag, Some(step)));
+            *entries = now.chain(lost).collect();
         }
     }
 }

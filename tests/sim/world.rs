@@ -150,7 +150,8 @@ impl World {
         let n = self.random.below(2) as usize;
         if n == 1 {
             let nodes = &self.nodes;
-            self.judge.rebase(0, |sector| vec![*nodes[1].disk.data.read(sector)]);
+            let disk = &nodes[1].disk;
+            self.judge.rebase(0, |sector| disk.possible(sector), |sector| disk.data.versions(sector));
         }
         self.promote(n, true);
         // The rest of the first sync is part of the chaos, sometimes.
@@ -770,6 +771,17 @@ impl World {
         match purpose {
             Purpose::Primary { .. } if code == 1 || code == 2 => {
                 self.stats.promotions += 1;
+                let alone = self.state(n).is_some_and(|state| state.conn < Conn::Connected);
+                if alone && self.is_local(n) && self.p.net.protocol != Protocol::C {
+                    // What the former Primary had acknowledged may be lost.
+                    let (nodes, step) = (&self.nodes, self.step);
+                    let disk = &nodes[n].disk;
+                    self.judge.rebase(
+                        step,
+                        |sector| disk.possible(sector),
+                        |sector| disk.data.versions(sector),
+                    );
+                }
                 self.nodes[n].application.open = true;
             }
             Purpose::Secondary => {
@@ -820,25 +832,18 @@ impl World {
     /// Whether an operator with good sense would promote this node.
     fn may_promote(&self, n: usize) -> bool {
         let other = 1 - n;
-        // The peer has the good data, and lets this node read it.
-        let connected = self.state(n).zip(self.state(other)).is_some_and(|(own, peer)| {
-            own.conn >= Conn::Connected && own.pdsk == Disk::UpToDate && peer.disk == Disk::UpToDate
-        });
         let asked = |n: usize| {
             let daemon = self.nodes[n].daemon.as_ref();
             daemon.is_some_and(|daemon| daemon.asked.values().any(|p| matches!(p, Purpose::Primary { .. })))
         };
-        let entitled = self.authority.is_none_or(|authority| authority == n) || connected;
+        // Whose data it would be: its own, or the peer's.
+        let own_data = self.state(n).is_some_and(|state| state.disk == Disk::UpToDate);
+        let source = if own_data { n } else { other };
+        let entitled = self.authority.is_none_or(|authority| authority == source);
         entitled && !self.nodes[other].is_primary() && !asked(other) && !asked(n)
     }
 
     fn promote(&mut self, n: usize, force: bool) {
-        let alone = self.state(n).is_some_and(|state| state.conn < Conn::Connected);
-        if alone && self.p.net.protocol != Protocol::C {
-            // What the former Primary had acknowledged may be lost.
-            let (nodes, step) = (&self.nodes, self.step);
-            self.judge.rebase(step, |sector| nodes[n].disk.possible(sector));
-        }
         self.command(n, Purpose::Primary { force }, Command::Primary { volume: V, force });
     }
 
