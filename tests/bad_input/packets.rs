@@ -570,3 +570,50 @@ fn the_headers_of_older_versions() {
         meets_a_peer(node);
     }
 }
+
+#[test]
+fn a_peer_that_falls_silent() {
+    let node = Node::start();
+    node.attach();
+    node.connect(new_address(), &["--ping-int", "1"]);
+    let peer = FakePeer::accepted(&node);
+    node.log.wait(0, "PingAck did not arrive in time.");
+    let at = node.log.wait(0, "-> NetworkFailure )");
+    peer.until_dropped();
+    node.log.wait(at, "conn( Unconnected -> WFConnection )");
+    meets_a_peer(node);
+}
+
+#[test]
+fn a_peer_that_never_answers_a_write() {
+    let node = Node::with_door("nbd-server");
+    node.attach();
+    node.connect(new_address(), &["--ko-count", "1"]);
+    node.drbdsetup(&["0", "primary", "-o"]).ok();
+    let mut application = Client::open(&node, "minor-0");
+    // It answers pings, so only the write tells.
+    let peer = FakePeer::accepted(&node).keep_alive();
+    application.start_write(0, &[7; 4096]);
+    node.log.wait(0, "Remote failed to finish a request within 900ms > ko-count (1) * timeout (9 * 0.1s)");
+    node.log.wait(0, "-> Timeout )");
+    assert_eq!(application.answer(), 0);
+    drop(peer);
+    assert_eq!(application.read(0, 4096), Ok(vec![7; 4096]));
+    // One that does not even read what is sent: the sockets' buffers run full.
+    let from = node.log.len();
+    let stuck = FakePeer::accepted(&node);
+    let mut writes = 0;
+    let size = application.size;
+    while node.volume().state.conn == Conn::Connected {
+        application.start_write((writes * (1 << 20)) % (size - (1 << 20)), &[writes as u8; 1 << 20]);
+        writes += 1;
+        if writes % 8 == 0 {
+            break;
+        }
+    }
+    node.log.wait(from, "-> Timeout )");
+    for _ in 0..writes {
+        assert_eq!(application.answer(), 0);
+    }
+    drop(stuck);
+}
