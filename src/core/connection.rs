@@ -156,6 +156,8 @@ impl Resource {
         connection.peer_dry_run = false;
         connection.peer_integrity_alg.clear();
         connection.cleanup_begun = false;
+        // What is frozen is not part of any epoch of this link until it is sent again.
+        self.epochs.reset();
         for volume in &mut self.volumes {
             volume.packet_seq = 0;
             volume.peer_seq = 0;

@@ -113,6 +113,7 @@ impl Resource {
             read_error: false,
             flushed: Flushed::default(),
             flushes: Vec::new(),
+            primary_mark_durable: false,
             keep_primary_mark: false,
             keep_inconsistent: false,
             super_block: SuperBlock { cleanness: Cleanness::Clean, ..super_block },

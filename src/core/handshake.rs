@@ -539,7 +539,11 @@ impl Resource {
             // Also what an admin froze: nobody else would ever send it again, and the peer has all
             // that was completed, so that no new generation is due.
             self.volumes[v].new_current_uuid_owed = false;
-            self.resend_transfer_log();
+            if ns.conn == Conn::WFBitMapS {
+                self.leave_to_resync(v);
+            } else {
+                self.resend_transfer_log(v);
+            }
         }
         if ns.susp_nod {
             let attached =
@@ -569,7 +573,8 @@ impl Resource {
         let empty = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.uuids.bitmap == 0);
         if !empty {
             self.steps.push_front(Step::NewCurrentUuidDone { v });
-        } else if state.is_susp() {
+        } else if state.is_susp() && state.role == Role::Primary {
+            // Nothing that the peer lacks completes until I/O goes on.
             self.volumes[v].new_current_uuid_owed = true;
             self.steps.push_front(Step::NewCurrentUuidDone { v });
         } else {

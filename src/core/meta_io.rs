@@ -26,6 +26,8 @@ const PAGES_PER_WRITE: usize = 256;
 pub enum MetaOp {
     /// A step of the fifo; nothing else follows.
     Step,
+    /// The super block; `primary`: with PRIMARY_IND.
+    SuperBlock { primary: bool },
     /// Bitmap pages of a step of the fifo, and those that are left.
     Bitmap { written: Vec<u32>, left: Vec<u32> },
     /// A flush of the data; the bitmap pages that differ from the disk follow.
@@ -70,8 +72,10 @@ impl Resource {
             // The rest follows when it may.
             disk.dirty_since = Some(self.now);
         }
+        let primary = block.flags.contains(MetaFlags::PRIMARY_IND);
+        disk.primary_mark_durable &= primary;
         let piece = (disk.layout.md_offset, Buffer::from_bytes(&block.encode()));
-        if let Some(id) = self.start_meta_write(v, vec![piece], MetaOp::Step) {
+        if let Some(id) = self.start_meta_write(v, vec![piece], MetaOp::SuperBlock { primary }) {
             self.fifo_wait = Some(FifoWait::Meta(id));
         }
     }
@@ -253,7 +257,12 @@ impl Resource {
             self.fifo_wait = None;
         }
         match op {
-            MetaOp::Step => {
+            MetaOp::Step | MetaOp::SuperBlock { .. } => {
+                if let (MetaOp::SuperBlock { primary: true }, true, Some(disk)) =
+                    (&op, ok, &mut self.volumes[v].disk)
+                {
+                    disk.primary_mark_durable = true;
+                }
                 if !ok {
                     self.error(Some(v), "meta data update failed!");
                 }

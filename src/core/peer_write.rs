@@ -263,6 +263,10 @@ impl Resource {
     fn log_for_diskless_peer(&mut self, v: VolumeIndex, slot: u32, sector: u64, sectors: u64) -> bool {
         let volume = &mut self.volumes[v];
         let Some(disk) = &mut volume.disk else { return true };
+        if !disk.primary_mark_durable {
+            // After a crash nobody would look at the activity log.
+            return false;
+        }
         let extent = *extents_of(sector, sectors.max(1)).start();
         if disk.activity_log.get(extent) == Get::Wait {
             if !volume.peer_extents.contains(&extent) {

@@ -1,11 +1,13 @@
 //! The fifo: packets and after-change actions, strictly in the order of decision.
 
 use super::admin::AdminWait;
+use super::connection::Phase;
 use super::handlers::Handler;
 use super::rules::ChangeKind;
 use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::types::*;
 use super::{uuid, Resource};
+use crate::wire::data::Barrier;
 use crate::wire::packet::Packet;
 use crate::wire::Socket;
 
@@ -35,6 +37,8 @@ pub enum Step {
     WriteSuperBlockIfDirty { v: VolumeIndex },
     /// Write bitmap pages that differ from the disk, and wait; `all`: every page.
     WriteBitmap { v: VolumeIndex, all: bool },
+    /// Wait until the peer's disk keeps all that was mirrored.
+    DrainEpochs { v: VolumeIndex },
     /// Make the data durable and wait.
     FlushData { v: VolumeIndex },
     /// The super block may tell of a demotion, or of the end of a resync.
@@ -99,6 +103,8 @@ pub enum FifoWait {
     Drain(VolumeIndex),
     /// The bitmap is being sent.
     BitmapSend(VolumeIndex),
+    /// Barriers that the peer has not acknowledged.
+    Epochs(VolumeIndex),
     /// Pages of the bitmap that are being written by somebody else.
     BitmapFree(VolumeIndex),
     /// I/O at the disk that is to be closed.
@@ -129,14 +135,17 @@ impl Resource {
         let mut progress = false;
         loop {
             match self.fifo_wait {
-                Some(FifoWait::Drain(v))
-                    if self.volumes[v].counters.ap_in_flight == 0 || !self.may_send_bitmap(v) =>
-                {
+                Some(FifoWait::Drain(v)) if !self.has_requests_under_way(v) || !self.may_send_bitmap(v) => {
                     self.fifo_wait = None;
                     self.begin_bitmap_send(v);
                 }
                 Some(FifoWait::DiskIdle(v))
                     if self.volumes[v].disk.as_ref().is_none_or(|disk| disk.in_use == 0) =>
+                {
+                    self.fifo_wait = None;
+                }
+                Some(FifoWait::Epochs(v))
+                    if self.connection.phase != Phase::Up || !self.has_open_epochs(v) =>
                 {
                     self.fifo_wait = None;
                 }
@@ -217,6 +226,9 @@ impl Resource {
         let peer_demoted =
             ns.pdsk < Disk::Inconsistent && os.peer == Role::Primary && ns.peer == Role::Secondary;
         if disk_ok && (demoted || peer_demoted) {
+            if demoted && connected {
+                add(Step::DrainEpochs { v });
+            }
             add(Step::FlushData { v });
             add(Step::WriteBitmap { v, all: false });
             add(Step::ReleaseMarks { v });
@@ -314,6 +326,13 @@ impl Resource {
                 }
             }
             Step::WriteBitmap { v, all } => self.write_bitmap(v, all),
+            Step::DrainEpochs { v } => {
+                self.epochs.close(self.now);
+                if let Some(number) = self.epochs.take_closed(self.now) {
+                    self.emit(Socket::Data, 0, Packet::Barrier(Barrier { number }), None, None);
+                }
+                self.fifo_wait = Some(FifoWait::Epochs(v));
+            }
             Step::FlushData { v } => self.flush_data(v),
             Step::ReleaseMarks { v } => {
                 if let Some(disk) = &mut self.volumes[v].disk {

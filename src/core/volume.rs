@@ -76,6 +76,8 @@ pub struct LocalDisk {
     pub(super) flushed: Flushed,
     /// Flushes of the data that are on their way, with what they will have made durable.
     pub(super) flushes: Vec<(Io, Flushed)>,
+    /// The super block on disk has PRIMARY_IND: blocks may change that only the log tells of.
+    pub(super) primary_mark_durable: bool,
     /// PRIMARY_IND stays in the super block until bitmap and data of a demoted node are durable.
     pub(super) keep_primary_mark: bool,
     /// CONSISTENT stays away from it until the data of a resync are durable.

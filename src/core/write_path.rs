@@ -215,6 +215,10 @@ impl Resource {
             self.fail_without_data(&request);
             return Ok(());
         }
+        if local && !volume.disk.as_ref().is_some_and(|disk| disk.primary_mark_durable) {
+            // After a crash nobody would look at the activity log.
+            return Err(Box::new(request));
+        }
         let use_log = local && !volume.al_suspended && volume.settings.al_updates;
         if let (true, Some(disk)) = (use_log, &mut volume.disk) {
             let extent = *extents_of(sector, sectors.max(1)).start();
@@ -597,6 +601,39 @@ impl Resource {
         }
     }
 
+    /// Whether the peer has mirrored writes that its disk need not keep yet.
+    pub(super) fn has_open_epochs(&self, v: VolumeIndex) -> bool {
+        self.log.iter().any(|(_, request)| {
+            request.volume == v && request.is_write() && request.replicated && !request.net_done
+        })
+    }
+
+    /// Whether a request may still change something: more than a freeze holds it back.
+    pub(super) fn has_requests_under_way(&self, v: VolumeIndex) -> bool {
+        self.log.iter().any(|(_, r)| r.volume == v && !r.completed && !r.may_complete())
+    }
+
+    /// Frozen writes, and a resync from this node will come: the peer gets them with it. Their bits
+    /// are set before the bitmap is sent.
+    pub(super) fn leave_to_resync(&mut self, v: VolumeIndex) {
+        for id in self.log.ids() {
+            let Some(request) = self.log.get(id).filter(|request| request.volume == v) else { continue };
+            let (write, sector, sectors) = (request.is_write(), request.sector, request.sectors());
+            if !write {
+                if request.net_pending {
+                    self.peer_part_lost(id);
+                    self.reroute_read(id);
+                }
+                continue;
+            }
+            self.peer_part_lost(id);
+            if let Some(disk) = &mut self.volumes[v].disk {
+                disk.bitmap.set_sectors(sector, sectors);
+            }
+            self.advance(id);
+        }
+    }
+
     /// The disk went, and its activity log: the next disk's knows nothing of these references.
     pub(super) fn forget_activity_log(&mut self, v: VolumeIndex) {
         for id in self.log.ids() {
@@ -736,10 +773,9 @@ impl Resource {
     }
 
     /// Sends again what the peer has not acknowledged: spec/wire.md 7.6, RESEND.
-    pub(super) fn resend_transfer_log(&mut self) {
-        self.epochs.reset();
+    pub(super) fn resend_transfer_log(&mut self, v: VolumeIndex) {
         for id in self.log.ids() {
-            let Some(request) = self.log.get_mut(id) else { continue };
+            let Some(request) = self.log.get_mut(id).filter(|request| request.volume == v) else { continue };
             if !request.is_write() {
                 if request.net_pending {
                     let v = request.volume;
