@@ -102,3 +102,45 @@ fn a_resource_that_does_not_exist() {
     let ran = crate::node::run(command);
     assert!(ran.status != 0 && ran.err.contains("'r7' not defined in your config"), "{ran:?}");
 }
+
+#[test]
+fn what_the_daemon_refuses_is_told_by_drbdadm() {
+    let node = Node::start();
+    let blank = node.path("disk");
+    std::fs::File::create(&blank).unwrap().set_len(crate::node::DISK_BYTES).unwrap();
+    let path = node.path("drbd.conf");
+    // drbdadm wants an address that an interface has.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (own, peer) = (free.local_addr().unwrap(), crate::node::new_address());
+    drop(free);
+    let configuration = |disk: &std::path::Path| {
+        format!(
+            "resource r0 {{\n  protocol C;\n  device /dev/drbd0;\n  meta-disk internal;\n  \
+             on alpha {{ disk {}; address {own}; }}\n  on beta {{ disk /dev/null; address {peer}; }}\n}}\n",
+            disk.display()
+        )
+    };
+    let drbdadm = |words: &[&str]| {
+        let file = path.display().to_string();
+        let mut command = node.command(&[&["drbdadm", "-c", &file], words].concat());
+        command.env("__DRBD_NODE__", "alpha");
+        crate::node::run(command)
+    };
+    std::fs::write(&path, configuration(&blank)).unwrap();
+    let ran = drbdadm(&["up", "r0"]).refused(1, "Failure: (119) No valid meta-data signature found.");
+    assert!(ran.err.contains("' terminated with exit code 10"), "{ran:?}");
+    let missing = node.path("missing");
+    std::fs::write(&path, configuration(&missing)).unwrap();
+    let ran = drbdadm(&["attach", "r0"]);
+    assert!(ran.status != 0 && ran.err.contains("No such file or directory"), "{ran:?}");
+    std::fs::write(&path, configuration(&blank)).unwrap();
+    drbdadm(&["--", "--force", "create-md", "r0"]).ok();
+    drbdadm(&["attach", "r0"]).ok();
+    let thief = std::net::TcpListener::bind(own).unwrap();
+    let ran = drbdadm(&["connect", "r0"]).refused(10, "Failure: (102) Local address(port) already in use.");
+    assert!(ran.err.contains(&format!("({own}: Address already in use")), "{ran:?}");
+    drop(thief);
+    drbdadm(&["connect", "r0"]).ok();
+    drbdadm(&["primary", "r0"]).refused(17, "(-2) Need access to UpToDate data");
+    drbdadm(&["down", "r0"]).ok();
+}
