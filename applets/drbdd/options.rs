@@ -11,7 +11,8 @@ use log::LevelFilter;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// The replication daemon of drbdbox. drbdadm and drbdsetup start it when they need it.
+/// The replication daemon of drbdbox. drbdadm and drbdsetup start it when they need it,
+/// unless DRBDD_AUTOSTART=no is in their environment.
 ///
 /// SIGTERM takes all resources down and ends it; while a device is in use it says who uses it and goes on. A
 /// second SIGTERM within ten seconds ends it in any case: users of the devices see errors then.

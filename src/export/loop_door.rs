@@ -180,8 +180,15 @@ impl LoopDoor {
         let node_error =
             |node: &Node, error| DoorError::system(format!("make {}", node.path().display()), error);
         self.node.lead_nowhere().map_err(|error| node_error(&self.node, error))?;
-        // Someone may have opened the node after the first look. Now nobody else can.
+        // Someone may have opened the node after the first look. Now nobody else can; a prober is soon gone.
         let mut late = holders::processes(device.device);
+        for _ in 1..CLAIM_ATTEMPTS {
+            if late.is_empty() {
+                break;
+            }
+            std::thread::sleep(CLAIM_PAUSE);
+            late = holders::processes(device.device);
+        }
         if late.is_empty() {
             match LoopDevice::clear_if_unused(claim) {
                 Ok(true) => return Ok(()),

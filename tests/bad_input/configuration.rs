@@ -31,16 +31,18 @@ fn resource(body: &str) -> String {
 fn errors_name_file_line_and_what_was_expected() {
     let node = Node::start();
     check(&node, &resource("net { timeout; }"), &["FILE:5: Parse error:", "expected"]);
-    check(&node, &resource("net { timeout abc; }"), &["FILE:5: Parse error: '"]);
     check(
         &node,
         &resource("net { no-such-option 5; }"),
         &["FILE:5: Parse error: '", "but got 'no-such-option'"],
     );
-    check(&node, &resource("disk { on-io-error maybe; }"), &["FILE:5: Parse error: '", "but got 'maybe'"]);
-    check(&node, &resource("net { timeout 60 }"), &["FILE:5: Parse error: ';' expected,", "but got '}'"]);
+    check(
+        &node,
+        &resource("net { timeout 60 }"),
+        &["FILE:5: Parse error: '_is_default | ;' expected,", "but got '}'"],
+    );
     check(&node, &resource("frobnicate;"), &["FILE:5: Parse error:", "but got 'frobnicate'"]);
-    check(&node, "resource r0 {\n", &["FILE:2: Parse error:"]);
+    check(&node, "resource r0 {\n", &["FILE:1: in resource r0:\n\tprotocol definition missing."]);
     check(
         &node,
         "nonsense\n",
@@ -49,11 +51,21 @@ fn errors_name_file_line_and_what_was_expected() {
             "but got 'nonsense'",
         ],
     );
-    check(&node, "resource r0 { protocol D; }\n", &["FILE:1:"]);
     let twice = [resource(""), resource("")].concat();
-    check(&node, &twice, &["conflicting use of resource name 'r0'"]);
+    check(
+        &node,
+        &twice,
+        &[
+            "FILE:9: conflicting use of resource section 'r0' ...",
+            "FILE:1: resource section 'r0' first used here.",
+        ],
+    );
     let address = resource("").replace("127.0.0.1:7789", "192.168.1.300:7789");
-    check(&node, &address, &["FILE:6:"]);
+    check(
+        &node,
+        &address,
+        &["FILE:6: in resource r0, on alpha:\n\tIP 192.168.1.300 not found on this host."],
+    );
     let without_port = resource("").replace("127.0.0.1:7789", "127.0.0.1");
     check(&node, &without_port, &["FILE:6: Parse error:"]);
 }
@@ -89,4 +101,46 @@ fn a_resource_that_does_not_exist() {
     command.env("__DRBD_NODE__", "alpha");
     let ran = crate::node::run(command);
     assert!(ran.status != 0 && ran.err.contains("'r7' not defined in your config"), "{ran:?}");
+}
+
+#[test]
+fn what_the_daemon_refuses_is_told_by_drbdadm() {
+    let node = Node::start();
+    let blank = node.path("disk");
+    std::fs::File::create(&blank).unwrap().set_len(crate::node::DISK_BYTES).unwrap();
+    let path = node.path("drbd.conf");
+    // drbdadm wants an address that an interface has.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (own, peer) = (free.local_addr().unwrap(), crate::node::new_address());
+    drop(free);
+    let configuration = |disk: &std::path::Path| {
+        format!(
+            "resource r0 {{\n  protocol C;\n  device /dev/drbd0;\n  meta-disk internal;\n  \
+             on alpha {{ disk {}; address {own}; }}\n  on beta {{ disk /dev/null; address {peer}; }}\n}}\n",
+            disk.display()
+        )
+    };
+    let drbdadm = |words: &[&str]| {
+        let file = path.display().to_string();
+        let mut command = node.command(&[&["drbdadm", "-c", &file], words].concat());
+        command.env("__DRBD_NODE__", "alpha");
+        crate::node::run(command)
+    };
+    std::fs::write(&path, configuration(&blank)).unwrap();
+    let ran = drbdadm(&["up", "r0"]).refused(1, "Failure: (119) No valid meta-data signature found.");
+    assert!(ran.err.contains("' terminated with exit code 10"), "{ran:?}");
+    let missing = node.path("missing");
+    std::fs::write(&path, configuration(&missing)).unwrap();
+    let ran = drbdadm(&["attach", "r0"]);
+    assert!(ran.status != 0 && ran.err.contains("No such file or directory"), "{ran:?}");
+    std::fs::write(&path, configuration(&blank)).unwrap();
+    drbdadm(&["--", "--force", "create-md", "r0"]).ok();
+    drbdadm(&["attach", "r0"]).ok();
+    let thief = std::net::TcpListener::bind(own).unwrap();
+    let ran = drbdadm(&["connect", "r0"]).refused(10, "Failure: (102) Local address(port) already in use.");
+    assert!(ran.err.contains(&format!("({own}: Address already in use")), "{ran:?}");
+    drop(thief);
+    drbdadm(&["connect", "r0"]).ok();
+    drbdadm(&["primary", "r0"]).refused(17, "(-2) Need access to UpToDate data");
+    drbdadm(&["down", "r0"]).ok();
 }

@@ -112,6 +112,17 @@ fn meta_data_that_are_damaged_or_of_another_kind() {
             _ => assert!(ran.status == 10 && ran.err.contains("Failure: (1"), "{byte}: {ran:?}"),
         }
     }
+    // A log of noise, of a node that was Primary when it ended: all blocks count as out of sync, at worst.
+    let log_bytes = 32 << 10;
+    let noise: Vec<u8> = (0..log_bytes as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 11) as u8).collect();
+    for flags in 0..32u32 {
+        let mut was_primary = block.clone();
+        was_primary[magic_at - 4..magic_at].copy_from_slice(&(flags | 1 << 2).to_be_bytes());
+        handle.write_all_at(&was_primary, at).unwrap();
+        handle.write_all_at(&noise, at - log_bytes).unwrap();
+        attach(&node, &disk, &disk, "internal").ok();
+        node.drbdsetup(&["0", "detach"]).ok();
+    }
     // Meta data of DRBD 9.
     let mut nine = block.clone();
     nine[magic_at..magic_at + 4].copy_from_slice(&0x8374_026d_u32.to_be_bytes());

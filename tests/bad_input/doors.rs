@@ -1,7 +1,8 @@
-//! A host without FUSE or loop devices: the message says what is missing and what to do.
+//! Device nodes: a host without FUSE or loop devices, and devices that somebody uses.
 
-use crate::node::{run, Node};
+use crate::node::{exists, run, Node};
 use drbdbox::core::state::Role;
+use nix::sys::signal::Signal;
 use std::process::{Command, Stdio};
 
 #[test]
@@ -51,4 +52,59 @@ fn a_dev_directory_that_allows_no_devices() {
     assert!(ran.err.contains("/dev/fuse") && ran.err.contains("--door nbd-server"), "{ran:?}");
     assert_eq!(role, Role::Secondary);
     node.log.wait(0, "cannot make the device available: ");
+}
+
+#[test]
+fn a_mounted_device_keeps_its_daemon() {
+    let root = nix::unistd::geteuid().is_root();
+    if !root || ["/dev/fuse", "/dev/loop-control"].iter().any(|path| !exists(path.as_ref())) {
+        println!("skipped: needs root, FUSE and loop devices");
+        return;
+    }
+    let mut node = Node::with_door("fuse-loop");
+    node.attach();
+    node.drbdsetup(&["0", "primary", "-o"]).ok();
+    let device = node.path("drbd0");
+    let call = |program: &str, words: &[&std::path::Path]| {
+        let mut command = Command::new(program);
+        command.args(words);
+        run(command)
+    };
+    let made = call("mke2fs", &["-q".as_ref(), "-F".as_ref(), &device]);
+    if made.status != 0 {
+        println!("skipped: mke2fs: {made:?}");
+        return;
+    }
+    let place = node.path("mounted");
+    std::fs::create_dir(&place).unwrap();
+    call("mount", &[&device, &place]).ok();
+    let unmounted = Unmounted(&place);
+    let ran = node.drbdsetup(&["0", "secondary"]).refused(11, "(-12) Device is held open by someone");
+    assert!(ran.err.contains(&format!("mounted on {}", place.display())), "{ran:?}");
+    node.signal(Signal::SIGTERM);
+    let at = node.log.wait(0, "cannot end: /dev/drbd0 is mounted on ");
+    std::fs::write(place.join("file"), "still works").unwrap();
+    drop(unmounted);
+    // Somebody who has it open without a claim.
+    let holder = std::fs::File::open(&device).unwrap();
+    let ran = node.drbdsetup(&["0", "secondary"]).refused(11, "(-12) Device is held open by someone");
+    assert!(
+        ran.err.contains(&format!("({})", std::process::id()))
+            || ran.err.contains(&std::process::id().to_string()),
+        "{ran:?}"
+    );
+    drop(holder);
+    node.drbdsetup(&["0", "secondary"]).ok();
+    node.signal(Signal::SIGTERM);
+    node.log.wait(at, "ended");
+    assert_eq!(node.wait_for_end().code(), Some(0));
+    assert!(!exists(&device));
+}
+
+struct Unmounted<'a>(&'a std::path::Path);
+
+impl Drop for Unmounted<'_> {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount(self.0);
+    }
 }

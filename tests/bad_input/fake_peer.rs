@@ -21,6 +21,8 @@ pub struct Character {
     pub sectors: Option<u64>,
     /// State of its disk; `None`: as the node's.
     pub disk: Option<Disk>,
+    /// UUID of its data; `None`: the node's.
+    pub current: Option<u64>,
     pub role: Role,
     /// Protocol A, B or C: 1 to 3.
     pub protocol: u32,
@@ -32,6 +34,7 @@ impl Default for Character {
             version: ProtocolVersion::MAX,
             sectors: None,
             disk: None,
+            current: None,
             role: Role::Secondary,
             protocol: 3,
         }
@@ -126,7 +129,8 @@ impl FakePeer {
         let sectors = character.sectors.unwrap_or(sizes.d_size);
         peer.send(Packet::Sizes(Sizes { d_size: sectors, c_size: sectors, ..sizes }));
         if let Some(uuids) = uuids {
-            let current = uuids.current & !1 | u64::from(character.role == Role::Primary);
+            let current =
+                character.current.unwrap_or(uuids.current) & !1 | u64::from(character.role == Role::Primary);
             peer.send(Packet::Uuids(Uuids { current, flags: 0, ..uuids }));
         }
         let word = StateWord {

@@ -244,6 +244,7 @@ impl Node {
     pub fn attach(&self) -> String {
         let disk = self.make_disk("disk", DISK_BYTES);
         self.drbdsetup(&["0", "disk", &disk, &disk, "internal", "--create-device"]).ok();
+        self.drbdsetup(&["0", "syncer", "-r", "700M"]).ok();
         disk
     }
 

@@ -46,8 +46,11 @@ enum Then {
 const PROTOCOL_ERROR: Then = Then::Again(Conn::ProtocolError);
 const NETWORK_FAILURE: Then = Then::Again(Conn::NetworkFailure);
 
+/// What the log says, what becomes of the connection, what the peer sends.
+type Case<'a> = (&'a str, Then, &'a dyn Fn(&FakePeer));
+
 /// Sends each case to a connected node, and looks what becomes of it.
-fn check(node: &Node, cases: &[(&str, Then, &dyn Fn(&FakePeer))]) {
+fn check(node: &Node, cases: &[Case]) {
     for (line, then, send) in cases {
         let from = node.log.len();
         let mut peer = FakePeer::accepted(node);
@@ -262,7 +265,7 @@ fn wrong_packets_on_the_data_socket() {
                     bitmap: 8,
                     history: [10, 12],
                     dirty_bits: u64::MAX,
-                    flags: u64::MAX & !8,
+                    flags: !8,
                 }))
             }),
             ("", Then::GoesOn, &|peer| {
@@ -366,36 +369,62 @@ fn packets_on_the_meta_socket() {
     meets_a_peer(node);
 }
 
-#[test]
-fn bitmaps_at_the_wrong_time_and_of_the_wrong_kind() {
-    let node = waiting();
+/// Bytes of a whole bitmap of the node.
+fn bitmap_bytes(node: &Node) -> usize {
     let bits = node.wait("a size", |volume| volume.size_sectors > 0).size_sectors / 8;
-    let whole = (bits.div_ceil(64) * 8) as usize;
+    (bits.div_ceil(64) * 8) as usize
+}
+
+#[test]
+fn bitmaps_at_the_wrong_time() {
+    let node = waiting();
+    let whole = bitmap_bytes(&node);
+    let out_of_sync = node.volume().out_of_sync_bits;
     let bitmap = |bytes: Vec<u8>| move |peer: &FakePeer| peer.send_data(Packet::Bitmap, &bytes);
-    let compressed = |bytes: Vec<u8>| move |peer: &FakePeer| peer.send_data(Packet::CompressedBitmap, &bytes);
     check(
         &node,
         &[
-            ("unexpected cstate (Connected) in receive_bitmap", Then::GoesOn, &|peer| {
-                peer.send_data(Packet::Bitmap, &vec![0; whole]);
-                peer.send_data(Packet::Bitmap, &[]);
-            }),
-            ("receive_bitmap_plain:want", PROTOCOL_ERROR, &bitmap(vec![0; whole + 8])),
-            ("receive_bitmap_plain:want", PROTOCOL_ERROR, &bitmap(vec![0; whole - 1])),
-            ("receive_bitmap_plain:want", PROTOCOL_ERROR, &bitmap(vec![])),
-            ("unknown encoding", PROTOCOL_ERROR, &compressed(vec![0x7f; 16])),
-            (
-                "",
-                PROTOCOL_ERROR,
-                &compressed(vec![2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
-            ),
-            ("cmd neither ReportBitMap nor ReportCBitMap", PROTOCOL_ERROR, &|peer| {
-                // One run of ten bits, then something else.
-                peer.send_data(Packet::CompressedBitmap, &[2, 0b0010_1011]);
-                peer.send(Packet::UnplugRemote);
-            }),
+            ("", Then::GoesOn, &bitmap(vec![0; whole])),
+            ("", Then::GoesOn, &bitmap(vec![0xff; whole + 8])),
+            ("", Then::GoesOn, &bitmap(vec![])),
+            ("", Then::GoesOn, &|peer| peer.send_data(Packet::CompressedBitmap, &[0x7f; 16])),
         ],
     );
+    assert_eq!(node.volume().out_of_sync_bits, out_of_sync);
+    meets_a_peer(node);
+}
+
+#[test]
+fn bitmaps_of_the_wrong_kind() {
+    let node = waiting();
+    let whole = bitmap_bytes(&node);
+    let character = Character { disk: Some(Disk::UpToDate), current: Some(0x1000), ..Character::default() };
+    let bitmap = |bytes: Vec<u8>| move |peer: &FakePeer| peer.send_data(Packet::Bitmap, &bytes);
+    let compressed = |bytes: Vec<u8>| move |peer: &FakePeer| peer.send_data(Packet::CompressedBitmap, &bytes);
+    type Send<'a> = &'a dyn Fn(&FakePeer);
+    let cases: [(&str, Send); 7] = [
+        ("receive_bitmap_plain:want", &bitmap(vec![0; whole + 8])),
+        ("receive_bitmap_plain:want", &bitmap(vec![0; whole - 1])),
+        ("receive_bitmap_plain:want", &bitmap(vec![])),
+        ("unknown encoding", &compressed(vec![0x7f; 16])),
+        ("", &compressed(vec![2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff])),
+        ("", &compressed(vec![0xf2, 0xff])),
+        ("cmd neither ReportBitMap nor ReportCBitMap", &|peer| {
+            // One run of some bits, then something else.
+            peer.send_data(Packet::CompressedBitmap, &[2, 0b0010_1011]);
+            peer.send(Packet::UnplugRemote);
+        }),
+    ];
+    for (line, send) in cases {
+        let from = node.log.len();
+        let peer = FakePeer::connected(&node, character);
+        node.log.wait(from, "-> WFBitMapT )");
+        send(&peer);
+        node.log.wait(from, line);
+        let at = node.log.wait(from, "-> ProtocolError )");
+        peer.until_dropped();
+        node.log.wait(at, "conn( Unconnected -> WFConnection )");
+    }
     meets_a_peer(node);
 }
 
@@ -540,4 +569,51 @@ fn the_headers_of_older_versions() {
         }
         meets_a_peer(node);
     }
+}
+
+#[test]
+fn a_peer_that_falls_silent() {
+    let node = Node::start();
+    node.attach();
+    node.connect(new_address(), &["--ping-int", "1"]);
+    let peer = FakePeer::accepted(&node);
+    node.log.wait(0, "PingAck did not arrive in time.");
+    let at = node.log.wait(0, "-> NetworkFailure )");
+    peer.until_dropped();
+    node.log.wait(at, "conn( Unconnected -> WFConnection )");
+    meets_a_peer(node);
+}
+
+#[test]
+fn a_peer_that_never_answers_a_write() {
+    let node = Node::with_door("nbd-server");
+    node.attach();
+    node.connect(new_address(), &["--ko-count", "1"]);
+    node.drbdsetup(&["0", "primary", "-o"]).ok();
+    let mut application = Client::open(&node, "minor-0");
+    // It answers pings, so only the write tells.
+    let peer = FakePeer::accepted(&node).keep_alive();
+    application.start_write(0, &[7; 4096]);
+    node.log.wait(0, "Remote failed to finish a request within 900ms > ko-count (1) * timeout (9 * 0.1s)");
+    node.log.wait(0, "-> Timeout )");
+    assert_eq!(application.answer(), 0);
+    drop(peer);
+    assert_eq!(application.read(0, 4096), Ok(vec![7; 4096]));
+    // One that does not even read what is sent: the sockets' buffers run full.
+    let from = node.log.len();
+    let stuck = FakePeer::accepted(&node);
+    let mut writes = 0;
+    let size = application.size;
+    while node.volume().state.conn == Conn::Connected {
+        application.start_write((writes * (1 << 20)) % (size - (1 << 20)), &[writes as u8; 1 << 20]);
+        writes += 1;
+        if writes % 8 == 0 {
+            break;
+        }
+    }
+    node.log.wait(from, "-> Timeout )");
+    for _ in 0..writes {
+        assert_eq!(application.answer(), 0);
+    }
+    drop(stuck);
 }
