@@ -180,6 +180,7 @@ impl Node {
 }
 
 /// Disk work out of an output; the rest comes back.
+#[allow(clippy::result_large_err)] // the other half of the outputs, not an error
 pub fn disk_work(output: Output) -> Result<(Io, Work), Output> {
     Ok(match output {
         Output::DiskRead { io, sector, bytes, .. } => (io, Work::Read { sector, bytes }),

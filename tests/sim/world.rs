@@ -978,8 +978,8 @@ impl World {
                 return;
             }
         }
-        for n in 0..2 {
-            let Some(state) = states[n] else { continue };
+        for (n, state) in states.into_iter().enumerate() {
+            let Some(state) = state else { continue };
             if state.role == Role::Primary {
                 if state.disk == Disk::UpToDate && state.pdsk != Disk::UpToDate {
                     self.authority = Some(n);
