@@ -353,7 +353,13 @@ fn the_programs_of_the_field_can_use_it() {
     let fio = ["--name=v", "--ioengine=nbd", "--rw=randwrite", "--bs=4k", "--size=8m", "--iodepth=32"];
     let uri_option = format!("--uri={uri}");
     let mut arguments = fio.to_vec();
-    arguments.extend([uri_option.as_str(), "--verify=crc32c", "--verify_fatal=1", "--thread"]);
+    arguments.extend([
+        uri_option.as_str(),
+        "--verify=crc32c",
+        "--verify_fatal=1",
+        "--verify_state_save=0",
+        "--thread",
+    ]);
     let engines = Command::new("fio").arg("--enghelp").output();
     match engines {
         Ok(output) if String::from_utf8_lossy(&output.stdout).contains("nbd") => {
