@@ -2,7 +2,7 @@
 //! meddle, all driven by one number. A failing seed replays exactly.
 //!
 //! ```text
-//! cargo test --test sim                                        seeds 1 to 300
+//! cargo test --test sim                                        seeds 1 to 150
 //! SEED_START=1000 SEEDS=5000 cargo test --release --test sim   others
 //! SIM_SECONDS=600 ...                                          at most so long
 //! SEED=42 SIM_TRACE=1 cargo test --test sim -- --nocapture     one, with all that happens
@@ -34,7 +34,7 @@ fn clusters_survive_what_seeds_do_to_them() {
     let keep_going = std::env::var_os("SIM_ALL").is_some();
     let (first, count) = match number("SEED") {
         Some(seed) => (seed, 1),
-        None => (number("SEED_START").unwrap_or(1), number("SEEDS").unwrap_or(300)),
+        None => (number("SEED_START").unwrap_or(1), number("SEEDS").unwrap_or(150)),
     };
     let limit = number("SIM_SECONDS").map_or(Duration::MAX, Duration::from_secs);
     let begun = Instant::now();
