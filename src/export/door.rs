@@ -174,7 +174,8 @@ pub(super) fn hint(error: &io::Error, module: &str) -> String {
             format!(" (load the module {module}, or use drbdd --door nbd-server)")
         }
         Some(libc::EACCES | libc::EPERM) => {
-            " (needs root, and in a container the right to use the device; or use drbdd --door nbd-server)".to_owned()
+            " (needs root, and in a container the right to use the device; or use drbdd --door nbd-server)"
+                .to_owned()
         }
         _ => String::new(),
     }

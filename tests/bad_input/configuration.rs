@@ -32,12 +32,23 @@ fn errors_name_file_line_and_what_was_expected() {
     let node = Node::start();
     check(&node, &resource("net { timeout; }"), &["FILE:5: Parse error:", "expected"]);
     check(&node, &resource("net { timeout abc; }"), &["FILE:5: Parse error: '"]);
-    check(&node, &resource("net { no-such-option 5; }"), &["FILE:5: Parse error: '", "but got 'no-such-option'"]);
+    check(
+        &node,
+        &resource("net { no-such-option 5; }"),
+        &["FILE:5: Parse error: '", "but got 'no-such-option'"],
+    );
     check(&node, &resource("disk { on-io-error maybe; }"), &["FILE:5: Parse error: '", "but got 'maybe'"]);
     check(&node, &resource("net { timeout 60 }"), &["FILE:5: Parse error: ';' expected,", "but got '}'"]);
     check(&node, &resource("frobnicate;"), &["FILE:5: Parse error:", "but got 'frobnicate'"]);
     check(&node, "resource r0 {\n", &["FILE:2: Parse error:"]);
-    check(&node, "nonsense\n", &["FILE:1: Parse error: 'global | common | resource | skip | include' expected,", "but got 'nonsense'"]);
+    check(
+        &node,
+        "nonsense\n",
+        &[
+            "FILE:1: Parse error: 'global | common | resource | skip | include' expected,",
+            "but got 'nonsense'",
+        ],
+    );
     check(&node, "resource r0 { protocol D; }\n", &["FILE:1:"]);
     let twice = [resource(""), resource("")].concat();
     check(&node, &twice, &["conflicting use of resource name 'r0'"]);

@@ -19,7 +19,8 @@ fn a_second_daemon_is_refused() {
     let ran = node.run(&["drbdd", "--foreground", "--door", "none"]);
     let ran = ran.refused(1, "drbdd.pid belongs to the running process");
     assert!(ran.err.contains(&node.pid().to_string()), "{ran:?}");
-    node.run(&["drbdd", "--background", "--door", "none"]).refused(1, "drbdd.pid belongs to the running process");
+    node.run(&["drbdd", "--background", "--door", "none"])
+        .refused(1, "drbdd.pid belongs to the running process");
     // The first one goes on.
     assert_eq!(node.volume().state.disk, Disk::Inconsistent);
 }
@@ -64,9 +65,7 @@ fn a_running_configuration_that_is_damaged() {
     node.attach();
     let path = node.path("run/running");
     // It is written soon after the command.
-    node.wait("the file", |_| {
-        std::fs::read_to_string(&path).is_ok_and(|text| text.contains("lower_device"))
-    });
+    node.wait("the file", |_| std::fs::read_to_string(&path).is_ok_and(|text| text.contains("lower_device")));
     node.kill();
     let text = std::fs::read(&path).unwrap();
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();

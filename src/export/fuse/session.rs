@@ -58,9 +58,8 @@ impl Session {
             stopping: AtomicBool::new(false),
             backend,
         });
-        let first = Channel::open(scratch).map_err(|error| {
-            DoorError::system(format!("open /dev/fuse{}", hint(&error, "fuse")), error)
-        })?;
+        let first = Channel::open(scratch)
+            .map_err(|error| DoorError::system(format!("open /dev/fuse{}", hint(&error, "fuse")), error))?;
         clean_mount_point(mount_point);
         fs::create_dir_all(mount_point)
             .map_err(|error| DoorError::system(format!("make {}", mount_point.display()), error))?;
