@@ -269,6 +269,9 @@ impl Resource {
         if os.conn <= TearDown {
             return;
         }
+        if peer.conn >= Connected && std::mem::take(&mut self.volumes[v].generation_awaits_peer) {
+            self.queue_steps([Step::NewCurrentUuid { v }]);
+        }
         let lost = matches!(os.pdsk, Disk::Inconsistent | Disk::Consistent);
         let ended = os.conn >= SyncSource && peer.conn == Connected;
         if lost && real_disk == Disk::UpToDate && os.conn > Connected && os.disk == Disk::UpToDate {

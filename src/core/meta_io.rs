@@ -28,15 +28,20 @@ pub enum MetaOp {
     Step,
     /// The super block; `primary`: with PRIMARY_IND.
     SuperBlock { primary: bool },
-    /// Bitmap pages of a step of the fifo, and those that are left.
-    Bitmap { written: Vec<u32>, left: Vec<u32> },
-    /// A flush of the data; the bitmap pages that differ from the disk follow.
-    FlushThenBitmap,
-    /// A flush of the data; the bitmap pages of extents that are being evicted follow.
-    FlushThenEviction { pages: Vec<u32> },
-    /// The bitmap pages of extents that are being evicted; the transaction follows.
-    Eviction { pages: Vec<u32> },
+    /// A flush of the data; these copies of bitmap pages are written then.
+    FlushThenPages { copies: Vec<(u64, Buffer)>, pages: Vec<u32>, then: AfterPages },
+    /// Bitmap pages.
+    Pages { pages: Vec<u32>, then: AfterPages },
     /// An activity log transaction.
+    Transaction,
+}
+
+/// What follows when bitmap pages are on the disk.
+#[derive(Debug)]
+pub enum AfterPages {
+    /// The fifo goes on, after these pages.
+    Fifo { left: Vec<u32> },
+    /// The activity log forgets the extents that they speak of.
     Transaction,
 }
 
@@ -82,7 +87,6 @@ impl Resource {
 
     /// Writes bitmap pages that differ from the disk, or all; the fifo waits.
     pub(super) fn write_bitmap(&mut self, v: VolumeIndex, all: bool) {
-        let flushes = self.data_needs_flushes(v);
         let Some(disk) = &mut self.volumes[v].disk else { return };
         if disk.bitmap_busy {
             self.steps.push_front(Step::WriteBitmap { v, all });
@@ -97,13 +101,7 @@ impl Resource {
             return;
         }
         disk.bitmap_busy = true;
-        if flushes && disk.bitmap.clears() > disk.flushed.bitmap_clears {
-            // A bit is cleared on disk only when the block that it spoke of is durable.
-            let id = self.start_data_flush(v, MetaOp::FlushThenBitmap);
-            self.fifo_wait = Some(FifoWait::Meta(id));
-        } else {
-            self.write_bitmap_pages(v, pages);
-        }
+        self.write_bitmap_pages(v, pages);
     }
 
     /// Makes the data durable, if that is not left to a cache with a battery; the fifo waits.
@@ -131,19 +129,66 @@ impl Resource {
     }
 
     fn write_bitmap_pages(&mut self, v: VolumeIndex, mut pages: Vec<u32>) {
+        let left = pages.split_off(pages.len().min(PAGES_PER_WRITE));
+        self.begin_pages(v, pages, false, AfterPages::Fifo { left });
+    }
+
+    /// Copies pages and has them written. A bit is cleared on disk only when the block that it spoke
+    /// of is durable: a flush of the data comes first if bits were cleared since the last one, or if
+    /// `volatile`. The caller sees to it that nobody else writes pages.
+    fn begin_pages(&mut self, v: VolumeIndex, pages: Vec<u32>, volatile: bool, then: AfterPages) {
+        let flushes = self.data_needs_flushes(v);
+        let Some(disk) = &mut self.volumes[v].disk else { return };
+        let cleared = !pages.is_empty() && disk.bitmap.clears() > disk.flushed.bitmap_clears;
+        let offset = disk.layout.bm_offset();
+        let copy = |page: &u32| (offset + u64::from(*page) * 4096, disk.bitmap.take_page(*page));
+        let copies: Vec<_> = pages.iter().map(copy).collect();
+        if flushes && (volatile || cleared) {
+            let of_fifo = matches!(then, AfterPages::Fifo { .. });
+            let id = self.start_data_flush(v, MetaOp::FlushThenPages { copies, pages, then });
+            if of_fifo {
+                self.fifo_wait = Some(FifoWait::Meta(id));
+            }
+        } else {
+            self.write_pages(v, copies, pages, then);
+        }
+    }
+
+    fn write_pages(&mut self, v: VolumeIndex, copies: Vec<(u64, Buffer)>, pages: Vec<u32>, then: AfterPages) {
         if pages.is_empty() {
-            self.bitmap_written(v);
+            self.pages_done(v, &pages, then, true);
             return;
         }
-        let left = pages.split_off(pages.len().min(PAGES_PER_WRITE));
-        let Some(disk) = &mut self.volumes[v].disk else { return };
-        let offset = disk.layout.bm_offset();
-        let pieces =
-            pages.iter().map(|page| (offset + u64::from(*page) * 4096, disk.bitmap.take_page(*page)));
-        let pieces = pieces.collect();
         self.volumes[v].counters.bm_writes += pages.len() as u64;
-        if let Some(id) = self.start_meta_write(v, pieces, MetaOp::Bitmap { written: pages, left }) {
+        let of_fifo = matches!(then, AfterPages::Fifo { .. });
+        let id = self.start_meta_write(v, copies, MetaOp::Pages { pages, then });
+        if let (true, Some(id)) = (of_fifo, id) {
             self.fifo_wait = Some(FifoWait::Meta(id));
+        }
+    }
+
+    fn pages_done(&mut self, v: VolumeIndex, pages: &[u32], then: AfterPages, ok: bool) {
+        if !ok {
+            self.mark_pages_dirty(v, pages);
+            self.out.push(Output::Log {
+                level: Level::Alert,
+                volume: Some(v),
+                text: "we had at least one MD IO ERROR during bitmap IO".to_owned(),
+            });
+        }
+        match then {
+            AfterPages::Fifo { left } if ok && !left.is_empty() => self.write_bitmap_pages(v, left),
+            AfterPages::Fifo { .. } => self.bitmap_written(v),
+            AfterPages::Transaction => {
+                if !pages.is_empty() {
+                    self.bitmap_written(v);
+                }
+                if ok {
+                    self.write_transaction(v);
+                } else {
+                    self.end_transaction(v, false);
+                }
+            }
         }
     }
 
@@ -151,8 +196,8 @@ impl Resource {
     fn bitmap_written(&mut self, v: VolumeIndex) {
         let Some(disk) = &mut self.volumes[v].disk else { return };
         disk.bitmap_busy = false;
-        if let Some(pages) = disk.eviction_waits.take() {
-            self.write_evicted_pages(v, pages);
+        if let Some((pages, volatile)) = disk.eviction_waits.take() {
+            self.evict(v, pages, volatile);
         }
     }
 
@@ -168,7 +213,6 @@ impl Resource {
     /// Makes the extents that waiting writes need active, if the log is free to do so: one
     /// transaction for as many as fit into it.
     pub(super) fn advance_activity_log(&mut self, v: VolumeIndex) {
-        let flushes = self.data_needs_flushes(v);
         let volume = &mut self.volumes[v];
         // While a disk is being attached its log is not in order yet.
         if volume.state.disk < Disk::Inconsistent {
@@ -191,38 +235,28 @@ impl Resource {
         let evicted = changes.iter().filter_map(|change| change.evicted);
         let bits = evicted.map(|extent| u64::from(extent) * BITS_PER_EXTENT);
         let mut pages: Vec<u32> = bits
-            .filter(|bit| disk.bitmap.page_must_be_written(*bit))
+            // A copy on its way to the disk is not there yet.
+            .filter(|bit| disk.bitmap_busy || disk.bitmap.page_must_be_written(*bit))
             .map(|bit| (bit / super::bitmap::BITS_PER_PAGE) as u32)
             .collect();
         pages.sort_unstable();
         pages.dedup();
-        let cleared = !pages.is_empty() && disk.bitmap.clears() > disk.flushed.bitmap_clears;
-        if flushes && (volatile || cleared) {
-            // An extent is forgotten only when what was written to it is durable here, too: the
-            // peer may have it already, and would be the only one.
-            self.start_data_flush(v, MetaOp::FlushThenEviction { pages });
-        } else {
-            self.write_evicted_pages(v, pages);
-        }
+        self.evict(v, pages, volatile);
     }
 
-    fn write_evicted_pages(&mut self, v: VolumeIndex, pages: Vec<u32>) {
-        if pages.is_empty() {
-            self.write_transaction(v);
-            return;
+    /// Before an extent is forgotten, its bits are on the disk; and what was written to it is durable
+    /// here (`volatile`: that is not known), too: the peer may have it already, and would be the only
+    /// one.
+    fn evict(&mut self, v: VolumeIndex, pages: Vec<u32>, volatile: bool) {
+        let Some(disk) = &mut self.volumes[v].disk else { return };
+        if !pages.is_empty() {
+            if disk.bitmap_busy {
+                disk.eviction_waits = Some((pages, volatile));
+                return;
+            }
+            disk.bitmap_busy = true;
         }
-        let volume = &mut self.volumes[v];
-        let Some(disk) = &mut volume.disk else { return };
-        if disk.bitmap_busy {
-            disk.eviction_waits = Some(pages);
-            return;
-        }
-        disk.bitmap_busy = true;
-        volume.counters.bm_writes += pages.len() as u64;
-        let offset = disk.layout.bm_offset();
-        let piece = |page: &u32| (offset + u64::from(*page) * 4096, disk.bitmap.take_page(*page));
-        let pieces = pages.iter().map(piece).collect();
-        self.start_meta_write(v, pieces, MetaOp::Eviction { pages });
+        self.begin_pages(v, pages, volatile, AfterPages::Transaction);
     }
 
     fn write_transaction(&mut self, v: VolumeIndex) {
@@ -267,38 +301,9 @@ impl Resource {
                     self.error(Some(v), "meta data update failed!");
                 }
             }
-            MetaOp::Bitmap { written, left } => {
-                if !ok {
-                    self.mark_pages_dirty(v, &written);
-                    self.out.push(Output::Log {
-                        level: Level::Alert,
-                        volume: Some(v),
-                        text: "we had at least one MD IO ERROR during bitmap IO".to_owned(),
-                    });
-                    self.bitmap_written(v);
-                } else {
-                    self.write_bitmap_pages(v, left);
-                }
-            }
-            MetaOp::FlushThenBitmap => {
-                if !ok {
-                    self.bitmap_written(v);
-                } else {
-                    let pages =
-                        self.volumes[v].disk.as_ref().map_or(Vec::new(), |d| d.bitmap.dirty_pages(true));
-                    self.write_bitmap_pages(v, pages);
-                }
-            }
-            MetaOp::FlushThenEviction { pages } if ok => self.write_evicted_pages(v, pages),
-            MetaOp::FlushThenEviction { .. } => self.end_transaction(v, false),
-            MetaOp::Eviction { pages } => {
-                self.bitmap_written(v);
-                if ok {
-                    self.write_transaction(v);
-                } else {
-                    self.mark_pages_dirty(v, &pages);
-                    self.end_transaction(v, false);
-                }
+            MetaOp::FlushThenPages { copies, pages, then } if ok => self.write_pages(v, copies, pages, then),
+            MetaOp::FlushThenPages { pages, then, .. } | MetaOp::Pages { pages, then } => {
+                self.pages_done(v, &pages, then, ok);
             }
             MetaOp::Transaction => self.end_transaction(v, ok),
         }

@@ -5,6 +5,12 @@ use super::state::{Conn, Disk, Role, StateWord};
 use crate::conf::settings::Fencing;
 use crate::meta::flags::MetaFlags;
 
+/// Whether blocks change here that after a crash only this node's activity log tells of: it is
+/// Primary, or a Primary without a disk writes here. spec/state.md 13.1, PRIMARY_IND.
+pub fn has_primary_mark(s: StateWord) -> bool {
+    s.role == Role::Primary || (s.pdsk < Disk::Inconsistent && s.peer == Role::Primary)
+}
+
 /// The flags after a committed change. Below Inconsistent they stay as they are (so a Primary that
 /// detaches leaves PRIMARY_IND). Bits that do not follow the state are carried along, but AL_CLEAN
 /// is cleared: the log is in use. spec/state.md 13.1.
@@ -12,12 +18,11 @@ pub fn recomputed(old: MetaFlags, s: StateWord, crashed_primary: bool) -> MetaFl
     if s.disk < Disk::Inconsistent {
         return old;
     }
-    let diskless_peer_writes_here = s.pdsk < Disk::Inconsistent && s.peer == Role::Primary;
     let peer_outdated = s.pdsk >= Disk::Inconsistent && s.pdsk <= Disk::Outdated;
     let mut flags = old;
     for (flag, on) in [
         (MetaFlags::CONSISTENT, s.disk > Disk::Inconsistent),
-        (MetaFlags::PRIMARY_IND, s.role == Role::Primary || diskless_peer_writes_here),
+        (MetaFlags::PRIMARY_IND, has_primary_mark(s)),
         (MetaFlags::CONNECTED_IND, s.conn > Conn::WFReportParams),
         (MetaFlags::WAS_UP_TO_DATE, s.disk > Disk::Outdated),
         (MetaFlags::PEER_OUT_DATED, peer_outdated),

@@ -3,12 +3,24 @@
 use super::codes::{StateResult, StateSuccess};
 use super::connection::Phase;
 use super::log_lines::{self, UuidEvent};
+use super::metadata_flags::has_primary_mark;
 use super::rules::{self, ChangeKind, Decision, Refusal, RuleContext};
 use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::steps::Work;
 use super::types::*;
 use super::{uuid, Resource};
 use crate::conf::settings::Fencing;
+
+/// A Primary without a disk connects to the data of this node. Whether it takes them, or hangs up
+/// because they are not those that it has lost, is known when its own state says Connected: only then
+/// they are a new generation.
+pub(super) fn diskless_primary_connects(os: StateWord, ns: StateWord) -> bool {
+    os.conn < Conn::Connected
+        && ns.conn >= Conn::Connected
+        && ns.peer == Role::Primary
+        && ns.pdsk <= Disk::Failed
+        && ns.disk >= Disk::Inconsistent
+}
 
 impl Resource {
     /// What the rules need to know about a volume besides its word.
@@ -170,7 +182,12 @@ impl Resource {
         if both_inconsistent && os.peer == Role::Secondary && ns.peer == Role::Primary {
             self.volumes[v].consider_resync = true;
         }
-        if uuid::lost_peer_data(os, ns, 0) {
+        if diskless_primary_connects(os, ns) {
+            self.volumes[v].generation_awaits_peer = true;
+        } else if ns.conn < Conn::Connected {
+            self.volumes[v].generation_awaits_peer = false;
+        }
+        if uuid::lost_peer_data(os, ns, 0) && !diskless_primary_connects(os, ns) {
             // No write that the peer lacks completes before the new generation is durable.
             self.volumes[v].uuid_hold = self.volumes[v].disk.is_some();
         }
@@ -208,17 +225,14 @@ impl Resource {
     /// The super block may tell of a demotion, or of the end of a resync, only when the data and the
     /// bitmap are durable; a write of it that was decided before comes in between.
     fn hold_marks(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
-        let peer_has_no_disk = ns.pdsk < Disk::Inconsistent;
         let Some(disk) = &mut self.volumes[v].disk else { return };
         if ns.disk < Disk::Inconsistent {
             return;
         }
-        let demoted = os.role == Role::Primary && ns.role == Role::Secondary;
-        let peer_demoted = peer_has_no_disk && os.peer == Role::Primary && ns.peer == Role::Secondary;
-        if demoted || peer_demoted {
-            disk.keep_primary_mark = true;
-        } else if ns.role == Role::Primary {
-            disk.keep_primary_mark = false;
+        match (has_primary_mark(os), has_primary_mark(ns)) {
+            (true, false) => disk.keep_primary_mark = true,
+            (_, true) => disk.keep_primary_mark = false,
+            (false, false) => {}
         }
         if os.disk < Disk::UpToDate && os.conn >= Conn::SyncSource && ns.conn == Conn::Connected {
             disk.keep_inconsistent = true;

@@ -3,6 +3,7 @@
 use super::admin::AdminWait;
 use super::connection::Phase;
 use super::handlers::Handler;
+use super::metadata_flags::has_primary_mark;
 use super::rules::ChangeKind;
 use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::types::*;
@@ -218,14 +219,13 @@ impl Resource {
             add(Step::SendBitmap { v });
         }
         // A11, A12
-        if disk_ok && (uuid::lost_peer_data(os, ns, 0) || uuid::peer_became_diskless_primary(os, ns, 0)) {
-            add(Step::NewCurrentUuid { v });
+        let lost = uuid::lost_peer_data(os, ns, 0) || uuid::peer_became_diskless_primary(os, ns, 0);
+        if lost && !super::state_change::diskless_primary_connects(os, ns) {
+            add(if disk_ok { Step::NewCurrentUuid { v } } else { Step::NewCurrentUuidDone { v } });
         }
         // A13, A14. Also in a resync: the mark PRIMARY_IND goes only when the bits are on disk.
         let demoted = os.role == Role::Primary && ns.role == Role::Secondary;
-        let peer_demoted =
-            ns.pdsk < Disk::Inconsistent && os.peer == Role::Primary && ns.peer == Role::Secondary;
-        if disk_ok && (demoted || peer_demoted) {
+        if disk_ok && has_primary_mark(os) && !has_primary_mark(ns) {
             if demoted && connected {
                 add(Step::DrainEpochs { v });
             }

@@ -65,8 +65,8 @@ pub struct LocalDisk {
     /// Pages of the bitmap are being written. One write at a time: an older copy of a page must not
     /// overtake a newer one.
     pub(super) bitmap_busy: bool,
-    /// Pages that an eviction will write when that is over.
-    pub(super) eviction_waits: Option<Vec<u32>>,
+    /// Pages that an eviction will write when that is over, and whether it has to flush the data.
+    pub(super) eviction_waits: Option<(Vec<u32>, bool)>,
     pub(super) full_sync: bool,
     /// Requests at the disk that have not come back, meta data included.
     pub(super) in_use: u32,
@@ -140,6 +140,8 @@ pub struct Volume {
 
     pub(super) crashed_primary: bool,
     pub(super) new_current_uuid_owed: bool,
+    /// A new generation begins when the peer, a Primary without a disk, says that it is Connected.
+    pub(super) generation_awaits_peer: bool,
     pub(super) consider_resync: bool,
     pub(super) resync_after_negotiation: bool,
     pub(super) resize_pending: bool,
@@ -191,6 +193,7 @@ impl Volume {
             negotiation: None,
             crashed_primary: false,
             new_current_uuid_owed: false,
+            generation_awaits_peer: false,
             consider_resync: false,
             resync_after_negotiation: false,
             resize_pending: false,

@@ -443,11 +443,13 @@ impl Resource {
         if let Some(disk) = &mut volume.disk {
             disk.in_use -= 1;
         }
+        let without_good_data = (Disk::Inconsistent..=Disk::Outdated).contains(&volume.state.disk);
         let Some(request) = self.log.get_mut(id) else { return };
         request.local_pending = false;
         match result {
             IoResult::Done(payload) => {
                 request.local_ok = true;
+                request.local_good = !without_good_data;
                 if !request.is_write() {
                     request.payload = payload;
                 }
@@ -512,9 +514,10 @@ impl Resource {
         let Some(request) = self.log.get_mut(id) else { return };
         let v = request.volume;
         let write = request.is_write();
-        // Data that are on a disk without good data only, will be overwritten by the next resync.
-        let good_disk = !(Disk::Inconsistent..=Disk::Outdated).contains(&self.volumes[v].state.disk);
-        let ok = request.net_ok || (request.local_ok && (good_disk || !write));
+        // Data that are only on a disk without good data will be overwritten by the next resync.
+        let disk = self.volumes[v].state.disk;
+        let kept = disk == Disk::UpToDate || (request.local_good && disk < Disk::Inconsistent);
+        let ok = request.net_ok || (request.local_ok && (kept || !write));
         request.completed = true;
         let completion = request.completion;
         // Writes that the application issues from now on belong to a later epoch.

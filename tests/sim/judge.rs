@@ -25,6 +25,8 @@ struct Entry {
 #[derive(Default)]
 pub struct Judge {
     sectors: BTreeMap<u64, Vec<Entry>>,
+    /// Two disks failed: content proves nothing any more.
+    pub lenient: bool,
     pub acknowledged: u64,
     pub failed: u64,
     pub unknown: u64,
@@ -96,6 +98,9 @@ impl Judge {
 
     /// Whether a sector may hold this.
     pub fn check(&self, sector: u64, tag: u64) -> Result<(), String> {
+        if self.lenient {
+            return Ok(());
+        }
         let Some(entries) = self.sectors.get(&sector) else {
             return match tag {
                 0 => Ok(()),

@@ -54,6 +54,8 @@ pub struct World {
     pub given_up: bool,
     /// When each node saw no good data last.
     pub without_data: [u64; 2],
+    /// A disk of the node failed.
+    failed_disks: [bool; 2],
     trace: bool,
     /// The expensive checks run at every step.
     pub closely: bool,
@@ -113,6 +115,7 @@ impl World {
             authority: None,
             given_up: false,
             without_data: [0; 2],
+            failed_disks: [false; 2],
             trace,
             closely: std::env::var_os("SIM_CLOSELY").is_some(),
             next_token: 1,
@@ -448,6 +451,11 @@ impl World {
         let fails = !self.healing && self.p.io_errors > 0 && self.random.per_mille(self.p.io_errors);
         let (io, result) = if fails {
             self.stats.errors += 1;
+            self.failed_disks[n] = true;
+            if self.failed_disks[0] && self.failed_disks[1] {
+                // What only the two failed disks have is nobody's promise.
+                self.judge.lenient = true;
+            }
             let io = self.nodes[n].disk.fail(index, &mut self.random);
             self.say(|| format!("{n}: disk error {io:?}"));
             (io, IoResult::Failed)
