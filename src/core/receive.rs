@@ -202,14 +202,14 @@ impl Resource {
         self.peer_wrote(v, PeerWrite { sector, bytes: size, block_id, seq, flags, payload, zeroes: None });
     }
 
+    /// P_OUT_OF_SYNC. A node whose disk went meanwhile has no bitmap: the peer's copy keeps track.
     fn receive_out_of_sync(&mut self, v: VolumeIndex, sector: u64, bytes: u32) {
         let conn = self.state(v).conn;
+        let Some(disk) = &mut self.volumes[v].disk else { return };
+        disk.bitmap.set_sectors(sector, u64::from(bytes) / 512);
         if !matches!(conn, Conn::WFSyncUUID | Conn::WFBitMapT | Conn::Behind) {
             let text = format!("ASSERT FAILED cstate = {conn}, expected: WFSyncUUID|WFBitMapT|Behind");
             self.error(Some(v), text);
-        }
-        if let Some(disk) = &mut self.volumes[v].disk {
-            disk.bitmap.set_sectors(sector, u64::from(bytes) / 512);
         }
     }
 
