@@ -4,6 +4,7 @@ use super::codes::{ConfigCode, StateError, StateResult, StateSuccess};
 use super::connection::Phase;
 use super::fencing;
 use super::handlers::Handler;
+use super::handshake::state_packet;
 use super::log_lines;
 use super::rules::{self, ChangeKind};
 use super::size::ResizeFlags;
@@ -632,7 +633,7 @@ impl Resource {
                 if forced {
                     self.send_uuids(v, 0);
                 }
-                self.send_directly(v, Packet::State(state.to_bits()));
+                self.send_directly(v, state_packet(state));
             }
         }
         self.reply(task.id, result.code());

@@ -308,7 +308,9 @@ impl Resource {
         let volume = &self.volumes[v];
         let both_disks = peer.disk >= Disk::Negotiating && os.disk >= Disk::Negotiating;
         let negotiating = peer.disk == Disk::Negotiating || os.disk == Disk::Negotiating;
+        let undecided = os.disk == Disk::Negotiating && volume.uuids_awaited && both_disks;
         let consider = volume.peer_uuids.is_some()
+            && !undecided
             && both_disks
             && (os.conn < Connected
                 || (os.conn == Connected && negotiating)
@@ -319,7 +321,7 @@ impl Resource {
         } else {
             let conn = if os.conn == WFReportParams { Connected } else { os.conn };
             let conn = if peer.conn == Ahead { Behind } else { conn };
-            self.apply_peer_state(v, os, peer, real_disk, conn);
+            self.apply_peer_state(v, os, peer, real_disk, conn, !undecided);
         }
     }
 
@@ -350,7 +352,9 @@ impl Resource {
             can_demote: false,
         };
         let handshake = sync_handshake(&input);
-        if handshake.own != input.own {
+        // Rule 34 is noted only by U7, when the resync begins and BITMAP moves to the history anyway. Were
+        // BITMAP 0 before, and the link lost, equal generations would hide the bits of this bitmap.
+        if handshake.own != input.own && handshake.own.bitmap != 0 {
             if let Some(disk) = &mut self.volumes[v].disk {
                 disk.uuids = handshake.own;
             }
@@ -430,9 +434,10 @@ impl Resource {
         };
         let conn = if peer.conn == Conn::Ahead { Conn::Behind } else { conn };
         let os = self.state(v);
-        self.apply_peer_state(v, os, peer, real_disk, conn);
+        self.apply_peer_state(v, os, peer, real_disk, conn, true);
     }
 
+    /// Steps 10 to 14. `decided`: a negotiating disk gets what it negotiated.
     fn apply_peer_state(
         &mut self,
         v: VolumeIndex,
@@ -440,13 +445,14 @@ impl Resource {
         peer: StateWord,
         real_disk: Disk,
         conn: Conn,
+        decided: bool,
     ) {
         let volume = &self.volumes[v];
         let mut change = Change::conn(conn)
             .and(Change::peer(peer.role))
             .and(Change::pdsk(real_disk))
             .and(Change::peer_isp(peer.aftr_isp || peer.user_isp));
-        if matches!(conn, Conn::Connected | Conn::WFBitMapS) && os.disk == Disk::Negotiating {
+        if matches!(conn, Conn::Connected | Conn::WFBitMapS) && os.disk == Disk::Negotiating && decided {
             if let Some((disk, _)) = volume.negotiation {
                 change = change.and(Change::disk(disk));
             }
@@ -467,7 +473,7 @@ impl Resource {
         let undecided = peer.conn <= Conn::Connected && peer.disk != Disk::Negotiating;
         if os.conn > Conn::WFReportParams && ns.conn > Conn::Connected && undecided {
             self.send_uuids(v, 0);
-            self.send_directly(v, Packet::State(ns.to_bits()));
+            self.send_directly(v, state_packet(ns));
         }
         self.volumes[v].discard_my_data = false;
         if self.volumes().all(|(_, volume)| volume.state.conn >= Conn::Connected) {
@@ -628,6 +634,19 @@ impl Resource {
         let _ = self.change(v, change, ChangeKind::Hard, true);
         self.log_uuids(v, super::log_lines::UuidEvent::ReceiverUpdated);
     }
+}
+
+/// P_STATE with this state word. An old disk beside a peer without one is told as Inconsistent: DRBD
+/// takes an Outdated disk of a connected peer for UpToDate (spec/state.md 4.1 S9).
+/// A disk that is being attached is none yet: the peer answers with its UUIDs when it sees one for the
+/// first time, and has to do so when this one negotiates (5.2 A9).
+pub(super) fn state_packet(mut word: StateWord) -> Packet {
+    word.disk = match word.disk {
+        Disk::Outdated if word.conn == Conn::Connected => Disk::Inconsistent,
+        Disk::Attaching => Disk::Diskless,
+        disk => disk,
+    };
+    Packet::State(word.to_bits())
 }
 
 /// Both ends' policies go together: equal, or one discards what the other keeps.

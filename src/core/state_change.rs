@@ -165,6 +165,12 @@ impl Resource {
         if os.conn != ns.conn && matches!(ns.conn, Conn::WFBitMapS | Conn::WFBitMapT) {
             self.bitmaps_will_be_exchanged(v);
         }
+        if ns.conn == Conn::WFBitMapT {
+            self.volumes[v].bitmap_lacks_peers = true;
+        } else if ns.conn.is_sync_target() || ns.disk == Disk::UpToDate || ns.disk == Disk::Diskless {
+            self.volumes[v].bitmap_lacks_peers = false;
+        }
+        self.volumes[v].uuids_awaited |= os.disk == Disk::Attaching && ns.disk == Disk::Negotiating;
         self.hold_marks(v, os, ns);
         self.refresh_meta_flags(v);
         if os.disk < Disk::Consistent && ns.disk >= Disk::Consistent {

@@ -3,6 +3,7 @@
 use super::admin::AdminWait;
 use super::connection::Phase;
 use super::handlers::Handler;
+use super::handshake::state_packet;
 use super::metadata_flags::has_primary_mark;
 use super::rules::ChangeKind;
 use super::state::{Change, Conn, Disk, Role, StateWord};
@@ -366,8 +367,7 @@ impl Resource {
             Step::SendUuids { v } => self.send_uuids(v, 0),
             Step::SendSizes { v, trigger_reply, flags } => self.send_sizes(v, trigger_reply, flags),
             Step::SendState { v, word } => {
-                let packet = Packet::State(word.to_bits());
-                self.emit(Socket::Data, v, packet, None, None);
+                self.emit(Socket::Data, v, state_packet(word), None, None);
             }
             Step::SendBitmap { v } => {
                 if self.may_send_bitmap(v) {

@@ -387,7 +387,7 @@ impl Resource {
         };
         let local = match rules::local_read(volume.state) {
             LocalRead::Yes => volume.disk.is_some(),
-            LocalRead::IfInSync => volume.disk.as_ref().is_some_and(in_sync),
+            LocalRead::IfInSync => !volume.bitmap_lacks_peers && volume.disk.as_ref().is_some_and(in_sync),
             LocalRead::No => false,
         };
         let (sector, bytes, sectors) = (request.sector, request.bytes, request.sectors());
