@@ -143,7 +143,7 @@ pub struct Volume {
 
     pub(super) crashed_primary: bool,
     pub(super) new_current_uuid_owed: bool,
-    /// A new generation begins when the peer, a Primary without a disk, says that it is Connected.
+    /// A new generation begins when the peer, a Primary without a disk, says that it is one, Connected.
     pub(super) generation_awaits_peer: bool,
     pub(super) consider_resync: bool,
     pub(super) resync_after_negotiation: bool,

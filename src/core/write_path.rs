@@ -500,7 +500,10 @@ impl Resource {
     pub(super) fn advance_with(&mut self, id: u64, released: bool) {
         let Some(request) = self.log.get(id) else { return };
         let volume = &self.volumes[request.volume];
-        let held = volume.uuid_hold && request.is_write() && !request.net_ok;
+        // In protocol A `net_ok` only says that TCP has it.
+        let asynchronous = self.net.as_ref().is_some_and(|net| net.protocol == Protocol::A);
+        let peer_has_it = request.net_ok && (request.net_done || !asynchronous);
+        let held = volume.uuid_hold && request.is_write() && !peer_has_it;
         if request.may_complete() && !held && (released || !volume.state.is_susp()) {
             self.complete(id);
         }

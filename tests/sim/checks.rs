@@ -120,7 +120,9 @@ impl World {
         // A generation that the peer does not have must have a name of its own.
         let other = &self.nodes[1 - n].disk.data;
         let known = request.tags().all(|(sector, tag)| *other.read(sector) == tag);
-        if state.disk == Disk::UpToDate && state.conn < Conn::Connected && !known {
+        // Inconsistent data on the peer cannot become good without this node's, whatever their generation.
+        let peer_may_go_on = state.pdsk != Disk::Inconsistent;
+        if state.disk == Disk::UpToDate && state.conn < Conn::Connected && !known && peer_may_go_on {
             let block = self.nodes[n].durable_super_block();
             assert!(
                 block.uuids[1] != 0,

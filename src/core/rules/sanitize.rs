@@ -124,17 +124,21 @@ pub fn sanitize(os: StateWord, wanted: StateWord, ctx: &RuleContext) -> (StateWo
     if ns.conn >= Conn::Connected && ns.conn < Conn::Ahead {
         let agreed = ns.conn != Conn::Connected
             || !resync_aborted
-                && (os.conn < Conn::Connected || os.disk == Disk::Negotiating || os.pdsk == Disk::Negotiating)
+                && (os.conn < Conn::Connected
+                    || os.disk == Disk::Negotiating
+                    || os.pdsk == Disk::Negotiating)
                 && ns.disk >= Disk::Outdated
                 && ns.pdsk >= Disk::Outdated;
-        let lift = |before: Disk, wanted: Disk| match wanted {
-            Disk::Consistent if resync_aborted => Disk::Outdated,
+        let lift = |wanted: Disk, stays_good: bool| match wanted {
+            Disk::Consistent if resync_aborted && !stays_good => Disk::Outdated,
             Disk::Consistent => Disk::UpToDate,
-            // One that was good stays so: it cannot be outdated while connected.
-            Disk::Outdated if agreed || before > Disk::Outdated => Disk::UpToDate,
+            Disk::Outdated if agreed || stays_good => Disk::UpToDate,
             other => other,
         };
-        (ns.disk, ns.pdsk) = (lift(os.disk, ns.disk), lift(os.pdsk, ns.pdsk));
+        // The own disk cannot be outdated while connected.
+        let own_good = os.disk > Disk::Outdated;
+        let peer_good = os.pdsk > Disk::Outdated && ns.disk >= Disk::Outdated;
+        (ns.disk, ns.pdsk) = (lift(ns.disk, own_good), lift(ns.pdsk, peer_good));
     }
     // S10
     let window = window(ns.conn);
