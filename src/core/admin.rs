@@ -582,9 +582,16 @@ impl Resource {
         match wait {
             AdminWait::Reply { id, code } => self.reply(id, code),
             AdminWait::Attached { id, v } => {
-                // One whose meta data could not be written is Failed now, and Diskless soon.
-                let works = self.state(v).disk > Disk::Failed;
-                self.reply(id, if works { NO_ERROR } else { ConfigCode::MetaDataIo.number() });
+                // One whose meta data could not be written, or whose data are not those in use, is Failed
+                // now, and Diskless soon.
+                let code = if self.state(v).disk > Disk::Failed {
+                    NO_ERROR
+                } else if self.volumes[v].io_error_seen {
+                    ConfigCode::MetaDataIo.number()
+                } else {
+                    ConfigCode::DataNotCurrent.number()
+                };
+                self.reply(id, code);
             }
             AdminWait::Task => {
                 let Some(mut task) = self.task.take() else { return };

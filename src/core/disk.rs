@@ -50,9 +50,7 @@ impl Resource {
             return Err(ConfigCode::DiskTooSmall.number());
         }
         let uuids = Uuids::from_slots(super_block.uuids);
-        let effective = self.volumes[v].effective_uuid;
-        if uuid::refuses_attach(state, effective, uuids.current) {
-            self.error(Some(v), format!("Can only attach to data with current UUID={effective:016X}"));
+        if self.has_lost_other_data(v, uuids.current) {
             return Err(ConfigCode::DataNotCurrent.number());
         }
         self.volumes[v].settings = settings;
@@ -169,6 +167,12 @@ impl Resource {
     /// Bitmap and log are in order: the state of the disk shows (steps 23 to 25).
     pub(super) fn attached(&mut self, v: VolumeIndex) {
         let Some(disk) = &self.volumes[v].disk else { return };
+        // Asked before, but the peer with the data in use may have gone since.
+        if self.has_lost_other_data(v, disk.uuids.current) {
+            let _ = self.change(v, Change::disk(Disk::Failed), ChangeKind::Hard, true);
+            return;
+        }
+        let Some(disk) = &self.volumes[v].disk else { return };
         let (weight, bits) = (disk.bitmap.weight(), disk.bitmap.bits());
         let flags = disk.super_block.flags;
         let kib = super::log_lines::pretty_kib(weight * 4);
@@ -199,6 +203,17 @@ impl Resource {
         if self.change(v, change, ChangeKind::Soft, true).is_err() {
             let _ = self.change(v, Change::disk(Disk::Diskless), ChangeKind::Hard, false);
         }
+    }
+
+    /// Whether the data that this node or its peer works with are other ones than these, and out of
+    /// reach. Logged.
+    fn has_lost_other_data(&mut self, v: VolumeIndex, current: u64) -> bool {
+        let effective = self.volumes[v].effective_uuid;
+        let lost = uuid::refuses_attach(self.state(v), effective, current);
+        if lost {
+            self.error(Some(v), format!("Can only attach to data with current UUID={effective:016X}"));
+        }
+        lost
     }
 
     /// Whether a write of meta data has failed during an attach.

@@ -170,7 +170,6 @@ impl Resource {
         } else if ns.conn.is_sync_target() || ns.disk == Disk::UpToDate || ns.disk == Disk::Diskless {
             self.volumes[v].bitmap_lacks_peers = false;
         }
-        self.volumes[v].uuids_awaited |= os.disk == Disk::Attaching && ns.disk == Disk::Negotiating;
         self.hold_marks(v, os, ns);
         self.refresh_meta_flags(v);
         if os.disk < Disk::Consistent && ns.disk >= Disk::Consistent {
