@@ -4,6 +4,7 @@ use super::codes::{ConfigCode, StateError, StateResult, StateSuccess};
 use super::connection::Phase;
 use super::fencing;
 use super::handlers::Handler;
+use super::handshake::state_packet;
 use super::log_lines;
 use super::rules::{self, ChangeKind};
 use super::size::ResizeFlags;
@@ -609,17 +610,24 @@ impl Resource {
             self.warning(Some(v), "Forced to consider local data as UpToDate!");
         }
         let state = self.state(v);
+        let mut tells_uuids = false;
         if role == Role::Primary {
             self.volumes[v].discard_my_data = false;
             let bitmap = self.volumes[v].disk.as_ref().map_or(0, |disk| disk.uuids.bitmap);
             let has_disk = rules::has_disk(state);
             if has_disk && uuid::promotion_needs_new_current(state, bitmap, forced) {
                 self.new_current_uuid(v);
+                // A connected peer without a disk exposes this node's data: when it is Primary one day it
+                // will accept no other generation.
+                tells_uuids = !forced && state.conn >= Conn::Connected;
             }
         }
         self.uuid_follows_role(v, role);
         // The new generation, and the mark of a Primary, are durable before the first write.
         self.queue_steps([Step::WriteSuperBlockIfDirty { v }]);
+        if tells_uuids {
+            self.queue_steps([Step::SendUuids { v }]);
+        }
         self.queue_work(Work::Admin(AdminWait::Task));
         task.stage = Stage::Finish { result };
         self.task = Some(task);
@@ -632,7 +640,7 @@ impl Resource {
                 if forced {
                     self.send_uuids(v, 0);
                 }
-                self.send_directly(v, Packet::State(state.to_bits()));
+                self.send_directly(v, state_packet(state));
             }
         }
         self.reply(task.id, result.code());

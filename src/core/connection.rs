@@ -1,6 +1,7 @@
 //! The life of a connection: parameters out, pings, loss, cleanup. spec/state.md 9.1 and 16.
 
 use super::handlers::Handler;
+use super::handshake::state_packet;
 use super::log_lines::LogLine;
 use super::rules::ChangeKind;
 use super::state::{Change, Conn, Disk, Role};
@@ -177,7 +178,7 @@ impl Resource {
             self.send_uuids(v, 0);
             let mut word = self.state(v);
             word.conn = Conn::WFConnection;
-            self.send_directly(v, Packet::State(word.to_bits()));
+            self.send_directly(v, state_packet(word));
             let volume = &mut self.volumes[v];
             volume.degraded = false;
             volume.resize_pending = false;

@@ -13,7 +13,7 @@ use super::size::{
 use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::steps::{set_all_and_write, HelperThen, Step};
 use super::types::*;
-use super::uuid::CompareContext;
+use super::uuid::{without_role, CompareContext};
 use super::Resource;
 use crate::conf::settings::{AfterSplitBrain, Protocol as ReplicationProtocol};
 use crate::wire::packet::Packet;
@@ -31,6 +31,17 @@ pub struct HandshakeRun {
     peer: StateWord,
     handshake: Handshake,
     next: usize,
+}
+
+/// Who decided about a disk that is attached while the nodes are connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Negotiated {
+    /// Nobody: the peer has not heard of it.
+    NotYet,
+    /// The handshake with the peer's disk.
+    WithPeer,
+    /// The peer has no disk.
+    Alone,
 }
 
 impl Resource {
@@ -270,7 +281,9 @@ impl Resource {
             return;
         }
         if peer.conn >= Connected && std::mem::take(&mut self.volumes[v].generation_awaits_peer) {
-            self.queue_steps([Step::NewCurrentUuid { v }]);
+            if peer.disk < Disk::Inconsistent {
+                self.queue_steps([Step::NewCurrentUuid { v }]);
+            }
         }
         let lost = matches!(os.pdsk, Disk::Inconsistent | Disk::Consistent);
         let ended = os.conn >= SyncSource && peer.conn == Connected;
@@ -308,7 +321,9 @@ impl Resource {
         let volume = &self.volumes[v];
         let both_disks = peer.disk >= Disk::Negotiating && os.disk >= Disk::Negotiating;
         let negotiating = peer.disk == Disk::Negotiating || os.disk == Disk::Negotiating;
+        let undecided = os.disk == Disk::Negotiating && volume.uuids_awaited && both_disks;
         let consider = volume.peer_uuids.is_some()
+            && !undecided
             && both_disks
             && (os.conn < Connected
                 || (os.conn == Connected && negotiating)
@@ -319,7 +334,8 @@ impl Resource {
         } else {
             let conn = if os.conn == WFReportParams { Connected } else { os.conn };
             let conn = if peer.conn == Ahead { Behind } else { conn };
-            self.apply_peer_state(v, os, peer, real_disk, conn);
+            let negotiated = if undecided { Negotiated::NotYet } else { Negotiated::Alone };
+            self.apply_peer_state(v, os, peer, real_disk, conn, negotiated);
         }
     }
 
@@ -350,7 +366,9 @@ impl Resource {
             can_demote: false,
         };
         let handshake = sync_handshake(&input);
-        if handshake.own != input.own {
+        // Rule 34 is noted only by U7, when the resync begins and BITMAP moves to the history anyway. Were
+        // BITMAP 0 before, and the link lost, equal generations would hide the bits of this bitmap.
+        if handshake.own != input.own && handshake.own.bitmap != 0 {
             if let Some(disk) = &mut self.volumes[v].disk {
                 disk.uuids = handshake.own;
             }
@@ -430,9 +448,10 @@ impl Resource {
         };
         let conn = if peer.conn == Conn::Ahead { Conn::Behind } else { conn };
         let os = self.state(v);
-        self.apply_peer_state(v, os, peer, real_disk, conn);
+        self.apply_peer_state(v, os, peer, real_disk, conn, Negotiated::WithPeer);
     }
 
+    /// Steps 10 to 14.
     fn apply_peer_state(
         &mut self,
         v: VolumeIndex,
@@ -440,19 +459,26 @@ impl Resource {
         peer: StateWord,
         real_disk: Disk,
         conn: Conn,
+        negotiated: Negotiated,
     ) {
-        let volume = &self.volumes[v];
         let mut change = Change::conn(conn)
             .and(Change::peer(peer.role))
             .and(Change::pdsk(real_disk))
             .and(Change::peer_isp(peer.aftr_isp || peer.user_isp));
         if matches!(conn, Conn::Connected | Conn::WFBitMapS) && os.disk == Disk::Negotiating {
-            if let Some((disk, _)) = volume.negotiation {
-                change = change.and(Change::disk(disk));
-            }
+            let wanted = self.volumes[v].negotiation.map(|(disk, _)| disk);
+            let disk = match negotiated {
+                Negotiated::NotYet => None,
+                Negotiated::WithPeer => wanted,
+                Negotiated::Alone => wanted.map(|disk| self.disk_beside_no_other(v, disk)),
+            };
+            change = disk.map_or(change, |disk| change.and(Change::disk(disk)));
         }
         let becomes_connected = conn == Conn::Connected && os.conn < Conn::Connected;
-        if real_disk == Disk::Consistent && os.is_susp() && becomes_connected && volume.new_current_uuid_owed
+        if real_disk == Disk::Consistent
+            && os.is_susp()
+            && becomes_connected
+            && self.volumes[v].new_current_uuid_owed
         {
             self.abort_thaw(v);
             return;
@@ -467,7 +493,7 @@ impl Resource {
         let undecided = peer.conn <= Conn::Connected && peer.disk != Disk::Negotiating;
         if os.conn > Conn::WFReportParams && ns.conn > Conn::Connected && undecided {
             self.send_uuids(v, 0);
-            self.send_directly(v, Packet::State(ns.to_bits()));
+            self.send_directly(v, state_packet(ns));
         }
         self.volumes[v].discard_my_data = false;
         if self.volumes().all(|(_, volume)| volume.state.conn >= Conn::Connected) {
@@ -476,6 +502,23 @@ impl Resource {
             }
         }
         self.queue_steps([Step::WriteSuperBlockIfDirty { v }]);
+    }
+
+    /// What a negotiating disk becomes when the peer turns out to have none: `wanted`, unless this node
+    /// has exposed newer data of the peer since. A Primary must not fall back to old data then; on a
+    /// Secondary they are known to be old.
+    fn disk_beside_no_other(&mut self, v: VolumeIndex, wanted: Disk) -> Disk {
+        let volume = &self.volumes[v];
+        let exposed = volume.effective_uuid;
+        let own = volume.disk.as_ref().map_or(0, |disk| disk.uuids.current);
+        if exposed == 0 || without_role(exposed) == without_role(own) {
+            wanted
+        } else if volume.state.role == Role::Primary {
+            self.error(Some(v), format!("Can only attach to data with current UUID={exposed:016X}"));
+            Disk::Failed
+        } else {
+            wanted.min(Disk::Outdated)
+        }
     }
 
     /// Step 11: frozen I/O cannot go on with a peer whose data may be old.
@@ -529,10 +572,13 @@ impl Resource {
 
     fn execute_for_peer(&mut self, v: Option<VolumeIndex>, change: Change) -> i32 {
         let wide = change.conn == Some(Conn::TearDown);
-        match v {
-            Some(v) if !wide => state_code(self.change(v, change, ChangeKind::Soft, true)),
-            _ => state_code(self.change_connection(change, ChangeKind::SoftKeepingDisk, true)),
-        }
+        self.commits_for_peer = true;
+        let result = match v {
+            Some(v) if !wide => self.change(v, change, ChangeKind::Soft, true),
+            _ => self.change_connection(change, ChangeKind::SoftKeepingDisk, true),
+        };
+        self.commits_for_peer = false;
+        state_code(result)
     }
 
     /// A diskless Primary's data, or frozen requests: what a change of state thaws (A6, A7).
@@ -628,6 +674,19 @@ impl Resource {
         let _ = self.change(v, change, ChangeKind::Hard, true);
         self.log_uuids(v, super::log_lines::UuidEvent::ReceiverUpdated);
     }
+}
+
+/// P_STATE with this state word. An old disk beside a peer without one is told as Inconsistent: DRBD
+/// takes an Outdated disk of a connected peer for UpToDate (spec/state.md 4.1 S9).
+/// A disk that is being attached is none yet: the peer answers with its UUIDs when it sees one for the
+/// first time, and has to do so when this one negotiates (5.2 A9).
+pub(super) fn state_packet(mut word: StateWord) -> Packet {
+    word.disk = match word.disk {
+        Disk::Outdated if word.conn == Conn::Connected => Disk::Inconsistent,
+        Disk::Attaching => Disk::Diskless,
+        disk => disk,
+    };
+    Packet::State(word.to_bits())
 }
 
 /// Both ends' policies go together: equal, or one discards what the other keeps.

@@ -66,7 +66,10 @@ pub struct PeerRequest {
     pub(super) payload: Option<Payload>,
     /// It waits for something else before it may go to the disk.
     pub(super) blocked: bool,
-    /// Holds a reference in the activity log (the peer has no disk).
+    /// A write of a peer without a disk: this node's bitmap and activity log stand for both. Decided when
+    /// it comes: the peer may be gone, or have a disk, when it gets to the disk here.
+    pub(super) only_here: bool,
+    /// Holds a reference in the activity log.
     pub(super) in_activity_log: bool,
 }
 
@@ -155,6 +158,11 @@ impl Resource {
         block_id: u64,
         payload: Option<Payload>,
     ) {
+        let from_application = matches!(kind, PeerKind::Write { .. } | PeerKind::Discard { .. });
+        let only_here = from_application && self.state(v).pdsk < Disk::Inconsistent;
+        if let (true, Some(disk)) = (only_here, &mut self.volumes[v].disk) {
+            disk.bitmap.set_sectors(sector, u64::from(bytes) / 512);
+        }
         let request = PeerRequest {
             volume: v,
             kind,
@@ -163,6 +171,7 @@ impl Resource {
             block_id,
             payload,
             blocked: false,
+            only_here,
             in_activity_log: false,
         };
         self.volumes[v].counters.unacked += 1;
@@ -202,8 +211,8 @@ impl Resource {
     fn try_start_peer_request(&mut self, slot: u32) -> bool {
         let Some(request) = self.peer_requests.get(slot) else { return true };
         let (v, kind, sector, bytes) = (request.volume, request.kind, request.sector, request.bytes);
-        let (sectors, payload, logged) =
-            (request.sectors(), request.payload.clone(), request.in_activity_log);
+        let (sectors, payload) = (request.sectors(), request.payload.clone());
+        let to_be_logged = request.only_here && !request.in_activity_log;
         let volume = &mut self.volumes[v];
         if volume.disk.is_none() {
             // The disk went while it waited: answered as a failure.
@@ -214,13 +223,8 @@ impl Resource {
             if volume.peer_writes.any(sector, sectors) {
                 return false;
             }
-            if volume.state.pdsk < Disk::Inconsistent
-                && matches!(kind, PeerKind::Write { .. } | PeerKind::Discard { .. })
-            {
-                // The peer has no disk: this node's bitmap and activity log stand for both.
-                if !logged && !self.log_for_diskless_peer(v, slot, sector, sectors) {
-                    return false;
-                }
+            if to_be_logged && !self.log_for_diskless_peer(v, slot, sector, sectors) {
+                return false;
             }
             self.volumes[v].peer_writes.insert(u64::from(slot), sector, sectors);
         } else if kind.locks_out_writes() {
@@ -275,7 +279,6 @@ impl Resource {
             return false;
         }
         volume.peer_extents.retain(|wanted| *wanted != extent);
-        disk.bitmap.set_sectors(sector, sectors);
         if let Some(request) = self.peer_requests.get_mut(slot) {
             request.in_activity_log = true;
         }
@@ -339,7 +342,8 @@ impl Resource {
             && state.conn.is_sync_or_verify()
             && flags.contains(DataFlags::MAY_SET_IN_SYNC)
             && state.pdsk >= Disk::Inconsistent;
-        if self.wants_write_ack(flags) {
+        // Nobody else would know of a write that failed here: the answer to its epoch's barrier counts it.
+        if self.wants_write_ack(flags) || !ok {
             let packet = match (ok, in_sync) {
                 (true, true) => Packet::RsWriteAck,
                 (true, false) => Packet::WriteAck,

@@ -58,6 +58,8 @@ pub struct Resource {
     pub(super) task: Option<Task>,
     /// Counts committed state changes: who waits for one compares.
     pub(super) changes: u64,
+    /// The change that is being committed is one that the peer asked for.
+    pub(super) commits_for_peer: bool,
     /// Something ended that a waiting request may have waited for.
     pub(super) wake: bool,
 }
@@ -101,6 +103,7 @@ impl Resource {
             admin: VecDeque::new(),
             task: None,
             changes: 0,
+            commits_for_peer: false,
             wake: false,
         }
     }

@@ -14,7 +14,7 @@ use crate::conf::settings::Fencing;
 /// A Primary without a disk connects to the data of this node. Whether it takes them, or hangs up
 /// because they are not those that it has lost, is known when its own state says Connected: only then
 /// they are a new generation.
-pub(super) fn diskless_primary_connects(os: StateWord, ns: StateWord) -> bool {
+fn diskless_primary_connects(os: StateWord, ns: StateWord) -> bool {
     os.conn < Conn::Connected
         && ns.conn >= Conn::Connected
         && ns.peer == Role::Primary
@@ -165,6 +165,12 @@ impl Resource {
         if os.conn != ns.conn && matches!(ns.conn, Conn::WFBitMapS | Conn::WFBitMapT) {
             self.bitmaps_will_be_exchanged(v);
         }
+        if ns.conn == Conn::WFBitMapT {
+            self.volumes[v].bitmap_lacks_peers = true;
+        } else if ns.conn.is_sync_target() || ns.disk == Disk::UpToDate || ns.disk == Disk::Diskless {
+            self.volumes[v].bitmap_lacks_peers = false;
+        }
+        self.volumes[v].uuids_awaited |= os.disk == Disk::Attaching && ns.disk == Disk::Negotiating;
         self.hold_marks(v, os, ns);
         self.refresh_meta_flags(v);
         if os.disk < Disk::Consistent && ns.disk >= Disk::Consistent {
@@ -182,12 +188,20 @@ impl Resource {
         if both_inconsistent && os.peer == Role::Secondary && ns.peer == Role::Primary {
             self.volumes[v].consider_resync = true;
         }
-        if diskless_primary_connects(os, ns) {
+        // The Primary asked whether it may detach; whether it does, its next state word tells. If the link
+        // is lost before, both go on with the same data.
+        let peer_detaches = self.commits_for_peer
+            && ns.role == Role::Secondary
+            && ns.conn >= Conn::Connected
+            && uuid::lost_peer_data(os, ns, 0, false);
+        if diskless_primary_connects(os, ns) || peer_detaches {
             self.volumes[v].generation_awaits_peer = true;
         } else if ns.conn < Conn::Connected {
             self.volumes[v].generation_awaits_peer = false;
         }
-        if uuid::lost_peer_data(os, ns, 0) && !diskless_primary_connects(os, ns) {
+        let lost_peer = uuid::lost_peer_data(os, ns, 0, self.has_open_epochs(v))
+            && !self.volumes[v].generation_awaits_peer;
+        if lost_peer {
             // No write that the peer lacks completes before the new generation is durable.
             self.volumes[v].uuid_hold = self.volumes[v].disk.is_some();
         }
@@ -198,7 +212,7 @@ impl Resource {
         if os.conn != ns.conn {
             self.connection_changed(os.conn, ns.conn);
         }
-        self.fifo.push_back(Work::After { v, os, ns });
+        self.fifo.push_back(Work::After { v, os, ns, lost_peer });
     }
 
     /// The connection's own state follows its volumes; a link that is to go is closed.

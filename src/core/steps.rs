@@ -3,6 +3,7 @@
 use super::admin::AdminWait;
 use super::connection::Phase;
 use super::handlers::Handler;
+use super::handshake::state_packet;
 use super::metadata_flags::has_primary_mark;
 use super::rules::ChangeKind;
 use super::state::{Change, Conn, Disk, Role, StateWord};
@@ -21,7 +22,13 @@ pub enum Work {
     /// The data of a mirrored write; built when its turn comes.
     SendWrite { id: u64 },
     /// What follows a committed state change.
-    After { v: VolumeIndex, os: StateWord, ns: StateWord },
+    After {
+        v: VolumeIndex,
+        os: StateWord,
+        ns: StateWord,
+        /// A11: this node goes on with data that the peer lacks.
+        lost_peer: bool,
+    },
     /// A single step.
     Step(Step),
     /// The admin task that waits for all that was decided before.
@@ -174,14 +181,14 @@ impl Resource {
         match work {
             Work::Send { v, packet, payload, notify } => self.emit(Socket::Data, v, packet, payload, notify),
             Work::SendWrite { id } => self.emit_write(id),
-            Work::After { v, os, ns } => self.plan_after(v, os, ns),
+            Work::After { v, os, ns, lost_peer } => self.plan_after(v, os, ns, lost_peer),
             Work::Step(step) => self.run_step(step),
             Work::Admin(wait) => self.admin_reached(wait),
         }
     }
 
     /// The after-change actions of spec/state.md 5.2, in its order, as steps.
-    fn plan_after(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
+    fn plan_after(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord, lost_peer: bool) {
         use Conn::*;
         debug_assert!(self.steps.is_empty());
         let mut steps = std::mem::take(&mut self.steps);
@@ -219,8 +226,8 @@ impl Resource {
             add(Step::SendBitmap { v });
         }
         // A11, A12
-        let lost = uuid::lost_peer_data(os, ns, 0) || uuid::peer_became_diskless_primary(os, ns, 0);
-        if lost && !super::state_change::diskless_primary_connects(os, ns) {
+        let alone = uuid::peer_became_diskless_primary(os, ns, 0) && !self.volumes[v].generation_awaits_peer;
+        if lost_peer || alone {
             add(if disk_ok { Step::NewCurrentUuid { v } } else { Step::NewCurrentUuidDone { v } });
         }
         // A13, A14. Also in a resync: the mark PRIMARY_IND goes only when the bits are on disk.
@@ -366,8 +373,7 @@ impl Resource {
             Step::SendUuids { v } => self.send_uuids(v, 0),
             Step::SendSizes { v, trigger_reply, flags } => self.send_sizes(v, trigger_reply, flags),
             Step::SendState { v, word } => {
-                let packet = Packet::State(word.to_bits());
-                self.emit(Socket::Data, v, packet, None, None);
+                self.emit(Socket::Data, v, state_packet(word), None, None);
             }
             Step::SendBitmap { v } => {
                 if self.may_send_bitmap(v) {

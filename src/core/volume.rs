@@ -137,10 +137,13 @@ pub struct Volume {
     pub(super) peer_max_bio: u32,
     /// What attaching while connected would come to without the peer: (disk, pdsk).
     pub(super) negotiation: Option<(Disk, Disk)>,
+    /// The own disk negotiates, and the peer has not answered with its UUIDs (A9): what it says of its
+    /// state was said before it heard of that, and decides nothing.
+    pub(super) uuids_awaited: bool,
 
     pub(super) crashed_primary: bool,
     pub(super) new_current_uuid_owed: bool,
-    /// A new generation begins when the peer, a Primary without a disk, says that it is Connected.
+    /// A new generation begins when the peer, a Primary without a disk, says that it is one, Connected.
     pub(super) generation_awaits_peer: bool,
     pub(super) consider_resync: bool,
     pub(super) resync_after_negotiation: bool,
@@ -150,6 +153,8 @@ pub struct Volume {
     pub(super) al_suspended: bool,
     pub(super) force_detach: bool,
     pub(super) io_error_seen: bool,
+    /// A peer has newer data, and its bits are not in the own bitmap yet: no block counts as in sync.
+    pub(super) bitmap_lacks_peers: bool,
     /// A bulk operation on the bitmap waits for application I/O to drain, or runs.
     pub(super) bitmap_io: bool,
 
@@ -191,6 +196,7 @@ impl Volume {
             peer_size: 0,
             peer_max_bio: 0,
             negotiation: None,
+            uuids_awaited: false,
             crashed_primary: false,
             new_current_uuid_owed: false,
             generation_awaits_peer: false,
@@ -202,6 +208,7 @@ impl Volume {
             al_suspended: false,
             force_detach: false,
             io_error_seen: false,
+            bitmap_lacks_peers: false,
             bitmap_io: false,
             writes: Intervals::default(),
             peer_writes: Intervals::default(),

@@ -6,7 +6,7 @@ use crate::judge::Judge;
 use crate::network::{Connection, Item};
 use crate::node::{disk_work, Node, Outgoing, Purpose, V};
 use crate::script::{Parameters, Random};
-use drbdbox::conf::settings::Protocol;
+use drbdbox::conf::settings::{OnIoError, Protocol};
 use drbdbox::core::state::{Conn, Disk, Role, StateWord};
 use drbdbox::core::types::*;
 use drbdbox::wire::Socket;
@@ -50,6 +50,8 @@ pub struct World {
     pub healing: bool,
     /// The node that has data the other lacks; only it may be promoted alone.
     pub authority: Option<usize>,
+    /// Who was Primary last.
+    last_primary: Option<usize>,
     /// The nodes met a limit of the protocol that they speak.
     pub given_up: bool,
     /// When each node saw no good data last.
@@ -113,6 +115,7 @@ impl World {
             cable: true,
             healing: false,
             authority: None,
+            last_primary: None,
             given_up: false,
             without_data: [0; 2],
             failed_disks: [false; 2],
@@ -452,8 +455,12 @@ impl World {
         let (io, result) = if fails {
             self.stats.errors += 1;
             self.failed_disks[n] = true;
-            if self.failed_disks[0] && self.failed_disks[1] {
-                // What only the two failed disks have is nobody's promise.
+            let alone = self.state(n).is_some_and(|state| state.pdsk != Disk::UpToDate);
+            if self.failed_disks[0] && self.failed_disks[1]
+                || alone && self.p.disk[n].on_io_error == OnIoError::PassOn
+            {
+                // What only the two failed disks have is nobody's promise; nor what only a failed one
+                // has that goes on: it is Inconsistent, and older data of the peer count more.
                 self.judge.lenient = true;
             }
             let io = self.nodes[n].disk.fail(index, &mut self.random);
@@ -877,6 +884,9 @@ impl World {
             8..=12 if state.conn == Conn::StandAlone => self.connect(n),
             13 => {
                 let force = self.random.chance(20);
+                if force {
+                    self.asynchronous_writes_lost(n);
+                }
                 self.command(n, Purpose::Other, Command::Detach { volume: V, force });
             }
             14..=17 => self.attach(n),
@@ -930,11 +940,20 @@ impl World {
         }
     }
 
+    /// A node loses its disk at once. Protocols A and B acknowledge what is still on its way there; where
+    /// the other disk does not count, nobody else has it; and reads of that disk may have shown it.
+    fn asynchronous_writes_lost(&mut self, n: usize) {
+        if self.p.net.protocol != Protocol::C && self.nodes[1 - n].is_primary() && !self.is_local(1 - n) {
+            self.judge.lenient = true;
+        }
+    }
+
     fn crash(&mut self, n: usize, power_cut: bool) {
         self.say(|| format!("{n}: {}", if power_cut { "power cut" } else { "crash" }));
         let other = 1 - n;
         self.check_coverage(&format!("before the crash of node {n}"));
         let primary = self.nodes[n].is_primary();
+        self.asynchronous_writes_lost(n);
         self.stats.crashes += 1;
         self.stats.power_cuts += u64::from(power_cut);
         let node = &mut self.nodes[n];
@@ -956,7 +975,8 @@ impl World {
         }
         node.disk.stop(power_cut, &mut self.random);
         if power_cut {
-            if primary || self.authority == Some(n) {
+            // The former Primary is the source of the next resync, if it crashed.
+            if primary || self.authority == Some(n) || self.last_primary == Some(n) {
                 self.judge.cache_lost();
             }
             if !primary && self.authority.is_none() {
@@ -976,6 +996,7 @@ impl World {
 
     /// Follows which node has data that the other one lacks.
     fn update_authority(&mut self) {
+        self.last_primary = (0..2).find(|n| self.nodes[*n].is_primary()).or(self.last_primary);
         let states = [self.state(0), self.state(1)];
         if let [Some(a), Some(b)] = states {
             let good = |s: StateWord| {

@@ -80,6 +80,8 @@ const INVALID_STATES: [InvalidState; 15] = [
         matches: |s, _| {
             matches!(s.conn, Conn::Connected | Conn::WFBitMapS | Conn::SyncSource | Conn::PausedSyncS)
                 && s.disk == Disk::Outdated
+                // Beside a peer without data old ones stay what they are: see `sanitize`, S9.
+                && (s.conn != Conn::Connected || s.pdsk >= Disk::Outdated)
         },
         error: StateError::ConnectedOutdates,
     },

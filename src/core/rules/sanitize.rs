@@ -75,6 +75,10 @@ const fn window(conn: Conn) -> Window {
 
 /// The adjustments S5 to S14 in order; S1 to S4 are 8.3's form of the hard transition list.
 /// spec/state.md 4.1.
+///
+/// S9 is stricter than DRBD's: old data count as good again only by a handshake with a peer that has
+/// data and the same generation. DRBD's rule makes the target of a resync UpToDate when its source
+/// loses the disk before the first block was copied.
 pub fn sanitize(os: StateWord, wanted: StateWord, ctx: &RuleContext) -> (StateWord, Option<SanitizeWarning>) {
     let mut ns = wanted;
     let mut warning = None;
@@ -92,11 +96,13 @@ pub fn sanitize(os: StateWord, wanted: StateWord, ctx: &RuleContext) -> (StateWo
         ns.aftr_isp = false;
     }
     // S7
+    let mut resync_aborted = false;
     if ns.conn > Conn::Connected && (ns.disk <= Disk::Failed || ns.pdsk <= Disk::Failed) {
-        warning = Some(if ns.conn.is_verify() {
-            SanitizeWarning::VerifyAborted
-        } else {
+        resync_aborted = !ns.conn.is_verify();
+        warning = Some(if resync_aborted {
             SanitizeWarning::ResyncAborted
+        } else {
+            SanitizeWarning::VerifyAborted
         });
         ns.conn = Conn::Connected;
     }
@@ -116,11 +122,23 @@ pub fn sanitize(os: StateWord, wanted: StateWord, ctx: &RuleContext) -> (StateWo
     }
     // S9
     if ns.conn >= Conn::Connected && ns.conn < Conn::Ahead {
-        for disk in [&mut ns.disk, &mut ns.pdsk] {
-            if matches!(disk, Disk::Consistent | Disk::Outdated) {
-                *disk = Disk::UpToDate;
-            }
-        }
+        let agreed = ns.conn != Conn::Connected
+            || !resync_aborted
+                && (os.conn < Conn::Connected
+                    || os.disk == Disk::Negotiating
+                    || os.pdsk == Disk::Negotiating)
+                && ns.disk >= Disk::Outdated
+                && ns.pdsk >= Disk::Outdated;
+        let lift = |wanted: Disk, stays_good: bool| match wanted {
+            Disk::Consistent if resync_aborted && !stays_good => Disk::Outdated,
+            Disk::Consistent => Disk::UpToDate,
+            Disk::Outdated if agreed || stays_good => Disk::UpToDate,
+            other => other,
+        };
+        // The own disk cannot be outdated while connected.
+        let own_good = os.disk > Disk::Outdated;
+        let peer_good = os.pdsk > Disk::Outdated && ns.disk >= Disk::Outdated;
+        (ns.disk, ns.pdsk) = (lift(ns.disk, own_good), lift(ns.pdsk, peer_good));
     }
     // S10
     let window = window(ns.conn);

@@ -257,6 +257,33 @@ fn losing_a_disk_ends_resync_and_verify() {
     assert_eq!(warning, Some(SanitizeWarning::VerifyAborted));
 }
 
+/// Old data become good by a handshake only. Stricter than spec/state.md 4.1 S9.
+#[test]
+fn old_data_stay_old_when_the_source_loses_its_disk() {
+    for conn in [Conn::WFBitMapT, Conn::WFSyncUUID] {
+        let os = word(Secondary, Secondary, conn, Outdated, UpToDate);
+        let failed = committed(os, Change::pdsk(Failed), ChangeKind::Hard, &CONNECTED);
+        assert_eq!((failed.conn, failed.disk, failed.pdsk), (Conn::Connected, Outdated, Failed));
+        let diskless = committed(failed, Change::pdsk(Diskless), ChangeKind::Hard, &CONNECTED);
+        assert_eq!((diskless.disk, diskless.pdsk), (Outdated, Diskless));
+        assert_eq!(refused(diskless, Change::role(Primary), &CONNECTED), StateError::NoUpToDateDisk);
+    }
+    let os = word(Secondary, Secondary, Conn::WFBitMapS, UpToDate, Consistent);
+    let failed = committed(os, Change::disk(Failed), ChangeKind::Hard, &CONNECTED);
+    assert_eq!((failed.conn, failed.disk, failed.pdsk), (Conn::Connected, Failed, Outdated));
+
+    let handshake = word(Secondary, Unknown, Conn::WFReportParams, Outdated, DUnknown);
+    let beside = |pdsk| {
+        let change = Change::conn(Conn::Connected).and(Change::peer(Secondary)).and(Change::pdsk(pdsk));
+        committed(handshake, change, ChangeKind::Soft, &CONNECTED)
+    };
+    assert_eq!(beside(UpToDate).disk, UpToDate);
+    assert_eq!(beside(Diskless).disk, Outdated);
+    let connected = word(Secondary, Secondary, Conn::Connected, UpToDate, Diskless);
+    let (same, _) = sanitize(connected, Change::disk(Outdated).apply(connected), &CONNECTED);
+    assert_eq!(same, connected, "a connected disk cannot be outdated");
+}
+
 /// Attach while connected, link lost before the handshake. spec/state.md 4.1 S8.
 #[test]
 fn losing_the_link_while_negotiating() {
