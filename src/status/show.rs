@@ -102,6 +102,8 @@ fn line_83(out: &mut String, row: &OptionRow, value: &Value) {
         }
         Value::Text(text) => {
             if !text.is_empty() {
+                // The original prints the value as it is, and its adjust cannot read back a secret with a quotation mark.
+                let text = text.replace('\\', "\\\\").replace('"', "\\\"");
                 put!(out, "\t{name:16}\t\"{text}\";\n");
             }
         }
