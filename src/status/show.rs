@@ -229,3 +229,16 @@ fn quoted(text: &str) -> String {
     out.push('"');
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_with_quotation_marks_can_be_read_back() {
+        let row = options::find("shared-secret").unwrap();
+        let mut out = String::new();
+        line_83(&mut out, row, &Value::Text(r#"a "b\c"; }"#.into()));
+        assert_eq!(out, "\tshared-secret   \t\"a \\\"b\\\\c\\\"; }\";\n");
+    }
+}
