@@ -649,10 +649,13 @@ impl Resource {
     /// The own bitmap is about to be sent: writes that did not leave the log yet, and that one side
     /// lacks, are to be in it.
     pub(super) fn add_writes_to_bitmap(&mut self, v: VolumeIndex, source: bool) {
+        let waits_for_disk = self.net.as_ref().is_some_and(|net| net.protocol == Protocol::C);
         let Some(disk) = &mut self.volumes[v].disk else { return };
         for id in self.log.ids() {
             let Some(request) = self.log.get_mut(id) else { continue };
-            if request.volume == v && request.is_write() && !(request.local_ok && request.net_ok) {
+            // In protocols A and B the peer may still say that it could not write it.
+            let certain = request.local_ok && request.net_ok && (waits_for_disk || request.net_done);
+            if request.volume == v && request.is_write() && !certain {
                 disk.bitmap.set_sectors(request.sector, request.sectors());
                 request.in_sent_bitmap = source;
             }
