@@ -245,12 +245,8 @@ impl Resource {
                 self.new_uuid_by_admin(id, volume, clear_bitmap)
             }
             Command::DiskSettings { volume, settings } => {
-                let slots = self.volumes[volume].disk.as_ref().map(|disk| disk.activity_log.len());
                 self.volumes[volume].settings = *settings;
-                if let Some(slots) = slots {
-                    // A new number of slots takes effect at the next attach.
-                    self.volumes[volume].settings.al_extents = slots;
-                }
+                self.resize_activity_log(volume);
                 if self.volumes[volume].state.conn >= Conn::Connected {
                     self.send(volume, Packet::SyncParam(self.sync_param(volume)));
                 }

@@ -151,6 +151,36 @@ impl Resource {
         Ok(())
     }
 
+    /// `al-extents` was set, in 8.3 by `syncer` after `disk`: takes effect at once as long as nothing was written that
+    /// needs the log, else at the next attach. spec/drbdsetup.md 3.2.
+    ///
+    /// The number has to be in the super block before the first transaction. While both nodes are Secondary it will be:
+    /// before the first write comes the super block with PRIMARY_IND, behind this one in the fifo.
+    pub(super) fn resize_activity_log(&mut self, v: VolumeIndex) {
+        let volume = &mut self.volumes[v];
+        let wanted = volume.settings.al_extents;
+        let Some(disk) = &mut volume.disk else { return };
+        let now = disk.activity_log.len();
+        volume.settings.al_extents = now;
+        if wanted == now {
+            return;
+        }
+        let idle = volume.state.role != Role::Primary && volume.state.peer != Role::Primary && !disk.log_busy;
+        let writer = disk.log_writer.resized(wanted).filter(|_| idle && disk.activity_log.is_empty());
+        let Some(writer) = writer else {
+            return self
+                .info(Some(v), format!("al-extents {wanted}: {now} stay in use until the next attach"));
+        };
+        let slots = writer.slots();
+        volume.settings.al_extents = slots;
+        disk.activity_log = ActivityLog::new(slots, &[]);
+        disk.log_writer = writer;
+        if slots < wanted {
+            self.info(Some(v), format!("al-extents {wanted} cut to {slots}: the log on disk holds no more"));
+        }
+        self.queue_steps([Step::WriteSuperBlock { v }]);
+    }
+
     fn mark_hot_extents(&mut self, v: VolumeIndex, hot: &[u32]) {
         let Some(disk) = &mut self.volumes[v].disk else { return };
         let mut marked = 0;
