@@ -351,3 +351,45 @@ fn a_pair_lives_with_protocols_a_and_b() {
         live(version, Protocol::B);
     }
 }
+
+/// Checksum-based resync: what is equal is not sent; what differs is, and ends up equal.
+#[test]
+fn a_target_asks_by_digest_when_csums_alg_is_set() {
+    for (version, by_digest) in [(88, false), (89, true), (94, true), (101, true)] {
+        let mut pair = Pair::new(version);
+        let net = NetSettings { csums_alg: "sha1".to_owned(), ..settings(Protocol::C) };
+        pair.connect(&net);
+        let id = pair.a.begin(Command::Primary { volume: V, force: true });
+        pair.run();
+        assert_eq!(pair.a.replies[&id], 1, "{}", pair.logs());
+        pair.assert_equal();
+
+        pair.b.begin(Command::Disconnect { force: false });
+        pair.run();
+        for sector in (0..256).step_by(8) {
+            pair.a.write(sector, 0, 4096);
+        }
+        pair.a.write(4096, 99, 16384);
+        pair.run();
+        assert_eq!(pair.b.command(Command::Connect(Box::new(net))), 101);
+        pair.run();
+        pair.assert_equal();
+        let line = "88 % had equal checksums, eliminated: 128K; transferred 16K total 144K";
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(node.log.iter().any(|text| text == line), by_digest, "{version}: {}", pair.logs());
+        }
+    }
+}
+
+/// csums-after-crash-only: a target that was no crashed Primary asks for the blocks.
+#[test]
+fn csums_after_crash_only_leaves_an_ordinary_resync_as_it_is() {
+    let mut pair = Pair::new(101);
+    let net =
+        NetSettings { csums_alg: "sha1".to_owned(), csums_after_crash_only: true, ..settings(Protocol::C) };
+    pair.connect(&net);
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.assert_equal();
+    assert!(!pair.b.log.iter().any(|text| text.contains("had equal checksums")), "{}", pair.logs());
+}

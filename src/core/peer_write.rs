@@ -32,6 +32,8 @@ pub enum PeerKind {
     Read,
     /// A block for the resync of the peer, a target; with a digest it may turn out to be equal.
     ResyncRead { thin: bool, digest: Option<DigestValue> },
+    /// Own blocks, whose digest the source shall compare: the resync of this node, a target.
+    ResyncDigest,
     /// Verify: the digest of a block is asked for.
     VerifyDigest,
     /// Verify: the digest of the peer's block; the own one is read for comparison.
@@ -326,6 +328,7 @@ impl Resource {
                 self.answer_resync_read(&request, payload, thin, digest);
                 self.volumes[v].locks.remove(u64::from(slot) | LOCK_OF_PEER, sector);
             }
+            PeerKind::ResyncDigest => self.ask_by_digest(&request, payload),
             PeerKind::VerifyDigest => {
                 self.answer_verify(&request, payload);
                 self.volumes[v].locks.remove(u64::from(slot) | LOCK_OF_PEER, sector);
