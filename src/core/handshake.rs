@@ -280,10 +280,11 @@ impl Resource {
         if os.conn <= TearDown {
             return;
         }
-        if peer.conn >= Connected && std::mem::take(&mut self.volumes[v].generation_awaits_peer) {
-            if peer.disk < Disk::Inconsistent {
-                self.queue_steps([Step::NewCurrentUuid { v }]);
-            }
+        if peer.conn >= Connected
+            && std::mem::take(&mut self.volumes[v].generation_awaits_peer)
+            && peer.disk < Disk::Inconsistent
+        {
+            self.queue_steps([Step::NewCurrentUuid { v }]);
         }
         let lost = matches!(os.pdsk, Disk::Inconsistent | Disk::Consistent);
         let ended = os.conn >= SyncSource && peer.conn == Connected;

@@ -345,7 +345,8 @@ impl Resource {
             && state.conn.is_sync_or_verify()
             && flags.contains(DataFlags::MAY_SET_IN_SYNC)
             && state.pdsk >= Disk::Inconsistent;
-        if self.wants_write_ack(flags) {
+        // Nobody else would know of a write that failed here: the answer to its epoch's barrier counts it.
+        if self.wants_write_ack(flags) || !ok {
             let packet = match (ok, in_sync) {
                 (true, true) => Packet::RsWriteAck,
                 (true, false) => Packet::WriteAck,

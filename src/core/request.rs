@@ -62,7 +62,7 @@ pub struct Request {
     pub local_pending: bool,
     /// LO: the local disk did it.
     pub local_ok: bool,
-    /// The disk had good data when it did it: no resync will overwrite them.
+    /// The disk has had good data ever since it got it: no resync will overwrite them.
     pub local_good: bool,
     /// NP: the peer owes an answer.
     pub net_pending: bool,
@@ -72,6 +72,8 @@ pub struct Request {
     pub net_sent: bool,
     /// NK: the peer did it.
     pub net_ok: bool,
+    /// The peer had good data when it was sent: else the next resync overwrites them there.
+    pub net_good: bool,
     /// ND: nothing more will come from the peer.
     pub net_done: bool,
     /// SIS: the peer says that the blocks are in sync.
@@ -118,6 +120,7 @@ impl Request {
             net_queued: false,
             net_sent: false,
             net_ok: false,
+            net_good: false,
             net_done: false,
             set_in_sync: false,
             too_old_for_sync: false,
@@ -137,6 +140,11 @@ impl Request {
     /// Whether it changes data.
     pub fn is_write(&self) -> bool {
         self.kind != Kind::Read
+    }
+
+    /// Whether it carries bytes to the peer.
+    pub fn has_payload(&self) -> bool {
+        matches!(self.kind, Kind::Write { .. })
     }
 
     /// Whether nothing holds its completion back but a suspension of I/O.

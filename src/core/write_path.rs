@@ -242,6 +242,8 @@ impl Resource {
         let (kind, sector, sectors, bytes) = (request.kind, request.sector, request.sectors(), request.bytes);
         let announces = rules::announces_out_of_sync(self.state(v), self.apv());
         request.local_pending = local;
+        request.local_good = local && self.state(v).disk == Disk::UpToDate;
+        request.net_good = self.state(v).pdsk == Disk::UpToDate;
         request.replicated = replicated;
         request.net_pending = replicated;
         request.net_queued = replicated;
@@ -449,7 +451,7 @@ impl Resource {
         match result {
             IoResult::Done(payload) => {
                 request.local_ok = true;
-                request.local_good = !without_good_data;
+                request.local_good &= !without_good_data;
                 if !request.is_write() {
                     request.payload = payload;
                 }
@@ -501,8 +503,7 @@ impl Resource {
         let Some(request) = self.log.get(id) else { return };
         let volume = &self.volumes[request.volume];
         // In protocol A `net_ok` only says that TCP has it.
-        let asynchronous = self.net.as_ref().is_some_and(|net| net.protocol == Protocol::A);
-        let peer_has_it = request.net_ok && (request.net_done || !asynchronous);
+        let peer_has_it = request.net_ok && (request.net_done || !self.is_asynchronous());
         let held = volume.uuid_hold && request.is_write() && !peer_has_it;
         if request.may_complete() && !held && (released || !volume.state.is_susp()) {
             self.complete(id);
@@ -513,20 +514,22 @@ impl Resource {
     }
 
     fn complete(&mut self, id: u64) {
-        let now = self.now;
+        let (now, asynchronous) = (self.now, self.is_asynchronous());
         let Some(request) = self.log.get_mut(id) else { return };
         let v = request.volume;
         let write = request.is_write();
         // Data that are only on a disk without good data will be overwritten by the next resync.
         let disk = self.volumes[v].state.disk;
         let kept = disk == Disk::UpToDate || (request.local_good && disk < Disk::Inconsistent);
-        let ok = request.net_ok || (request.local_ok && (kept || !write));
+        let mirrored = request.net_good || self.volumes[v].state.pdsk == Disk::UpToDate;
+        let ok = request.net_ok && (mirrored || !write) || request.local_ok && (kept || !write);
         request.completed = true;
         let completion = request.completion;
         // Writes that the application issues from now on belong to a later epoch.
         let newest = request.replicated && request.epoch == self.epochs.current;
         let payload = if write { None } else { request.payload.take() };
-        if write {
+        // In protocol A the peer may need it once more, and nobody else has good data.
+        if write && !(asynchronous && disk < Disk::UpToDate) {
             request.payload = None;
         }
         if newest {
@@ -535,6 +538,11 @@ impl Resource {
         self.volumes[v].counters.ap_in_flight -= 1;
         self.report(completion, if ok { Ok(payload) } else { Err(IoError) });
         self.note_progress(v);
+    }
+
+    /// Protocol A: the peer answers no single write.
+    fn is_asynchronous(&self) -> bool {
+        self.net.as_ref().is_some_and(|net| net.protocol == Protocol::A)
     }
 
     /// Something that others may wait for is over.
@@ -641,10 +649,13 @@ impl Resource {
     /// The own bitmap is about to be sent: writes that did not leave the log yet, and that one side
     /// lacks, are to be in it.
     pub(super) fn add_writes_to_bitmap(&mut self, v: VolumeIndex, source: bool) {
+        let waits_for_disk = self.net.as_ref().is_some_and(|net| net.protocol == Protocol::C);
         let Some(disk) = &mut self.volumes[v].disk else { return };
         for id in self.log.ids() {
             let Some(request) = self.log.get_mut(id) else { continue };
-            if request.volume == v && request.is_write() && !(request.local_ok && request.net_ok) {
+            // In protocols A and B the peer may still say that it could not write it.
+            let certain = request.local_ok && request.net_ok && (waits_for_disk || request.net_done);
+            if request.volume == v && request.is_write() && !certain {
                 disk.bitmap.set_sectors(request.sector, request.sectors());
                 request.in_sent_bitmap = source;
             }
@@ -720,7 +731,7 @@ impl Resource {
     pub(super) fn epoch_acknowledged(&mut self, number: u32) -> Result<(), u64> {
         // In protocol A nobody answers a single write; and what the peer has was sent, even if the
         // thread that sent it has not come to say so.
-        let answered = self.net.as_ref().is_some_and(|net| net.protocol != Protocol::A);
+        let answered = !self.is_asynchronous();
         let mut ids = Vec::new();
         for (id, request) in self.log.iter() {
             if request.replicated && !request.net_done {
@@ -791,6 +802,7 @@ impl Resource {
 
     /// Sends again what the peer has not acknowledged: spec/wire.md 7.6, RESEND.
     pub(super) fn resend_transfer_log(&mut self, v: VolumeIndex) {
+        let asynchronous = self.is_asynchronous();
         for id in self.log.ids() {
             let Some(request) = self.log.get_mut(id).filter(|request| request.volume == v) else { continue };
             if !request.is_write() {
@@ -799,8 +811,12 @@ impl Resource {
                     self.volumes[v].counters.ap_pending -= 1;
                     self.read_remotely(id);
                 }
-            } else if request.replicated && !request.net_pending {
+            } else if request.replicated && !request.net_pending && !asynchronous {
                 request.net_done = true;
+                self.advance_with(id, true);
+            } else if request.replicated && request.payload.is_none() && request.has_payload() {
+                // Too late to send it again: it goes with a resync.
+                self.peer_part_lost(id);
                 self.advance_with(id, true);
             } else if request.replicated {
                 request.epoch = self.epochs.add_write();

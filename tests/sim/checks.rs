@@ -4,6 +4,7 @@ use crate::application::Request;
 use crate::disk::Work;
 use crate::node::V;
 use crate::world::World;
+use drbdbox::conf::settings::OnIoError;
 use drbdbox::core::state::{Conn, Disk, Role, StateWord};
 use drbdbox::core::types::*;
 use drbdbox::core::uuid::{compare, CompareContext, PeerUuids, UuidFlags, Uuids, Verdict, JUST_CREATED};
@@ -35,6 +36,15 @@ impl World {
         }
         if text.contains("To resolve this both sides have to support") && self.p.version.number() < 91 {
             // Nothing but a full sync by hand helps two nodes that speak so old a protocol.
+            self.given_up = true;
+            return;
+        }
+        // With pass_on a Primary whose disk failed goes on with data that are newest and Inconsistent; what
+        // the other node has can be preferred, or not, but only by hand.
+        let passed_on =
+            self.stats.errors > 0 && self.p.disk.iter().any(|d| d.on_io_error == OnIoError::PassOn);
+        let by_hand = ["Split-Brain detected", "I shall become SyncSource, but I am inconsistent"];
+        if passed_on && by_hand.iter().any(|line| text.contains(line)) {
             self.given_up = true;
             return;
         }

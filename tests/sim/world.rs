@@ -884,9 +884,6 @@ impl World {
             8..=12 if state.conn == Conn::StandAlone => self.connect(n),
             13 => {
                 let force = self.random.chance(20);
-                if force {
-                    self.asynchronous_writes_lost(n);
-                }
                 self.command(n, Purpose::Other, Command::Detach { volume: V, force });
             }
             14..=17 => self.attach(n),
@@ -940,20 +937,11 @@ impl World {
         }
     }
 
-    /// A node loses its disk at once. Protocols A and B acknowledge what is still on its way there; where
-    /// the other disk does not count, nobody else has it; and reads of that disk may have shown it.
-    fn asynchronous_writes_lost(&mut self, n: usize) {
-        if self.p.net.protocol != Protocol::C && self.nodes[1 - n].is_primary() && !self.is_local(1 - n) {
-            self.judge.lenient = true;
-        }
-    }
-
     fn crash(&mut self, n: usize, power_cut: bool) {
         self.say(|| format!("{n}: {}", if power_cut { "power cut" } else { "crash" }));
         let other = 1 - n;
         self.check_coverage(&format!("before the crash of node {n}"));
         let primary = self.nodes[n].is_primary();
-        self.asynchronous_writes_lost(n);
         self.stats.crashes += 1;
         self.stats.power_cuts += u64::from(power_cut);
         let node = &mut self.nodes[n];
@@ -994,9 +982,25 @@ impl World {
         self.check_coverage(&format!("after the crash of node {n}"));
     }
 
+    /// A Secondary without its peer that has a generation of its own.
+    fn began_generation_alone(&self, n: usize, state: StateWord) -> bool {
+        let disk = self.nodes[n].daemon.as_ref().and_then(|daemon| daemon.core.volume(V).disk());
+        state.conn < Conn::Connected
+            && state.disk == Disk::UpToDate
+            && disk.is_some_and(|disk| disk.uuids.bitmap != 0)
+    }
+
     /// Follows which node has data that the other one lacks.
     fn update_authority(&mut self) {
         self.last_primary = (0..2).find(|n| self.nodes[*n].is_primary()).or(self.last_primary);
+        // Protocols A and B acknowledge what is still on its way to the peer. Where the own disk does not
+        // count, nobody has it when the peer is lost; and reads of the own disk may have shown it.
+        if self.p.net.protocol != Protocol::C {
+            let exposed = |s: StateWord| s.role == Role::Primary && s.disk < Disk::UpToDate;
+            self.judge.lenient |= (0..2)
+                .filter_map(|n| self.state(n))
+                .any(|state| exposed(state) && state.pdsk != Disk::UpToDate);
+        }
         let states = [self.state(0), self.state(1)];
         if let [Some(a), Some(b)] = states {
             let good = |s: StateWord| {
@@ -1016,6 +1020,9 @@ impl World {
                     self.authority = Some(1 - n);
                 }
             } else if state.conn.is_sync_source() || state.conn == Conn::WFBitMapS {
+                self.authority = Some(n);
+            } else if self.authority.is_none() && self.began_generation_alone(n, state) {
+                // The peer was lost in the middle of the demotion.
                 self.authority = Some(n);
             }
         }
