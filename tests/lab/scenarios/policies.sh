@@ -1,4 +1,5 @@
 # split brain, repaired by the after-sb policies, without and with one Primary
+# planted: error receiving
 both_write() {
 	kernel "drbdadm primary r0; drbdadm disconnect r0; fill $1 $2 kernels; drbdadm secondary r0"
 	box disconnect r0
