@@ -41,7 +41,7 @@ pub enum PeerKind {
 }
 
 impl PeerKind {
-    fn is_write(self) -> bool {
+    pub(super) fn is_write(self) -> bool {
         matches!(
             self,
             PeerKind::Write { .. }
@@ -95,10 +95,19 @@ impl Resource {
 
     /// P_DATA, P_TRIM, P_ZEROES.
     pub(super) fn peer_wrote(&mut self, v: VolumeIndex, write: PeerWrite) {
-        let PeerWrite { sector, bytes, block_id, seq, flags, payload, zeroes } = write;
-        if bytes > 0 && !self.within_device(v, sector, bytes) {
+        if write.bytes > 0 && !self.within_device(v, write.sector, write.bytes) {
             return;
         }
+        if self.two_primaries_allowed() {
+            self.peer_wrote_as_primary(v, write);
+        } else {
+            self.write_of_peer(v, write);
+        }
+    }
+
+    /// A write of the peer that is not refused.
+    pub(super) fn write_of_peer(&mut self, v: VolumeIndex, write: PeerWrite) {
+        let PeerWrite { sector, bytes, block_id, seq, flags, payload, zeroes } = write;
         self.see_peer_seq(v, seq);
         self.volumes[v].counters.received += u64::from(bytes) / 512;
         if self.usable_disk(v).is_none() {
@@ -223,6 +232,10 @@ impl Resource {
         }
         if kind.is_write() {
             if volume.peer_writes.any(sector, sectors) {
+                return false;
+            }
+            let mirrored = matches!(kind, PeerKind::Write { .. } | PeerKind::Discard { .. });
+            if mirrored && self.own_write_in_the_way(v, sector, sectors) {
                 return false;
             }
             if to_be_logged && !self.log_for_diskless_peer(v, slot, sector, sectors) {
