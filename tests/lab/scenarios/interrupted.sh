@@ -5,8 +5,8 @@ for version in $(versions 95 101); do
 	for source in kernel box; do
 		[ $source = kernel ] && role=Primary || role=Secondary
 		situation "resync interrupted and resumed, while the source writes" $role
-		SIZE=16M
-		in_sync "" "resync-rate 1M; c-min-rate 0;"
+		RATE=1M
+		in_sync "" "c-min-rate 0;"
 		if [ $source = kernel ]; then
 			kernel 'drbdadm primary r0'
 			box disconnect r0
