@@ -2,6 +2,7 @@
 # make install    installs it, with the init script and a first configuration (DESTDIR is honoured)
 # make demo       two hosts on this machine mirror a device; needs root for all of it
 # make test       every test that this machine can run; says what it left out
+# make test-lab   drbdbox against the DRBD module of a Linux kernel, in an emulated machine; needs root, qemu and a Debian mirror
 # make bench      speed and memory, as a table: bench.tsv
 # ./configure writes config.mk; without it these are the directories:
 prefix        = /usr
@@ -77,6 +78,10 @@ demo: build
 test: build
 	tests/run-all.sh
 
+# SCENARIOS="full-sync crash" for some of them. Where it is not possible it says why and is no failure.
+test-lab: build
+	@tests/lab/run.sh $(SCENARIOS) || { status=$$?; test $$status -eq 77 || exit $$status; }
+
 bench: build
 	tests/hosts/bench.sh --out bench.tsv
 
@@ -87,4 +92,4 @@ clean:
 distclean: clean
 	rm -f config.mk
 
-.PHONY: all build install uninstall demo test bench clean distclean
+.PHONY: all build install uninstall demo test test-lab bench clean distclean

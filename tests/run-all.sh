@@ -41,11 +41,12 @@ for shell in dash bash busybox; do
 		$command -n "$script" || failed+=("$shell -n $script")
 	done
 done
-for script in tests/*.sh tests/hosts/*.sh .ci/run; do
+for script in tests/*.sh tests/hosts/*.sh tests/lab/*.sh tests/lab/scenarios/*.sh .ci/run; do
 	bash -n "$script" || failed+=("bash -n $script")
 done
 if type -P shellcheck >/dev/null; then
-	shellcheck -S error $posix tests/*.sh tests/hosts/*.sh .ci/run || failed+=("shellcheck")
+	shellcheck -S error $posix tests/*.sh tests/hosts/*.sh tests/lab/*.sh .ci/run &&
+		shellcheck -S error -s bash tests/lab/scenarios/*.sh || failed+=("shellcheck")
 else
 	skipped+=("shellcheck: not installed (Debian package shellcheck)")
 fi

@@ -19,6 +19,9 @@ pub struct SendEpochs {
     sent: Option<(u32, u32)>,
     /// Epochs whose barrier was sent: number, writes, when.
     unacknowledged: VecDeque<(u32, u32, Millis)>,
+    /// Epochs of which the peer refused a write, a second Primary's: their acknowledgement may have any count,
+    /// or never come.
+    disturbed: Vec<u32>,
     /// When the barrier of a closed epoch goes out at the latest.
     pub barrier_due: Option<Millis>,
 }
@@ -82,16 +85,39 @@ impl SendEpochs {
         if expected != number {
             return Err(WrongBarrierAck::Expected(expected));
         }
-        if expected_writes != writes {
+        let disturbed = self.disturbed.contains(&number);
+        self.disturbed.retain(|other| *other != number);
+        if expected_writes != writes && !(disturbed && writes < expected_writes) {
             return Err(WrongBarrierAck::Writes(expected_writes));
         }
         self.unacknowledged.pop_front();
         Ok(())
     }
 
-    /// When the oldest barrier went out that the peer has not answered.
+    /// The peer refused a write of this epoch.
+    pub fn disturb(&mut self, number: u32) {
+        if !self.disturbed.contains(&number) {
+            self.disturbed.push(number);
+        }
+    }
+
+    /// The oldest epoch, if it waits for nothing but an acknowledgement that may never come, and `number`,
+    /// a later one, was acknowledged.
+    pub fn take_disturbed(&mut self, number: u32) -> Option<u32> {
+        let (oldest, _, _) = *self.unacknowledged.front()?;
+        let later = oldest != number && self.unacknowledged.iter().any(|(other, _, _)| *other == number);
+        if !later || !self.disturbed.contains(&oldest) {
+            return None;
+        }
+        self.unacknowledged.pop_front();
+        self.disturbed.retain(|other| *other != oldest);
+        Some(oldest)
+    }
+
+    /// When the oldest barrier went out that the peer has to answer and has not.
     pub fn oldest_barrier(&self) -> Option<Millis> {
-        self.unacknowledged.front().map(|(_, _, sent)| *sent)
+        let mut owed = self.unacknowledged.iter().filter(|(number, _, _)| !self.disturbed.contains(number));
+        owed.next().map(|(_, _, sent)| *sent)
     }
 
     /// The connection is gone: nothing will be acknowledged.
@@ -100,6 +126,7 @@ impl SendEpochs {
         self.writes = 0;
         self.sent = None;
         self.unacknowledged.clear();
+        self.disturbed.clear();
         self.barrier_due = None;
     }
 }
@@ -211,6 +238,27 @@ mod tests {
         assert_eq!(epochs.acknowledge(second, 1), Err(WrongBarrierAck::Expected(first)));
         assert_eq!(epochs.acknowledge(first, 1), Ok(()));
         assert_eq!(epochs.acknowledge(first, 1), Err(WrongBarrierAck::NoEpoch));
+    }
+
+    #[test]
+    fn an_epoch_with_a_refused_write_may_stay_unacknowledged() {
+        let mut epochs = SendEpochs::default();
+        for epoch in 0..3 {
+            for _ in 0..2 {
+                let number = epochs.add_write();
+                assert_eq!(number, epoch);
+                epochs.before_send(number, 0);
+            }
+            epochs.close(0);
+        }
+        assert_eq!(epochs.take_closed(0), Some(2));
+        epochs.disturb(0);
+        assert_eq!(epochs.take_disturbed(0), None);
+        assert_eq!(epochs.take_disturbed(1), Some(0), "its acknowledgement will not come");
+        assert_eq!(epochs.acknowledge(1, 2), Ok(()));
+        epochs.disturb(2);
+        assert_eq!(epochs.oldest_barrier(), None);
+        assert_eq!(epochs.acknowledge(2, 1), Ok(()), "without the refused write");
     }
 
     #[test]

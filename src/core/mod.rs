@@ -9,6 +9,7 @@ pub mod activity_log;
 mod admin;
 pub mod bitmap;
 pub mod codes;
+mod conflicts;
 mod connection;
 mod disk;
 pub mod epochs;

@@ -32,6 +32,8 @@ pub enum PeerKind {
     Read,
     /// A block for the resync of the peer, a target; with a digest it may turn out to be equal.
     ResyncRead { thin: bool, digest: Option<DigestValue> },
+    /// Own blocks, whose digest the source shall compare: the resync of this node, a target.
+    ResyncDigest,
     /// Verify: the digest of a block is asked for.
     VerifyDigest,
     /// Verify: the digest of the peer's block; the own one is read for comparison.
@@ -39,7 +41,7 @@ pub enum PeerKind {
 }
 
 impl PeerKind {
-    fn is_write(self) -> bool {
+    pub(super) fn is_write(self) -> bool {
         matches!(
             self,
             PeerKind::Write { .. }
@@ -93,10 +95,19 @@ impl Resource {
 
     /// P_DATA, P_TRIM, P_ZEROES.
     pub(super) fn peer_wrote(&mut self, v: VolumeIndex, write: PeerWrite) {
-        let PeerWrite { sector, bytes, block_id, seq, flags, payload, zeroes } = write;
-        if bytes > 0 && !self.within_device(v, sector, bytes) {
+        if write.bytes > 0 && !self.within_device(v, write.sector, write.bytes) {
             return;
         }
+        if self.two_primaries_allowed() {
+            self.peer_wrote_as_primary(v, write);
+        } else {
+            self.write_of_peer(v, write);
+        }
+    }
+
+    /// A write of the peer that is not refused.
+    pub(super) fn write_of_peer(&mut self, v: VolumeIndex, write: PeerWrite) {
+        let PeerWrite { sector, bytes, block_id, seq, flags, payload, zeroes } = write;
         self.see_peer_seq(v, seq);
         self.volumes[v].counters.received += u64::from(bytes) / 512;
         if self.usable_disk(v).is_none() {
@@ -223,6 +234,10 @@ impl Resource {
             if volume.peer_writes.any(sector, sectors) {
                 return false;
             }
+            let mirrored = matches!(kind, PeerKind::Write { .. } | PeerKind::Discard { .. });
+            if mirrored && self.own_write_in_the_way(v, sector, sectors) {
+                return false;
+            }
             if to_be_logged && !self.log_for_diskless_peer(v, slot, sector, sectors) {
                 return false;
             }
@@ -326,6 +341,7 @@ impl Resource {
                 self.answer_resync_read(&request, payload, thin, digest);
                 self.volumes[v].locks.remove(u64::from(slot) | LOCK_OF_PEER, sector);
             }
+            PeerKind::ResyncDigest => self.ask_by_digest(&request, payload),
             PeerKind::VerifyDigest => {
                 self.answer_verify(&request, payload);
                 self.volumes[v].locks.remove(u64::from(slot) | LOCK_OF_PEER, sector);

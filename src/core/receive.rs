@@ -36,6 +36,8 @@ pub enum Hold {
     },
     /// A sync UUID came before this node waited for one.
     SyncUuid { v: VolumeIndex, uuid: u64 },
+    /// A write of the peer overtook acknowledgements on the other socket.
+    Early(Box<super::conflicts::Early>),
     /// A handler runs before a resync.
     ResyncStart,
     /// The super block of a sync target is being written.
@@ -267,6 +269,7 @@ impl Resource {
                     false
                 }
             }
+            Some(Hold::Early(_)) => self.run_early(),
             _ => false,
         }
     }
@@ -463,7 +466,7 @@ impl Resource {
             Packet::RsWriteAck(ack) => self.receive_ack(v, ack, true),
             Packet::NegAck(ack) => self.receive_negative_ack(v, ack),
             Packet::Superseded(ack) => self.receive_superseded(v, ack),
-            Packet::RetryWrite(ack) => self.receive_superseded(v, ack),
+            Packet::RetryWrite(ack) => self.receive_retry(v, ack),
             Packet::NegDataReply(ack) => {
                 self.see_peer_seq(v, ack.seq);
                 let text = format!("Got NegDReply; Sector {}s, len {}.", ack.sector, ack.size);
@@ -510,7 +513,7 @@ impl Resource {
         }
     }
 
-    fn is_own_write(&self, v: VolumeIndex, ack: &BlockAck) -> bool {
+    pub(super) fn is_own_write(&self, v: VolumeIndex, ack: &BlockAck) -> bool {
         let request = self.log.get(ack.block_id);
         request.is_some_and(|r| r.volume == v && r.sector == ack.sector && r.is_write() && r.replicated)
     }
@@ -530,15 +533,11 @@ impl Resource {
         }
     }
 
-    /// P_SUPERSEDED: the peer's own write to the same place won; it counts as done there.
-    fn receive_superseded(&mut self, v: VolumeIndex, ack: BlockAck) {
-        self.see_peer_seq(v, ack.seq);
-        if self.is_own_write(v, &ack) {
-            self.write_acknowledged(ack.block_id, false);
-        }
-    }
-
     fn receive_barrier_ack(&mut self, number: u32, set_size: u32) {
+        // The kernel never acknowledges an epoch with a write that it refused; a later one says it for both.
+        while let Some(older) = self.epochs.take_disturbed(number) {
+            let _ = self.epoch_acknowledged(older);
+        }
         let text = match self.epochs.acknowledge(number, set_size) {
             Ok(()) => match self.epoch_acknowledged(number) {
                 Ok(()) => {

@@ -87,6 +87,8 @@ pub struct Request {
     pub replicated: bool,
     /// It was announced by P_OUT_OF_SYNC instead.
     pub announced: bool,
+    /// The arbiter of two Primaries wants it again, later.
+    pub postponed: bool,
     /// The application knows.
     pub completed: bool,
     /// It holds a reference in the activity log.
@@ -127,6 +129,7 @@ impl Request {
             in_sent_bitmap: false,
             replicated: false,
             announced: false,
+            postponed: false,
             completed: false,
             in_activity_log: false,
         }
@@ -149,7 +152,7 @@ impl Request {
 
     /// Whether nothing holds its completion back but a suspension of I/O.
     pub fn may_complete(&self) -> bool {
-        !self.completed && !self.local_pending && !self.net_pending && !self.net_queued
+        !self.completed && !self.postponed && !self.local_pending && !self.net_pending && !self.net_queued
     }
 
     /// Whether nothing can happen to it any more.

@@ -183,6 +183,7 @@ impl Resource {
             self.connection.next_timeout(self.net.as_ref()),
             self.epochs.barrier_due,
             self.task_timeout(),
+            self.early_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -193,6 +194,7 @@ impl Resource {
     pub fn timeout(&mut self, now: Millis) {
         self.now = self.now.max(now);
         self.connection_timers();
+        self.early_timer();
         if self.epochs.barrier_due.is_some_and(|due| due <= self.now) {
             self.epochs.barrier_due = None;
             self.flush_barrier();

@@ -386,9 +386,42 @@ impl Resource {
             resync.budget = resync.budget.saturating_sub(count);
             resync.controller.requested(count);
             volume.counters.rs_pending += 1;
-            let request = BlockRequest { sector, block_id: ID_SYNCER, size: (sectors * 512) as u32 };
-            self.send(v, Packet::RsDataRequest(request));
+            let size = (sectors * 512) as u32;
+            if self.asks_by_digest(v) {
+                self.add_peer_request(v, PeerKind::ResyncDigest, sector, size, ID_SYNCER, None);
+            } else {
+                self.send(v, Packet::RsDataRequest(BlockRequest { sector, block_id: ID_SYNCER, size }));
+            }
         }
+    }
+
+    /// Whether the source is to compare checksums before it sends blocks. spec/resync.md 5.3.
+    fn asks_by_digest(&self, v: VolumeIndex) -> bool {
+        let after_crash_only = self.net.as_ref().is_some_and(|net| net.csums_after_crash_only);
+        self.connection.version.is_some_and(|version| version.has_csums())
+            && self.csums_digest().is_some()
+            && (!after_crash_only || self.volumes[v].crashed_primary)
+    }
+
+    /// Target: own blocks were read; the source compares their digest with that of its own.
+    ///
+    /// The application here may not write to them until the answer comes (the lock of the request). What the
+    /// peer mirrors meanwhile it has sent before it reads the blocks, or sends after the answer: when it finds
+    /// them equal to what was read here, everything that it wrote in between arrives here, too.
+    pub(super) fn ask_by_digest(&mut self, request: &PeerRequest, payload: Option<Payload>) {
+        let (v, sector, size) = (request.volume, request.sector, request.bytes);
+        if !self.volumes[v].resync.outstanding.contains_key(&sector) {
+            // The resync that wanted to know has ended.
+            return;
+        }
+        let Some((algorithm, payload)) = self.csums_digest().zip(payload) else {
+            self.reply_arrived(v, 0);
+            self.resync_answered(v, sector, request.sectors(), Answer::Failed);
+            return;
+        };
+        self.volumes[v].resync.used_checksums = true;
+        let digest = algorithm.compute(&payload);
+        self.send(v, Packet::CsumRsRequest(BlockDigest { sector, block_id: ID_SYNCER, size, digest }));
     }
 
     /// Data for a resync request, or word that the range is all zeroes, is on its way to the disk.

@@ -208,6 +208,10 @@ impl Resource {
         if volume.locks.any(first, end - first) || volume.writes.overlapping(sector, sectors).any(overlaps) {
             return Err(Box::new(request));
         }
+        if self.peer_write_in_the_way(v, sector, sectors) {
+            return Err(Box::new(request));
+        }
+        let volume = &mut self.volumes[v];
         let state = volume.state;
         let local = rules::has_disk(state);
         let replicated = rules::replicates(state);
@@ -220,7 +224,7 @@ impl Resource {
             return Err(Box::new(request));
         }
         let use_log = local && !volume.al_suspended && volume.settings.al_updates;
-        if let (true, Some(disk)) = (use_log, &mut volume.disk) {
+        if let (true, false, Some(disk)) = (use_log, request.in_activity_log, &mut volume.disk) {
             let extent = *extents_of(sector, sectors.max(1)).start();
             if disk.activity_log.get(extent) == Get::Wait {
                 return Err(Box::new(request));
@@ -515,6 +519,9 @@ impl Resource {
     /// `released`: an end that a suspension of I/O does not hold back.
     pub(super) fn advance_with(&mut self, id: u64, released: bool) {
         let Some(request) = self.log.get(id) else { return };
+        if request.postponed {
+            return self.restart_postponed(id);
+        }
         let volume = &self.volumes[request.volume];
         // In protocol A `net_ok` only says that TCP has it.
         let peer_has_it = request.net_ok && (request.net_done || !self.is_asynchronous());
@@ -684,6 +691,9 @@ impl Resource {
             }
         }
         for request in self.peer_requests.iter_mut().filter(|request| request.volume == v) {
+            request.in_activity_log = false;
+        }
+        for request in &mut self.volumes[v].waiting {
             request.in_activity_log = false;
         }
     }

@@ -17,13 +17,19 @@
 #   machine / machine_kill                     the power of the machine
 #   cable out / cable in                       the network between them
 #   equal                  takes both nodes down and compares their disks, byte by byte
-# Settings of a scenario: PROTOCOL (C), SIZE of the disks (16M), DAEMON_OPTIONS.
+#   situation TEXT ROLE    a line of the table begins: it passes if nothing fails until the next; ROLE is that of the kernel
+#   versions DEFAULT...    protocol versions to go through; `at VERSION` before `fresh` chooses one for both sides
+# Settings of a scenario: PROTOCOL (C), RATE of a resync (100M), SIZE of the disks (16M), LOWER (device under DRBD in the machine: /dev/data), and
+# OPTIONS for the resource in drbd.conf. Its first line says what it does. What the logs may complain about is in its line
+# "# planted: REGULAR EXPRESSION"; else a complaint in either side's log fails it.
 
 set -u
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 PROTOCOL=C
 SIZE=16M
-DAEMON_OPTIONS=
+OPTIONS=
+VERSION=101
+SITUATION=
 BOX_DISK=$WORK/box.img
 KERNEL_DISK=$WORK/kernel.img
 SHARE=$WORK/share
@@ -43,6 +49,7 @@ say() { printf '%s\n' "$*"; }
 
 die() {
 	say "FAILED: $*"
+	[ -z "$SITUATION" ] || echo "$SITUATION|$VERSION|FAILED" >>"$WORK/table"
 	say "--- drbdbox: state, end of the log"
 	cat "$PROC"
 	tail -n 60 "$LOG"
@@ -50,6 +57,14 @@ die() {
 	[ -z "$MACHINE" ] || quiet 'cat /proc/drbd; dmesg | tail -n 60'
 	exit 1
 }
+
+situation() {
+	[ -z "$SITUATION" ] || echo "$SITUATION|$VERSION|passed" >>"$WORK/table"
+	SITUATION=
+	[ $# -eq 0 ] || SITUATION="$1|$2"
+}
+versions() { echo "${VERSIONS:-$*}"; }
+at() { VERSION=$1; }
 
 await() {
 	local tries=$(($1 * 10))
@@ -99,6 +114,12 @@ machine_kill() {
 	MACHINE=
 }
 
+# Its log is complete, then the power fails.
+machine_stop() {
+	[ -z "$MACHINE" ] || quiet 'sync' >/dev/null 2>&1
+	machine_kill
+}
+
 quiet() {
 	CALLS=$((CALLS + 1))
 	local call=$SHARE/calls/$BASHPID-$CALLS tries=3600 status
@@ -138,8 +159,8 @@ box_fails() {
 }
 
 daemon() {
-	# shellcheck disable=SC2086
-	drbdd --foreground --door fuse-loop --device-directory "$WORK/dev" --usermode-helper /bin/true $DAEMON_OPTIONS >>"$LOG" 2>&1 &
+	drbdd --foreground --door fuse-loop --device-directory "$WORK/dev" --usermode-helper "${HELPER:-/bin/true}" \
+		--protocol-max "$VERSION" >>"$LOG" 2>&1 &
 	DAEMON=$!
 	await 10 '[ -S "$DRBDBOX_RUNDIR/drbdd.sock" ]'
 }
@@ -177,7 +198,8 @@ configuration() {
 			global { usage-count no; }
 			resource r0 {
 			  net { protocol $PROTOCOL; ${1:-} }
-			  disk { resync-rate 100M; c-plan-ahead 0; ${2:-} }
+			  disk { resync-rate ${RATE:-100M}; c-plan-ahead 0; ${2:-} }
+			  $OPTIONS
 			  on kernel { device /dev/drbd0; disk ${LOWER:-/dev/data}; meta-disk internal; address 10.99.0.1:7789; }
 			  on box { device /dev/drbd0; disk $BOX_DISK; meta-disk internal; address 10.99.0.2:7789; }
 			}
@@ -192,6 +214,7 @@ fresh() {
 	rm -rf "$DRBDBOX_RUNDIR"
 	mkdir -p "$DRBDBOX_RUNDIR"
 	configuration "$@"
+	cat "$LOG" >>"$WORK/log.all"
 	: >"$LOG"
 	rm -f "$BOX_DISK"
 	truncate -s "$SIZE" "$BOX_DISK"

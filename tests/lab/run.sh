@@ -1,11 +1,14 @@
 #!/bin/bash
 # make test-lab: drbdbox against the DRBD module of a Linux kernel, in a virtual machine that is its peer.
-# Usage: run.sh [SCENARIO...]; without names all of scenarios/. The machine is emulated: no KVM is needed, but root, qemu, and
-# a Debian mirror for the first run (setup.sh). Ends with a table. Exit status 0: all held; 77: not possible here.
+# Usage: run.sh [--list | --short] [SCENARIO...]; without names all of scenarios/, with --short those that matter most, in
+# about ten minutes. The machine is emulated: no KVM is needed, but root, qemu, and a Debian mirror for the first run (setup.sh).
+# Ends with a table: situation, role of the kernel, protocol versions. Exit status 0: all held; 77: not possible here.
 # Environment: DRBDBOX=the binary to test (target/release/drbdbox). LAB_VERBOSE=1 shows what the scenarios do.
+# VERSIONS="86 101": protocol versions for the scenarios that go through several. LAB_KEEP=DIRECTORY: logs and captures go there.
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 PATH=$PATH:/usr/sbin:/sbin
+SHORT="full-sync reconnect crash split-brain diskless"
 
 # Outside: is it possible? Then once more in name spaces of its own; what is left in them ends with them.
 if [ -z "${LAB_INSIDE:-}" ]; then
@@ -13,8 +16,22 @@ if [ -z "${LAB_INSIDE:-}" ]; then
 		echo "SKIPPED: the lab with the kernel's DRBD: $*"
 		exit 77
 	}
+	if [ "${1:-}" = --list ]; then
+		cd "$HERE/scenarios" && for file in *.sh; do printf '%-24s %s\n' "${file%.sh}" "$(sed -n '1s/^# *//p' "$file")"; done
+		exit 0
+	fi
+	if [ "${1:-}" = --short ]; then
+		shift
+		export VERSIONS=${VERSIONS:-86 94 101}
+		# shellcheck disable=SC2086 # words
+		set -- $SHORT "$@"
+	fi
+	for scenario in "$@"; do
+		[ -e "$HERE/scenarios/$scenario.sh" ] || { echo "no scenario $scenario: run.sh --list prints them" >&2; exit 2; }
+	done
+	[ "$(uname -m)" = x86_64 ] || skip "the machine is for x86_64, this host is $(uname -m)"
 	[ "$(id -u)" -eq 0 ] || skip "not root"
-	for pair in qemu-system-x86_64:qemu-system-x86 ip:iproute2 fio:fio unshare:util-linux losetup:util-linux; do
+	for pair in qemu-system-x86_64:qemu-system-x86 ip:iproute2 fio:fio unshare:util-linux losetup:mount; do
 		type -P "${pair%:*}" >/dev/null || skip "no ${pair%:*} (Debian package ${pair#*:})"
 	done
 	[ -c /dev/net/tun ] || skip "no /dev/net/tun"
@@ -24,14 +41,22 @@ if [ -z "${LAB_INSIDE:-}" ]; then
 	[ -x "$DRBDBOX" ] || { echo "no program at $DRBDBOX: make builds it" >&2; exit 1; }
 	IMAGE=$("$HERE/setup.sh") || { [ $? -eq 77 ] && skip "see above"; exit 1; }
 	WORK=$(mktemp -d /tmp/drbdbox-lab.XXXXXX) || exit 1
-	trap 'rm -rf "$WORK"' EXIT
+	inside=
+	leave() {
+		[ -z "$inside" ] || { kill -9 "$inside" && wait "$inside"; } 2>/dev/null
+		# A daemon that was killed has left its loop device.
+		losetup --list --noheadings --output NAME,BACK-FILE | awk -v work="$WORK/" 'index($2, work) == 1 { print $1 }' |
+			xargs -r losetup --detach
+		rm -rf "$WORK"
+	}
+	trap leave EXIT
 	trap 'exit 143' TERM HUP INT
 	LAB_INSIDE=1 IMAGE=$IMAGE WORK=$WORK DRBDBOX=$DRBDBOX \
-		unshare --net --uts --mount --pid --fork --kill-child --mount-proc "${BASH_SOURCE[0]}" "$@"
+		unshare --net --uts --mount --pid --fork --kill-child --mount-proc "${BASH_SOURCE[0]}" "$@" &
+	inside=$!
+	wait $inside
 	status=$?
-	# A daemon that was killed has left its loop device.
-	losetup --list --noheadings --output NAME,BACK-FILE | awk -v work="$WORK/" 'index($2, work) == 1 { print $1 }' |
-		xargs -r losetup --detach
+	inside=
 	exit $status
 fi
 
@@ -43,29 +68,87 @@ for name in drbdadm drbdsetup drbdmeta drbdd; do
 	ln -s "$DRBDBOX" "$WORK/bin/$name"
 done
 PATH=$WORK/bin:$PATH
-truncate -s 16M "$WORK/kernel.img"
+DECODER=
+! type -P tshark dumpcap >/dev/null || DECODER=yes
+
+# What neither side's log may have, but for lines that match PLANTED of the scenario.
+COMPLAINTS='unexpected|bogus|assert|digest|barrierack|short read|error receiving|unknown packet|magic'
+
+# complaints FILE PLANTED
+complaints() { grep -a -i -E "drbd.*($COMPLAINTS)|panicked at|BUG:|Oops:|Call Trace:" "$1" | grep -a -v -E "${2:-^\$}" | sort | uniq -c | head -n 20; }
+
+# Frames that Wireshark's own dissector calls malformed. It does not know that P_SYNC_PARAM and P_SIZES were shorter before
+# protocol version 95: it says that of two kernels, too.
+malformed() {
+	tshark -n -r "$1" --enable-heuristic drbd_tcp -Y _ws.malformed 2>/dev/null | grep -v -E '\[P_SYNC_PARAM\]|\[P_SIZES\]' | head -n 20
+}
+
+# check SCENARIO: the logs and the capture.
+check() {
+	local found planted
+	planted=$(sed -n 's/^# planted: //p' "$HERE/scenarios/$1.sh")
+	found=$(complaints "$WORK/share/kernel.log" "$planted")
+	[ -z "$found" ] || { echo "FAILED: the kernel complains:"; echo "$found"; return 1; }
+	found=$(complaints "$WORK/log.all" "$planted")
+	[ -z "$found" ] || { echo "FAILED: drbdbox complains:"; echo "$found"; return 1; }
+	[ -n "$DECODER" ] || return 0
+	[ "$(tshark -n -r "$WORK/capture" --enable-heuristic drbd_tcp -Y drbd -c 100 2>/dev/null | wc -l)" -gt 10 ] ||
+		{ echo "FAILED: tshark finds no DRBD in the capture"; return 1; }
+	found=$(malformed "$WORK/capture")
+	[ -z "$found" ] || { echo "FAILED: malformed packets:"; echo "$found"; return 1; }
+}
 
 [ $# -gt 0 ] || set -- $(cd "$HERE/scenarios" && ls | sed 's/\.sh$//')
 results=()
 failed=0
+: >"$WORK/table.all"
 for scenario in "$@"; do
 	file=$HERE/scenarios/$scenario.sh
 	echo "=== $scenario: $(sed -n '1s/^# *//p' "$file")"
 	started=$SECONDS
+	rm -rf "$WORK"/{share,log,log.all,capture,table,kernel.img}
+	mkdir "$WORK/share"
+	truncate -s 16M "$WORK/kernel.img"
+	: >"$WORK/log"
+	: >"$WORK/log.all"
+	: >"$WORK/table"
+	: >"$WORK/share/kernel.log"
+	capturer=
+	if [ -n "$DECODER" ]; then
+		dumpcap -q -i cable -P -w "$WORK/capture" >"$WORK/dumpcap" 2>&1 &
+		capturer=$!
+	fi
 	(
 		# shellcheck source=lib.sh
 		. "$HERE/lib.sh"
-		trap 'daemon_stop; machine_kill' EXIT
+		trap 'daemon_stop; machine_stop' EXIT
 		machine
 		# shellcheck disable=SC1090
 		. "$file"
+		situation
 	) >"$WORK/output" 2>&1
 	status=$?
+	if [ -n "$capturer" ]; then
+		kill -INT "$capturer"
+		wait "$capturer"
+	fi
+	cat "$WORK/log" >>"$WORK/log.all"
+	checked=
+	if [ $status -eq 0 ]; then
+		checked=$(check "$scenario") || status=1
+	fi
 	if [ $status -ne 0 ] || [ -n "${LAB_VERBOSE:-}" ]; then
 		cat "$WORK/output"
+		[ -z "$checked" ] || echo "$checked"
 	else
 		grep '^equal: ' "$WORK/output"
 	fi
+	if [ -n "${LAB_KEEP:-}" ]; then
+		mkdir -p "$LAB_KEEP/$scenario"
+		cp "$WORK"/{output,log.all,table} "$WORK/share/kernel.log" "$LAB_KEEP/$scenario/"
+		[ -z "$capturer" ] || cp "$WORK/capture" "$LAB_KEEP/$scenario/capture.pcap"
+	fi
+	cat "$WORK/table" >>"$WORK/table.all"
 	if [ $status -eq 0 ]; then
 		results+=("passed  $scenario, $((SECONDS - started)) s")
 	else
@@ -73,5 +156,16 @@ for scenario in "$@"; do
 		failed=$((failed + 1))
 	fi
 done
+
+# situation, role, version, result: one line a situation and role, with all versions.
+echo
+awk -F'|' '
+	BEGIN { print "| situation | the kernel is | protocol versions that passed | failed |"; print "| --- | --- | --- | --- |" }
+	{ key = $1 " | " $2 }
+	!(key in seen) { seen[key]; order[++n] = key }
+	$4 == "passed" { passed[key] = passed[key] " " $3; next }
+	{ bad[key] = bad[key] " " $3 }
+	END { for (i = 1; i <= n; i++) print "| " order[i] " |" passed[order[i]] " |" bad[order[i]] " |" }' "$WORK/table.all"
+[ -n "$DECODER" ] || echo "The traffic was not decoded: no tshark (Debian package tshark)."
 printf '%s\n' "" "${results[@]}" "$((${#results[@]} - failed)) passed, $failed failed"
 [ $failed -eq 0 ]

@@ -1,4 +1,5 @@
 # both write while apart: StandAlone until one side gives up its changes, or by policy
+# planted: error receiving
 both_write() {
 	kernel "drbdadm primary r0; drbdadm disconnect r0; fill $1 2 kernels; drbdadm secondary r0"
 	box disconnect r0

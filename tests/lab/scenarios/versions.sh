@@ -1,8 +1,10 @@
 # protocol versions 86 to 101: authentication, first copy, writes, resync, from either side
 SIZE=4M
-for version in 86 87 88 89 90 92 93 94 95 96 97 99 100 101; do
-	DAEMON_OPTIONS="--protocol-max $version"
-	fresh 'cram-hmac-alg sha1; shared-secret "FooFunFactory"; csums-alg sha1; verify-alg md5;'
+NET='cram-hmac-alg sha1; shared-secret "FooFunFactory"; csums-alg sha1; verify-alg md5;'
+for version in $(versions 86 87 88 89 90 91 92 93 94 95 96 97 98 99 100 101); do
+	at "$version"
+	situation "initial sync, writes, reconnect with a resync" Primary
+	fresh "$NET"
 	grep -q "Agreed network protocol version $version\$" "$LOG" || die "not version $version"
 	kernel 'drbdadm primary --force r0'
 	synced
@@ -13,7 +15,8 @@ for version in 86 87 88 89 90 92 93 94 95 96 97 99 100 101; do
 	synced
 	kernel 'drbdadm secondary r0'
 	equal
-	fresh 'cram-hmac-alg sha1; shared-secret "FooFunFactory"; csums-alg sha1; verify-alg md5;'
+	situation "initial sync, writes, reconnect with a resync" Secondary
+	fresh "$NET"
 	box -- --force primary r0
 	synced
 	fill 0 16 one
