@@ -238,6 +238,7 @@ impl Resource {
         let io = Io::Peer(slot);
         let Some(disk) = &mut self.volumes[v].disk else { return true };
         disk.in_use += 1;
+        disk.unflushed |= kind.is_write();
         let counters = &mut self.volumes[v].counters;
         counters.local += 1;
         if kind.is_write() {

@@ -171,6 +171,9 @@ impl Resource {
             self.volumes[v].bitmap_lacks_peers = false;
         }
         self.volumes[v].uuids_awaited |= os.disk == Disk::Attaching && ns.disk == Disk::Negotiating;
+        if os.pdsk >= Disk::Inconsistent && ns.pdsk <= Disk::Failed {
+            self.peer_disk_went(v);
+        }
         self.hold_marks(v, os, ns);
         self.refresh_meta_flags(v);
         if os.disk < Disk::Consistent && ns.disk >= Disk::Consistent {

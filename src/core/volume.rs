@@ -72,6 +72,8 @@ pub struct LocalDisk {
     pub(super) in_use: u32,
     /// A read failed since attach: the bitmap may lack it.
     pub(super) read_error: bool,
+    /// Data were written since attach; cleared by the flush of a detach.
+    pub(super) unflushed: bool,
     /// What survives a power cut of this machine.
     pub(super) flushed: Flushed,
     /// Flushes of the data that are on their way, with what they will have made durable.
