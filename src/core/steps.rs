@@ -341,6 +341,8 @@ impl Resource {
                 self.fifo_wait = Some(FifoWait::Epochs(v));
             }
             Step::FlushData { v } => self.flush_data(v),
+            // What had to be durable first is not: the next attach must not take the disk for better.
+            Step::ReleaseMarks { v } if self.volumes[v].io_error_seen => {}
             Step::ReleaseMarks { v } => {
                 if let Some(disk) = &mut self.volumes[v].disk {
                     disk.keep_primary_mark = false;
