@@ -260,7 +260,12 @@ impl Resource {
                     self.hold = None;
                     self.take_sync_uuid(v, uuid);
                     true
-                } else if state.conn < Conn::Connected || state.disk < Disk::Negotiating {
+                } else if state.conn < Conn::Connected
+                    || state.disk < Disk::Negotiating
+                    || state.pdsk < Disk::Inconsistent
+                {
+                    // Also when the source gave its disk up: it began the resync before it had this
+                    // node's consent, and this node will not wait for its sync UUID any more.
                     self.hold = None;
                     true
                 } else {
