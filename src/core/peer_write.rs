@@ -71,6 +71,8 @@ pub struct PeerRequest {
     pub(super) only_here: bool,
     /// Holds a reference in the activity log.
     pub(super) in_activity_log: bool,
+    /// [`Volume::resyncs`](super::volume::Volume::resyncs) when it came.
+    resync: u64,
 }
 
 impl PeerRequest {
@@ -173,6 +175,7 @@ impl Resource {
             blocked: false,
             only_here,
             in_activity_log: false,
+            resync: self.volumes[v].resyncs,
         };
         self.volumes[v].counters.unacked += 1;
         self.peer_bytes += u64::from(bytes);
@@ -387,6 +390,11 @@ impl Resource {
     ) {
         let (v, sector, bytes) = (request.volume, request.sector, request.bytes);
         let state = self.state(v);
+        if request.resync != self.volumes[v].resyncs {
+            // The target's disk went while this one read, and may be back already. Nobody waits for the
+            // answer, and since its lock was lifted the block may have been written.
+            return;
+        }
         if state.conn == super::state::Conn::Ahead && digest.is_none() {
             self.acknowledge(v, Packet::RsCancel, sector, bytes, request.block_id);
             return;
@@ -410,9 +418,7 @@ impl Resource {
             self.acknowledge(v, Packet::RsIsInSync, sector, bytes, ID_SYNCER);
             return;
         }
-        let volume = &mut self.volumes[v];
-        volume.counters.rs_pending += 1;
-        volume.counters.sent += request.sectors();
+        self.block_sent(v, sector, request.sectors());
         if thin && payload.iter().all(|byte| *byte == 0) {
             self.send(v, Packet::RsDeallocated(BlockDescription { sector, size: bytes }));
         } else {

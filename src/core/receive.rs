@@ -504,10 +504,10 @@ impl Resource {
         self.see_peer_seq(v, ack.seq);
         let sectors = u64::from(ack.size) / 512;
         if ack.block_id == ID_SYNCER {
-            let counters = &mut self.volumes[v].counters;
-            counters.rs_pending = counters.rs_pending.saturating_sub(1);
-            self.set_in_sync(v, ack.sector, sectors);
-            self.check_end(v);
+            if self.block_acknowledged(v, ack.sector) {
+                self.set_in_sync(v, ack.sector, sectors);
+                self.check_end(v);
+            }
         } else if self.is_own_write(v, &ack) {
             self.write_acknowledged(ack.block_id, in_sync);
         } else {
@@ -525,10 +525,10 @@ impl Resource {
         self.see_peer_seq(v, ack.seq);
         let sectors = u64::from(ack.size) / 512;
         if ack.block_id == ID_SYNCER {
-            let counters = &mut self.volumes[v].counters;
-            counters.rs_pending = counters.rs_pending.saturating_sub(1);
-            self.note_failed_blocks(v, ack.sector, sectors);
-            self.check_end(v);
+            if self.block_acknowledged(v, ack.sector) {
+                self.note_failed_blocks(v, ack.sector, sectors);
+                self.check_end(v);
+            }
         } else if self.is_own_write(v, &ack) {
             self.write_refused(ack.block_id);
         } else if let Some(disk) = &mut self.volumes[v].disk {

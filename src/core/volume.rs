@@ -175,6 +175,8 @@ pub struct Volume {
     /// No write that the peer lacks may complete: the new current UUID is not durable yet.
     pub(super) uuid_hold: bool,
     pub(super) resync: Resync,
+    /// Counts beginnings and ends of resyncs: tells requests of an earlier one.
+    pub(super) resyncs: u64,
     pub(super) counters: Counters,
     /// Packets with a sequence number sent since connect.
     pub(super) packet_seq: u32,
@@ -220,6 +222,7 @@ impl Volume {
             peer_extents: VecDeque::new(),
             uuid_hold: false,
             resync: Resync::default(),
+            resyncs: 0,
             counters: Counters::default(),
             packet_seq: 0,
             peer_seq: 0,
