@@ -56,6 +56,8 @@ pub struct World {
     pub given_up: bool,
     /// When each node saw no good data last.
     pub without_data: [u64; 2],
+    /// A handshake found bits and equal generations, and no resync has begun since.
+    pub bits_without_resync: bool,
     /// A disk of the node failed.
     failed_disks: [bool; 2],
     trace: bool,
@@ -118,6 +120,7 @@ impl World {
             last_primary: None,
             given_up: false,
             without_data: [0; 2],
+            bits_without_resync: false,
             failed_disks: [false; 2],
             trace,
             closely: std::env::var_os("SIM_CLOSELY").is_some(),
