@@ -48,16 +48,19 @@ impl World {
         }
         // With pass_on a Primary whose disk failed goes on with data that are newest and Inconsistent; what
         // the other node has can be preferred, or not, but only by hand.
-        let passed_on =
-            self.stats.errors > 0 && self.p.disk.iter().any(|d| d.on_io_error == OnIoError::PassOn);
         let by_hand = ["Split-Brain detected", "I shall become SyncSource, but I am inconsistent"];
-        if passed_on && by_hand.iter().any(|line| text.contains(line)) {
+        if self.passed_on() && by_hand.iter().any(|line| text.contains(line)) {
             self.given_up = true;
             return;
         }
         if let Some(never) = NEVER.iter().find(|never| text.contains(**never)) {
             panic!("node {n} logs \"{never}\": {text} {}", self.summary());
         }
+    }
+
+    /// A disk may have failed and gone on.
+    pub fn passed_on(&self) -> bool {
+        self.stats.errors > 0 && self.p.disk.iter().any(|d| d.on_io_error == OnIoError::PassOn)
     }
 
     pub fn state_changed(&mut self, n: usize, old: StateWord, new: StateWord) {

@@ -1051,6 +1051,12 @@ impl World {
                 break;
             }
             let spent = self.now - begun;
+            if spent >= 4_000_000 && self.passed_on() && !(0..2).any(|n| self.is_local(n)) {
+                // The last good disk failed under pass_on, and the other one is older: only an operator
+                // who forces one of them to be Primary can say which data are to be kept.
+                self.given_up = true;
+                return;
+            }
             assert!(spent < 4_000_000, "it does not come to rest: {}", self.summary());
         }
         self.check_rest();
@@ -1095,8 +1101,17 @@ impl World {
                     s.conn == Conn::Connected && (s.disk != Disk::UpToDate || s.pdsk != Disk::UpToDate)
                 })
             });
+            // A Primary whose disk failed under pass_on lets nobody go who has good data.
+            let failed = (0..2).find(|n| {
+                let good = |s: StateWord| {
+                    s.conn == Conn::Connected && s.disk == Disk::Inconsistent && s.pdsk == Disk::UpToDate
+                };
+                self.nodes[*n].is_primary() && self.state(*n).is_some_and(good)
+            });
             let n = usize::from(self.nodes[0].is_primary());
-            if stuck && self.idle_admin(n) {
+            if let Some(n) = failed.filter(|n| self.idle_admin(*n)) {
+                self.command(n, Purpose::Other, Command::Invalidate { volume: V });
+            } else if stuck && self.idle_admin(n) {
                 self.command(n, Purpose::Other, Command::Disconnect { force: false });
             }
         }
