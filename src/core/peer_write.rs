@@ -345,6 +345,7 @@ impl Resource {
         let in_sync = ok
             && state.conn.is_sync_or_verify()
             && flags.contains(DataFlags::MAY_SET_IN_SYNC)
+            && request.resync == self.volumes[v].resyncs
             && state.pdsk >= Disk::Inconsistent;
         // Nobody else would know of a write that failed here: the answer to its epoch's barrier counts it.
         if self.wants_write_ack(flags) || !ok {
@@ -467,6 +468,10 @@ impl Resource {
 
     fn resync_write_done(&mut self, request: &PeerRequest, ok: bool) {
         let (v, sector, bytes) = (request.volume, request.sector, request.bytes);
+        if request.resync != self.volumes[v].resyncs {
+            // The bitmaps may have been exchanged since: its bits stay, as they do on the other side.
+            return;
+        }
         if ok {
             self.set_in_sync_quietly(v, sector, request.sectors());
             self.acknowledge(v, Packet::RsWriteAck, sector, bytes, ID_SYNCER);

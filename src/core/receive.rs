@@ -494,6 +494,10 @@ impl Resource {
 
     fn receive_resync_answer(&mut self, v: VolumeIndex, ack: BlockAck, answer: Answer) {
         self.see_peer_seq(v, ack.seq);
+        if !self.is_requested(v, ack.sector) {
+            // Of an earlier resync, in which this node may have been the target.
+            return;
+        }
         let sectors = u64::from(ack.size) / 512;
         self.reply_arrived(v, if answer == Answer::InSync { sectors } else { 0 });
         self.resync_answered(v, ack.sector, sectors, answer);

@@ -412,12 +412,17 @@ impl Resource {
             self.resync_answered(v, sector, u64::from(bytes) / 512, Answer::Cancelled);
             return;
         }
-        if !self.volumes[v].resync.outstanding.contains_key(&sector) {
+        if !self.is_requested(v, sector) {
             // Of an earlier resync: the block may have been written since.
             return;
         }
         let kind = if payload.is_some() { PeerKind::ResyncWrite } else { PeerKind::ResyncZeroes };
         self.add_peer_request(v, kind, sector, bytes, ID_SYNCER, payload);
+    }
+
+    /// Whether a request for a block is not answered yet.
+    pub(super) fn is_requested(&self, v: VolumeIndex, sector: u64) -> bool {
+        self.volumes[v].resync.outstanding.contains_key(&sector)
     }
 
     /// Source: a block is on its way to the target.
@@ -571,6 +576,8 @@ impl Resource {
         let (start, stop) = (self.volumes[v].resync.verify_start, self.volumes[v].resync.verify_stop);
         self.volumes[v].resync = Resync { verify_start: start, verify_stop: stop, ..Resync::default() };
         self.volumes[v].locks.clear();
+        // A source that ends on its own count may have blocks under way that the application wrote, too.
+        self.volumes[v].counters.rs_pending = 0;
         self.wake = true;
         if target {
             self.run_helper(Some(v), Handler::AfterResyncTarget, HelperThen::Nothing);
