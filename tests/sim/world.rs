@@ -802,6 +802,12 @@ impl World {
                 }
                 self.nodes[n].application.open = true;
             }
+            Purpose::Attach if code == 150 && self.healing => {
+                // The newest data are the peer's: without it nothing can be attached here.
+                if self.state(n).is_some_and(|state| state.conn == Conn::StandAlone) {
+                    self.connect(n);
+                }
+            }
             Purpose::Secondary => {
                 let primary = self.nodes[n].is_primary();
                 self.nodes[n].application.open = primary;
