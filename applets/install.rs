@@ -44,7 +44,11 @@ fn replace(program: &Path, link: &Path, symbolic: bool) -> io::Result<()> {
     if symbolic || std::fs::hard_link(program, &fresh).is_err() {
         symlink(program, &fresh)?;
     }
-    std::fs::rename(&fresh, link)
+    let renamed = std::fs::rename(&fresh, link);
+    if renamed.is_err() {
+        let _ = std::fs::remove_file(&fresh);
+    }
+    renamed
 }
 
 /// Whether both paths lead to one file by hard link (renaming one over the other would do nothing).
@@ -59,6 +63,15 @@ fn same_file(a: &Path, b: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_replaced_is_named_and_nothing_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("two")).unwrap();
+        let error = install(directory.path(), false, ["one", "two"].into_iter()).unwrap_err();
+        assert!(error.starts_with(&directory.path().join("two").display().to_string()), "{error}");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
 
     #[test]
     fn links_of_both_kinds_lead_to_this_program() {

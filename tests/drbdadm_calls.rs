@@ -163,3 +163,30 @@ fn options_that_8_3_cannot_show_do_not_make_adjust_detach() {
     let outcome = place.run("drbdadm", "-s ./stand-in -d adjust r0");
     assert_eq!((outcome.status, outcome.stdout.as_str()), (0, ""), "{}", outcome.stderr);
 }
+
+/// With drbdsetup alone, without a drbd.conf, a resynchronisation is not to fail for want of a handler; but a
+/// configuration with an error may hide one.
+#[test]
+fn what_is_not_configured_has_no_handler() {
+    let place = Place::new("");
+    let handler = |config: &str, object: &str, by_daemon: bool| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_drbdbox"));
+        command
+            .arg0("drbdadm")
+            .args(["-c", config, "before-resync-target", object])
+            .current_dir(place.path());
+        command.env("__DRBD_NODE__", "alice").env("DRBDBOX_RUNDIR", place.path().join("run"));
+        if by_daemon {
+            command.env("DRBDBOX_HANDLER", "yes");
+        }
+        command.stdin(Stdio::null()).stderr(Stdio::null()).status().expect("runs").code()
+    };
+    assert_eq!(handler("drbd.conf", "minor-0", true), Some(0));
+    assert_eq!(handler("drbd.conf", "minor-9", true), Some(0));
+    assert_eq!(handler("drbd.conf", "minor-9", false), Some(3));
+    fs::write(place.path().join("empty.conf"), "").expect("written");
+    assert_eq!(handler("empty.conf", "minor-9", true), Some(0));
+    assert_eq!(handler("empty.conf", "minor-9", false), Some(3));
+    fs::write(place.path().join("broken.conf"), "resource {").expect("written");
+    assert_eq!(handler("broken.conf", "minor-9", true), Some(10));
+}

@@ -150,7 +150,8 @@ fn read(called: &Called, session: &Session) -> Result<Config, Exit> {
             Some(name) => named_file(&name).ok_or_else(|| cannot_open(&name))?,
             None => default_file(called.dialect).map_err(|error| {
                 complain(&format!("Can not open '/etc/drbd.conf': {}\n", reason(&error)));
-                Exit(parser::EXIT_INVALID)
+                let none = error.kind() == io::ErrorKind::NotFound && session.is_helper();
+                Exit(if none { 0 } else { parser::EXIT_INVALID })
             })?,
         },
     };

@@ -3,6 +3,7 @@
 
 use drbdbox::conf::number::{self, Unit};
 use drbdbox::conf::Dialect;
+use drbdbox::engine::helpers::CALLED_BY_DAEMON;
 
 use super::exec::complain;
 use super::session::{Exit, Selected, Session, EXIT_USAGE};
@@ -26,7 +27,7 @@ pub fn run(mut session: Session) -> Result<u8, Exit> {
     }
     if session.config.resources.is_empty() {
         complain("no resources defined!\n");
-        return Err(Exit(EXIT_USAGE));
+        return if session.is_helper() { Ok(0) } else { Err(Exit(EXIT_USAGE)) };
     }
     session.validate()?;
     let names = session.options.names.clone();
@@ -87,7 +88,10 @@ impl Session {
     fn run_named(&mut self, names: &[String]) -> Result<u8, Exit> {
         let mut result = 0;
         for name in names {
-            let (at, selected) = self.find(name)?;
+            let (at, selected) = match self.find(name) {
+                Err(_) if self.is_helper() => continue,
+                found => found?,
+            };
             let resource = self.resource(at);
             let dump = self.command.is_dump();
             if !dump && resource.ignored {
@@ -152,6 +156,11 @@ impl Session {
             }
         }
         Err(self.undefined(name))
+    }
+
+    /// The daemon calls for a handler: what is not in the configuration has none.
+    pub fn is_helper(&self) -> bool {
+        self.command.action == Action::Handler && std::env::var_os(CALLED_BY_DAEMON).is_some()
     }
 
     fn undefined(&self, name: &str) -> Exit {

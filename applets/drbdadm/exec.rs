@@ -92,6 +92,7 @@ impl Session {
         let mut environment = self.child_environment.clone();
         if program == Program::Drbdsetup {
             environment.push(("DRBD_RESOURCE".to_string(), name.to_string()));
+            environment.extend(self.named_device(name).map(|device| ("DRBDBOX_DEVICE".to_string(), device)));
         }
         let setup = Setup { stdout: manner.stdout, stderr: manner.stderr, environment: &environment };
         let started = self.start(program, &all, &setup);
@@ -172,6 +173,13 @@ impl Session {
             Limit::Forever => 0,
         };
         (seconds > 0).then_some(u64::from(seconds))
+    }
+
+    /// The device of a resource that has another name than `/dev/drbdN`: the daemon makes the link.
+    fn named_device(&self, resource: &str) -> Option<String> {
+        let volumes = &self.config.resources.iter().find(|r| r.name == resource)?.my_host()?.volumes;
+        let device = volumes.first()?.device.as_deref()?;
+        device.starts_with("/dev/drbd_").then(|| device.to_string())
     }
 
     /// The line of a dry run, with a variable before it if `-n` was given.

@@ -46,8 +46,8 @@ struct Arguments {
     #[argh(option, default = "LevelFilter::Info")]
     log_level: LevelFilter,
 
-    /// minors of 8.3's commands are below this number, 1 to 256 (default 32)
-    #[argh(option, default = "32")]
+    /// minors of 8.3's commands are below this number, 1 to 256 (default 256; the module's is 32)
+    #[argh(option, default = "256")]
     minor_count: u32,
 
     /// program that runs handlers, called as PROGRAM HANDLER minor-N (default: this one, as /sbin/drbdadm)

@@ -3,9 +3,11 @@
 use super::options::Options;
 use drbdbox::control::{Reply, Server};
 use drbdbox::engine::daemon::Daemon;
+use drbdbox::engine::doors::DoorKind;
 use drbdbox::engine::log::LogSink;
 use drbdbox::engine::shared::Shared;
 use drbdbox::engine::{proc_file, running};
+use drbdbox::export::loop_door::clean_after_dead_daemon;
 use drbdbox::sys::process::{self, PidFile, Ready};
 use drbdbox::sys::sync::{channel, Receiver, Sender};
 use drbdbox::sys::syslog::{self, Syslog};
@@ -136,6 +138,11 @@ fn start(options: Options) -> Result<Running, String> {
     daemon.on_stop_request(Box::new(move || {
         stop.send(Event::Stop);
     }));
+    if daemon.shared.config.door == DoorKind::FuseLoop {
+        // Also of minors that do not come back.
+        let config = &daemon.shared.config;
+        clean_after_dead_daemon(&config.run_directory, &config.device_directory);
+    }
     running::restore(&daemon, &paths::running());
     let files = proc_file::Files { proc_text: paths::proc_text(), running: paths::running() };
     let socket = paths::socket();

@@ -146,10 +146,12 @@ impl Asker<'_> {
     /// # Errors
     /// If there is no answer.
     pub fn call(&self, request: Request, create_device: bool) -> Result<Reply, Failure> {
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let call = Call {
             form: self.form,
             create_device,
-            resource_name: std::env::var("DRBD_RESOURCE").ok().filter(|n| !n.is_empty()),
+            resource_name: variable("DRBD_RESOURCE"),
+            device_name: variable("DRBDBOX_DEVICE"),
             request,
         };
         let client = self.connect()?;

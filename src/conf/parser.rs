@@ -4,7 +4,7 @@
 //! Messages are collected in the order in which the original prints them.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use super::lexer::Lexer;
@@ -298,10 +298,20 @@ impl Parser {
             let allowed = self.depth < INCLUDE_DEPTH_MAX
                 && self.included <= INCLUDES_MAX
                 && self.bytes_read <= TOTAL_BYTES_MAX;
-            let bytes = allowed.then(|| read_limited(&path).ok()).flatten();
-            let Some(bytes) = bytes else {
-                self.record_at(line, &failed);
-                continue;
+            let read = match allowed {
+                true => read_limited(&path),
+                false => Err(io::Error::other("too many files; does one include itself?")),
+            };
+            let bytes = match read {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    self.record_at(line, &failed);
+                    // The original does not say which of the files that match, nor why.
+                    if display != name || error.kind() == io::ErrorKind::PermissionDenied {
+                        self.messages.push_str(&format!("\t{display}: {error}\n"));
+                    }
+                    continue;
+                }
             };
             self.bytes_read += bytes.len();
             let file = FileName { absolute: absolute_name(&path), display };

@@ -18,6 +18,10 @@ pub struct Call {
     pub create_device: bool,
     /// `DRBD_RESOURCE`: resource of a minor that `create_device` makes. spec/decisions.md 5.4.
     pub resource_name: Option<String>,
+    /// `DRBDBOX_DEVICE`: the name of its device in drbd.conf, if that is not `/dev/drbdN`. The original leaves the link
+    /// to udev, which sees nothing of our nodes. spec/config.md 4.2, spec/drbdsetup.md 11.
+    #[serde(default)]
+    pub device_name: Option<String>,
     /// What to do.
     pub request: Request,
 }
@@ -25,7 +29,7 @@ pub struct Call {
 impl Call {
     /// A call in 8.4's form.
     pub fn new(request: Request) -> Call {
-        Call { form: Dialect::V84, create_device: false, resource_name: None, request }
+        Call { form: Dialect::V84, create_device: false, resource_name: None, device_name: None, request }
     }
 }
 

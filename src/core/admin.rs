@@ -245,12 +245,8 @@ impl Resource {
                 self.new_uuid_by_admin(id, volume, clear_bitmap)
             }
             Command::DiskSettings { volume, settings } => {
-                let slots = self.volumes[volume].disk.as_ref().map(|disk| disk.activity_log.len());
                 self.volumes[volume].settings = *settings;
-                if let Some(slots) = slots {
-                    // A new number of slots takes effect at the next attach.
-                    self.volumes[volume].settings.al_extents = slots;
-                }
+                self.resize_activity_log(volume);
                 if self.volumes[volume].state.conn >= Conn::Connected {
                     self.send(volume, Packet::SyncParam(self.sync_param(volume)));
                 }
@@ -582,9 +578,16 @@ impl Resource {
         match wait {
             AdminWait::Reply { id, code } => self.reply(id, code),
             AdminWait::Attached { id, v } => {
-                // One whose meta data could not be written is Failed now, and Diskless soon.
-                let works = self.state(v).disk > Disk::Failed;
-                self.reply(id, if works { NO_ERROR } else { ConfigCode::MetaDataIo.number() });
+                // One whose meta data could not be written, or whose data are not those in use, is Failed
+                // now, and Diskless soon.
+                let code = if self.state(v).disk > Disk::Failed {
+                    NO_ERROR
+                } else if self.volumes[v].io_error_seen {
+                    ConfigCode::MetaDataIo.number()
+                } else {
+                    ConfigCode::DataNotCurrent.number()
+                };
+                self.reply(id, code);
             }
             AdminWait::Task => {
                 let Some(mut task) = self.task.take() else { return };

@@ -50,9 +50,7 @@ impl Resource {
             return Err(ConfigCode::DiskTooSmall.number());
         }
         let uuids = Uuids::from_slots(super_block.uuids);
-        let effective = self.volumes[v].effective_uuid;
-        if uuid::refuses_attach(state, effective, uuids.current) {
-            self.error(Some(v), format!("Can only attach to data with current UUID={effective:016X}"));
+        if self.has_lost_other_data(v, uuids.current) {
             return Err(ConfigCode::DataNotCurrent.number());
         }
         self.volumes[v].settings = settings;
@@ -154,6 +152,36 @@ impl Resource {
         Ok(())
     }
 
+    /// `al-extents` was set, in 8.3 by `syncer` after `disk`: takes effect at once as long as nothing was written that
+    /// needs the log, else at the next attach. spec/drbdsetup.md 3.2.
+    ///
+    /// The number has to be in the super block before the first transaction. While both nodes are Secondary it will be:
+    /// before the first write comes the super block with PRIMARY_IND, behind this one in the fifo.
+    pub(super) fn resize_activity_log(&mut self, v: VolumeIndex) {
+        let volume = &mut self.volumes[v];
+        let wanted = volume.settings.al_extents;
+        let Some(disk) = &mut volume.disk else { return };
+        let now = disk.activity_log.len();
+        volume.settings.al_extents = now;
+        if wanted == now {
+            return;
+        }
+        let idle = volume.state.role != Role::Primary && volume.state.peer != Role::Primary && !disk.log_busy;
+        let writer = disk.log_writer.resized(wanted).filter(|_| idle && disk.activity_log.is_empty());
+        let Some(writer) = writer else {
+            return self
+                .info(Some(v), format!("al-extents {wanted}: {now} stay in use until the next attach"));
+        };
+        let slots = writer.slots();
+        volume.settings.al_extents = slots;
+        disk.activity_log = ActivityLog::new(slots, &[]);
+        disk.log_writer = writer;
+        if slots < wanted {
+            self.info(Some(v), format!("al-extents {wanted} cut to {slots}: the log on disk holds no more"));
+        }
+        self.queue_steps([Step::WriteSuperBlock { v }]);
+    }
+
     fn mark_hot_extents(&mut self, v: VolumeIndex, hot: &[u32]) {
         let Some(disk) = &mut self.volumes[v].disk else { return };
         let mut marked = 0;
@@ -169,6 +197,12 @@ impl Resource {
 
     /// Bitmap and log are in order: the state of the disk shows (steps 23 to 25).
     pub(super) fn attached(&mut self, v: VolumeIndex) {
+        let Some(disk) = &self.volumes[v].disk else { return };
+        // Asked before, but the peer with the data in use may have gone since.
+        if self.has_lost_other_data(v, disk.uuids.current) {
+            let _ = self.change(v, Change::disk(Disk::Failed), ChangeKind::Hard, true);
+            return;
+        }
         let Some(disk) = &self.volumes[v].disk else { return };
         let (weight, bits) = (disk.bitmap.weight(), disk.bitmap.bits());
         let flags = disk.super_block.flags;
@@ -200,6 +234,17 @@ impl Resource {
         if self.change(v, change, ChangeKind::Soft, true).is_err() {
             let _ = self.change(v, Change::disk(Disk::Diskless), ChangeKind::Hard, false);
         }
+    }
+
+    /// Whether the data that this node or its peer works with are other ones than these, and out of
+    /// reach. Logged.
+    fn has_lost_other_data(&mut self, v: VolumeIndex, current: u64) -> bool {
+        let effective = self.volumes[v].effective_uuid;
+        let lost = uuid::refuses_attach(self.state(v), effective, current);
+        if lost {
+            self.error(Some(v), format!("Can only attach to data with current UUID={effective:016X}"));
+        }
+        lost
     }
 
     /// Whether a write of meta data has failed during an attach.

@@ -322,9 +322,10 @@ impl Resource {
         let volume = &self.volumes[v];
         let both_disks = peer.disk >= Disk::Negotiating && os.disk >= Disk::Negotiating;
         let negotiating = peer.disk == Disk::Negotiating || os.disk == Disk::Negotiating;
-        let undecided = os.disk == Disk::Negotiating && volume.uuids_awaited && both_disks;
+        // The peer answers a negotiating disk with its UUIDs (A9). What it says of its state before them it
+        // said before it heard of that disk, and it decides nothing.
+        let undecided = os.disk == Disk::Negotiating && volume.peer_uuids.is_none() && both_disks;
         let consider = volume.peer_uuids.is_some()
-            && !undecided
             && both_disks
             && (os.conn < Connected
                 || (os.conn == Connected && negotiating)

@@ -400,3 +400,39 @@ fn a_frozen_primary_begins_a_new_generation_when_its_connected_peer_loses_its_di
     pair.run();
     assert_ne!(pair.a.core.volume(V).disk().unwrap().uuids.bitmap, 0, "{}", pair.logs());
 }
+
+/// `syncer --al-extents` comes after `disk` in 8.3: it counts until the first write, and the super block tells it.
+#[test]
+fn a_number_of_activity_log_slots_counts_until_the_first_write() {
+    let mut pair = Pair::new(101);
+    let slots = |node: &Node| {
+        let disk = node.core.volume(V).disk().unwrap();
+        (node.core.volume(V).settings().al_extents, disk.activity_log.len())
+    };
+    let set = |node: &mut Node, al_extents: u32| {
+        let settings = DiskSettings { al_extents, ..node.core.volume(V).settings().clone() };
+        assert_eq!(node.command(Command::DiskSettings { volume: V, settings: Box::new(settings) }), 101);
+    };
+    set(&mut pair.a, 509);
+    pair.run();
+    assert_eq!(slots(&pair.a), (509, 509));
+    let block = SuperBlock::decode(&pair.a.meta[layout().md_offset as usize..][..4096]).unwrap();
+    assert!(block.al_slots >= 509, "{}", block.al_slots);
+    set(&mut pair.a, 60000);
+    pair.run();
+    assert_eq!(slots(&pair.a), (3833, 3833));
+    assert!(pair.a.log.iter().any(|line| line.contains("al-extents 60000 cut to 3833")), "{}", pair.logs());
+
+    // What a Primary has written to the log is read with the number that it was written with.
+    pair.connect(&settings(Protocol::C));
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    let token = pair.a.write(0, 1, 4096);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok());
+    set(&mut pair.a, 7);
+    pair.run();
+    assert_eq!(slots(&pair.a), (3833, 3833));
+    assert!(pair.a.log.iter().any(|line| line.contains("al-extents 7: 3833 stay in use")), "{}", pair.logs());
+    pair.assert_equal();
+}

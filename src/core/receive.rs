@@ -418,7 +418,6 @@ impl Resource {
         let state = self.state(v);
         let volume = &mut self.volumes[v];
         volume.peer_uuids = Some(peer);
-        volume.uuids_awaited = false;
         if uuid::refuses_peer_data(state, volume.effective_uuid, uuids.current) {
             let text = format!("Can only connect to data with current UUID={:016X}", volume.effective_uuid);
             self.drop_connection(Some(v), log_lines::LogLine::error(text));

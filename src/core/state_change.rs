@@ -170,7 +170,6 @@ impl Resource {
         } else if ns.conn.is_sync_target() || ns.disk == Disk::UpToDate || ns.disk == Disk::Diskless {
             self.volumes[v].bitmap_lacks_peers = false;
         }
-        self.volumes[v].uuids_awaited |= os.disk == Disk::Attaching && ns.disk == Disk::Negotiating;
         if os.pdsk >= Disk::Inconsistent && ns.pdsk <= Disk::Failed {
             self.peer_disk_went(v);
         }

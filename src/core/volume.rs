@@ -139,9 +139,6 @@ pub struct Volume {
     pub(super) peer_max_bio: u32,
     /// What attaching while connected would come to without the peer: (disk, pdsk).
     pub(super) negotiation: Option<(Disk, Disk)>,
-    /// The own disk negotiates, and the peer has not answered with its UUIDs (A9): what it says of its
-    /// state was said before it heard of that, and decides nothing.
-    pub(super) uuids_awaited: bool,
 
     pub(super) crashed_primary: bool,
     pub(super) new_current_uuid_owed: bool,
@@ -200,7 +197,6 @@ impl Volume {
             peer_size: 0,
             peer_max_bio: 0,
             negotiation: None,
-            uuids_awaited: false,
             crashed_primary: false,
             new_current_uuid_owed: false,
             generation_awaits_peer: false,

@@ -249,6 +249,8 @@ impl Resource {
         request.net_queued = replicated;
         if replicated {
             request.epoch = self.epochs.add_write();
+        } else {
+            self.overtakes_older_writes(v, sector, sectors);
         }
         let mut newly_set = 0;
         if announces && !replicated {
@@ -295,6 +297,18 @@ impl Resource {
                     let zeroes = kind == (Kind::Discard { zeroes: true });
                     self.out.push(Output::DiskDiscard { volume: v, io, sector, bytes, zeroes });
                 }
+            }
+        }
+    }
+
+    /// The peer does not get this write: one of before to the same blocks, whose epoch is still open, must
+    /// not clear bits behind it.
+    fn overtakes_older_writes(&mut self, v: VolumeIndex, sector: u64, sectors: u64) {
+        let (first, end) = (sector & !7, (sector + sectors).next_multiple_of(8));
+        for id in self.volumes[v].writes.overlapping(first, end - first) {
+            if let Some(older) = self.log.get_mut(id) {
+                older.set_in_sync = false;
+                older.too_old_for_sync = true;
             }
         }
     }

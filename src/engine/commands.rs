@@ -194,7 +194,10 @@ impl Daemon {
             // 8.3 makes the minor to wait for.
             let after = settings.disk.resync_after as u32;
             if self.minor(after).is_none() && after < self.shared.config.minor_count {
-                self.minor_of(&Call { create_device: true, resource_name: None, ..call.clone() }, after)?;
+                self.minor_of(
+                    &Call { create_device: true, resource_name: None, device_name: None, ..call.clone() },
+                    after,
+                )?;
             }
         }
         self.check_resync_after(minor, settings.disk.resync_after)?;

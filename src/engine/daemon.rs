@@ -119,6 +119,7 @@ impl Daemon {
         if let Some(place) = self.minor(minor) {
             if call.create_device {
                 self.make_door(minor, &place)?;
+                self.name_device(minor, call);
             }
             return Ok(place);
         }
@@ -134,7 +135,18 @@ impl Daemon {
         let name = if taken(&wanted) { format!("minor-{minor}") } else { wanted };
         let settings = ResourceSettings::defaults(Dialect::V83);
         let runner = self.make_resource(&name, false, settings)?;
-        self.make_volume(&runner, minor, 0, Dialect::V83)
+        let place = self.make_volume(&runner, minor, 0, Dialect::V83)?;
+        self.name_device(minor, call);
+        Ok(place)
+    }
+
+    /// Gives the device of a minor the name that the call's configuration has for it.
+    fn name_device(&self, minor: u32, call: &Call) {
+        let Some(door) = self.shared.doors.find(minor) else { return };
+        if call.device_name.is_some() && door.device_name() != call.device_name {
+            door.link_name(&self.shared.config, call.device_name.as_deref());
+            self.shared.configuration_changed();
+        }
     }
 
     /// The resource of that name; made if there is none.

@@ -45,6 +45,8 @@ pub struct DoorSlot {
     minor: u32,
     door: Mutex<Box<dyn Door>>,
     links: Mutex<Vec<Links>>,
+    /// The name that drbd.conf has for the device, and the link of that name.
+    name: Mutex<Option<(String, Links)>>,
 }
 
 impl Doors {
@@ -82,7 +84,8 @@ impl Doors {
                 (Box::new(door), Vec::new())
             }
         };
-        let slot = DoorSlot { minor, door: Mutex::new(door), links: Mutex::new(links) };
+        let slot =
+            DoorSlot { minor, door: Mutex::new(door), links: Mutex::new(links), name: Mutex::default() };
         self.slots.lock().insert(minor, Arc::new(slot));
         Ok(())
     }
@@ -103,6 +106,7 @@ impl Doors {
         if let Some(slot) = slot {
             slot.door.lock().remove();
             slot.links.lock().clear();
+            *slot.name.lock() = None;
         }
     }
 }
@@ -155,6 +159,22 @@ impl DoorSlot {
         if disk.is_some() {
             links.push(Links::make(&config.device_directory, self.minor, None, disk));
         }
+    }
+
+    /// Makes or removes the link by the name that drbd.conf has for the device.
+    pub fn link_name(&self, config: &Config, name: Option<&str>) {
+        let mut kept = self.name.lock();
+        // First the old one goes, then the new one comes: they may be the same.
+        *kept = None;
+        if config.door == DoorKind::FuseLoop {
+            let linked = |name: &str| Links::by_name(&config.device_directory, self.minor, name);
+            *kept = name.map(|name| (name.to_owned(), linked(name)));
+        }
+    }
+
+    /// The name that drbd.conf has for the device, if it is not `/dev/drbdN`.
+    pub fn device_name(&self) -> Option<String> {
+        self.name.lock().as_ref().map(|(name, _)| name.clone())
     }
 
     /// Tells the users of the device its new size; in a thread of its own, for the door may be busy with

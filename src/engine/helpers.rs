@@ -17,6 +17,10 @@ use std::sync::Arc;
 /// Variables of this program's own that a handler has to find the daemon by, and the name of the node that it is to act as.
 const PASSED_ON: [&str; 4] = ["DRBDBOX_RUNDIR", "DRBDBOX_LIBDIR", "DRBDBOX_LOCKDIR", "__DRBD_NODE__"];
 
+/// Tells drbdadm who calls: for a minor that is in no configuration there is no handler, and that is no failure. The
+/// module of the original drops the connection then, so that drbdsetup alone, without a drbd.conf, cannot resync.
+pub const CALLED_BY_DAEMON: &str = "DRBDBOX_HANDLER";
+
 /// How helpers are started.
 #[derive(Debug, Clone)]
 pub struct Program {
@@ -84,6 +88,7 @@ fn perform(runner: &Runner, run: &Run) -> i32 {
         .args([run.name, &run.object])
         .env_clear()
         .envs(environment(run.peer))
+        .env(CALLED_BY_DAEMON, "yes")
         .envs(PASSED_ON.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
         .current_dir("/")
         .stdin(Stdio::null())

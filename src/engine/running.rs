@@ -44,6 +44,9 @@ struct RunningResource {
 struct RunningVolume {
     minor: u32,
     number: u16,
+    /// Its name in drbd.conf, if it is not `/dev/drbdN`.
+    #[serde(default)]
+    device_name: Option<String>,
     settings: DiskSettings,
     backing: Option<BackingPaths>,
 }
@@ -67,6 +70,7 @@ fn collect(daemon: &Daemon) -> Running {
                 .map(|(v, volume)| RunningVolume {
                     minor: volume.minor,
                     number: volume.number,
+                    device_name: daemon.shared.doors.find(volume.minor).and_then(|door| door.device_name()),
                     settings: volume.settings().clone(),
                     backing: state.volumes.get(v).and_then(|slot| slot.backing.clone()),
                 })
@@ -137,6 +141,9 @@ fn bring_back(daemon: &Daemon, resource: RunningResource) -> Result<(), String> 
     runner.look(|state| state.net = kept.clone());
     for volume in resource.volumes {
         let place = daemon.make_volume(&runner, volume.minor, volume.number, dialect).map_err(shown)?;
+        if let Some(door) = daemon.shared.doors.find(volume.minor) {
+            door.link_name(&daemon.shared.config, volume.device_name.as_deref());
+        }
         let settings = Box::new(volume.settings.clone());
         runner.command(Command::DiskSettings { volume: place.volume, settings });
         if let Some(backing) = volume.backing {

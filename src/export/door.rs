@@ -137,7 +137,7 @@ impl fmt::Display for Holder {
             Holder::Mount { path } => write!(f, "mounted on {path}"),
             Holder::Swap => f.write_str("in use as swap"),
             Holder::Device { name } => write!(f, "in use by block device {name}"),
-            Holder::Client { name } => write!(f, "connected NBD client: {name}"),
+            Holder::Client { name } => write!(f, "in use by an NBD client: {name}"),
             Holder::Kernel => f.write_str("open in the kernel (loop device, export, target)"),
             Holder::Claimed => f.write_str("claimed exclusively (mount, swap, md, device-mapper)"),
         }

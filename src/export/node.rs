@@ -128,18 +128,24 @@ fn set_label(path: &Path) {
 /// The links to a node. Removed when dropped.
 #[derive(Debug)]
 pub struct Links {
-    /// DIR/drbd: parent directories below it are removed with the last link in them.
+    /// Where the node is.
+    directory: PathBuf,
+    /// Parent directories from here on are removed with the last link in them: DIR/drbd.
     root: PathBuf,
     node_name: String,
     paths: Vec<PathBuf>,
 }
 
 impl Links {
+    fn none(directory: &Path, root: PathBuf, minor: u32) -> Links {
+        Links { directory: directory.to_owned(), root, node_name: format!("drbd{minor}"), paths: Vec::new() }
+    }
+
     /// Links to `directory/drbd<minor>`: `by-res/<resource>` (or `by-res/<resource>/<volume>`) and `by-disk/<disk>`,
     /// where `disk` is the path of the backing device. Those that cannot be made are logged.
     pub fn make(directory: &Path, minor: u32, resource: Option<&str>, disk: Option<&str>) -> Links {
         let root = directory.join("drbd");
-        let mut links = Links { root, node_name: format!("drbd{minor}"), paths: Vec::new() };
+        let mut links = Links::none(directory, root, minor);
         if let Some(resource) = resource {
             links.add(Path::new("by-res"), resource);
         }
@@ -149,15 +155,32 @@ impl Links {
         links
     }
 
+    /// The link `directory/drbd_NAME` to `directory/drbd<minor>`, for `device /dev/drbd_NAME minor N`
+    /// (spec/config.md 4.2). Other names get none: they could be those of other devices.
+    pub fn by_name(directory: &Path, minor: u32, name: &str) -> Links {
+        let mut links = Links::none(directory, directory.to_owned(), minor);
+        let name = clean(name.strip_prefix("/dev/").unwrap_or(name));
+        if name.components().count() == 1 && name.to_string_lossy().starts_with("drbd_") {
+            links.link(&name);
+        }
+        links
+    }
+
     fn add(&mut self, kind: &Path, name: &str) {
         let name = clean(name);
-        if name.as_os_str().is_empty() {
-            return;
+        if !name.as_os_str().is_empty() {
+            self.link(&kind.join(name));
         }
-        let relative = kind.join(name);
-        let path = self.root.join(&relative);
-        // One step up for each directory between DIR and the link: drbd, by-res, ….
-        let mut target = PathBuf::from_iter(relative.components().map(|_| Component::ParentDir));
+    }
+
+    /// Makes the link at a path below `root`.
+    fn link(&mut self, relative: &Path) {
+        let path = self.root.join(relative);
+        // One step up for each directory between the node's and the link: drbd, by-res, ….
+        let mut target = PathBuf::new();
+        if let Ok(below) = path.strip_prefix(&self.directory) {
+            target.extend(below.components().skip(1).map(|_| Component::ParentDir));
+        }
         target.push(&self.node_name);
         match make_link(&target, &path) {
             Ok(()) => self.paths.push(path),
@@ -180,7 +203,9 @@ impl Drop for Links {
                 continue;
             }
             let mut parent = path.parent();
-            while let Some(directory) = parent.filter(|directory| directory.starts_with(&self.root)) {
+            while let Some(directory) =
+                parent.filter(|above| above.starts_with(&self.root) && **above != self.directory)
+            {
                 if fs::remove_dir(directory).is_err() {
                     break;
                 }
@@ -253,6 +278,20 @@ mod tests {
         let new = Links::make(directory.path(), 2, Some("r0"), None);
         drop(old);
         assert_eq!(fs::read_link(&new.paths()[0]).unwrap(), Path::new("../../drbd2"));
+    }
+
+    #[test]
+    fn a_device_has_the_name_of_the_configuration() {
+        let directory = tempfile::tempdir().unwrap();
+        let named = Links::by_name(directory.path(), 20, "/dev/drbd_mysql");
+        let link = directory.path().join("drbd_mysql");
+        assert_eq!(fs::read_link(&link).unwrap(), Path::new("drbd20"));
+        drop(named);
+        assert!(fs::symlink_metadata(&link).is_err());
+        assert!(directory.path().exists());
+        for other in ["/dev/drbd20", "/dev/sda", "/dev/drbd_x/../../etc", "/etc/drbd_x", "drbd", ""] {
+            assert_eq!(Links::by_name(directory.path(), 20, other).paths(), [] as [PathBuf; 0], "{other}");
+        }
     }
 
     #[test]

@@ -102,6 +102,8 @@ fn line_83(out: &mut String, row: &OptionRow, value: &Value) {
         }
         Value::Text(text) => {
             if !text.is_empty() {
+                // The original prints the value as it is, and its adjust cannot read back a secret with a quotation mark.
+                let text = text.replace('\\', "\\\\").replace('"', "\\\"");
                 put!(out, "\t{name:16}\t\"{text}\";\n");
             }
         }
@@ -226,4 +228,17 @@ fn quoted(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_with_quotation_marks_can_be_read_back() {
+        let row = options::find("shared-secret").unwrap();
+        let mut out = String::new();
+        line_83(&mut out, row, &Value::Text(r#"a "b\c"; }"#.into()));
+        assert_eq!(out, "\tshared-secret   \t\"a \\\"b\\\\c\\\"; }\";\n");
+    }
 }

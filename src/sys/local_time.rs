@@ -5,7 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// A time with its zone; `None`: one that the C library cannot express. On 32-bit systems time_t
 /// may be shorter; the year 2038 is theirs.
 fn broken_down(seconds: u64) -> Option<libc::tm> {
-    let clock = libc::time_t::try_from(seconds).ok()?;
+    // The type is that of localtime_r's argument: libc's name for it is deprecated on musl.
+    let clock = seconds.try_into().ok()?;
     // SAFETY: tm is a struct of integers and a pointer, for which all bits zero are valid.
     #[allow(unsafe_code)]
     let mut local: libc::tm = unsafe { std::mem::zeroed() };

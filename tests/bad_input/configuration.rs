@@ -87,6 +87,13 @@ fn files_that_cannot_be_read() {
     std::fs::write(&path, format!("include \"{}\";\n", path.display())).unwrap();
     let ran = drbdadm(&path.display().to_string());
     assert!((0..100).contains(&ran.status), "{ran:?}");
+    // Which of the files that match cannot be read, and why.
+    std::fs::create_dir_all(node.path("drbd.d/bad.res")).unwrap();
+    let path = node.path("including.conf");
+    std::fs::write(&path, "\ninclude \"drbd.d/*.res\";\n").unwrap();
+    let file = path.display().to_string();
+    let ran = drbdadm(&file).refused(10, &format!("{file}:2: Failed to open include file 'drbd.d/*.res'.\n"));
+    assert!(ran.err.contains("\tdrbd.d/bad.res: Is a directory"), "{ran:?}");
     let ran = drbdadm("/dev/zero");
     assert!(ran.status > 0, "{ran:?}");
 }

@@ -130,7 +130,7 @@ fn sigterm_is_refused_while_somebody_uses_a_device() {
     node.drbdsetup(&["0", "primary", "-o"]).ok();
     let mut application = Client::open(&node, "minor-0");
     node.signal(Signal::SIGTERM);
-    let at = node.log.wait(0, "cannot end: /dev/drbd0 is connected NBD client");
+    let at = node.log.wait(0, "cannot end: /dev/drbd0 is in use by an NBD client");
     node.log.wait(at, "a second signal within 10 s ends the daemon in any case");
     let own = std::process::id().to_string();
     assert!(node.log.text().contains(&format!("pid {own}")), "{}", node.log.text());

@@ -41,6 +41,32 @@ on data01 '/etc/init.d/drbd stop'
 on data01 '/etc/init.d/drbd condrestart'
 refused 3 data01 '/etc/init.d/drbd status'
 
+step "stop after the daemon was killed: what it left goes, and the next start does not bring it back"
+on data01 '/etc/init.d/drbd start'
+await 10 data01 "$IN_SYNC"
+on data01 'drbdadm primary r0 && mount /dev/drbd0 /data && P=$(cat /run/drbd/drbdd.pid); kill -9 $P; while kill -0 $P 2>/dev/null; do sleep 0.02; done; /etc/init.d/drbd stop'
+shows_not 'Could not connect'
+on data01 'grep drbd0 /proc/mounts || ls /dev/drbd* /run/drbd/doors/* /run/drbd/running 2>&1 || true'
+shows_not '^/'
+refused 3 data01 '/etc/init.d/drbd status'
+on data01 'drbdd --background && drbdsetup proc && kill $(cat /run/drbd/drbdd.pid)'
+shows_not 'cs:'
+await 10 data01 '! [ -e /run/drbd/drbdd.pid ]'
+
+step "a device has the name that the configuration gives it; minors beyond 32; a secret with quotation marks"
+on data01 "sed 's/r0/named/; s/7801/7802/; s,device /dev/drbd0,device /dev/drbd_my-data minor 147,; s,/dev/sdb1,/root/named.img,; s/\"secret string\"/\"a \\\\\"b;\"/; s/rate/al-extents 509; rate/' /etc/drbd.conf | tee /etc/named.conf; truncate -s 8M /root/named.img"
+on data01 'drbdadm -c /etc/named.conf create-md named; drbdadm -c /etc/named.conf up named; drbdadm -c /etc/named.conf adjust named'
+on data01 'drbdadm -d -c /etc/named.conf adjust named; ls -l /dev/drbd*; drbdsetup 147 show'
+shows '/dev/drbd_my-data -> drbd147$'
+shows 'al-extents[[:space:]]+509;'
+shows_not '^drbdsetup'
+on data01 'drbdsetup /dev/drbd_my-data primary -o; mkfs.ext3 -q /dev/drbd_my-data; mount /dev/drbd_my-data /data; df /data; umount /data'
+shows '^/dev/drbd147 '
+on data01 'P=$(cat /run/drbd/drbdd.pid); kill -9 $P; while kill -0 $P 2>/dev/null; do sleep 0.02; done; drbdd --background; drbdsetup /dev/drbd_my-data role'
+shows '^Secondary/'
+on data01 '/etc/init.d/drbd stop; ls /dev/drbd* 2>&1 || true'
+shows 'No such file'
+
 for shell in dash bash 'busybox sh'; do
 	type -P "${shell%% *}" >/dev/null || continue
 	step "under $shell: start, restart and condrestart, with a file system mounted"

@@ -765,9 +765,11 @@ impl World {
         self.state(n).is_some_and(|state| state.disk == Disk::UpToDate)
     }
 
-    /// Whether the node can see good data at all.
+    /// Whether the node can see good data at all. The peer's may be gone before it hears of that.
     pub fn has_data(&self, n: usize) -> bool {
-        self.state(n).is_some_and(|state| state.disk == Disk::UpToDate || state.pdsk == Disk::UpToDate)
+        self.state(n).is_some_and(|state| {
+            state.disk == Disk::UpToDate || state.pdsk == Disk::UpToDate && self.is_local(1 - n)
+        })
     }
 
     // ---- operators ----
@@ -1002,9 +1004,10 @@ impl World {
     /// Follows which node has data that the other one lacks.
     fn update_authority(&mut self) {
         self.last_primary = (0..2).find(|n| self.nodes[*n].is_primary()).or(self.last_primary);
-        // Protocols A and B acknowledge what is still on its way to the peer. Where the own disk does not
-        // count, nobody has it when the peer is lost; and reads of the own disk may have shown it.
-        if self.p.net.protocol != Protocol::C {
+        // Protocols A and B acknowledge what is still on its way to the peer, all acknowledge what is in
+        // its cache. Where the own disk does not count, nobody has it when the peer is lost; and reads of
+        // the own disk may have shown it.
+        if self.p.net.protocol != Protocol::C || self.p.power_cuts {
             let exposed = |s: StateWord| s.role == Role::Primary && s.disk < Disk::UpToDate;
             self.judge.lenient |= (0..2)
                 .filter_map(|n| self.state(n))

@@ -302,7 +302,8 @@ pub fn peer_became_diskless_primary(os: StateWord, ns: StateWord, bitmap: u64) -
 /// A promotion that was committed needs a new current UUID: U2. spec/state.md 7.1 step 5.
 pub fn promotion_needs_new_current(s: StateWord, bitmap: u64, forced: bool) -> bool {
     let alone = s.conn < Conn::Connected || s.pdsk <= Disk::Failed;
-    s.disk >= Disk::Inconsistent && (forced || (alone && bitmap == 0))
+    // Data that are not good, because the peer was lost in the middle, begin no generation.
+    s.disk >= Disk::Inconsistent && (forced || alone && bitmap == 0 && s.disk == Disk::UpToDate)
 }
 
 /// Which kind of `new-current-uuid` the admin gets. spec/state.md 8.4 U10.

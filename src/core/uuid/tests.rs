@@ -240,6 +240,8 @@ fn when_the_peers_data_are_lost() {
     assert!(!peer_became_diskless_primary(primary_elsewhere, primary_elsewhere, 0));
 
     assert!(promotion_needs_new_current(lost, 0, false));
+    let old = StateWord { disk: Disk::Inconsistent, ..lost };
+    assert!(!promotion_needs_new_current(old, 0, false));
     assert!(!promotion_needs_new_current(lost, X, false));
     assert!(!promotion_needs_new_current(pair, 0, false));
     assert!(promotion_needs_new_current(pair, X, true));

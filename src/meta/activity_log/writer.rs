@@ -106,6 +106,16 @@ impl LogWriter {
         LogWriter { slots: vec![FREE; slots as usize], number: 0, cycle: 0, ring }
     }
 
+    /// A writer with another number of slots for the same area; `None` after the first transaction: what the ring
+    /// holds then is to be read with the old number.
+    pub fn resized(&self, slots: u32) -> Option<LogWriter> {
+        let (geometry, block_bytes) = match &self.ring {
+            Ring::Sectors { block_bytes, .. } => (LogGeometry::CLASSIC, *block_bytes),
+            Ring::Blocks(geometry) => (*geometry, transaction_84::TRANSACTION_BYTES),
+        };
+        (self.number == 0).then(|| LogWriter::new(geometry, slots, block_bytes))
+    }
+
     /// In 8.3's format: makes the ring as long as for `ring_slots` slots (at least [`Self::slots`]), which
     /// leaves room for more updates in a transaction. The super block must then say `ring_slots`.
     #[must_use]
