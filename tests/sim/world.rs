@@ -788,6 +788,7 @@ impl World {
         let Some(daemon) = &mut self.nodes[n].daemon else { return };
         let Some(purpose) = daemon.asked.remove(&id) else { panic!("node {n}: a reply to nobody") };
         self.say(|| format!("{n}: reply {code} to {purpose:?}"));
+        let stand_alone = self.state(n).is_some_and(|state| state.conn == Conn::StandAlone);
         match purpose {
             Purpose::Primary { .. } if code == 1 || code == 2 => {
                 self.stats.promotions += 1;
@@ -804,12 +805,8 @@ impl World {
                 }
                 self.nodes[n].application.open = true;
             }
-            Purpose::Attach if code == 150 && self.healing => {
-                // The newest data are the peer's: without it nothing can be attached here.
-                if self.state(n).is_some_and(|state| state.conn == Conn::StandAlone) {
-                    self.connect(n);
-                }
-            }
+            // The newest data are the peer's: without it nothing can be attached here.
+            Purpose::Attach if code == 150 && self.healing && stand_alone => self.connect(n),
             Purpose::Secondary => {
                 let primary = self.nodes[n].is_primary();
                 self.nodes[n].application.open = primary;
