@@ -109,6 +109,7 @@ impl Resource {
             full_sync: super_block.flags.contains(MetaFlags::FULL_SYNC),
             in_use: 0,
             read_error: false,
+            unflushed: false,
             flushed: Flushed::default(),
             flushes: Vec::new(),
             primary_mark_durable: false,
@@ -253,13 +254,22 @@ impl Resource {
 
     /// All references to a failed disk are to go, then the disk (spec/state.md 13.5).
     pub(super) fn go_diskless(&mut self, v: VolumeIndex) {
-        let Some(disk) = &self.volumes[v].disk else { return };
+        let works = !self.volumes[v].io_error_seen && !self.volumes[v].force_detach;
+        let Some(disk) = &mut self.volumes[v].disk else { return };
         if disk.in_use > 0 {
             self.steps.push_front(Step::GoDiskless { v });
             self.fifo_wait = Some(FifoWait::DiskIdle(v));
             return;
         }
-        if !self.volumes[v].io_error_seen && !disk.bitmap.dirty_pages(true).is_empty() {
+        if std::mem::take(&mut disk.unflushed) && works {
+            // Without the disk this node answers barriers at once: the peer takes the data for durable
+            // and keeps no record of them.
+            self.steps.push_front(Step::GoDiskless { v });
+            self.flush_data(v);
+            return;
+        }
+        let dirty = !disk.bitmap.dirty_pages(true).is_empty();
+        if dirty && !self.volumes[v].io_error_seen {
             self.steps.push_front(Step::GoDiskless { v });
             self.write_bitmap(v, false);
             return;

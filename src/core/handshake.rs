@@ -624,8 +624,10 @@ impl Resource {
         let empty = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.uuids.bitmap == 0);
         if !empty {
             self.steps.push_front(Step::NewCurrentUuidDone { v });
-        } else if state.is_susp() && state.role == Role::Primary {
-            // Nothing that the peer lacks completes until I/O goes on.
+        } else if state.is_susp() && state.role == Role::Primary && state.conn < Conn::Connected {
+            // Nothing that the peer lacks completes until I/O goes on, and a peer that comes back gets it
+            // then. Not so while it stays connected: it lost its disk, and frozen writes that it refused
+            // are not sent again when it has attached one.
             self.volumes[v].new_current_uuid_owed = true;
             self.steps.push_front(Step::NewCurrentUuidDone { v });
         } else {
@@ -657,6 +659,8 @@ impl Resource {
             self.log_line(Some(v), super::log_lines::bitmap_uuid_was_set(lost));
         }
         self.volumes[v].effective_uuid = current;
+        // Frozen I/O that goes on goes into this one: a promotion may have begun it since it was due.
+        self.volumes[v].new_current_uuid_owed = false;
         self.log_uuids(v, super::log_lines::UuidEvent::NewCurrent);
         self.volumes[v].mark_dirty(self.now);
     }

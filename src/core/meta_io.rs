@@ -334,12 +334,11 @@ impl Resource {
 
     /// Meta data cannot be written: the disk is given up (spec/state.md 13.4).
     fn meta_error(&mut self, v: VolumeIndex) {
-        if self.state(v).disk == Disk::Attaching {
-            // The attach ends with it.
+        if self.volumes[v].disk.is_some() {
+            // An attach ends with it; a detach that has begun does not write the bitmap any more.
             self.volumes[v].io_error_seen = true;
         }
         if self.state(v).disk > Disk::Failed {
-            self.volumes[v].io_error_seen = true;
             let _ = self.change(v, Change::disk(Disk::Failed), ChangeKind::Hard, false);
             self.error(Some(v), "Local IO failed in drbd_md_io. Detaching...");
         }

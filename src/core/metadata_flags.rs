@@ -72,11 +72,14 @@ pub enum BitmapAtAttach {
 
 /// Which bits are to be believed. spec/state.md 13.3 steps 21, 22.
 pub fn bitmap_at_attach(flags: MetaFlags, life: LastLife) -> BitmapAtAttach {
-    let log_was_off = life.crashed_primary && flags.contains(MetaFlags::AL_DISABLED);
+    // Also for a frozen Primary that gets its disk back: not a crash, but if the disk had failed its last
+    // bits were not written, and the log on disk is all that tells of them.
+    let was_primary = flags.contains(MetaFlags::PRIMARY_IND);
+    let log_was_off = (life.crashed_primary || was_primary) && flags.contains(MetaFlags::AL_DISABLED);
     if flags.contains(MetaFlags::FULL_SYNC) || log_was_off {
         BitmapAtAttach::SetAll
     } else {
-        BitmapAtAttach::Read { mark_active_extents: life.discovered }
+        BitmapAtAttach::Read { mark_active_extents: was_primary }
     }
 }
 
@@ -199,11 +202,18 @@ mod tests {
         assert!(!clean.crashed_primary && !clean.degraded);
 
         let frozen = StateWord { role: Role::Primary, susp_nod: true, ..attaching };
-        assert!(!last_life(flags("1:1:1:1:0:0:0"), frozen).crashed_primary);
+        let back = last_life(flags("1:1:1:1:0:0:0"), frozen);
+        assert!(!back.crashed_primary && !back.discovered);
+        assert_eq!(
+            bitmap_at_attach(flags("1:1:1:1:0:0:0"), back),
+            BitmapAtAttach::Read { mark_active_extents: true }
+        );
 
         assert_eq!(bitmap_at_attach(flags("1:1:0:0:1:0:0"), clean), BitmapAtAttach::SetAll);
         let without_log = flags("1:1:1:1:0:0:0") | MetaFlags::AL_DISABLED;
         assert_eq!(bitmap_at_attach(without_log, crashed), BitmapAtAttach::SetAll);
+        assert_eq!(bitmap_at_attach(without_log, back), BitmapAtAttach::SetAll);
+        let without_log = flags("1:1:0:1:0:0:0") | MetaFlags::AL_DISABLED;
         assert_eq!(bitmap_at_attach(without_log, clean), BitmapAtAttach::Read { mark_active_extents: false });
     }
 }

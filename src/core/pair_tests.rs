@@ -7,7 +7,8 @@ use crate::conf::settings::{DiskSettings, NetSettings, Protocol, ResourceSetting
 use crate::conf::Dialect;
 use crate::meta::{self, Layout, LogGeometry, MetaIndex, SuperBlock};
 use crate::sys::buffer::Buffer;
-use crate::wire::{Features, Packet, ProtocolVersion, Socket};
+use crate::wire::acks::BlockAck;
+use crate::wire::{Features, Packet, ProtocolVersion, Socket, ID_SYNCER};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -350,6 +351,54 @@ fn a_pair_lives_with_protocols_a_and_b() {
         live(version, Protocol::A);
         live(version, Protocol::B);
     }
+}
+
+/// A pair after its first sync; `a` is Primary.
+fn synced_pair() -> Pair {
+    let mut pair = Pair::new(101);
+    pair.connect(&settings(Protocol::C));
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.assert_equal();
+    pair
+}
+
+/// The two sockets are not ordered: the last acknowledgements of a resync can come when the target's
+/// disk is gone and the blocks have changed.
+#[test]
+fn an_acknowledgement_of_an_earlier_resync_clears_no_bits() {
+    let mut pair = synced_pair();
+    pair.b.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 2, "{}", pair.logs());
+    let late = BlockAck { sector: 4000, block_id: ID_SYNCER, size: 8192, seq: 1 };
+    pair.a.core.packet(pair.now, Socket::Meta, 0, Packet::RsWriteAck(late), None);
+    assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 2);
+}
+
+/// A source that begins a resync and gives its disk up: the target does not wait for ever.
+#[test]
+fn a_sync_uuid_of_a_source_without_disk_is_dropped() {
+    let mut pair = synced_pair();
+    pair.a.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    assert_eq!(pair.b.word().3, Disk::Diskless);
+    pair.b.core.packet(pair.now, Socket::Data, 0, Packet::SyncUuid(0x1234), None);
+    assert!(pair.b.core.receiver_ready());
+}
+
+/// Writes that are frozen when the peer loses its disk are not sent again: when it has attached one the
+/// two copies are no longer of one generation.
+#[test]
+fn a_frozen_primary_begins_a_new_generation_when_its_connected_peer_loses_its_disk() {
+    let mut pair = synced_pair();
+    pair.a.begin(Command::SuspendIo { volume: V });
+    pair.run();
+    pair.b.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    assert_ne!(pair.a.core.volume(V).disk().unwrap().uuids.bitmap, 0, "{}", pair.logs());
 }
 
 /// `syncer --al-extents` comes after `disk` in 8.3: it counts until the first write, and the super block tells it.

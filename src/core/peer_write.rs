@@ -73,6 +73,8 @@ pub struct PeerRequest {
     pub(super) only_here: bool,
     /// Holds a reference in the activity log.
     pub(super) in_activity_log: bool,
+    /// [`Volume::resyncs`](super::volume::Volume::resyncs) when it came.
+    resync: u64,
 }
 
 impl PeerRequest {
@@ -184,6 +186,7 @@ impl Resource {
             blocked: false,
             only_here,
             in_activity_log: false,
+            resync: self.volumes[v].resyncs,
         };
         self.volumes[v].counters.unacked += 1;
         self.peer_bytes += u64::from(bytes);
@@ -253,6 +256,7 @@ impl Resource {
         let io = Io::Peer(slot);
         let Some(disk) = &mut self.volumes[v].disk else { return true };
         disk.in_use += 1;
+        disk.unflushed |= kind.is_write();
         let counters = &mut self.volumes[v].counters;
         counters.local += 1;
         if kind.is_write() {
@@ -357,6 +361,7 @@ impl Resource {
         let in_sync = ok
             && state.conn.is_sync_or_verify()
             && flags.contains(DataFlags::MAY_SET_IN_SYNC)
+            && request.resync == self.volumes[v].resyncs
             && state.pdsk >= Disk::Inconsistent;
         // Nobody else would know of a write that failed here: the answer to its epoch's barrier counts it.
         if self.wants_write_ack(flags) || !ok {
@@ -402,6 +407,11 @@ impl Resource {
     ) {
         let (v, sector, bytes) = (request.volume, request.sector, request.bytes);
         let state = self.state(v);
+        if request.resync != self.volumes[v].resyncs {
+            // The target's disk went while this one read, and may be back already. Nobody waits for the
+            // answer, and since its lock was lifted the block may have been written.
+            return;
+        }
         if state.conn == super::state::Conn::Ahead && digest.is_none() {
             self.acknowledge(v, Packet::RsCancel, sector, bytes, request.block_id);
             return;
@@ -425,9 +435,7 @@ impl Resource {
             self.acknowledge(v, Packet::RsIsInSync, sector, bytes, ID_SYNCER);
             return;
         }
-        let volume = &mut self.volumes[v];
-        volume.counters.rs_pending += 1;
-        volume.counters.sent += request.sectors();
+        self.block_sent(v, sector, request.sectors());
         if thin && payload.iter().all(|byte| *byte == 0) {
             self.send(v, Packet::RsDeallocated(BlockDescription { sector, size: bytes }));
         } else {
@@ -476,6 +484,10 @@ impl Resource {
 
     fn resync_write_done(&mut self, request: &PeerRequest, ok: bool) {
         let (v, sector, bytes) = (request.volume, request.sector, request.bytes);
+        if request.resync != self.volumes[v].resyncs {
+            // The bitmaps may have been exchanged since: its bits stay, as they do on the other side.
+            return;
+        }
         if ok {
             self.set_in_sync_quietly(v, sector, request.sectors());
             self.acknowledge(v, Packet::RsWriteAck, sector, bytes, ID_SYNCER);

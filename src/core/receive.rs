@@ -262,7 +262,12 @@ impl Resource {
                     self.hold = None;
                     self.take_sync_uuid(v, uuid);
                     true
-                } else if state.conn < Conn::Connected || state.disk < Disk::Negotiating {
+                } else if state.conn < Conn::Connected
+                    || state.disk < Disk::Negotiating
+                    || state.pdsk < Disk::Inconsistent
+                {
+                    // Also when the source gave its disk up: it began the resync before it had this
+                    // node's consent, and this node will not wait for its sync UUID any more.
                     self.hold = None;
                     true
                 } else {
@@ -491,6 +496,10 @@ impl Resource {
 
     fn receive_resync_answer(&mut self, v: VolumeIndex, ack: BlockAck, answer: Answer) {
         self.see_peer_seq(v, ack.seq);
+        if !self.is_requested(v, ack.sector) {
+            // Of an earlier resync, in which this node may have been the target.
+            return;
+        }
         let sectors = u64::from(ack.size) / 512;
         self.reply_arrived(v, if answer == Answer::InSync { sectors } else { 0 });
         self.resync_answered(v, ack.sector, sectors, answer);
@@ -501,10 +510,10 @@ impl Resource {
         self.see_peer_seq(v, ack.seq);
         let sectors = u64::from(ack.size) / 512;
         if ack.block_id == ID_SYNCER {
-            let counters = &mut self.volumes[v].counters;
-            counters.rs_pending = counters.rs_pending.saturating_sub(1);
-            self.set_in_sync(v, ack.sector, sectors);
-            self.check_end(v);
+            if self.block_acknowledged(v, ack.sector) {
+                self.set_in_sync(v, ack.sector, sectors);
+                self.check_end(v);
+            }
         } else if self.is_own_write(v, &ack) {
             self.write_acknowledged(ack.block_id, in_sync);
         } else {
@@ -522,10 +531,10 @@ impl Resource {
         self.see_peer_seq(v, ack.seq);
         let sectors = u64::from(ack.size) / 512;
         if ack.block_id == ID_SYNCER {
-            let counters = &mut self.volumes[v].counters;
-            counters.rs_pending = counters.rs_pending.saturating_sub(1);
-            self.note_failed_blocks(v, ack.sector, sectors);
-            self.check_end(v);
+            if self.block_acknowledged(v, ack.sector) {
+                self.note_failed_blocks(v, ack.sector, sectors);
+                self.check_end(v);
+            }
         } else if self.is_own_write(v, &ack) {
             self.write_refused(ack.block_id);
         } else if let Some(disk) = &mut self.volumes[v].disk {

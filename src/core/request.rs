@@ -81,6 +81,8 @@ pub struct Request {
     /// Bitmaps were exchanged, or its blocks written here only, since it was sent: what the peer says about
     /// it in [`set_in_sync`](Self::set_in_sync) comes too late to count.
     pub too_old_for_sync: bool,
+    /// The peer's disk went before its barrier was acknowledged: nobody flushes a disk that failed.
+    pub peer_disk_went: bool,
     /// Its bits were in the bitmap that this node sent as a source: the resync takes care of it.
     pub in_sent_bitmap: bool,
     /// It is mirrored: goes into an epoch, leaves the log after its barrier's acknowledgement.
@@ -126,6 +128,7 @@ impl Request {
             net_done: false,
             set_in_sync: false,
             too_old_for_sync: false,
+            peer_disk_went: false,
             in_sent_bitmap: false,
             replicated: false,
             announced: false,

@@ -59,6 +59,10 @@ pub struct Resync {
     outstanding: HashMap<u64, u64>,
     outstanding_blocks: u64,
     finishing: Finishing,
+    /// Source: blocks that were sent and not acknowledged, first sector to length in sectors. An
+    /// acknowledgement that belongs to none of them is of an earlier resync: its socket is slower than
+    /// the one with the news that a disk came and went. Blocks may have changed since.
+    replied: HashMap<u64, u64>,
     /// Source: the target says that it is done.
     target_done: bool,
     /// Verify: where it began, and where it shall end.
@@ -240,10 +244,13 @@ impl Resource {
         resync.budget = 0;
         resync.outstanding.clear();
         resync.outstanding_blocks = 0;
+        resync.replied.clear();
         resync.finishing = Finishing::No;
         resync.target_done = false;
         resync.controller.reset();
         resync.last_application = volume.counters.received;
+        volume.counters.rs_pending = 0;
+        volume.resyncs += 1;
         volume.locks.clear();
     }
 
@@ -284,6 +291,7 @@ impl Resource {
     pub(super) fn stop_resync(&mut self, v: VolumeIndex) {
         let volume = &mut self.volumes[v];
         volume.locks.clear();
+        volume.resyncs += 1;
         volume.counters.rs_pending = 0;
         let (start, stop) = (volume.resync.verify_start, volume.resync.verify_stop);
         volume.resync = Resync { verify_start: start, verify_stop: stop, ..Resync::default() };
@@ -437,8 +445,35 @@ impl Resource {
             self.resync_answered(v, sector, u64::from(bytes) / 512, Answer::Cancelled);
             return;
         }
+        if !self.is_requested(v, sector) {
+            // Of an earlier resync: the block may have been written since.
+            return;
+        }
         let kind = if payload.is_some() { PeerKind::ResyncWrite } else { PeerKind::ResyncZeroes };
         self.add_peer_request(v, kind, sector, bytes, ID_SYNCER, payload);
+    }
+
+    /// Whether a request for a block is not answered yet.
+    pub(super) fn is_requested(&self, v: VolumeIndex, sector: u64) -> bool {
+        self.volumes[v].resync.outstanding.contains_key(&sector)
+    }
+
+    /// Source: a block is on its way to the target.
+    pub(super) fn block_sent(&mut self, v: VolumeIndex, sector: u64, sectors: u64) {
+        let volume = &mut self.volumes[v];
+        volume.counters.rs_pending += 1;
+        volume.counters.sent += sectors;
+        volume.resync.replied.insert(sector, sectors);
+    }
+
+    /// Source: the target says what became of a block. False: not of this resync.
+    pub(super) fn block_acknowledged(&mut self, v: VolumeIndex, sector: u64) -> bool {
+        let volume = &mut self.volumes[v];
+        let known = volume.resync.replied.remove(&sector).is_some();
+        if known {
+            volume.counters.rs_pending = volume.counters.rs_pending.saturating_sub(1);
+        }
+        known
     }
 
     /// An answer came: for the controller, and `pe`.
@@ -574,6 +609,8 @@ impl Resource {
         let (start, stop) = (self.volumes[v].resync.verify_start, self.volumes[v].resync.verify_stop);
         self.volumes[v].resync = Resync { verify_start: start, verify_stop: stop, ..Resync::default() };
         self.volumes[v].locks.clear();
+        // A source that ends on its own count may have blocks under way that the application wrote, too.
+        self.volumes[v].counters.rs_pending = 0;
         self.wake = true;
         if target {
             self.run_helper(Some(v), Handler::AfterResyncTarget, HelperThen::Nothing);

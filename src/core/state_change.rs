@@ -170,6 +170,9 @@ impl Resource {
         } else if ns.conn.is_sync_target() || ns.disk == Disk::UpToDate || ns.disk == Disk::Diskless {
             self.volumes[v].bitmap_lacks_peers = false;
         }
+        if os.pdsk >= Disk::Inconsistent && ns.pdsk <= Disk::Failed {
+            self.peer_disk_went(v);
+        }
         self.hold_marks(v, os, ns);
         self.refresh_meta_flags(v);
         if os.disk < Disk::Consistent && ns.disk >= Disk::Consistent {

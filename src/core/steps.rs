@@ -341,6 +341,8 @@ impl Resource {
                 self.fifo_wait = Some(FifoWait::Epochs(v));
             }
             Step::FlushData { v } => self.flush_data(v),
+            // What had to be durable first is not: the next attach must not take the disk for better.
+            Step::ReleaseMarks { v } if self.volumes[v].io_error_seen => {}
             Step::ReleaseMarks { v } => {
                 if let Some(disk) = &mut self.volumes[v].disk {
                     disk.keep_primary_mark = false;
@@ -399,7 +401,11 @@ impl Resource {
             Step::StartedFullSync { v } => self.started_full_sync(v),
             Step::GoDiskless { v } => self.go_diskless(v),
             Step::ReleaseDisk { v } => {
-                if self.volumes[v].disk.take().is_some() {
+                if self.volumes[v].disk.as_ref().is_some_and(|disk| disk.in_use > 0) {
+                    // A barrier of the peer came since it became Diskless, and has it flushed.
+                    self.steps.push_front(step);
+                    self.fifo_wait = Some(FifoWait::DiskIdle(v));
+                } else if self.volumes[v].disk.take().is_some() {
                     self.forget_activity_log(v);
                     self.out.push(Output::ReleaseDisk { volume: v });
                 }

@@ -72,6 +72,8 @@ pub struct LocalDisk {
     pub(super) in_use: u32,
     /// A read failed since attach: the bitmap may lack it.
     pub(super) read_error: bool,
+    /// Data were written since attach; cleared by the flush of a detach.
+    pub(super) unflushed: bool,
     /// What survives a power cut of this machine.
     pub(super) flushed: Flushed,
     /// Flushes of the data that are on their way, with what they will have made durable.
@@ -170,6 +172,8 @@ pub struct Volume {
     /// No write that the peer lacks may complete: the new current UUID is not durable yet.
     pub(super) uuid_hold: bool,
     pub(super) resync: Resync,
+    /// Counts beginnings and ends of resyncs: tells requests of an earlier one.
+    pub(super) resyncs: u64,
     pub(super) counters: Counters,
     /// Packets with a sequence number sent since connect.
     pub(super) packet_seq: u32,
@@ -214,6 +218,7 @@ impl Volume {
             peer_extents: VecDeque::new(),
             uuid_hold: false,
             resync: Resync::default(),
+            resyncs: 0,
             counters: Counters::default(),
             packet_seq: 0,
             peer_seq: 0,

@@ -288,6 +288,7 @@ impl Resource {
             let io = Io::Request(id);
             if let Some(disk) = &mut self.volumes[v].disk {
                 disk.in_use += 1;
+                disk.unflushed = true;
             }
             let counters = &mut self.volumes[v].counters;
             counters.local += 1;
@@ -610,7 +611,7 @@ impl Resource {
         let volume = &mut self.volumes[v];
         volume.writes.remove(id, sector);
         let size = volume.size;
-        let both = request.local_ok && request.net_ok;
+        let both = request.local_ok && request.net_ok && !request.peer_disk_went;
         if let Some(disk) = &mut volume.disk {
             if !both {
                 if !request.in_sent_bitmap {
@@ -634,6 +635,15 @@ impl Resource {
             if let Some(request) = self.log.get_mut(id).filter(|request| request.volume == v) {
                 request.set_in_sync = false;
                 request.too_old_for_sync = true;
+            }
+        }
+    }
+
+    /// The peer's disk went: what it has of open epochs may be lost with its cache.
+    pub(super) fn peer_disk_went(&mut self, v: VolumeIndex) {
+        for id in self.log.ids() {
+            if let Some(request) = self.log.get_mut(id).filter(|request| request.volume == v) {
+                request.peer_disk_went |= request.replicated && !request.net_done;
             }
         }
     }

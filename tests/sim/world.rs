@@ -56,6 +56,8 @@ pub struct World {
     pub given_up: bool,
     /// When each node saw no good data last.
     pub without_data: [u64; 2],
+    /// A handshake found bits and equal generations, and no resync has begun since.
+    pub bits_without_resync: bool,
     /// A disk of the node failed.
     failed_disks: [bool; 2],
     trace: bool,
@@ -118,6 +120,7 @@ impl World {
             last_primary: None,
             given_up: false,
             without_data: [0; 2],
+            bits_without_resync: false,
             failed_disks: [false; 2],
             trace,
             closely: std::env::var_os("SIM_CLOSELY").is_some(),
@@ -785,6 +788,7 @@ impl World {
         let Some(daemon) = &mut self.nodes[n].daemon else { return };
         let Some(purpose) = daemon.asked.remove(&id) else { panic!("node {n}: a reply to nobody") };
         self.say(|| format!("{n}: reply {code} to {purpose:?}"));
+        let stand_alone = self.state(n).is_some_and(|state| state.conn == Conn::StandAlone);
         match purpose {
             Purpose::Primary { .. } if code == 1 || code == 2 => {
                 self.stats.promotions += 1;
@@ -801,6 +805,8 @@ impl World {
                 }
                 self.nodes[n].application.open = true;
             }
+            // The newest data are the peer's: without it nothing can be attached here.
+            Purpose::Attach if code == 150 && self.healing && stand_alone => self.connect(n),
             Purpose::Secondary => {
                 let primary = self.nodes[n].is_primary();
                 self.nodes[n].application.open = primary;
@@ -1051,6 +1057,12 @@ impl World {
                 break;
             }
             let spent = self.now - begun;
+            if spent >= 4_000_000 && self.passed_on() && !(0..2).any(|n| self.is_local(n)) {
+                // The last good disk failed under pass_on, and the other one is older: only an operator
+                // who forces one of them to be Primary can say which data are to be kept.
+                self.given_up = true;
+                return;
+            }
             assert!(spent < 4_000_000, "it does not come to rest: {}", self.summary());
         }
         self.check_rest();
@@ -1095,8 +1107,17 @@ impl World {
                     s.conn == Conn::Connected && (s.disk != Disk::UpToDate || s.pdsk != Disk::UpToDate)
                 })
             });
+            // A Primary whose disk failed under pass_on lets nobody go who has good data.
+            let failed = (0..2).find(|n| {
+                let good = |s: StateWord| {
+                    s.conn == Conn::Connected && s.disk == Disk::Inconsistent && s.pdsk == Disk::UpToDate
+                };
+                self.nodes[*n].is_primary() && self.state(*n).is_some_and(good)
+            });
             let n = usize::from(self.nodes[0].is_primary());
-            if stuck && self.idle_admin(n) {
+            if let Some(n) = failed.filter(|n| self.idle_admin(*n)) {
+                self.command(n, Purpose::Other, Command::Invalidate { volume: V });
+            } else if stuck && self.idle_admin(n) {
                 self.command(n, Purpose::Other, Command::Disconnect { force: false });
             }
         }
