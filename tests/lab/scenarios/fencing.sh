@@ -1,5 +1,6 @@
 # fencing: a Primary that loses its peer calls fence-peer; with resource-and-stonith it holds writes until the answer
 # The helper outdates nobody by itself: it answers 7, "the peer was stonithed", and notes the call.
+OPTIONS='handlers { fence-peer "/bin/true"; }'
 cat >"$WORK/helper" <<HELPER
 #!/bin/sh
 echo "\$*" >>$WORK/helpers
