@@ -19,7 +19,7 @@
 #   equal                  takes both nodes down and compares their disks, byte by byte
 #   situation TEXT ROLE    a line of the table begins: it passes if nothing fails until the next; ROLE is that of the kernel
 #   versions DEFAULT...    protocol versions to go through; `at VERSION` before `fresh` chooses one for both sides
-# Settings of a scenario: PROTOCOL (C), RATE of a resync (100M), SIZE of the disks (16M), LOWER (device under DRBD in the machine: /dev/data), and
+# Settings of a scenario: PROTOCOL (C), FENCING (none), RATE of a resync (100M), SIZE of the disks (16M), LOWER (device under DRBD in the machine: /dev/data), and
 # OPTIONS for the resource in drbd.conf. Its first line says what it does. What the logs may complain about is in its line
 # "# planted: REGULAR EXPRESSION"; else a complaint in either side's log fails it.
 
@@ -191,14 +191,19 @@ connected() {
 }
 
 configuration() {
-	local side disk
+	local side file net disk
 	for side in kernel box; do
-		[ $side = kernel ] && disk=$SHARE/drbd.conf || disk=$CONF
-		cat >"$disk" <<-CONFIGURATION
+		# The kernel's tools are of a release that has the fencing policy among the options of the connection.
+		if [ $side = kernel ]; then
+			file=$SHARE/drbd.conf net=${FENCING:+fencing $FENCING;} disk=
+		else
+			file=$CONF net= disk=${FENCING:+fencing $FENCING;}
+		fi
+		cat >"$file" <<-CONFIGURATION
 			global { usage-count no; }
 			resource r0 {
-			  net { protocol $PROTOCOL; ${1:-} }
-			  disk { resync-rate ${RATE:-100M}; c-plan-ahead 0; ${2:-} }
+			  net { protocol $PROTOCOL; $net ${1:-} }
+			  disk { resync-rate ${RATE:-100M}; c-plan-ahead 0; $disk ${2:-} }
 			  $OPTIONS
 			  on kernel { device /dev/drbd0; disk ${LOWER:-/dev/data}; meta-disk internal; address 10.99.0.1:7789; }
 			  on box { device /dev/drbd0; disk $BOX_DISK; meta-disk internal; address 10.99.0.2:7789; }

@@ -75,7 +75,7 @@ DECODER=
 COMPLAINTS='unexpected|bogus|assert|digest|barrierack|short read|error receiving|unknown packet|magic'
 
 # complaints FILE PLANTED
-complaints() { grep -a -i -E "drbd.*($COMPLAINTS)|panicked at|BUG:|Oops:|Call Trace:" "$1" | grep -a -v -E "${2:-^\$}" | sort | uniq -c | head -n 20; }
+complaints() { grep -a -i -E "drbd.*($COMPLAINTS)|panicked at|BUG:|Oops:|Call Trace:" "$1" | grep -a -v -i -E "${2:-^\$}" | sort | uniq -c | head -n 20; }
 
 # Frames that Wireshark's own dissector calls malformed. It does not know that P_SYNC_PARAM and P_SIZES were shorter before
 # protocol version 95: it says that of two kernels, too.

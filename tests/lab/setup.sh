@@ -15,7 +15,7 @@ IMAGE=$CACHE/$SUITE
 APT=$CACHE/apt-$SUITE
 PROGRAMS=(busybox-static dash coreutils util-linux kmod iproute2 drbd-utils fio)
 FIRST_MODULES="virtio_pci virtio_blk crc32c_generic ext4 overlay 9p 9pnet_virtio"
-MODULES="$FIRST_MODULES virtio_net virtio_rng crc32c_intel sha1_generic sha1_ssse3 sha1 md5 hmac drbd dm_mod"
+MODULES="$FIRST_MODULES virtio_net virtio_rng crc32c_intel sha1_generic sha1_ssse3 sha1 md5 hmac drbd dm_mod sch_tbf"
 
 impossible() {
 	echo "the lab cannot be made: $*" >&2
