@@ -857,7 +857,9 @@ impl World {
         let other = 1 - n;
         let asked = |n: usize| {
             let daemon = self.nodes[n].daemon.as_ref();
-            daemon.is_some_and(|daemon| daemon.asked.values().any(|p| matches!(p, Purpose::Primary { .. })))
+            // A demotion counts until it is answered: it may wait for the peer.
+            let of_role = |p: &Purpose| matches!(p, Purpose::Primary { .. } | Purpose::Secondary);
+            daemon.is_some_and(|daemon| daemon.asked.values().any(of_role))
         };
         // Whose data it would be: its own, or the peer's.
         let own_data = self.state(n).is_some_and(|state| state.disk == Disk::UpToDate);

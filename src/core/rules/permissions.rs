@@ -17,7 +17,9 @@ pub enum LocalRead {
 /// suspension, bitmap I/O that waits, and the number of requests in flight.
 pub fn may_accept_io(s: StateWord, apv: Option<u8>) -> bool {
     let conn_allows = match s.conn {
-        Conn::WFBitMapT | Conn::WFSyncUUID => false,
+        // StartingSyncT is ours: a write that only this node got, and then the loss of the link, would leave
+        // two copies that differ and equal generations.
+        Conn::StartingSyncT | Conn::WFBitMapT | Conn::WFSyncUUID => false,
         Conn::WFBitMapS => has_out_of_sync(apv),
         _ => true,
     };

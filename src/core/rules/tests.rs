@@ -326,6 +326,7 @@ fn permissions_of_states() {
     let lost = word(Primary, Unknown, Conn::WFConnection, Diskless, DUnknown);
     assert!(!may_write(lost) && !remote_read(lost));
     assert!(!may_accept_io(word(Primary, Secondary, Conn::WFBitMapT, Outdated, UpToDate), Some(101)));
+    assert!(!may_accept_io(word(Primary, Secondary, Conn::StartingSyncT, Outdated, UpToDate), Some(101)));
 }
 
 fn any_word() -> impl Strategy<Value = StateWord> {
