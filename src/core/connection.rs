@@ -157,6 +157,7 @@ impl Resource {
         connection.peer_dry_run = false;
         connection.peer_integrity_alg.clear();
         connection.cleanup_begun = false;
+        self.cut_waiting();
         // What is frozen is not part of any epoch of this link until it is sent again.
         self.epochs.reset();
         for volume in &mut self.volumes {

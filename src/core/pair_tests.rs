@@ -243,6 +243,10 @@ impl Pair {
         let Some((volume, packet, payload)) = from.outgoing[socket as usize].pop_front() else {
             return false;
         };
+        if let (Packet::Data(_), Some(version)) = (&packet, from.core.link().map(|link| link.version)) {
+            let bytes = payload.as_ref().map_or(0, |payload| payload.len());
+            assert!(bytes <= version.max_bio_bytes() as usize, "{bytes} bytes at version {version:?}");
+        }
         to.core.packet(now, socket, volume, packet, payload);
         true
     }
@@ -522,4 +526,23 @@ fn two_primaries_that_write_the_same_blocks_stay_equal() {
         }
         pair.assert_equal();
     }
+}
+
+/// A write that came before the peer was known, and waits, is cut for the version that is agreed on then.
+#[test]
+fn what_waits_is_cut_for_an_old_peer() {
+    let mut pair = Pair::new(86);
+    let net = settings(Protocol::C);
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.a.begin(Command::SuspendIo { volume: V });
+    pair.run();
+    let token = pair.a.write(1000, 3, 512 << 10);
+    pair.run();
+    assert!(!pair.a.completed.contains_key(&token));
+    pair.connect(&net);
+    pair.a.begin(Command::ResumeIo { volume: V });
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    pair.assert_equal();
 }

@@ -6,7 +6,7 @@
 
 use super::activity_log::{extents_of, Get};
 use super::resync::Answer;
-use super::state::Disk;
+use super::state::{Conn, Disk};
 use super::types::*;
 use super::Resource;
 use crate::conf::settings::Protocol;
@@ -287,8 +287,9 @@ impl Resource {
         let volume = &mut self.volumes[v];
         let Some(disk) = &mut volume.disk else { return true };
         if !disk.primary_mark_durable {
-            // After a crash nobody would look at the activity log.
-            return false;
+            // After a crash nobody would look at the activity log: it waits for the mark. If the peer has a
+            // disk by now the mark is gone, and the bits, set when it came, were made durable before that.
+            return volume.state.conn >= Conn::Connected && volume.state.pdsk >= Disk::Inconsistent;
         }
         let extent = *extents_of(sector, sectors.max(1)).start();
         if disk.activity_log.get(extent) == Get::Wait {
@@ -412,7 +413,7 @@ impl Resource {
             // answer, and since its lock was lifted the block may have been written.
             return;
         }
-        if state.conn == super::state::Conn::Ahead && digest.is_none() {
+        if state.conn == Conn::Ahead && digest.is_none() {
             self.acknowledge(v, Packet::RsCancel, sector, bytes, request.block_id);
             return;
         }

@@ -9,7 +9,7 @@ use super::epochs::WrongBarrierAck;
 use super::log_lines;
 use super::peer_write::{PeerKind, PeerWrite};
 use super::resync::Answer;
-use super::state::{Conn, Disk};
+use super::state::{Conn, Disk, StateWord};
 use super::types::*;
 use super::uuid::{self, PeerUuids, UuidFlags, Uuids};
 use super::Resource;
@@ -204,12 +204,13 @@ impl Resource {
         self.peer_wrote(v, PeerWrite { sector, bytes: size, block_id, seq, flags, payload, zeroes: None });
     }
 
-    /// P_OUT_OF_SYNC. A node whose disk went meanwhile has no bitmap: the peer's copy keeps track.
+    /// P_OUT_OF_SYNC. A node whose disk goes, or went, meanwhile is in no resync any more, which the peer
+    /// has not heard of.
     fn receive_out_of_sync(&mut self, v: VolumeIndex, sector: u64, bytes: u32) {
-        let conn = self.state(v).conn;
+        let StateWord { conn, disk: own, .. } = self.state(v);
         let Some(disk) = &mut self.volumes[v].disk else { return };
         disk.bitmap.set_sectors(sector, u64::from(bytes) / 512);
-        if !matches!(conn, Conn::WFSyncUUID | Conn::WFBitMapT | Conn::Behind) {
+        if own > Disk::Failed && !matches!(conn, Conn::WFSyncUUID | Conn::WFBitMapT | Conn::Behind) {
             let text = format!("ASSERT FAILED cstate = {conn}, expected: WFSyncUUID|WFBitMapT|Behind");
             self.error(Some(v), text);
         }

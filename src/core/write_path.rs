@@ -147,6 +147,47 @@ impl Resource {
         }
     }
 
+    /// A link with a smaller limit than was known when they came: requests that wait are cut again.
+    pub(super) fn cut_waiting(&mut self) {
+        let boundary = self.cut_bytes();
+        for v in 0..self.volumes.len() {
+            for request in std::mem::take(&mut self.volumes[v].waiting) {
+                self.cut_again(request, boundary);
+            }
+        }
+    }
+
+    fn cut_again(&mut self, request: Request, boundary: u32) {
+        let Request { volume, kind, sector, bytes, payload, completion, .. } = request;
+        let mut len = (boundary - (sector * 512 % u64::from(boundary)) as u32).min(bytes);
+        let more = (bytes - len).div_ceil(boundary);
+        if more == 0 {
+            let request = Request::new(volume, kind, sector, bytes, payload, completion);
+            return self.volumes[volume].waiting.push_back(request);
+        }
+        let (whole, start) = match completion {
+            Completion::Application(token) => {
+                let read = (kind == Kind::Read).then(|| Buffer::zeroed(bytes as usize));
+                (self.wholes.insert(Whole { token, left: 1 + more, failed: false, read }), 0)
+            }
+            Completion::Part { whole, offset } => {
+                if let Some(whole) = self.wholes.get_mut(whole) {
+                    whole.left += more;
+                }
+                (whole, offset)
+            }
+        };
+        let mut offset = 0;
+        while offset < bytes {
+            let piece = payload.as_ref().map(|payload| payload.slice(offset as usize, len as usize));
+            let part = Completion::Part { whole, offset: start + offset };
+            let sector = sector + u64::from(offset) / 512;
+            self.volumes[volume].waiting.push_back(Request::new(volume, kind, sector, len, piece, part));
+            offset += len;
+            len = boundary.min(bytes - offset);
+        }
+    }
+
     fn admit(&mut self, request: Request) {
         let v = request.volume;
         if let Err(request) = self.try_start(request) {
