@@ -367,6 +367,13 @@ impl Resource {
         if !self.is_suspended() {
             self.clear_transfer_log();
         }
+        for v in self.volume_indices() {
+            // Writes of before may be on this disk only, and the generations are equal: the next handshake
+            // must go on with the resync that was asked for.
+            if self.volumes[v].invalidating && self.state(v).disk == Disk::Outdated {
+                let _ = self.change(v, Change::disk(Disk::Inconsistent), ChangeKind::Hard, false);
+            }
+        }
         self.info(None, "Connection closed");
         for v in self.volume_indices() {
             self.queue_steps([Step::WriteBitmap { v, all: false }, Step::WriteSuperBlockIfDirty { v }]);

@@ -593,7 +593,7 @@ impl Resource {
             if ns.conn == Conn::WFBitMapS {
                 self.leave_to_resync(v);
             } else {
-                self.resend_transfer_log(v);
+                self.resend_transfer_log(v, ns.conn == Conn::WFBitMapT);
             }
         }
         if ns.susp_nod {

@@ -165,6 +165,11 @@ impl Resource {
         if os.conn != ns.conn && matches!(ns.conn, Conn::WFBitMapS | Conn::WFBitMapT) {
             self.bitmaps_will_be_exchanged(v);
         }
+        if ns.conn == Conn::StartingSyncT {
+            self.volumes[v].invalidating = true;
+        } else if ns.conn.is_sync_target() || !matches!(ns.disk, Disk::Inconsistent | Disk::Outdated) {
+            self.volumes[v].invalidating = false;
+        }
         if ns.conn == Conn::WFBitMapT {
             self.volumes[v].bitmap_lacks_peers = true;
         } else if ns.conn.is_sync_target() || ns.disk == Disk::UpToDate || ns.disk == Disk::Diskless {

@@ -152,6 +152,8 @@ pub struct Volume {
     pub(super) al_suspended: bool,
     pub(super) force_detach: bool,
     pub(super) io_error_seen: bool,
+    /// An invalidate has begun, and no resync yet: the data have been given up.
+    pub(super) invalidating: bool,
     /// A peer has newer data, and its bits are not in the own bitmap yet: no block counts as in sync.
     pub(super) bitmap_lacks_peers: bool,
     /// A bulk operation on the bitmap waits for application I/O to drain, or runs.
@@ -208,6 +210,7 @@ impl Volume {
             al_suspended: false,
             force_detach: false,
             io_error_seen: false,
+            invalidating: false,
             bitmap_lacks_peers: false,
             bitmap_io: false,
             writes: Intervals::default(),

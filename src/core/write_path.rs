@@ -876,8 +876,11 @@ impl Resource {
     }
 
     /// Sends again what the peer has not acknowledged: spec/wire.md 7.6, RESEND.
-    pub(super) fn resend_transfer_log(&mut self, v: VolumeIndex) {
-        let asynchronous = self.is_asynchronous();
+    ///
+    /// `target`: a resync to this node follows. What the peer acknowledged, and may have lost with its
+    /// cache, is then sent again, or at least marked; without a resync the acknowledgement has to do.
+    pub(super) fn resend_transfer_log(&mut self, v: VolumeIndex, target: bool) {
+        let acknowledged_counts = !target && !self.is_asynchronous();
         for id in self.log.ids() {
             let Some(request) = self.log.get_mut(id).filter(|request| request.volume == v) else { continue };
             if !request.is_write() {
@@ -886,7 +889,7 @@ impl Resource {
                     self.volumes[v].counters.ap_pending -= 1;
                     self.read_remotely(id);
                 }
-            } else if request.replicated && !request.net_pending && !asynchronous {
+            } else if request.replicated && !request.net_pending && acknowledged_counts {
                 request.net_done = true;
                 self.advance_with(id, true);
             } else if request.replicated && request.payload.is_none() && request.has_payload() {

@@ -113,6 +113,20 @@ pub struct BlockDevice {
     size_bytes: AtomicU64,
 }
 
+impl Drop for BlockDevice {
+    /// A child that another thread is about to start has a copy of the descriptor until it executes its
+    /// program. The lock on a file must not live as long as that.
+    fn drop(&mut self) {
+        if self.kind == Kind::RegularFile {
+            // SAFETY: flock takes a descriptor, which `self.file` keeps open, and an integer.
+            #[allow(unsafe_code)]
+            unsafe {
+                libc::flock(self.file.as_raw_fd(), libc::LOCK_UN)
+            };
+        }
+    }
+}
+
 mod ioctls {
     #![allow(missing_docs)]
 
@@ -167,7 +181,7 @@ impl BlockDevice {
         if kind_of(&opened) != Some(kind) || opened.ino() != metadata.ino() {
             return Err(OpenError::NotABlockDevice { path: shown() });
         }
-        let device = BlockDevice {
+        let mut device = BlockDevice {
             file,
             path: path.to_path_buf(),
             kind,
@@ -177,8 +191,7 @@ impl BlockDevice {
             size_bytes: AtomicU64::new(0),
         };
         device.lock(mode)?;
-        let logical_block_bytes = device.find_logical_block_bytes();
-        let device = BlockDevice { logical_block_bytes, ..device };
+        device.logical_block_bytes = device.find_logical_block_bytes();
         device.refresh_size().map_err(|error| OpenError::Call {
             call: "BLKGETSIZE64",
             path: shown(),
@@ -499,8 +512,11 @@ mod tests {
         assert!(BlockDevice::open(file.path(), WRITER).unwrap_err().is_busy());
         let anybody = OpenMode { read_only: true, claim: Claim::None };
         assert!(BlockDevice::open(file.path(), anybody).unwrap().is_read_only());
+        // As a child of this process has it between fork and exec.
+        let copy = first.file.try_clone().unwrap();
         drop(first);
         BlockDevice::open(file.path(), WRITER).unwrap();
+        drop(copy);
     }
 
     #[test]
