@@ -384,7 +384,11 @@ impl Resource {
                 }
             }
             Step::SyncUuid { v } => self.rotate_sync_uuid(v),
-            Step::SendSyncUuid { v, uuid } => self.emit(Socket::Data, v, Packet::SyncUuid(uuid), None, None),
+            // The target must not have one that this disk could not be told of.
+            Step::SendSyncUuid { v, uuid } if self.state(v).disk > Disk::Failed => {
+                self.emit(Socket::Data, v, Packet::SyncUuid(uuid), None, None);
+            }
+            Step::SendSyncUuid { .. } => {}
             Step::Helper { v, name } => {
                 let id = self.run_helper(Some(v), name, HelperThen::Fifo);
                 self.fifo_wait = Some(FifoWait::Helper(id));
