@@ -726,7 +726,8 @@ impl Resource {
         for id in self.log.ids() {
             let Some(request) = self.log.get_mut(id) else { continue };
             // In protocols A and B the peer may still say that it could not write it.
-            let certain = request.local_ok && request.net_ok && (waits_for_disk || request.net_done);
+            let answered = request.net_ok && (waits_for_disk || request.net_done);
+            let certain = request.local_ok && answered && !request.peer_disk_went;
             if request.volume == v && request.is_write() && !certain {
                 disk.bitmap.set_sectors(request.sector, request.sectors());
                 request.in_sent_bitmap = source;
