@@ -128,17 +128,7 @@ impl Resource {
 
     /// Whether an own write has to wait for one of the peer, which may itself wait.
     pub(super) fn peer_write_in_the_way(&self, v: VolumeIndex, sector: u64, sectors: u64) -> bool {
-        let volume = &self.volumes[v];
-        self.two_primaries_allowed()
-            && (volume.peer_writes.any(sector, sectors)
-                || (volume.blocked_peer_requests > 0
-                    && self.peer_requests.iter().any(|(_, peer)| {
-                        peer.blocked
-                            && peer.volume == v
-                            && peer.kind.is_write()
-                            && peer.sector < sector + sectors
-                            && sector < peer.sector + peer.sectors()
-                    })))
+        self.two_primaries_allowed() && self.peer_writes_to(v, sector, sectors)
     }
 
     /// P_SUPERSEDED: the arbiter's write to these blocks, which is under way, is the one that stays.

@@ -23,6 +23,8 @@ pub(super) struct Node {
     meta: Vec<u8>,
     pub(super) outgoing: [VecDeque<Wire>; 2],
     bitmaps: bool,
+    /// Requests at the disk that come back when [`Pair::run_disk_backwards`] lets them.
+    held: Option<Vec<Output>>,
     pub(super) wants_link: bool,
     pub(super) replies: HashMap<AdminId, i32>,
     pub(super) completed: HashMap<Token, Result<Option<Vec<u8>>, IoError>>,
@@ -46,6 +48,7 @@ impl Node {
             meta,
             outgoing: [VecDeque::new(), VecDeque::new()],
             bitmaps: false,
+            held: None,
             wants_link: false,
             replies: HashMap::new(),
             completed: HashMap::new(),
@@ -109,58 +112,65 @@ impl Node {
         self.core.take_outputs(&mut outputs);
         let any = !outputs.is_empty();
         for output in outputs {
-            match output {
-                Output::Send { socket, volume, packet, payload, notify } => {
-                    self.outgoing[socket as usize].push_back((volume, packet, payload));
-                    if let Some(notify) = notify {
-                        self.core.sent(0, notify);
-                    }
-                }
-                Output::SendBitmap { volume } => {
-                    while let Some((packet, payload)) = self.core.next_bitmap_packet(0, volume) {
-                        self.outgoing[Socket::Data as usize].push_back((0, packet, Some(payload)));
-                        self.bitmaps = true;
-                    }
-                }
-                Output::DiskRead { volume, io, sector, bytes } => {
-                    let from = sector as usize * 512;
-                    let buffer = Buffer::from_bytes(&self.data[from..from + bytes as usize]);
-                    let payload = Payload::whole(Arc::new(buffer));
-                    self.core.io_done(0, volume, io, IoResult::Done(Some(payload)));
-                }
-                Output::DiskWrite { volume, io, sector, payload, .. } => {
-                    self.data[sector as usize * 512..][..payload.len()].copy_from_slice(&payload);
-                    self.core.io_done(0, volume, io, IoResult::Done(None));
-                }
-                Output::DiskDiscard { volume, io, sector, bytes, .. } => {
-                    self.data[sector as usize * 512..][..bytes as usize].fill(0);
-                    self.core.io_done(0, volume, io, IoResult::Done(None));
-                }
-                Output::DiskFlush { volume, io } => self.core.io_done(0, volume, io, IoResult::Done(None)),
-                Output::MetaWrite { volume, io, pieces, .. } => {
-                    for (offset, bytes) in pieces {
-                        self.meta[offset as usize..][..bytes.len()].copy_from_slice(&bytes);
-                    }
-                    self.core.io_done(0, volume, io, IoResult::Done(None));
-                }
-                Output::Complete { token, result } => {
-                    let result = result.map(|payload| payload.map(|payload| payload.to_vec()));
-                    assert!(self.completed.insert(token, result).is_none(), "completed twice");
-                }
-                Output::Connect => self.wants_link = true,
-                Output::CloseLink { .. } => {
-                    self.wants_link = false;
-                    self.core.link_closed(0);
-                }
-                Output::Helper { id, .. } => self.core.helper_done(0, id, 0),
-                Output::Reply { id, code, .. } => {
-                    self.replies.insert(id, code);
-                }
-                Output::Log { text, .. } => self.log.push(text),
-                Output::ReleaseDisk { .. } | Output::Resize { .. } | Output::State { .. } => {}
-            }
+            self.carry_out(output);
         }
         any
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            output @ (Output::DiskRead { .. } | Output::DiskWrite { .. }) if self.held.is_some() => {
+                self.held.get_or_insert_default().push(output);
+            }
+            Output::Send { socket, volume, packet, payload, notify } => {
+                self.outgoing[socket as usize].push_back((volume, packet, payload));
+                if let Some(notify) = notify {
+                    self.core.sent(0, notify);
+                }
+            }
+            Output::SendBitmap { volume } => {
+                while let Some((packet, payload)) = self.core.next_bitmap_packet(0, volume) {
+                    self.outgoing[Socket::Data as usize].push_back((0, packet, Some(payload)));
+                    self.bitmaps = true;
+                }
+            }
+            Output::DiskRead { volume, io, sector, bytes } => {
+                let from = sector as usize * 512;
+                let buffer = Buffer::from_bytes(&self.data[from..from + bytes as usize]);
+                let payload = Payload::whole(Arc::new(buffer));
+                self.core.io_done(0, volume, io, IoResult::Done(Some(payload)));
+            }
+            Output::DiskWrite { volume, io, sector, payload, .. } => {
+                self.data[sector as usize * 512..][..payload.len()].copy_from_slice(&payload);
+                self.core.io_done(0, volume, io, IoResult::Done(None));
+            }
+            Output::DiskDiscard { volume, io, sector, bytes, .. } => {
+                self.data[sector as usize * 512..][..bytes as usize].fill(0);
+                self.core.io_done(0, volume, io, IoResult::Done(None));
+            }
+            Output::DiskFlush { volume, io } => self.core.io_done(0, volume, io, IoResult::Done(None)),
+            Output::MetaWrite { volume, io, pieces, .. } => {
+                for (offset, bytes) in pieces {
+                    self.meta[offset as usize..][..bytes.len()].copy_from_slice(&bytes);
+                }
+                self.core.io_done(0, volume, io, IoResult::Done(None));
+            }
+            Output::Complete { token, result } => {
+                let result = result.map(|payload| payload.map(|payload| payload.to_vec()));
+                assert!(self.completed.insert(token, result).is_none(), "completed twice");
+            }
+            Output::Connect => self.wants_link = true,
+            Output::CloseLink { .. } => {
+                self.wants_link = false;
+                self.core.link_closed(0);
+            }
+            Output::Helper { id, .. } => self.core.helper_done(0, id, 0),
+            Output::Reply { id, code, .. } => {
+                self.replies.insert(id, code);
+            }
+            Output::Log { text, .. } => self.log.push(text),
+            Output::ReleaseDisk { .. } | Output::Resize { .. } | Output::State { .. } => {}
+        }
     }
 
     fn word(&self) -> (Role, Conn, Disk, Disk) {
@@ -234,6 +244,18 @@ impl Pair {
                 self.b.core.timeout(self.now);
             }
         }
+    }
+
+    /// What `b` holds back at its disk comes back, the newest first.
+    fn run_disk_backwards(&mut self) {
+        self.run();
+        while let Some(output) = self.b.held.as_mut().and_then(Vec::pop) {
+            let others = self.b.held.take();
+            self.b.carry_out(output);
+            self.b.held = others;
+            self.run();
+        }
+        self.b.held = None;
     }
 
     fn deliver(from: &mut Node, to: &mut Node, socket: Socket, now: Millis) -> bool {
@@ -545,4 +567,56 @@ fn what_waits_is_cut_for_an_old_peer() {
     pair.run();
     assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
     pair.assert_equal();
+}
+
+/// The application of a Primary with protocol A need not wait before it writes a block once more: the
+/// peer's disk gets all of them, and gets them in order, also if no barrier makes one epoch wait for another.
+#[test]
+fn writes_of_the_peer_to_the_same_blocks_keep_their_order() {
+    let mut pair = Pair::new(101);
+    for node in [&mut pair.a, &mut pair.b] {
+        let settings = node.core.volume(V).settings().clone();
+        let settings =
+            DiskSettings { disk_barrier: false, disk_flushes: false, disk_drain: false, ..settings };
+        assert_eq!(node.command(Command::DiskSettings { volume: V, settings: Box::new(settings) }), 101);
+    }
+    pair.connect(&settings(Protocol::A));
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.assert_equal();
+    pair.b.held = Some(Vec::new());
+    for fill in 1..9 {
+        pair.a.write(0, fill, 4096);
+        pair.a.work();
+    }
+    // The third overlaps the second, which waits for the first, and not the first.
+    for (sector, fill, bytes) in [(1000, 21, 8192), (1008, 22, 8192), (1016, 23, 4096)] {
+        pair.a.write(sector, fill, bytes);
+        pair.a.work();
+    }
+    pair.run_disk_backwards();
+    pair.assert_equal();
+}
+
+/// The same with a read: a Primary whose own disk is gone gets what it wrote.
+#[test]
+fn a_read_of_the_peer_waits_for_its_earlier_writes() {
+    let mut pair = Pair::new(101);
+    pair.connect(&settings(Protocol::A));
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.a.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    pair.a.write(1008, 40, 4096);
+    pair.run();
+    pair.b.held = Some(Vec::new());
+    // The second waits for the first; the read overlaps only the second.
+    pair.a.write(1000, 41, 8192);
+    pair.a.write(1008, 42, 8192);
+    pair.a.work();
+    let token = pair.a.next + 1;
+    pair.a.next = token;
+    pair.a.core.read(0, V, token, 1016, 4096);
+    pair.run_disk_backwards();
+    assert_eq!(pair.a.completed[&token].clone().unwrap().unwrap(), [42; 4096], "{}", pair.logs());
 }

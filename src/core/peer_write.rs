@@ -2,7 +2,7 @@
 //!
 //! What holds: an acknowledgement says that the disk has the data; a barrier's acknowledgement,
 //! that the disk would keep them without power; and it is queued behind all those of its epoch.
-//! Writes that overlap reach the disk one after the other, in the order in which they came.
+//! Requests to the same blocks get to the disk in the order in which they came, if the earlier one writes.
 
 use super::activity_log::{extents_of, Get};
 use super::resync::Answer;
@@ -66,8 +66,6 @@ pub struct PeerRequest {
     pub(super) bytes: u32,
     pub(super) block_id: u64,
     pub(super) payload: Option<Payload>,
-    /// It waits for something else before it may go to the disk.
-    pub(super) blocked: bool,
     /// A write of a peer without a disk: this node's bitmap and activity log stand for both. Decided when
     /// it comes: the peer may be gone, or have a disk, when it gets to the disk here.
     pub(super) only_here: bool,
@@ -183,7 +181,6 @@ impl Resource {
             bytes,
             block_id,
             payload,
-            blocked: false,
             only_here,
             in_activity_log: false,
             resync: self.volumes[v].resyncs,
@@ -192,10 +189,7 @@ impl Resource {
         self.peer_bytes += u64::from(bytes);
         let slot = self.peer_requests.insert(request);
         if !self.try_start_peer_request(slot) {
-            if let Some(request) = self.peer_requests.get_mut(slot) {
-                request.blocked = true;
-                self.volumes[v].blocked_peer_requests += 1;
-            }
+            self.volumes[v].blocked_peer_requests.push(slot);
             // What it waits for may wait for a barrier that is not sent yet.
             if kind.locks_out_writes() {
                 self.flush_barrier();
@@ -206,19 +200,21 @@ impl Resource {
 
     /// Starts what waited, in the order in which it came.
     pub(super) fn retry_peer_requests(&mut self, v: VolumeIndex) {
-        if self.volumes[v].blocked_peer_requests == 0 {
-            return;
-        }
-        let blocked = self.peer_requests.iter().filter(|(_, r)| r.blocked && r.volume == v);
-        let slots: Vec<u32> = blocked.map(|(slot, _)| slot).collect();
-        for slot in slots {
-            if self.try_start_peer_request(slot) {
-                if let Some(request) = self.peer_requests.get_mut(slot) {
-                    request.blocked = false;
-                }
-                self.volumes[v].blocked_peer_requests -= 1;
+        for slot in std::mem::take(&mut self.volumes[v].blocked_peer_requests) {
+            if !self.try_start_peer_request(slot) {
+                self.volumes[v].blocked_peer_requests.push(slot);
             }
         }
+    }
+
+    /// Whether the peer writes to these blocks: at the disk, or still on the way to it.
+    pub(super) fn peer_writes_to(&self, v: VolumeIndex, sector: u64, sectors: u64) -> bool {
+        let volume = &self.volumes[v];
+        let blocked = volume.blocked_peer_requests.iter().filter_map(|slot| self.peer_requests.get(*slot));
+        volume.peer_writes.any(sector, sectors)
+            || blocked.filter(|earlier| earlier.kind.is_write()).any(|earlier| {
+                earlier.sector < sector + sectors && sector < earlier.sector + earlier.sectors()
+            })
     }
 
     /// Hands a request to the disk unless something is in its way.
@@ -233,10 +229,12 @@ impl Resource {
             self.peer_io_done(v, slot, IoResult::Failed, false);
             return true;
         }
+        // In protocols A and B the peer's application has long heard of the earlier write.
+        if self.peer_writes_to(v, sector, sectors) {
+            return false;
+        }
+        let volume = &mut self.volumes[v];
         if kind.is_write() {
-            if volume.peer_writes.any(sector, sectors) {
-                return false;
-            }
             let mirrored = matches!(kind, PeerKind::Write { .. } | PeerKind::Discard { .. });
             if mirrored && self.own_write_in_the_way(v, sector, sectors) {
                 return false;
@@ -517,19 +515,16 @@ impl Resource {
 
     /// Requests that never reached the disk are forgotten: the link is gone.
     pub(super) fn drop_waiting_peer_requests(&mut self) {
-        let waiting: Vec<u32> =
-            self.peer_requests.iter().filter(|(_, r)| r.blocked).map(|(slot, _)| slot).collect();
-        for slot in waiting {
-            let Some(request) = self.remove_peer_request(slot) else { continue };
-            let volume = &mut self.volumes[request.volume];
-            volume.blocked_peer_requests -= 1;
-            volume.counters.unacked -= 1;
-            if let (true, Some(disk)) = (request.in_activity_log, &mut volume.disk) {
-                disk.activity_log.put(*extents_of(request.sector, request.sectors().max(1)).start());
+        for v in 0..self.volumes.len() {
+            for slot in std::mem::take(&mut self.volumes[v].blocked_peer_requests) {
+                let Some(request) = self.remove_peer_request(slot) else { continue };
+                let volume = &mut self.volumes[v];
+                volume.counters.unacked -= 1;
+                if let (true, Some(disk)) = (request.in_activity_log, &mut volume.disk) {
+                    disk.activity_log.put(*extents_of(request.sector, request.sectors().max(1)).start());
+                }
             }
-        }
-        for volume in &mut self.volumes {
-            volume.peer_extents.clear();
+            self.volumes[v].peer_extents.clear();
         }
     }
 

@@ -167,8 +167,8 @@ pub struct Volume {
     pub(super) locks: Intervals,
     /// Requests of the application that could not be started yet, in order.
     pub(super) waiting: VecDeque<Request>,
-    /// Requests of the peer that wait for something.
-    pub(super) blocked_peer_requests: u32,
+    /// Requests of the peer that wait for something, in the order in which they came.
+    pub(super) blocked_peer_requests: Vec<u32>,
     /// Extents that writes of a diskless peer wait for.
     pub(super) peer_extents: VecDeque<u32>,
     /// No write that the peer lacks may complete: the new current UUID is not durable yet.
@@ -217,7 +217,7 @@ impl Volume {
             peer_writes: Intervals::default(),
             locks: Intervals::default(),
             waiting: VecDeque::new(),
-            blocked_peer_requests: 0,
+            blocked_peer_requests: Vec::new(),
             peer_extents: VecDeque::new(),
             uuid_hold: false,
             resync: Resync::default(),

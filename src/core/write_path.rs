@@ -230,7 +230,7 @@ impl Resource {
         request.started = self.now;
         if request.is_write() {
             self.start_write(request)
-        } else if volume.peer_writes.any(request.sector, request.sectors()) {
+        } else if self.peer_writes_to(v, request.sector, request.sectors()) {
             // A Primary of a moment ago may have writes on their way to this disk (protocols A, B).
             Err(Box::new(request))
         } else {
@@ -611,9 +611,9 @@ impl Resource {
     /// Something that others may wait for is over.
     pub(super) fn note_progress(&mut self, v: VolumeIndex) {
         let volume = &self.volumes[v];
-        let waits =
-            !volume.waiting.is_empty() || !volume.peer_extents.is_empty() || volume.blocked_peer_requests > 0;
-        self.wake |= waits;
+        self.wake |= !volume.waiting.is_empty()
+            || !volume.peer_extents.is_empty()
+            || !volume.blocked_peer_requests.is_empty();
     }
 
     /// Tells the application, or the whole that a request is a part of.
