@@ -198,14 +198,13 @@ impl Resource {
     /// Bitmap and log are in order: the state of the disk shows (steps 23 to 25).
     pub(super) fn attached(&mut self, v: VolumeIndex) {
         let Some(disk) = &self.volumes[v].disk else { return };
+        let (weight, bits) = (disk.bitmap.weight(), disk.bitmap.bits());
+        let (flags, current) = (disk.super_block.flags, disk.uuids.current);
         // Asked before, but the peer with the data in use may have gone since.
-        if self.has_lost_other_data(v, disk.uuids.current) {
+        if self.has_lost_other_data(v, current) {
             let _ = self.change(v, Change::disk(Disk::Failed), ChangeKind::Hard, true);
             return;
         }
-        let Some(disk) = &self.volumes[v].disk else { return };
-        let (weight, bits) = (disk.bitmap.weight(), disk.bitmap.bits());
-        let flags = disk.super_block.flags;
         let kib = super::log_lines::pretty_kib(weight * 4);
         self.info(Some(v), format!("{kib} ({weight} bits) marked out-of-sync by on disk bit-map."));
         let state = self.state(v);
@@ -242,9 +241,15 @@ impl Resource {
         let effective = self.volumes[v].effective_uuid;
         let lost = uuid::refuses_attach(self.state(v), effective, current);
         if lost {
-            self.error(Some(v), format!("Can only attach to data with current UUID={effective:016X}"));
+            self.log_other_data(v);
         }
         lost
+    }
+
+    /// Why a disk is refused: the node or its peer works with other data.
+    pub(super) fn log_other_data(&mut self, v: VolumeIndex) {
+        let exposed = self.volumes[v].effective_uuid;
+        self.error(Some(v), format!("Can only attach to data with current UUID={exposed:016X}"));
     }
 
     /// Whether a write of meta data has failed during an attach.

@@ -6,7 +6,7 @@ use super::connection::Phase;
 use super::handshake_decision::{sync_handshake, Handshake, HandshakeInput, Outcome, Policies, Step as Move};
 use super::log_lines::LogLine;
 use super::receive::Hold;
-use super::rules::{self, ChangeKind};
+use super::rules::ChangeKind;
 use super::size::{
     self, AfterSizes, DetermineInput, Limits, NewArea, NewBits, PeerSizes, ResizeFlags, SizeChange,
 };
@@ -516,21 +516,11 @@ impl Resource {
         if exposed == 0 || without_role(exposed) == without_role(own) {
             wanted
         } else if volume.state.role == Role::Primary {
-            self.error(Some(v), format!("Can only attach to data with current UUID={exposed:016X}"));
+            self.log_other_data(v);
             Disk::Failed
         } else {
             wanted.min(Disk::Outdated)
         }
-    }
-
-    /// Step 11: frozen I/O cannot go on with a peer whose data may be old.
-    fn abort_thaw(&mut self, v: VolumeIndex) {
-        self.error(Some(v), "Aborting Connect, can not thaw IO with an only Consistent peer");
-        self.volumes[v].new_current_uuid_owed = false;
-        self.owed_new_current_uuid(v);
-        self.clear_transfer_log();
-        let _ = self.change(v, Change::susp(false), ChangeKind::Hard, false);
-        self.lose_link(LinkFailure { conn: Conn::ProtocolError, log: None });
     }
 
     /// The peer asks for a change of the whole cluster. spec/state.md 6.3.
@@ -581,104 +571,6 @@ impl Resource {
         };
         self.commits_for_peer = false;
         state_code(result)
-    }
-
-    /// A diskless Primary's data, or frozen requests: what a change of state thaws (A6, A7).
-    pub(super) fn thaw(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
-        let connected = os.conn < Conn::Connected && ns.conn >= Conn::Connected;
-        if connected {
-            // Also what an admin froze: nobody else would ever send it again, and the peer has all
-            // that was completed, so that no new generation is due.
-            self.volumes[v].new_current_uuid_owed = false;
-            if ns.conn == Conn::WFBitMapS {
-                self.leave_to_resync(v);
-            } else {
-                self.resend_transfer_log(v, ns.conn == Conn::WFBitMapT);
-            }
-        }
-        if ns.susp_nod {
-            let attached =
-                matches!(os.disk, Disk::Attaching | Disk::Negotiating) && ns.disk == Disk::UpToDate;
-            if connected || attached {
-                let _ = self.change(v, Change::susp_nod(false), ChangeKind::Hard, false);
-                self.complete_ready();
-            }
-        }
-        if ns.susp_fen {
-            if connected {
-                let _ = self.change(v, Change::susp_fen(false), ChangeKind::Hard, false);
-            } else if os.pdsk > Disk::Outdated && ns.pdsk <= Disk::Outdated {
-                if std::mem::take(&mut self.volumes[v].new_current_uuid_owed) {
-                    self.owed_new_current_uuid(v);
-                }
-                self.clear_transfer_log();
-                let _ = self.change(v, Change::susp_fen(false), ChangeKind::Hard, false);
-            }
-        }
-        self.wake = true;
-    }
-
-    /// A11, A12: what the state change asked for, if it still holds (U4, U5).
-    pub(super) fn new_current_uuid_after_loss(&mut self, v: VolumeIndex) {
-        let state = self.state(v);
-        let empty = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.uuids.bitmap == 0);
-        if !empty {
-            self.steps.push_front(Step::NewCurrentUuidDone { v });
-        } else if state.is_susp() && state.role == Role::Primary && state.conn < Conn::Connected {
-            // Nothing that the peer lacks completes until I/O goes on, and a peer that comes back gets it
-            // then. Not so while it stays connected: it lost its disk, and frozen writes that it refused
-            // are not sent again when it has attached one.
-            self.volumes[v].new_current_uuid_owed = true;
-            self.steps.push_front(Step::NewCurrentUuidDone { v });
-        } else {
-            self.new_current_uuid(v);
-            if rules::has_disk(state) && state.conn >= Conn::Connected {
-                self.steps.push_front(Step::SendUuids { v });
-            }
-            self.steps.push_front(Step::NewCurrentUuidDone { v });
-            self.steps.push_front(Step::WriteSuperBlock { v });
-        }
-    }
-
-    /// The new data generation that was due when I/O was frozen. No write that the peer lacks
-    /// completes before it is durable.
-    pub(super) fn owed_new_current_uuid(&mut self, v: VolumeIndex) {
-        self.volumes[v].uuid_hold = true;
-        self.new_current_uuid(v);
-        self.queue_steps([Step::WriteSuperBlock { v }, Step::NewCurrentUuidDone { v }]);
-    }
-
-    /// A new data generation, in memory; the caller sees to it that it gets to the disk.
-    pub(super) fn new_current_uuid(&mut self, v: VolumeIndex) {
-        let random = (self.random)();
-        let role = self.state(v).role;
-        let Some(disk) = &mut self.volumes[v].disk else { return };
-        let lost = disk.uuids.new_current(random, role);
-        let current = disk.uuids.current;
-        if let Some(lost) = lost {
-            self.log_line(Some(v), super::log_lines::bitmap_uuid_was_set(lost));
-        }
-        self.volumes[v].effective_uuid = current;
-        // Frozen I/O that goes on goes into this one: a promotion may have begun it since it was due.
-        self.volumes[v].new_current_uuid_owed = false;
-        self.log_uuids(v, super::log_lines::UuidEvent::NewCurrent);
-        self.volumes[v].mark_dirty(self.now);
-    }
-
-    /// U11: the peer says that the empty disks are equal.
-    pub(super) fn skip_initial_sync(&mut self, v: VolumeIndex, peer_current: u64) {
-        self.info(Some(v), "Accepted new current UUID, preparing to skip initial sync");
-        let role = self.state(v).role;
-        if let Some(disk) = &mut self.volumes[v].disk {
-            disk.bitmap.clear_all();
-            disk.uuids.skip_initial_sync(peer_current, role);
-        }
-        self.volumes[v].effective_uuid = peer_current;
-        self.volumes[v].mark_dirty(self.now);
-        let change = Change::disk(Disk::UpToDate).and(Change::pdsk(Disk::UpToDate));
-        self.queue_steps([Step::WriteBitmap { v, all: true }]);
-        let _ = self.change(v, change, ChangeKind::Hard, true);
-        self.log_uuids(v, super::log_lines::UuidEvent::ReceiverUpdated);
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod activity_log;
 mod admin;
+mod admission;
 pub mod bitmap;
 pub mod codes;
 mod conflicts;
@@ -14,6 +15,7 @@ mod connection;
 mod disk;
 pub mod epochs;
 pub mod fencing;
+mod generation;
 pub mod handlers;
 mod handshake;
 pub mod handshake_decision;
@@ -33,8 +35,10 @@ pub mod state;
 mod state_change;
 mod steps;
 mod sync_after;
+mod transfer_log;
 pub mod types;
 pub mod uuid;
+mod verify;
 pub mod volume;
 mod write_path;
 

@@ -1,0 +1,202 @@
+//! What happens to all requests in the transfer log at once: the end of an epoch, the loss of the peer, of a
+//! disk, a resync that begins. spec/wire.md 7.3 and 7.6, spec/state.md 5.4.
+
+use super::steps::Work;
+use super::types::*;
+use super::Resource;
+use crate::conf::settings::Protocol;
+
+impl Resource {
+    /// The two bitmaps are about to be exchanged: a write of before must not clear bits behind it on
+    /// this side only, or the source would wait for a request of these blocks for ever.
+    pub(super) fn bitmaps_will_be_exchanged(&mut self, v: VolumeIndex) {
+        for id in self.log.ids() {
+            if let Some(request) = self.log.get_mut(id).filter(|request| request.volume == v) {
+                request.set_in_sync = false;
+                request.too_old_for_sync = true;
+            }
+        }
+    }
+
+    /// The peer's disk went: what it has of open epochs may be lost with its cache.
+    pub(super) fn peer_disk_went(&mut self, v: VolumeIndex) {
+        for id in self.log.ids() {
+            if let Some(request) = self.log.get_mut(id).filter(|request| request.volume == v) {
+                request.peer_disk_went |= request.replicated && !request.net_done;
+            }
+        }
+    }
+
+    /// Whether the peer has mirrored writes that its disk need not keep yet.
+    pub(super) fn has_open_epochs(&self, v: VolumeIndex) -> bool {
+        self.log.iter().any(|(_, request)| {
+            request.volume == v && request.is_write() && request.replicated && !request.net_done
+        })
+    }
+
+    /// Whether a request may still change something: more than a freeze holds it back.
+    pub(super) fn has_requests_under_way(&self, v: VolumeIndex) -> bool {
+        self.log.iter().any(|(_, r)| r.volume == v && !r.completed && !r.may_complete())
+    }
+
+    /// Frozen writes, and a resync from this node will come: the peer gets them with it, see
+    /// [`add_writes_to_bitmap`](Self::add_writes_to_bitmap).
+    pub(super) fn leave_to_resync(&mut self, v: VolumeIndex) {
+        for id in self.log.ids() {
+            let Some(request) = self.log.get(id).filter(|request| request.volume == v) else { continue };
+            if !request.is_write() {
+                if request.net_pending {
+                    self.peer_part_lost(id);
+                    self.reroute_read(id);
+                }
+                continue;
+            }
+            self.peer_part_lost(id);
+            self.advance(id);
+        }
+    }
+
+    /// The own bitmap is about to be sent: writes that did not leave the log yet, and that one side
+    /// lacks, are to be in it.
+    pub(super) fn add_writes_to_bitmap(&mut self, v: VolumeIndex, source: bool) {
+        let waits_for_disk = self.net.as_ref().is_some_and(|net| net.protocol == Protocol::C);
+        let Some(disk) = &mut self.volumes[v].disk else { return };
+        for id in self.log.ids() {
+            let Some(request) = self.log.get_mut(id) else { continue };
+            // In protocols A and B the peer may still say that it could not write it.
+            let answered = request.net_ok && (waits_for_disk || request.net_done);
+            let certain = request.local_ok && answered && !request.peer_disk_went;
+            if request.volume == v && request.is_write() && !certain {
+                disk.bitmap.set_sectors(request.sector, request.sectors());
+                request.in_sent_bitmap = source;
+            }
+        }
+    }
+
+    /// The disk went, and its activity log: the next disk's knows nothing of these references.
+    pub(super) fn forget_activity_log(&mut self, v: VolumeIndex) {
+        for id in self.log.ids() {
+            if let Some(request) = self.log.get_mut(id).filter(|request| request.volume == v) {
+                request.in_activity_log = false;
+            }
+        }
+        for request in self.peer_requests.iter_mut().filter(|request| request.volume == v) {
+            request.in_activity_log = false;
+        }
+        for request in &mut self.volumes[v].waiting {
+            request.in_activity_log = false;
+        }
+    }
+
+    /// Completes what waited only for something that is over now.
+    pub(super) fn complete_ready(&mut self) {
+        for id in self.log.ids() {
+            self.advance(id);
+        }
+    }
+
+    /// An epoch is durable on the peer's disk: its writes may leave. `Err`: the number of a write
+    /// whose own answer is missing, which is the peer's mistake.
+    pub(super) fn epoch_acknowledged(&mut self, number: u32) -> Result<(), u64> {
+        // In protocol A nobody answers a single write; and what the peer has was sent, even if the
+        // thread that sent it has not come to say so.
+        let answered = !self.is_asynchronous();
+        let mut ids = Vec::new();
+        for (id, request) in self.log.iter() {
+            if request.replicated && !request.net_done {
+                if request.epoch != number {
+                    break;
+                }
+                if request.net_pending && answered {
+                    return Err(id);
+                }
+                ids.push(id);
+            }
+        }
+        for id in ids {
+            if let Some(request) = self.log.get_mut(id) {
+                request.net_done = true;
+                request.net_queued = false;
+                if std::mem::take(&mut request.net_pending) {
+                    request.net_ok = true;
+                    self.volumes[request.volume].counters.ap_pending -= 1;
+                }
+                let sectors = request.sectors();
+                self.connection.in_flight_sectors = self.connection.in_flight_sectors.saturating_sub(sectors);
+            }
+            self.advance_with(id, true);
+        }
+        Ok(())
+    }
+
+    /// The peer is gone and will not be asked again: spec/state.md 5.4, "clear".
+    pub(super) fn clear_transfer_log(&mut self) {
+        self.epochs.reset();
+        for id in self.log.ids() {
+            self.peer_part_lost(id);
+            if self
+                .log
+                .get(id)
+                .is_some_and(|r| !r.is_write() && !r.local_pending && !r.completed && !r.local_ok)
+            {
+                self.reroute_read(id);
+            } else {
+                self.advance_with(id, true);
+            }
+        }
+    }
+
+    fn peer_part_lost(&mut self, id: u64) {
+        let Some(request) = self.log.get_mut(id) else { return };
+        let v = request.volume;
+        if std::mem::take(&mut request.net_pending) {
+            self.volumes[v].counters.ap_pending -= 1;
+        }
+        request.net_queued = false;
+        request.net_ok = false;
+        request.net_done = true;
+    }
+
+    /// A read whose peer is gone finds another way, or fails.
+    fn reroute_read(&mut self, id: u64) {
+        if let Some(mut request) = self.log.remove(id) {
+            self.volumes[request.volume].counters.ap_in_flight -= 1;
+            request.net_done = false;
+            request.net_sent = false;
+            let v = request.volume;
+            self.volumes[v].waiting.push_back(request);
+            self.wake = true;
+        }
+    }
+
+    /// Sends again what the peer has not acknowledged: spec/wire.md 7.6, RESEND.
+    ///
+    /// `target`: a resync to this node follows. What the peer acknowledged, and may have lost with its
+    /// cache, is then sent again, or at least marked; without a resync the acknowledgement has to do.
+    pub(super) fn resend_transfer_log(&mut self, v: VolumeIndex, target: bool) {
+        let acknowledged_counts = !target && !self.is_asynchronous();
+        for id in self.log.ids() {
+            let Some(request) = self.log.get_mut(id).filter(|request| request.volume == v) else { continue };
+            if !request.is_write() {
+                if request.net_pending {
+                    let v = request.volume;
+                    self.volumes[v].counters.ap_pending -= 1;
+                    self.read_remotely(id);
+                }
+            } else if request.replicated && !request.net_pending && acknowledged_counts {
+                request.net_done = true;
+                self.advance_with(id, true);
+            } else if request.replicated && request.payload.is_none() && request.has_payload() {
+                // Too late to send it again: it goes with a resync.
+                self.peer_part_lost(id);
+                self.advance_with(id, true);
+            } else if request.replicated {
+                request.epoch = self.epochs.add_write();
+                let Some(request) = self.log.get_mut(id) else { continue };
+                request.net_queued = true;
+                self.queue_work(Work::SendWrite { id });
+            }
+        }
+        self.epochs.close(self.now);
+    }
+}
