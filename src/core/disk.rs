@@ -110,6 +110,7 @@ impl Resource {
             in_use: 0,
             read_error: false,
             unflushed: false,
+            peer_wrote: false,
             flushed: Flushed::default(),
             flushes: Vec::new(),
             primary_mark_durable: false,

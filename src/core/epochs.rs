@@ -147,11 +147,20 @@ pub struct PeerEpoch {
 pub struct PeerEpochs {
     first: u64,
     epochs: VecDeque<PeerEpoch>,
+    /// Writes of the epoch before the current one.
+    writes_before: u32,
+    /// The epoch and its number of writes that the last flush of the disks was for.
+    flushed: Option<(u64, u32)>,
 }
 
 impl Default for PeerEpochs {
     fn default() -> Self {
-        PeerEpochs { first: 0, epochs: VecDeque::from([PeerEpoch::default()]) }
+        PeerEpochs {
+            first: 0,
+            epochs: VecDeque::from([PeerEpoch::default()]),
+            writes_before: 0,
+            flushed: None,
+        }
     }
 }
 
@@ -187,7 +196,30 @@ impl PeerEpochs {
 
     /// Begins a new current epoch.
     pub fn begin(&mut self) {
+        self.writes_before = self.epochs.back().map_or(0, |epoch| epoch.writes);
         self.epochs.push_back(PeerEpoch::default());
+    }
+
+    /// Whether nothing more is likely to come before the barrier of the current epoch: the peer's
+    /// application writes one block after the other, and this one is done.
+    pub fn is_likely_over(&self) -> bool {
+        let current = self.epochs.back().copied().unwrap_or_default();
+        current.writes == 1 && self.writes_before == 1 && current.number.is_none() && !self.any_active()
+    }
+
+    /// The disks are being flushed, when no write is active.
+    pub fn flush_begins(&mut self) {
+        self.flushed = Some(self.now());
+    }
+
+    /// Whether a flush has begun since the last write of the current epoch.
+    pub fn flush_has_begun(&self) -> bool {
+        self.flushed == Some(self.now())
+    }
+
+    fn now(&self) -> (u64, u32) {
+        let index = self.epochs.len() - 1;
+        (self.first + index as u64, self.epochs[index].writes)
     }
 
     /// The oldest epoch, if it is finished: its number and how many writes it had.
@@ -217,6 +249,8 @@ impl PeerEpochs {
         self.first += self.epochs.len() as u64;
         self.epochs.clear();
         self.epochs.push_back(PeerEpoch::default());
+        self.writes_before = 0;
+        self.flushed = None;
     }
 }
 
@@ -285,5 +319,33 @@ mod tests {
         assert_eq!(epochs.take_finished(), Some((7, 2)));
         assert_eq!(epochs.take_finished(), Some((8, 1)));
         assert_eq!(epochs.take_finished(), None);
+    }
+
+    #[test]
+    fn a_flush_counts_for_the_writes_before_it_only() {
+        let mut epochs = PeerEpochs::default();
+        assert!(!epochs.is_likely_over());
+        let write = |epochs: &mut PeerEpochs| {
+            let epoch = epochs.add_write(true);
+            epochs.finish_write(epoch);
+        };
+        write(&mut epochs);
+        assert!(!epochs.is_likely_over(), "nothing is known about the peer's application yet");
+        epochs.flush_begins();
+        assert!(epochs.flush_has_begun());
+        epochs.barrier(1);
+        epochs.begin();
+        assert!(!epochs.flush_has_begun());
+        let active = epochs.add_write(true);
+        assert!(!epochs.is_likely_over());
+        epochs.finish_write(active);
+        assert!(epochs.is_likely_over());
+        epochs.flush_begins();
+        write(&mut epochs);
+        assert!(!epochs.flush_has_begun());
+        assert!(!epochs.is_likely_over());
+        epochs.flush_begins();
+        epochs.reset();
+        assert!(!epochs.flush_has_begun() && !epochs.is_likely_over());
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Node {
     bitmaps: bool,
     /// Requests at the disk that come back when [`Pair::run_disk_backwards`] lets them.
     held: Option<Vec<Output>>,
+    /// Flushes of the data that it was asked for.
+    flushes: u32,
     pub(super) wants_link: bool,
     pub(super) replies: HashMap<AdminId, i32>,
     pub(super) completed: HashMap<Token, Result<Option<Vec<u8>>, IoError>>,
@@ -49,6 +51,7 @@ impl Node {
             outgoing: [VecDeque::new(), VecDeque::new()],
             bitmaps: false,
             held: None,
+            flushes: 0,
             wants_link: false,
             replies: HashMap::new(),
             completed: HashMap::new(),
@@ -148,7 +151,10 @@ impl Node {
                 self.data[sector as usize * 512..][..bytes as usize].fill(0);
                 self.core.io_done(0, volume, io, IoResult::Done(None));
             }
-            Output::DiskFlush { volume, io } => self.core.io_done(0, volume, io, IoResult::Done(None)),
+            Output::DiskFlush { volume, io } => {
+                self.flushes += 1;
+                self.core.io_done(0, volume, io, IoResult::Done(None));
+            }
             Output::MetaWrite { volume, io, pieces, .. } => {
                 for (offset, bytes) in pieces {
                     self.meta[offset as usize..][..bytes.len()].copy_from_slice(&bytes);
@@ -619,4 +625,40 @@ fn a_read_of_the_peer_waits_for_its_earlier_writes() {
     pair.a.core.read(0, V, token, 1016, 4096);
     pair.run_disk_backwards();
     assert_eq!(pair.a.completed[&token].clone().unwrap().unwrap(), [42; 4096], "{}", pair.logs());
+}
+
+/// One write at a time: its disk is flushed before the barrier comes, which is with the next write, and
+/// once. Several at a time: when the barrier comes.
+#[test]
+fn the_flush_for_one_write_at_a_time_does_not_wait_for_the_barrier() {
+    let mut pair = synced_pair();
+    for round in 0..4 {
+        pair.a.write(round * 100, 1, 4096);
+        pair.run();
+    }
+    for round in 0..4 {
+        let before = pair.b.flushes;
+        pair.a.write(round * 100, 2, 4096);
+        for socket in [Socket::Data, Socket::Data, Socket::Meta, Socket::Meta] {
+            pair.a.work();
+            pair.b.work();
+            Pair::deliver(&mut pair.a, &mut pair.b, socket, pair.now);
+            Pair::deliver(&mut pair.b, &mut pair.a, socket, pair.now);
+        }
+        pair.b.work();
+        assert_eq!(pair.b.flushes, before + 1);
+        assert!(pair.a.core.has_open_epochs(V), "the barrier has not been sent");
+        pair.run();
+        assert_eq!(pair.b.flushes, before + 1);
+        assert!(!pair.a.core.has_open_epochs(V));
+    }
+    // Several at a time come as a surprise once.
+    for flushes in [2, 1, 1] {
+        let before = pair.b.flushes;
+        pair.a.write(0, 3, 4096);
+        pair.a.write(100, 3, 4096);
+        pair.run();
+        assert_eq!(pair.b.flushes, before + flushes);
+        assert!(!pair.a.core.has_open_epochs(V));
+    }
 }

@@ -255,6 +255,7 @@ impl Resource {
         let Some(disk) = &mut self.volumes[v].disk else { return true };
         disk.in_use += 1;
         disk.unflushed |= kind.is_write();
+        disk.peer_wrote |= kind.is_write();
         let counters = &mut self.volumes[v].counters;
         counters.local += 1;
         if kind.is_write() {
@@ -336,6 +337,7 @@ impl Resource {
                 self.peer_write_done(&request, flags, ok);
                 self.peer_epochs.finish_write(epoch);
                 self.finish_epochs();
+                self.flush_early();
             }
             PeerKind::ResyncWrite | PeerKind::ResyncZeroes => self.resync_write_done(&request, ok),
             PeerKind::Read => self.answer_read(&request, payload),

@@ -30,10 +30,7 @@ pub enum Hold {
     /// A barrier came: writes of its epoch are still at the disk.
     Drain,
     /// They are done; their disks are being flushed.
-    Flush {
-        /// Flushes that have not come back.
-        left: usize,
-    },
+    Flush,
     /// A sync UUID came before this node waited for one.
     SyncUuid { v: VolumeIndex, uuid: u64 },
     /// A write of the peer overtook acknowledgements on the other socket.
@@ -236,22 +233,13 @@ impl Resource {
     pub(super) fn run_hold(&mut self) -> bool {
         match self.hold {
             Some(Hold::Drain) if !self.peer_epochs.any_active() => {
-                let flush: Vec<VolumeIndex> = self
-                    .volumes()
-                    .filter(|(_, v)| v.disk.is_some() && (v.settings.disk_flushes || v.settings.disk_barrier))
-                    .map(|(v, _)| v)
-                    .collect();
-                for v in &flush {
-                    if let Some(disk) = &mut self.volumes[*v].disk {
-                        disk.in_use += 1;
-                        disk.flush_begins(Io::EpochFlush);
-                    }
-                    self.out.push(Output::DiskFlush { volume: *v, io: Io::EpochFlush });
+                if !self.peer_epochs.flush_has_begun() {
+                    self.flush_epoch();
                 }
-                self.hold = Some(Hold::Flush { left: flush.len() });
+                self.hold = Some(Hold::Flush);
                 true
             }
-            Some(Hold::Flush { left: 0 }) => {
+            Some(Hold::Flush) if self.epoch_flushes == 0 => {
                 self.hold = None;
                 self.peer_epochs.begin();
                 self.finish_epochs();
@@ -280,20 +268,42 @@ impl Resource {
         }
     }
 
+    /// The disks are flushed for the current epoch of the peer, none of whose writes is at a disk any more.
+    fn flush_epoch(&mut self) {
+        self.peer_epochs.flush_begins();
+        for v in self.volume_indices() {
+            let volume = &mut self.volumes[v];
+            let flushes = volume.settings.disk_flushes || volume.settings.disk_barrier;
+            let Some(disk) = volume.disk.as_mut().filter(|disk| flushes && disk.peer_wrote) else { continue };
+            disk.peer_wrote = false;
+            disk.in_use += 1;
+            disk.flush_begins(Io::EpochFlush);
+            self.epoch_flushes += 1;
+            self.out.push(Output::DiskFlush { volume: v, io: Io::EpochFlush });
+        }
+    }
+
+    /// With one write at a time the flush for its epoch need not wait for the barrier, which comes with the
+    /// next write: it is done while the peer's application thinks about that.
+    pub(super) fn flush_early(&mut self) {
+        if self.hold.is_none() && self.epoch_flushes == 0 && self.peer_epochs.is_likely_over() {
+            self.flush_epoch();
+        }
+    }
+
     /// The disk flushed for an epoch.
     pub(super) fn epoch_flushed(&mut self, v: VolumeIndex, ok: bool) {
         if let Some(disk) = &mut self.volumes[v].disk {
             disk.in_use -= 1;
             disk.flush_ended(Io::EpochFlush, ok);
+            disk.peer_wrote |= !ok;
         }
         if !ok {
             // The writes are not known to be durable: the epoch is not acknowledged. Without the
             // disk nothing more is promised.
             self.local_error(v, 0, 0, true);
         }
-        if let Some(Hold::Flush { left }) = &mut self.hold {
-            *left -= 1;
-        }
+        self.epoch_flushes -= 1;
     }
 
     /// The fifo reached what the receiver waits for.

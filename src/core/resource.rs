@@ -43,6 +43,8 @@ pub struct Resource {
     pub(super) peer_bytes: u64,
     pub(super) peer_epochs: PeerEpochs,
     pub(super) hold: Option<Hold>,
+    /// Flushes for an epoch of the peer that have not come back.
+    pub(super) epoch_flushes: u32,
     pub(super) bitmap_send: Option<(VolumeIndex, bitmap_code::Sender)>,
     pub(super) bitmap_receive: Option<(VolumeIndex, bitmap_code::Receiver)>,
 
@@ -91,6 +93,7 @@ impl Resource {
             peer_requests: Slab::default(),
             peer_bytes: 0,
             peer_epochs: PeerEpochs::default(),
+            epoch_flushes: 0,
             hold: None,
             bitmap_send: None,
             bitmap_receive: None,

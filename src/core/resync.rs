@@ -19,6 +19,10 @@ use std::collections::HashMap;
 
 /// Length of a turn.
 pub const TURN_MS: Millis = 100;
+/// Requests that fit into the buffers together.
+const REQUESTS_AT_ONCE: u64 = 16;
+/// No request is made shorter than this for their sake, blocks.
+const SHORT_REQUEST: u64 = 32;
 pub(super) const MARKS: usize = 8;
 const MARK_MS: Millis = 3000;
 /// Bits of a resync extent (16 MiB): no request crosses its border.
@@ -362,6 +366,8 @@ impl Resource {
             .connection
             .version
             .map_or(4096, |version| version.max_bio_to(self.volumes[v].peer_max_bio.max(4096)));
+        // Several requests at a time, so that one is read while others are sent and written.
+        let longest = (u64::from(max_bio) / 4096).min((cap / REQUESTS_AT_ONCE).max(SHORT_REQUEST));
         while self.state(v).conn == Conn::SyncTarget {
             let volume = &mut self.volumes[v];
             if volume.resync.budget == 0 || volume.resync.outstanding_blocks >= cap {
@@ -372,8 +378,7 @@ impl Resource {
                 volume.resync.position = disk.bitmap.bits();
                 return;
             };
-            let count =
-                merged(first, volume.resync.budget, u64::from(max_bio) / 4096, |bit| disk.bitmap.is_set(bit));
+            let count = merged(first, volume.resync.budget, longest, |bit| disk.bitmap.is_set(bit));
             let sector = first * 8;
             let sectors = (count * 8).min(volume.size - sector);
             if volume.writes.any(sector, count * 8) {

@@ -74,6 +74,8 @@ pub struct LocalDisk {
     pub(super) read_error: bool,
     /// Data were written since attach; cleared by the flush of a detach.
     pub(super) unflushed: bool,
+    /// The peer wrote since the last flush for one of its epochs began.
+    pub(super) peer_wrote: bool,
     /// What survives a power cut of this machine.
     pub(super) flushed: Flushed,
     /// Flushes of the data that are on their way, with what they will have made durable.

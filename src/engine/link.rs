@@ -12,7 +12,7 @@
 use super::connector::{establish, Outcomes, Target};
 use super::outbox::Outbox;
 use super::reader::PacketReader;
-use super::runner::{Inline, Runner};
+use super::runner::{DataReader, Inline, Runner};
 use super::stop::Stop;
 use crate::core::state::Conn;
 use crate::core::types::{self, Level, LinkFailure};
@@ -87,7 +87,7 @@ fn serve(
     runner.link_up(Arc::clone(&link), description);
     let threads = match start_threads(runner, stop, &link, meta, context, release) {
         Ok(threads) => {
-            read_data(runner, stop, PacketReader::new(Arc::clone(data), Socket::Data, context));
+            read_data(runner, stop, &link, PacketReader::new(Arc::clone(data), Socket::Data, context));
             threads
         }
         Err(error) => {
@@ -149,8 +149,9 @@ fn start_threads(
 }
 
 /// Reads the data socket until the link is stopped.
-fn read_data(runner: &Runner, stop: &Stop, mut reader: PacketReader) {
+fn read_data(runner: &Runner, stop: &Stop, link: &Link, mut reader: PacketReader) {
     let mut ready = false;
+    let mut owes_pass = false;
     while !stop.is_stopped() {
         if !ready {
             runner.wait_for_receiver(stop);
@@ -160,8 +161,12 @@ fn read_data(runner: &Runner, stop: &Stop, mut reader: PacketReader) {
         match reader.receive() {
             Ok(received) => {
                 // Its disk work is done by this thread if no other packet waits behind it, or must wait.
-                let mut idle = || reader.is_idle();
-                ready = runner.packet(Socket::Data, received, Inline::Reader(&mut idle));
+                let inline = DataReader { packets: &mut reader, owes_pass: &mut owes_pass };
+                ready = runner.packet(Socket::Data, received, Inline::Reader(inline));
+                if owes_pass && (!ready || !reader.has_more()) {
+                    owes_pass = false;
+                    link.meta.pass(runner);
+                }
             }
             Err(error) => {
                 // Core may have reasons to go on for a moment (a promotion that is not over).

@@ -159,9 +159,14 @@ impl PacketReader {
         Ok(Received { volume: incoming.volume, packet: incoming.packet, payload })
     }
 
+    /// Whether the beginning of the next packet is here already.
+    pub fn has_more(&self) -> bool {
+        self.start < self.end
+    }
+
     /// Whether nothing has come behind the last packet. Looks into the socket, without waiting.
     pub fn is_idle(&mut self) -> bool {
-        if self.start < self.end {
+        if self.has_more() {
             return false;
         }
         self.start = 0;

@@ -10,6 +10,7 @@ use super::disk::{Disk, DiskWork, Done, Job};
 use super::link::{self, Link};
 use super::log;
 use super::outbox::{Outgoing, SendEvents};
+use super::reader::PacketReader;
 use super::requests::Requests;
 use super::shared::Shared;
 use super::stop::Stop;
@@ -120,9 +121,17 @@ pub enum Inline<'a> {
     Never,
     /// It serves one request at a time.
     Always,
-    /// It is the data reader: if core lets it read nothing more for now, or if this says that nothing
-    /// else has come.
-    Reader(&'a mut dyn FnMut() -> bool),
+    /// It is the data reader: if core lets it read nothing more for now, or if nothing else has come.
+    Reader(DataReader<'a>),
+}
+
+/// The data reader, while it carries out what follows from a packet.
+pub struct DataReader<'a> {
+    /// What it reads from.
+    pub packets: &'a mut PacketReader,
+    /// Set when an acknowledgement of an epoch waits in the outbox that nobody is at: the next packet may
+    /// bring another acknowledgement, to go with it in one system call. Nobody waits for that of an epoch.
+    pub owes_pass: &'a mut bool,
 }
 
 impl Inline<'_> {
@@ -130,7 +139,18 @@ impl Inline<'_> {
         match self {
             Inline::Never => false,
             Inline::Always => true,
-            Inline::Reader(idle) => reader_held || idle(),
+            Inline::Reader(reader) => reader_held || reader.packets.is_idle(),
+        }
+    }
+
+    /// Whether this thread will see to it that an acknowledgement of an epoch is sent. False: not later.
+    fn defers(&mut self) -> bool {
+        match self {
+            Inline::Reader(reader) if reader.packets.has_more() => {
+                *reader.owes_pass = true;
+                true
+            }
+            _ => false,
         }
     }
 }
@@ -156,6 +176,8 @@ struct Batch {
     link: Option<Arc<Link>>,
     data: bool,
     meta: bool,
+    /// Only acknowledgements of epochs went into the outbox of the meta socket.
+    meta_has_time: bool,
     /// Core lets the data reader read nothing more for now.
     reader_held: bool,
 }
@@ -391,7 +413,8 @@ impl Runner {
         loop {
             if let Some(link) = batch.link.take() {
                 // Acknowledgements first: somebody waits for them.
-                if std::mem::take(&mut batch.meta) {
+                let has_time = std::mem::take(&mut batch.meta_has_time);
+                if std::mem::take(&mut batch.meta) || has_time && !inline.defers() {
                     link.meta.pass(self);
                 }
                 if std::mem::take(&mut batch.data) {
@@ -695,9 +718,12 @@ impl Runner {
 /// Puts a packet into the outbox of its socket; forgets it if there is no link.
 fn push(state: &State, batch: &mut Batch, socket: Socket, outgoing: Outgoing) {
     let Some(link) = &state.link else { return };
-    let (outbox, flag) = match socket {
-        Socket::Data => (&link.data, &mut batch.data),
-        Socket::Meta => (&link.meta, &mut batch.meta),
+    let (outbox, flag) = match (socket, &outgoing) {
+        (Socket::Data, _) => (&link.data, &mut batch.data),
+        (Socket::Meta, Outgoing::Packet { packet: Packet::BarrierAck(_), .. }) => {
+            (&link.meta, &mut batch.meta_has_time)
+        }
+        (Socket::Meta, _) => (&link.meta, &mut batch.meta),
     };
     if outbox.push(outgoing) {
         *flag = true;
