@@ -11,9 +11,11 @@ pub const ALIGNMENT: usize = 4096;
 ///
 /// Memory of the usual sizes returns to a pool: the hot path of a device allocates nothing.
 pub struct Buffer {
+    /// `None` only while it is dropped.
+    block: Option<Block>,
+    /// Where the block is.
     memory: NonNull<u8>,
     len: usize,
-    capacity: usize,
 }
 
 // SAFETY: a Buffer owns its memory exclusively, like a Box<[u8]>.
@@ -23,21 +25,65 @@ unsafe impl Send for Buffer {}
 #[allow(unsafe_code)]
 unsafe impl Sync for Buffer {}
 
+/// Initialised memory with one owner.
+struct Block {
+    memory: NonNull<u8>,
+    capacity: usize,
+}
+
+// SAFETY: its memory has no other owner.
+#[allow(unsafe_code)]
+unsafe impl Send for Block {}
+
+impl Block {
+    /// Zero bytes, with the capacity of the size class of `len` if it has one.
+    fn allocate(len: usize) -> Block {
+        let capacity = pool::class(len).map_or(len, pool::class_bytes);
+        let layout = Self::layout(capacity);
+        // SAFETY: the layout has a non-zero size (see `layout`).
+        #[allow(unsafe_code)]
+        let memory = unsafe { alloc_zeroed(layout) };
+        match NonNull::new(memory) {
+            Some(memory) => Block { memory, capacity },
+            None => handle_alloc_error(layout),
+        }
+    }
+
+    fn layout(len: usize) -> Layout {
+        Layout::from_size_align(len.max(1), ALIGNMENT).expect("buffer length")
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `allocate` with the same layout.
+        #[allow(unsafe_code)]
+        unsafe {
+            dealloc(self.memory.as_ptr(), Self::layout(self.capacity))
+        }
+    }
+}
+
 impl Buffer {
     /// A buffer of `len` zero bytes.
     pub fn zeroed(len: usize) -> Buffer {
-        match Buffer::from_pool(len) {
-            Some(mut buffer) => {
+        match pool::take(len) {
+            Some(block) => {
+                let mut buffer = Buffer::of(block, len);
                 buffer.fill(0);
                 buffer
             }
-            None => Buffer::allocate(len),
+            None => Buffer::of(Block::allocate(len), len),
         }
     }
 
     /// A buffer of `len` bytes whose content is unspecified: to be filled by a read or a copy.
     pub fn for_overwrite(len: usize) -> Buffer {
-        Buffer::from_pool(len).unwrap_or_else(|| Buffer::allocate(len))
+        Buffer::of(pool::take(len).unwrap_or_else(|| Block::allocate(len)), len)
+    }
+
+    fn of(block: Block, len: usize) -> Buffer {
+        Buffer { memory: block.memory, block: Some(block), len }
     }
 
     /// A buffer with a copy of `bytes`.
@@ -50,29 +96,6 @@ impl Buffer {
     /// Forgets all bytes behind the first `len`; does nothing if it has no more. The memory is kept.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
-    }
-
-    /// Zero bytes, with the capacity of the size class of `len` if it has one.
-    fn allocate(len: usize) -> Buffer {
-        let capacity = pool::class(len).map_or(len, pool::class_bytes);
-        let layout = Self::layout(capacity);
-        // SAFETY: the layout has a non-zero size (see `layout`).
-        #[allow(unsafe_code)]
-        let memory = unsafe { alloc_zeroed(layout) };
-        match NonNull::new(memory) {
-            Some(memory) => Buffer { memory, len, capacity },
-            None => handle_alloc_error(layout),
-        }
-    }
-
-    fn from_pool(len: usize) -> Option<Buffer> {
-        let class = pool::class(len)?;
-        let memory = pool::take(class)?;
-        Some(Buffer { memory, len, capacity: pool::class_bytes(class) })
-    }
-
-    fn layout(len: usize) -> Layout {
-        Layout::from_size_align(len.max(1), ALIGNMENT).expect("buffer length")
     }
 }
 
@@ -100,14 +123,8 @@ impl DerefMut for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // A capacity that has a class is that class's size: `allocate` rounds up, and others are larger than every class.
-        if pool::class(self.capacity).is_some_and(|class| pool::give(class, self.memory)) {
-            return;
-        }
-        // SAFETY: allocated in `allocate` with the same layout, and not given to the pool.
-        #[allow(unsafe_code)]
-        unsafe {
-            dealloc(self.memory.as_ptr(), Self::layout(self.capacity))
+        if let Some(block) = self.block.take() {
+            pool::give(block);
         }
     }
 }
@@ -120,23 +137,20 @@ impl std::fmt::Debug for Buffer {
 
 /// Memory that waits for its next use, in classes of 4 KiB, 8 KiB … 1 MiB.
 mod pool {
-    use std::ptr::NonNull;
+    use super::Block;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Mutex, MutexGuard};
 
     const SMALLEST: usize = 4096;
     const CLASSES: usize = 9;
-    /// What a class may hold back, in bytes. All of it is locked memory.
-    const KEPT_BYTES: usize = 4 << 20;
+    /// What all classes together hold back, in bytes. All of it is locked memory.
+    pub const KEPT_BYTES: usize = 8 << 20;
 
-    struct Memory(NonNull<u8>);
-    // SAFETY: memory in the pool has no other owner.
-    #[allow(unsafe_code)]
-    unsafe impl Send for Memory {}
-
-    type Class = Mutex<Vec<Memory>>;
+    type Class = Mutex<Vec<Block>>;
     #[allow(clippy::declare_interior_mutable_const)] // a template for the array below
     const EMPTY: Class = Mutex::new(Vec::new());
     static POOL: [Class; CLASSES] = [EMPTY; CLASSES];
+    static KEPT: AtomicUsize = AtomicUsize::new(0);
 
     /// The class that holds buffers of `len` bytes; `None` for those too large to be kept.
     pub fn class(len: usize) -> Option<usize> {
@@ -148,21 +162,41 @@ mod pool {
         SMALLEST << class
     }
 
-    pub fn take(class: usize) -> Option<NonNull<u8>> {
-        lock(class).pop().map(|memory| memory.0)
+    pub fn take(len: usize) -> Option<Block> {
+        take_from(class(len)?)
     }
 
-    /// `false` if the class is full: the memory is still the caller's.
-    pub fn give(class: usize, memory: NonNull<u8>) -> bool {
-        let mut kept = lock(class);
-        let room = kept.len() < KEPT_BYTES / class_bytes(class);
-        if room {
-            kept.push(Memory(memory));
+    fn take_from(class: usize) -> Option<Block> {
+        let block = lock(class).pop()?;
+        KEPT.fetch_sub(block.capacity, Ordering::Relaxed);
+        Some(block)
+    }
+
+    /// Keeps a block. If that is too much, blocks of other sizes go, the largest first: a load uses few
+    /// sizes, and those of the load before it are not needed any more.
+    pub fn give(block: Block) {
+        let bytes = block.capacity;
+        // A capacity that has a class is that class's size: blocks are rounded up, and others are larger than every class.
+        let Some(own) = class(bytes) else { return };
+        let mut class = CLASSES;
+        while KEPT.load(Ordering::Relaxed) + bytes > KEPT_BYTES {
+            if class == 0 {
+                return;
+            }
+            if class - 1 == own || take_from(class - 1).is_none() {
+                class -= 1;
+            }
         }
-        room
+        KEPT.fetch_add(bytes, Ordering::Relaxed);
+        lock(own).push(block);
     }
 
-    fn lock(class: usize) -> MutexGuard<'static, Vec<Memory>> {
+    #[cfg(test)]
+    pub fn kept() -> usize {
+        KEPT.load(Ordering::Relaxed)
+    }
+
+    fn lock(class: usize) -> MutexGuard<'static, Vec<Block>> {
         POOL[class].lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
@@ -201,6 +235,18 @@ mod tests {
             let mut buffer = Buffer::for_overwrite(len);
             buffer.fill(1);
             assert_eq!(buffer.len(), len);
+        }
+    }
+
+    #[test]
+    fn a_size_that_is_used_now_displaces_one_that_was() {
+        let many =
+            |len: usize| (0..2 * pool::KEPT_BYTES / len).map(|_| Buffer::zeroed(len)).collect::<Vec<_>>();
+        for len in [1 << 20, 4096, 64 << 10, 1 << 20] {
+            drop(many(len));
+            // Other tests use the pool at the same time: some blocks more or less.
+            assert!(pool::kept() < pool::KEPT_BYTES + (4 << 20));
+            assert!(pool::take(len).is_some());
         }
     }
 }
