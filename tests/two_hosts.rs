@@ -2,6 +2,7 @@
 //! tests/hosts, which need root and some programs of the system. Without them the tests say what is missing and pass.
 
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -27,6 +28,10 @@ fn run(script: &str, environment: &[(&str, &str)]) {
     if std::env::var_os("DRBDBOX").is_none() {
         command.env("DRBDBOX", env!("CARGO_BIN_EXE_drbdbox"));
     }
+    finish(script, command, environment, &log_path, log);
+}
+
+fn finish(script: &str, mut command: Command, environment: &[(&str, &str)], log_path: &Path, log: File) {
     if std::env::var_os("HOST_PROGRAMS").is_none() {
         command.env("HOST_PROGRAMS", host_programs());
     }
@@ -37,7 +42,7 @@ fn run(script: &str, environment: &[(&str, &str)]) {
         .stderr(log)
         .status()
         .unwrap_or_else(|error| panic!("{script}: {error}"));
-    let text = std::fs::read(&log_path).expect("log file");
+    let text = std::fs::read(log_path).expect("log file");
     let text = String::from_utf8_lossy(&text);
     match status.code() {
         Some(0) => {}
@@ -59,9 +64,40 @@ fn the_init_script_starts_stops_and_tells() {
     run("init-script.sh", &[]);
 }
 
+/// As a user without any privilege, and with the limit on locked memory that users have, also when the tests run as root.
 #[test]
 fn replication_works_without_root_over_nbd_servers() {
-    run("demo-user.sh", &[]);
+    const SCRIPT: &str = "demo-user.sh";
+    // The user may not get to where the tests are.
+    let place = tempfile::tempdir().expect("directory for the user");
+    let everybody = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(place.path(), everybody).expect("directory for the user");
+    let program = std::env::var_os("DRBDBOX").unwrap_or_else(|| env!("CARGO_BIN_EXE_drbdbox").into());
+    for (from, to) in [(Path::new("tests/hosts").join(SCRIPT), SCRIPT), (program.into(), "drbdbox")] {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(from);
+        std::fs::copy(from, place.path().join(to)).expect("copy for the user");
+    }
+    let log_path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{SCRIPT}.log"));
+    let log = File::create(&log_path).expect("log file");
+    let script = place.path().join(SCRIPT);
+    let command = if nix::unistd::geteuid().is_root() {
+        let mut command = Command::new("prlimit");
+        command.args([
+            "--memlock=8388608:8388608",
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+        ]);
+        command.args(["--inh-caps=-all", "--bounding-set=-all"]).arg(script);
+        command
+    } else {
+        Command::new(script)
+    };
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let program = place.path().join("drbdbox").display().to_string();
+    let directory = place.path().display().to_string();
+    finish(SCRIPT, command, &[("DRBDBOX", &program), ("TMPDIR", &directory)], &log_path, log);
 }
 
 #[test]

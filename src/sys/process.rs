@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::mman::{mlockall, MlockAllFlags};
+use nix::sys::resource::{getrlimit, Resource, RLIM_INFINITY};
 use nix::unistd::{fork, setsid, ForkResult};
 
 const PR_SET_IO_FLUSHER: libc::c_int = 57;
+const CAP_IPC_LOCK: u32 = 14;
 
 /// Stack of every thread of the daemon. All memory is locked, so the stacks are small; nothing here
 /// recurses or keeps large values on the stack.
@@ -17,10 +19,26 @@ pub const STACK_BYTES: usize = 192 << 10;
 
 /// Keeps all memory of the process, present and future, from being paged out. Thread stacks count too: keep them small.
 ///
+/// Not under a limit: the lock on future memory would make every thread and every buffer beyond it fail.
+///
 /// # Errors
-/// The system's (no privilege, limit).
+/// The system's, or that the amount is limited (RLIMIT_MEMLOCK, without CAP_IPC_LOCK).
 pub fn lock_memory() -> io::Result<()> {
+    let (limit, _) = getrlimit(Resource::RLIMIT_MEMLOCK)?;
+    if limit != RLIM_INFINITY && !has_capability(CAP_IPC_LOCK) {
+        let text = format!("no more than {} KiB may be locked (RLIMIT_MEMLOCK)", limit >> 10);
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
     Ok(mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE)?)
+}
+
+/// Whether a capability is in effect, as /proc says.
+fn has_capability(number: u32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    effective
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .is_some_and(|set| set >> number & 1 != 0)
 }
 
 /// Keeps the out-of-memory killer away (`oom_score_adj` -1000, or `oom_adj` -17 before Linux 2.6.36).
