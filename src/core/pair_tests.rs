@@ -3,9 +3,9 @@
 use super::resource::Resource;
 use super::state::{Conn, Disk, Role};
 use super::types::*;
-use crate::conf::settings::{DiskSettings, NetSettings, Protocol, ResourceSettings};
+use crate::conf::settings::{DiskSettings, NetSettings, OnIoError, Protocol, ResourceSettings};
 use crate::conf::Dialect;
-use crate::meta::{self, Layout, LogGeometry, MetaIndex, SuperBlock};
+use crate::meta::{self, Layout, LogGeometry, MetaFlags, MetaIndex, SuperBlock};
 use crate::sys::buffer::Buffer;
 use crate::wire::acks::BlockAck;
 use crate::wire::{Features, Packet, ProtocolVersion, Socket, ID_SYNCER};
@@ -25,6 +25,14 @@ pub(super) struct Node {
     bitmaps: bool,
     /// Requests at the disk that come back when [`Pair::run_disk_backwards`] lets them.
     held: Option<Vec<Output>>,
+    /// Writes of meta data that the test lets come back.
+    meta_held: Option<Vec<Output>>,
+    /// Flushes fail.
+    flushes_fail: bool,
+    /// Writes of the bitmap fail.
+    bitmap_fails: bool,
+    /// Helpers that end when the test says so; `None`: at once.
+    running: Option<Vec<HelperId>>,
     pub(super) wants_link: bool,
     pub(super) replies: HashMap<AdminId, i32>,
     pub(super) completed: HashMap<Token, Result<Option<Vec<u8>>, IoError>>,
@@ -49,6 +57,10 @@ impl Node {
             outgoing: [VecDeque::new(), VecDeque::new()],
             bitmaps: false,
             held: None,
+            meta_held: None,
+            flushes_fail: false,
+            bitmap_fails: false,
+            running: None,
             wants_link: false,
             replies: HashMap::new(),
             completed: HashMap::new(),
@@ -71,7 +83,12 @@ impl Node {
     /// A daemon starts: the volume is made, its disk attached.
     fn start(&mut self) {
         let settings = DiskSettings { resync_rate: 1 << 20, ..DiskSettings::defaults(Dialect::V83) };
-        self.core.add_volume(0, 0, settings.clone());
+        self.core.add_volume(0, 0, settings);
+        self.attach();
+    }
+
+    fn attach(&mut self) {
+        let settings = self.core.volume(V).settings().clone();
         let layout = layout();
         let super_block = SuperBlock::decode(&self.meta[layout.md_offset as usize..][..4096]).unwrap();
         let area = &self.meta[layout.al_offset() as usize..][..layout.log.bytes() as usize];
@@ -91,6 +108,16 @@ impl Node {
             can_discard: true,
         };
         assert_eq!(self.command(Command::Attach { volume: V, disk: Box::new(disk) }), 101);
+    }
+
+    fn detach_at_errors(&mut self) {
+        let settings = self.core.volume(V).settings().clone();
+        let settings = DiskSettings { on_io_error: OnIoError::Detach, ..settings };
+        assert_eq!(self.command(Command::DiskSettings { volume: V, settings: Box::new(settings) }), 101);
+    }
+
+    fn super_block(&self) -> SuperBlock {
+        SuperBlock::decode(&self.meta[layout().md_offset as usize..][..4096]).unwrap()
     }
 
     /// Gives a command and carries out what needs no peer.
@@ -148,7 +175,18 @@ impl Node {
                 self.data[sector as usize * 512..][..bytes as usize].fill(0);
                 self.core.io_done(0, volume, io, IoResult::Done(None));
             }
-            Output::DiskFlush { volume, io } => self.core.io_done(0, volume, io, IoResult::Done(None)),
+            Output::DiskFlush { volume, io } => {
+                let result = if self.flushes_fail { IoResult::Failed } else { IoResult::Done(None) };
+                self.core.io_done(0, volume, io, result);
+            }
+            output @ Output::MetaWrite { .. } if self.meta_held.is_some() => {
+                self.meta_held.get_or_insert_default().push(output);
+            }
+            Output::MetaWrite { volume, io, pieces, .. }
+                if self.bitmap_fails && pieces.iter().any(|(at, _)| *at >= layout().bm_offset()) =>
+            {
+                self.core.io_done(0, volume, io, IoResult::Failed);
+            }
             Output::MetaWrite { volume, io, pieces, .. } => {
                 for (offset, bytes) in pieces {
                     self.meta[offset as usize..][..bytes.len()].copy_from_slice(&bytes);
@@ -163,6 +201,9 @@ impl Node {
             Output::CloseLink { .. } => {
                 self.wants_link = false;
                 self.core.link_closed(0);
+            }
+            Output::Helper { id, .. } if self.running.is_some() => {
+                self.running.get_or_insert_default().push(id);
             }
             Output::Helper { id, .. } => self.core.helper_done(0, id, 0),
             Output::Reply { id, code, .. } => {
@@ -381,8 +422,12 @@ fn a_pair_lives_with_protocols_a_and_b() {
 
 /// A pair after its first sync; `a` is Primary.
 fn synced_pair() -> Pair {
+    synced_pair_with(Protocol::C)
+}
+
+fn synced_pair_with(protocol: Protocol) -> Pair {
     let mut pair = Pair::new(101);
-    pair.connect(&settings(Protocol::C));
+    pair.connect(&settings(protocol));
     pair.a.begin(Command::Primary { volume: V, force: true });
     pair.run();
     pair.assert_equal();
@@ -619,4 +664,25 @@ fn a_read_of_the_peer_waits_for_its_earlier_writes() {
     pair.a.core.read(0, V, token, 1016, 4096);
     pair.run_disk_backwards();
     assert_eq!(pair.a.completed[&token].clone().unwrap().unwrap(), [42; 4096], "{}", pair.logs());
+}
+
+/// A Secondary marks what it cannot read. Where the bits cannot be written when it gives the disk up, the
+/// super block says that any block may be out of sync.
+#[test]
+fn bits_of_a_failed_disk_are_written_or_stand_for_all() {
+    for bitmap_fails in [false, true] {
+        let mut pair = synced_pair();
+        pair.b.detach_at_errors();
+        pair.b.bitmap_fails = bitmap_fails;
+        pair.b.core.local_error(V, 4000, 8, false);
+        pair.run();
+        assert_eq!(pair.b.word().2, Disk::Diskless, "{}", pair.logs());
+        assert_eq!(pair.b.super_block().flags.contains(MetaFlags::FULL_SYNC), bitmap_fails);
+        pair.b.bitmap_fails = false;
+        pair.b.attach();
+        pair.run();
+        pair.assert_equal();
+        let bits = if bitmap_fails { "will sync 40960 KB" } else { "will sync 4 KB" };
+        assert!(pair.b.log.iter().any(|line| line.contains(bits)), "{}", pair.logs());
+    }
 }
