@@ -666,6 +666,28 @@ fn a_read_of_the_peer_waits_for_its_earlier_writes() {
     assert_eq!(pair.a.completed[&token].clone().unwrap().unwrap(), [42; 4096], "{}", pair.logs());
 }
 
+/// A handler that runs before a resync may end when the disk has gone and come back: what it was to begin is
+/// over, and the new handshake decides.
+#[test]
+fn a_handler_that_ends_after_its_resync_was_called_off_begins_none() {
+    let mut pair = synced_pair();
+    pair.b.running = Some(Vec::new());
+    pair.a.begin(Command::InvalidateRemote { volume: V });
+    pair.run();
+    assert_eq!(pair.b.word().1, Conn::WFSyncUUID, "{}", pair.logs());
+    pair.b.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    assert_eq!((pair.b.word().1, pair.b.word().2), (Conn::Connected, Disk::Diskless), "{}", pair.logs());
+    assert!(pair.b.core.receiver_ready());
+    pair.b.attach();
+    for id in pair.b.running.take().unwrap() {
+        pair.b.core.helper_done(pair.now, id, 0);
+    }
+    assert_eq!(pair.b.word().2, Disk::Negotiating, "{}", pair.logs());
+    pair.run();
+    pair.assert_equal();
+}
+
 /// A Secondary marks what it cannot read. Where the bits cannot be written when it gives the disk up, the
 /// super block says that any block may be out of sync.
 #[test]

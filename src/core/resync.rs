@@ -175,6 +175,21 @@ impl Resource {
         self.run_helper(Some(v), handler, HelperThen::StartResync { v, side });
     }
 
+    /// The state in which a handler was called before a resync is over: what follows it must not begin the
+    /// resync any more. A disk that went meanwhile may be back, and be negotiating.
+    pub(super) fn forget_resync_start(&mut self, v: VolumeIndex) {
+        let mut waited = false;
+        for then in self.helpers.values_mut() {
+            if matches!(then, HelperThen::StartResync { v: of, .. } if *of == v) {
+                *then = HelperThen::Nothing;
+                waited = true;
+            }
+        }
+        if waited && self.hold == Some(Hold::ResyncStart) {
+            self.hold = None;
+        }
+    }
+
     /// The handler ended: the state changes.
     pub(super) fn resync_handler_done(&mut self, v: VolumeIndex, side: Conn, exit_status: i32) {
         if self.hold == Some(Hold::ResyncStart) {

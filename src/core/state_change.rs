@@ -218,6 +218,7 @@ impl Resource {
         }
         if os.conn != ns.conn {
             self.connection_changed(os.conn, ns.conn);
+            self.forget_resync_start(v);
         }
         self.fifo.push_back(Work::After { v, os, ns, lost_peer });
     }
