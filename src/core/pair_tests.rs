@@ -688,6 +688,25 @@ fn a_handler_that_ends_after_its_resync_was_called_off_begins_none() {
     pair.assert_equal();
 }
 
+/// A read error that `on-io-error pass_on` survives marks a block that the target of a resync knows nothing of.
+#[test]
+fn a_source_with_bits_of_its_own_ends_when_the_target_has() {
+    let mut pair = synced_pair();
+    pair.b.command(Command::Disconnect { force: false });
+    pair.run();
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    pair.b.held = Some(Vec::new());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    assert_eq!(pair.a.word().1, Conn::SyncSource, "{}", pair.logs());
+    pair.a.core.local_error(V, 8000, 8, false);
+    assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 3);
+    pair.run_disk_backwards();
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::Connected, Conn::Connected), "{}", pair.logs());
+    assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 1, "the block that could not be read");
+}
+
 /// A Secondary marks what it cannot read. Where the bits cannot be written when it gives the disk up, the
 /// super block says that any block may be out of sync.
 #[test]

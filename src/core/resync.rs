@@ -576,11 +576,23 @@ impl Resource {
             }
             _ => false,
         };
-        if over && weight <= resync.failed && resync.finishing == Finishing::No {
+        if over
+            && (weight <= resync.failed || self.nothing_clears_the_rest(v))
+            && resync.finishing == Finishing::No
+        {
             self.volumes[v].resync.finishing = Finishing::Ping;
             self.connection.ping_waiters.push(v);
             self.request_ping();
         }
+    }
+
+    /// The target of this source is done, and no write that it has is still to clear bits here: what is left
+    /// is known to this node only. A read error of its own disk, say, that `on-io-error pass_on` survives.
+    fn nothing_clears_the_rest(&self, v: VolumeIndex) -> bool {
+        let volume = &self.volumes[v];
+        volume.resync.target_done
+            && volume.state.conn.is_sync_source()
+            && !self.log.iter().any(|(_, request)| request.volume == v && request.set_in_sync)
     }
 
     /// The target announced its end (spec/state.md 9.4 step 3b).
@@ -597,9 +609,15 @@ impl Resource {
         if !(state.conn.is_resync() || verify) {
             return;
         }
-        if !verify && self.volumes[v].out_of_sync_bits() > self.volumes[v].resync.failed {
-            // Bits were set since: not the end yet.
-            return;
+        let weight = self.volumes[v].out_of_sync_bits();
+        if !verify && weight > self.volumes[v].resync.failed {
+            if !self.nothing_clears_the_rest(v) {
+                // Bits were set since: not the end yet.
+                return;
+            }
+            // The ping was answered behind all acknowledgements of the target. Nobody will ask for these
+            // blocks: without this the source would wait for ever.
+            self.volumes[v].resync.failed = weight;
         }
         self.log_resync_done(v, verify);
         let failed = self.volumes[v].resync.failed;

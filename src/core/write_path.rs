@@ -265,7 +265,7 @@ impl Resource {
             }
         }
         self.release_activity_log(&mut request);
-        if both && request.set_in_sync {
+        if request.set_in_sync {
             self.bits_cleared(v);
         }
         self.note_progress(v);
