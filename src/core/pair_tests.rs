@@ -688,6 +688,28 @@ fn a_handler_that_ends_after_its_resync_was_called_off_begins_none() {
     pair.assert_equal();
 }
 
+/// A Primary gives its disk up, loses its peer, and attaches its disk again, which has the data in use: what
+/// it writes now is a new generation.
+#[test]
+fn a_primary_that_attaches_without_its_peer_begins_a_new_generation() {
+    let mut pair = synced_pair();
+    pair.a.command(Command::Detach { volume: V, force: true });
+    // Nothing of this reaches the peer.
+    pair.b.core.link_lost(pair.now, LinkFailure { conn: Conn::BrokenPipe, log: None });
+    while pair.b.work() {}
+    pair.b.command(Command::Disconnect { force: false });
+    pair.run();
+    pair.a.attach();
+    assert_eq!((pair.a.word().1, pair.a.word().2), (Conn::WFConnection, Disk::UpToDate), "{}", pair.logs());
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok());
+    assert_ne!(pair.a.core.volume(V).disk().unwrap().uuids.bitmap, 0, "{}", pair.logs());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    pair.assert_equal();
+}
+
 /// A read error that `on-io-error pass_on` survives marks a block that the target of a resync knows nothing of.
 #[test]
 fn a_source_with_bits_of_its_own_ends_when_the_target_has() {
