@@ -749,3 +749,26 @@ fn bits_of_a_failed_disk_are_written_or_stand_for_all() {
         assert!(pair.b.log.iter().any(|line| line.contains(bits)), "{}", pair.logs());
     }
 }
+
+/// Protocol B acknowledges what the peer's memory has: where the link is lost before the peer's disk has it,
+/// the application hears of the write only when the new generation is durable.
+#[test]
+fn a_received_write_waits_for_the_new_generation_when_the_peer_is_lost() {
+    let mut pair = synced_pair_with(Protocol::B);
+    pair.a.held = Some(Vec::new());
+    pair.b.held = Some(Vec::new());
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    pair.a.core.link_lost(pair.now, LinkFailure { conn: Conn::BrokenPipe, log: None });
+    pair.a.meta_held = Some(Vec::new());
+    for output in pair.a.held.take().unwrap() {
+        pair.a.carry_out(output);
+    }
+    while pair.a.work() {}
+    assert!(!pair.a.completed.contains_key(&token), "{}", pair.logs());
+    for output in pair.a.meta_held.take().unwrap() {
+        pair.a.carry_out(output);
+    }
+    while pair.a.work() {}
+    assert!(pair.a.completed[&token].is_ok());
+}
