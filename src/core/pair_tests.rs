@@ -729,6 +729,19 @@ fn a_source_with_bits_of_its_own_ends_when_the_target_has() {
     assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 1, "the block that could not be read");
 }
 
+/// P_BARRIER_ACK says that the disk would keep the writes without power.
+#[test]
+fn an_epoch_whose_flush_failed_is_not_acknowledged() {
+    let mut pair = synced_pair();
+    pair.b.detach_at_errors();
+    pair.b.flushes_fail = true;
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok());
+    assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::Diskless), "{}", pair.logs());
+    assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 2, "{}", pair.logs());
+}
+
 /// A Secondary marks what it cannot read. Where the bits cannot be written when it gives the disk up, the
 /// super block says that any block may be out of sync.
 #[test]

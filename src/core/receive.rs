@@ -287,9 +287,13 @@ impl Resource {
             disk.flush_ended(Io::EpochFlush, ok);
         }
         if !ok {
-            // The writes are not known to be durable: the epoch is not acknowledged. Without the
-            // disk nothing more is promised.
             self.local_error(v, 0, 0, true);
+            // The peer must not take these writes for durable, and has their acknowledgements: only the loss
+            // of the link makes it mark the blocks of an epoch that was not acknowledged. The news of the
+            // disk would not do: they come on the other socket, and may be later than P_BARRIER_ACK.
+            let log = (Level::Error, "flush of an epoch failed, triggering re-connect".to_owned());
+            self.lose_link(LinkFailure { conn: Conn::NetworkFailure, log: Some(log) });
+            return;
         }
         if let Some(Hold::Flush { left }) = &mut self.hold {
             *left -= 1;
