@@ -785,3 +785,29 @@ fn a_received_write_waits_for_the_new_generation_when_the_peer_is_lost() {
     while pair.a.work() {}
     assert!(pair.a.completed[&token].is_ok());
 }
+
+/// The source of a resync loses its disk: the half-synced data of the target are not what it works with, and
+/// its own disk is welcome again.
+#[test]
+fn a_source_that_lost_its_disk_may_attach_it_again() {
+    let mut pair = synced_pair();
+    pair.b.held = Some(Vec::new());
+    pair.a.begin(Command::InvalidateRemote { volume: V });
+    pair.run();
+    assert_eq!(pair.a.word().1, Conn::SyncSource, "{}", pair.logs());
+    pair.a.begin(Command::Detach { volume: V, force: true });
+    pair.run();
+    assert_eq!((pair.a.word().2, pair.a.word().3), (Disk::Diskless, Disk::Inconsistent), "{}", pair.logs());
+    let uuids = pair.b.core.volume(V).disk().unwrap().uuids;
+    let uuids = crate::wire::parameters::Uuids {
+        current: uuids.current,
+        bitmap: uuids.bitmap,
+        history: uuids.history,
+        dirty_bits: 10240,
+        flags: 0,
+    };
+    pair.a.core.packet(pair.now, Socket::Data, 0, Packet::Uuids(uuids), None);
+    pair.a.attach();
+    pair.run_disk_backwards();
+    pair.assert_equal();
+}

@@ -439,7 +439,11 @@ impl Resource {
             self.skip_initial_sync(v, uuids.current);
         }
         let diskless = state.disk < Disk::Inconsistent;
-        if diskless && (state.conn >= Conn::Connected || state.role == super::state::Role::Primary) {
+        // Inconsistent data are not what this node works with: its own disk, when it comes back, is.
+        if diskless
+            && state.pdsk != Disk::Inconsistent
+            && (state.conn >= Conn::Connected || state.role == super::state::Role::Primary)
+        {
             let volume = &mut self.volumes[v];
             if volume.effective_uuid != uuids.current {
                 volume.effective_uuid = uuids.current;
