@@ -742,6 +742,29 @@ fn an_epoch_whose_flush_failed_is_not_acknowledged() {
     assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 2, "{}", pair.logs());
 }
 
+/// A write that the peer refused while I/O was frozen is sent again when the peer comes back with a disk of
+/// the same generation: without a resync nothing else would bring it there.
+#[test]
+fn a_refused_write_that_was_frozen_is_sent_again() {
+    let mut pair = synced_pair();
+    let token = pair.a.write(4000, 99, 8192);
+    while pair.a.work() {}
+    let sent = pair.a.outgoing[Socket::Data as usize].pop_front();
+    let Some((_, Packet::Data(data), _)) = sent else { panic!("{sent:?}") };
+    pair.a.command(Command::SuspendIo { volume: V });
+    let refused = BlockAck { sector: 4000, block_id: data.block_id, size: 8192, seq: 1 };
+    pair.a.core.packet(pair.now, Socket::Meta, 0, Packet::NegAck(refused), None);
+    pair.b.command(Command::Disconnect { force: true });
+    pair.run();
+    assert_eq!(pair.a.word().1, Conn::WFConnection, "{}", pair.logs());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    pair.a.command(Command::ResumeIo { volume: V });
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok());
+    pair.assert_equal();
+}
+
 /// A Secondary marks what it cannot read. Where the bits cannot be written when it gives the disk up, the
 /// super block says that any block may be out of sync.
 #[test]
