@@ -809,6 +809,24 @@ fn a_received_write_waits_for_the_new_generation_when_the_peer_is_lost() {
     assert!(pair.a.completed[&token].is_ok());
 }
 
+/// A write that a lost Primary left at the disk comes before one of the node that takes over.
+#[test]
+fn an_own_write_waits_for_one_of_the_peer_that_is_at_the_disk() {
+    let mut pair = synced_pair();
+    pair.b.held = Some(Vec::new());
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    pair.a.command(Command::Disconnect { force: true });
+    pair.run();
+    assert_eq!(pair.b.command(Command::Primary { volume: V, force: false }), 1, "{}", pair.logs());
+    let token = pair.b.write(4008, 100, 4096);
+    while pair.b.work() {}
+    assert_eq!(pair.b.held.as_ref().unwrap().len(), 1, "two at the disk");
+    pair.run_disk_backwards();
+    assert!(pair.b.completed[&token].is_ok());
+    assert_eq!(pair.b.data[4008 * 512], 100);
+}
+
 /// The source of a resync loses its disk: the half-synced data of the target are not what it works with, and
 /// its own disk is welcome again.
 #[test]
