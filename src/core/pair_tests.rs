@@ -852,3 +852,24 @@ fn a_source_that_lost_its_disk_may_attach_it_again() {
     pair.run_disk_backwards();
     pair.assert_equal();
 }
+
+/// A word that the peer sent before its promotion may come behind its request to be promoted: the first resync
+/// waits for the word that says Primary, and for the UUIDs before it.
+#[test]
+fn a_late_word_does_not_use_up_the_first_resync() {
+    let mut pair = Pair::new(101);
+    pair.connect(&settings(Protocol::C));
+    let late = super::handshake::state_packet(pair.a.core.volume(V).state());
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    while pair.b.core.volume(V).state().peer != Role::Primary {
+        let busy = pair.a.work()
+            | Pair::deliver(&mut pair.a, &mut pair.b, Socket::Meta, pair.now)
+            | Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now)
+            | pair.b.work()
+            | Pair::deliver(&mut pair.b, &mut pair.a, Socket::Meta, pair.now);
+        assert!(busy, "{}", pair.logs());
+    }
+    pair.b.core.packet(pair.now, Socket::Data, 0, late, None);
+    pair.run();
+    pair.assert_equal();
+}
