@@ -109,6 +109,7 @@ impl Resource {
             full_sync: super_block.flags.contains(MetaFlags::FULL_SYNC),
             in_use: 0,
             read_error: false,
+            meta_failed: false,
             unflushed: false,
             peer_wrote: false,
             flushed: Flushed::default(),
@@ -275,9 +276,18 @@ impl Resource {
             return;
         }
         let dirty = !disk.bitmap.dirty_pages(true).is_empty();
-        if dirty && !self.volumes[v].io_error_seen {
+        // What failed may be the data alone: the bits may still find their way.
+        if dirty && !disk.meta_failed {
             self.steps.push_front(Step::GoDiskless { v });
             self.write_bitmap(v, false);
+            return;
+        }
+        if dirty && disk.read_error && !disk.full_sync {
+            // Blocks that could not be read are marked here only: the peer wrote them without an error, and
+            // there is no activity log that stands for them.
+            disk.full_sync = true;
+            self.steps.push_front(Step::GoDiskless { v });
+            self.write_super_block(v);
             return;
         }
         let _ = self.change(v, Change::disk(Disk::Diskless), ChangeKind::Hard, false);

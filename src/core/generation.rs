@@ -59,7 +59,11 @@ impl Resource {
         let empty = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.uuids.bitmap == 0);
         if !empty {
             self.steps.push_front(Step::NewCurrentUuidDone { v });
-        } else if state.is_susp() && state.role == Role::Primary && state.conn < Conn::Connected {
+        } else if state.is_susp()
+            && state.role == Role::Primary
+            && state.conn < Conn::Connected
+            && !self.has_completed_refused_writes(v)
+        {
             // Nothing that the peer lacks completes until I/O goes on, and a peer that comes back gets it
             // then. Not so while it stays connected: it lost its disk, and frozen writes that it refused
             // are not sent again when it has attached one.

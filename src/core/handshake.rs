@@ -329,7 +329,8 @@ impl Resource {
             && both_disks
             && (os.conn < Connected
                 || (os.conn == Connected && negotiating)
-                || volume.consider_resync
+                // Not by a word of before the peer's promotion, which may come behind its request for it.
+                || (volume.consider_resync && peer.role == Role::Primary)
                 || (os.conn == Connected && peer.conn >= StartingSyncS && peer.conn <= WFBitMapT));
         if consider {
             self.begin_handshake(v, peer, real_disk);

@@ -334,8 +334,9 @@ impl Resource {
 
     /// Meta data cannot be written: the disk is given up (spec/state.md 13.4).
     fn meta_error(&mut self, v: VolumeIndex) {
-        if self.volumes[v].disk.is_some() {
+        if let Some(disk) = &mut self.volumes[v].disk {
             // An attach ends with it; a detach that has begun does not write the bitmap any more.
+            disk.meta_failed = true;
             self.volumes[v].io_error_seen = true;
         }
         if self.state(v).disk > Disk::Failed {

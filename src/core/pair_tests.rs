@@ -3,9 +3,9 @@
 use super::resource::Resource;
 use super::state::{Conn, Disk, Role};
 use super::types::*;
-use crate::conf::settings::{DiskSettings, NetSettings, Protocol, ResourceSettings};
+use crate::conf::settings::{DiskSettings, NetSettings, OnIoError, Protocol, ResourceSettings};
 use crate::conf::Dialect;
-use crate::meta::{self, Layout, LogGeometry, MetaIndex, SuperBlock};
+use crate::meta::{self, Layout, LogGeometry, MetaFlags, MetaIndex, SuperBlock};
 use crate::sys::buffer::Buffer;
 use crate::wire::acks::BlockAck;
 use crate::wire::{Features, Packet, ProtocolVersion, Socket, ID_SYNCER};
@@ -27,6 +27,14 @@ pub(super) struct Node {
     held: Option<Vec<Output>>,
     /// Flushes of the data that it was asked for.
     flushes: u32,
+    /// Writes of meta data that the test lets come back.
+    meta_held: Option<Vec<Output>>,
+    /// Flushes fail.
+    flushes_fail: bool,
+    /// Writes of the bitmap fail.
+    bitmap_fails: bool,
+    /// Helpers that end when the test says so; `None`: at once.
+    running: Option<Vec<HelperId>>,
     pub(super) wants_link: bool,
     pub(super) replies: HashMap<AdminId, i32>,
     pub(super) completed: HashMap<Token, Result<Option<Vec<u8>>, IoError>>,
@@ -52,6 +60,10 @@ impl Node {
             bitmaps: false,
             held: None,
             flushes: 0,
+            meta_held: None,
+            flushes_fail: false,
+            bitmap_fails: false,
+            running: None,
             wants_link: false,
             replies: HashMap::new(),
             completed: HashMap::new(),
@@ -74,7 +86,12 @@ impl Node {
     /// A daemon starts: the volume is made, its disk attached.
     fn start(&mut self) {
         let settings = DiskSettings { resync_rate: 1 << 20, ..DiskSettings::defaults(Dialect::V83) };
-        self.core.add_volume(0, 0, settings.clone());
+        self.core.add_volume(0, 0, settings);
+        self.attach();
+    }
+
+    fn attach(&mut self) {
+        let settings = self.core.volume(V).settings().clone();
         let layout = layout();
         let super_block = SuperBlock::decode(&self.meta[layout.md_offset as usize..][..4096]).unwrap();
         let area = &self.meta[layout.al_offset() as usize..][..layout.log.bytes() as usize];
@@ -94,6 +111,16 @@ impl Node {
             can_discard: true,
         };
         assert_eq!(self.command(Command::Attach { volume: V, disk: Box::new(disk) }), 101);
+    }
+
+    fn detach_at_errors(&mut self) {
+        let settings = self.core.volume(V).settings().clone();
+        let settings = DiskSettings { on_io_error: OnIoError::Detach, ..settings };
+        assert_eq!(self.command(Command::DiskSettings { volume: V, settings: Box::new(settings) }), 101);
+    }
+
+    fn super_block(&self) -> SuperBlock {
+        SuperBlock::decode(&self.meta[layout().md_offset as usize..][..4096]).unwrap()
     }
 
     /// Gives a command and carries out what needs no peer.
@@ -153,7 +180,16 @@ impl Node {
             }
             Output::DiskFlush { volume, io } => {
                 self.flushes += 1;
-                self.core.io_done(0, volume, io, IoResult::Done(None));
+                let result = if self.flushes_fail { IoResult::Failed } else { IoResult::Done(None) };
+                self.core.io_done(0, volume, io, result);
+            }
+            output @ Output::MetaWrite { .. } if self.meta_held.is_some() => {
+                self.meta_held.get_or_insert_default().push(output);
+            }
+            Output::MetaWrite { volume, io, pieces, .. }
+                if self.bitmap_fails && pieces.iter().any(|(at, _)| *at >= layout().bm_offset()) =>
+            {
+                self.core.io_done(0, volume, io, IoResult::Failed);
             }
             Output::MetaWrite { volume, io, pieces, .. } => {
                 for (offset, bytes) in pieces {
@@ -169,6 +205,9 @@ impl Node {
             Output::CloseLink { .. } => {
                 self.wants_link = false;
                 self.core.link_closed(0);
+            }
+            Output::Helper { id, .. } if self.running.is_some() => {
+                self.running.get_or_insert_default().push(id);
             }
             Output::Helper { id, .. } => self.core.helper_done(0, id, 0),
             Output::Reply { id, code, .. } => {
@@ -387,8 +426,12 @@ fn a_pair_lives_with_protocols_a_and_b() {
 
 /// A pair after its first sync; `a` is Primary.
 fn synced_pair() -> Pair {
+    synced_pair_with(Protocol::C)
+}
+
+fn synced_pair_with(protocol: Protocol) -> Pair {
     let mut pair = Pair::new(101);
-    pair.connect(&settings(Protocol::C));
+    pair.connect(&settings(protocol));
     pair.a.begin(Command::Primary { volume: V, force: true });
     pair.run();
     pair.assert_equal();
@@ -661,4 +704,212 @@ fn the_flush_for_one_write_at_a_time_does_not_wait_for_the_barrier() {
         assert_eq!(pair.b.flushes, before + flushes);
         assert!(!pair.a.core.has_open_epochs(V));
     }
+}
+
+/// A handler that runs before a resync may end when the disk has gone and come back: what it was to begin is
+/// over, and the new handshake decides.
+#[test]
+fn a_handler_that_ends_after_its_resync_was_called_off_begins_none() {
+    let mut pair = synced_pair();
+    pair.b.running = Some(Vec::new());
+    pair.a.begin(Command::InvalidateRemote { volume: V });
+    pair.run();
+    assert_eq!(pair.b.word().1, Conn::WFSyncUUID, "{}", pair.logs());
+    pair.b.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    assert_eq!((pair.b.word().1, pair.b.word().2), (Conn::Connected, Disk::Diskless), "{}", pair.logs());
+    assert!(pair.b.core.receiver_ready());
+    pair.b.attach();
+    for id in pair.b.running.take().unwrap() {
+        pair.b.core.helper_done(pair.now, id, 0);
+    }
+    assert_eq!(pair.b.word().2, Disk::Negotiating, "{}", pair.logs());
+    pair.run();
+    pair.assert_equal();
+}
+
+/// A Primary gives its disk up, loses its peer, and attaches its disk again, which has the data in use: what
+/// it writes now is a new generation.
+#[test]
+fn a_primary_that_attaches_without_its_peer_begins_a_new_generation() {
+    let mut pair = synced_pair();
+    pair.a.command(Command::Detach { volume: V, force: true });
+    // Nothing of this reaches the peer.
+    pair.b.core.link_lost(pair.now, LinkFailure { conn: Conn::BrokenPipe, log: None });
+    while pair.b.work() {}
+    pair.b.command(Command::Disconnect { force: false });
+    pair.run();
+    pair.a.attach();
+    assert_eq!((pair.a.word().1, pair.a.word().2), (Conn::WFConnection, Disk::UpToDate), "{}", pair.logs());
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok());
+    assert_ne!(pair.a.core.volume(V).disk().unwrap().uuids.bitmap, 0, "{}", pair.logs());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    pair.assert_equal();
+}
+
+/// A read error that `on-io-error pass_on` survives marks a block that the target of a resync knows nothing of.
+#[test]
+fn a_source_with_bits_of_its_own_ends_when_the_target_has() {
+    let mut pair = synced_pair();
+    pair.b.command(Command::Disconnect { force: false });
+    pair.run();
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    pair.b.held = Some(Vec::new());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    assert_eq!(pair.a.word().1, Conn::SyncSource, "{}", pair.logs());
+    pair.a.core.local_error(V, 8000, 8, false);
+    assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 3);
+    pair.run_disk_backwards();
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::Connected, Conn::Connected), "{}", pair.logs());
+    assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 1, "the block that could not be read");
+}
+
+/// P_BARRIER_ACK says that the disk would keep the writes without power.
+#[test]
+fn an_epoch_whose_flush_failed_is_not_acknowledged() {
+    let mut pair = synced_pair();
+    pair.b.detach_at_errors();
+    pair.b.flushes_fail = true;
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok());
+    assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::Diskless), "{}", pair.logs());
+    assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 2, "{}", pair.logs());
+}
+
+/// A write that the peer refused while I/O was frozen is sent again when the peer comes back with a disk of
+/// the same generation: without a resync nothing else would bring it there.
+#[test]
+fn a_refused_write_that_was_frozen_is_sent_again() {
+    let mut pair = synced_pair();
+    let token = pair.a.write(4000, 99, 8192);
+    while pair.a.work() {}
+    let sent = pair.a.outgoing[Socket::Data as usize].pop_front();
+    let Some((_, Packet::Data(data), _)) = sent else { panic!("{sent:?}") };
+    pair.a.command(Command::SuspendIo { volume: V });
+    let refused = BlockAck { sector: 4000, block_id: data.block_id, size: 8192, seq: 1 };
+    pair.a.core.packet(pair.now, Socket::Meta, 0, Packet::NegAck(refused), None);
+    pair.b.command(Command::Disconnect { force: true });
+    pair.run();
+    assert_eq!(pair.a.word().1, Conn::WFConnection, "{}", pair.logs());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    pair.a.command(Command::ResumeIo { volume: V });
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok());
+    pair.assert_equal();
+}
+
+/// A Secondary marks what it cannot read. Where the bits cannot be written when it gives the disk up, the
+/// super block says that any block may be out of sync.
+#[test]
+fn bits_of_a_failed_disk_are_written_or_stand_for_all() {
+    for bitmap_fails in [false, true] {
+        let mut pair = synced_pair();
+        pair.b.detach_at_errors();
+        pair.b.bitmap_fails = bitmap_fails;
+        pair.b.core.local_error(V, 4000, 8, false);
+        pair.run();
+        assert_eq!(pair.b.word().2, Disk::Diskless, "{}", pair.logs());
+        assert_eq!(pair.b.super_block().flags.contains(MetaFlags::FULL_SYNC), bitmap_fails);
+        pair.b.bitmap_fails = false;
+        pair.b.attach();
+        pair.run();
+        pair.assert_equal();
+        let bits = if bitmap_fails { "will sync 40960 KB" } else { "will sync 4 KB" };
+        assert!(pair.b.log.iter().any(|line| line.contains(bits)), "{}", pair.logs());
+    }
+}
+
+/// Protocol B acknowledges what the peer's memory has: where the link is lost before the peer's disk has it,
+/// the application hears of the write only when the new generation is durable.
+#[test]
+fn a_received_write_waits_for_the_new_generation_when_the_peer_is_lost() {
+    let mut pair = synced_pair_with(Protocol::B);
+    pair.a.held = Some(Vec::new());
+    pair.b.held = Some(Vec::new());
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    pair.a.core.link_lost(pair.now, LinkFailure { conn: Conn::BrokenPipe, log: None });
+    pair.a.meta_held = Some(Vec::new());
+    for output in pair.a.held.take().unwrap() {
+        pair.a.carry_out(output);
+    }
+    while pair.a.work() {}
+    assert!(!pair.a.completed.contains_key(&token), "{}", pair.logs());
+    for output in pair.a.meta_held.take().unwrap() {
+        pair.a.carry_out(output);
+    }
+    while pair.a.work() {}
+    assert!(pair.a.completed[&token].is_ok());
+}
+
+/// A write that a lost Primary left at the disk comes before one of the node that takes over.
+#[test]
+fn an_own_write_waits_for_one_of_the_peer_that_is_at_the_disk() {
+    let mut pair = synced_pair();
+    pair.b.held = Some(Vec::new());
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    pair.a.command(Command::Disconnect { force: true });
+    pair.run();
+    assert_eq!(pair.b.command(Command::Primary { volume: V, force: false }), 1, "{}", pair.logs());
+    let token = pair.b.write(4008, 100, 4096);
+    while pair.b.work() {}
+    assert_eq!(pair.b.held.as_ref().unwrap().len(), 1, "two at the disk");
+    pair.run_disk_backwards();
+    assert!(pair.b.completed[&token].is_ok());
+    assert_eq!(pair.b.data[4008 * 512], 100);
+}
+
+/// The source of a resync loses its disk: the half-synced data of the target are not what it works with, and
+/// its own disk is welcome again.
+#[test]
+fn a_source_that_lost_its_disk_may_attach_it_again() {
+    let mut pair = synced_pair();
+    pair.b.held = Some(Vec::new());
+    pair.a.begin(Command::InvalidateRemote { volume: V });
+    pair.run();
+    assert_eq!(pair.a.word().1, Conn::SyncSource, "{}", pair.logs());
+    pair.a.begin(Command::Detach { volume: V, force: true });
+    pair.run();
+    assert_eq!((pair.a.word().2, pair.a.word().3), (Disk::Diskless, Disk::Inconsistent), "{}", pair.logs());
+    let uuids = pair.b.core.volume(V).disk().unwrap().uuids;
+    let uuids = crate::wire::parameters::Uuids {
+        current: uuids.current,
+        bitmap: uuids.bitmap,
+        history: uuids.history,
+        dirty_bits: 10240,
+        flags: 0,
+    };
+    pair.a.core.packet(pair.now, Socket::Data, 0, Packet::Uuids(uuids), None);
+    pair.a.attach();
+    pair.run_disk_backwards();
+    pair.assert_equal();
+}
+
+/// A word that the peer sent before its promotion may come behind its request to be promoted: the first resync
+/// waits for the word that says Primary, and for the UUIDs before it.
+#[test]
+fn a_late_word_does_not_use_up_the_first_resync() {
+    let mut pair = Pair::new(101);
+    pair.connect(&settings(Protocol::C));
+    let late = super::handshake::state_packet(pair.a.core.volume(V).state());
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    while pair.b.core.volume(V).state().peer != Role::Primary {
+        let busy = pair.a.work()
+            | Pair::deliver(&mut pair.a, &mut pair.b, Socket::Meta, pair.now)
+            | Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now)
+            | pair.b.work()
+            | Pair::deliver(&mut pair.b, &mut pair.a, Socket::Meta, pair.now);
+        assert!(busy, "{}", pair.logs());
+    }
+    pair.b.core.packet(pair.now, Socket::Data, 0, late, None);
+    pair.run();
+    pair.assert_equal();
 }

@@ -239,7 +239,7 @@ impl Resource {
                 self.hold = Some(Hold::Flush);
                 true
             }
-            Some(Hold::Flush) if self.epoch_flushes == 0 => {
+            Some(Hold::Flush) if self.epoch_flushes == 0 && self.connection.phase == Phase::Up => {
                 self.hold = None;
                 self.peer_epochs.begin();
                 self.finish_epochs();
@@ -298,12 +298,15 @@ impl Resource {
             disk.flush_ended(Io::EpochFlush, ok);
             disk.peer_wrote |= !ok;
         }
-        if !ok {
-            // The writes are not known to be durable: the epoch is not acknowledged. Without the
-            // disk nothing more is promised.
-            self.local_error(v, 0, 0, true);
-        }
         self.epoch_flushes -= 1;
+        if !ok {
+            self.local_error(v, 0, 0, true);
+            // The peer must not take these writes for durable, and has their acknowledgements: only the loss
+            // of the link makes it mark the blocks of an epoch that was not acknowledged. The news of the
+            // disk would not do: they come on the other socket, and may be later than P_BARRIER_ACK.
+            let log = (Level::Error, "flush of an epoch failed, triggering re-connect".to_owned());
+            self.lose_link(LinkFailure { conn: Conn::NetworkFailure, log: Some(log) });
+        }
     }
 
     /// The fifo reached what the receiver waits for.
@@ -445,7 +448,11 @@ impl Resource {
             self.skip_initial_sync(v, uuids.current);
         }
         let diskless = state.disk < Disk::Inconsistent;
-        if diskless && (state.conn >= Conn::Connected || state.role == super::state::Role::Primary) {
+        // Inconsistent data are not what this node works with: its own disk, when it comes back, is.
+        if diskless
+            && state.pdsk != Disk::Inconsistent
+            && (state.conn >= Conn::Connected || state.role == super::state::Role::Primary)
+        {
             let volume = &mut self.volumes[v];
             if volume.effective_uuid != uuids.current {
                 volume.effective_uuid = uuids.current;

@@ -179,6 +179,21 @@ impl Resource {
         self.run_helper(Some(v), handler, HelperThen::StartResync { v, side });
     }
 
+    /// The state in which a handler was called before a resync is over: what follows it must not begin the
+    /// resync any more. A disk that went meanwhile may be back, and be negotiating.
+    pub(super) fn forget_resync_start(&mut self, v: VolumeIndex) {
+        let mut waited = false;
+        for then in self.helpers.values_mut() {
+            if matches!(then, HelperThen::StartResync { v: of, .. } if *of == v) {
+                *then = HelperThen::Nothing;
+                waited = true;
+            }
+        }
+        if waited && self.hold == Some(Hold::ResyncStart) {
+            self.hold = None;
+        }
+    }
+
     /// The handler ended: the state changes.
     pub(super) fn resync_handler_done(&mut self, v: VolumeIndex, side: Conn, exit_status: i32) {
         if self.hold == Some(Hold::ResyncStart) {
@@ -566,11 +581,23 @@ impl Resource {
             }
             _ => false,
         };
-        if over && weight <= resync.failed && resync.finishing == Finishing::No {
+        if over
+            && (weight <= resync.failed || self.nothing_clears_the_rest(v))
+            && resync.finishing == Finishing::No
+        {
             self.volumes[v].resync.finishing = Finishing::Ping;
             self.connection.ping_waiters.push(v);
             self.request_ping();
         }
+    }
+
+    /// The target of this source is done, and no write that it has is still to clear bits here: what is left
+    /// is known to this node only. A read error of its own disk, say, that `on-io-error pass_on` survives.
+    fn nothing_clears_the_rest(&self, v: VolumeIndex) -> bool {
+        let volume = &self.volumes[v];
+        volume.resync.target_done
+            && volume.state.conn.is_sync_source()
+            && !self.log.iter().any(|(_, request)| request.volume == v && request.set_in_sync)
     }
 
     /// The target announced its end (spec/state.md 9.4 step 3b).
@@ -587,9 +614,15 @@ impl Resource {
         if !(state.conn.is_resync() || verify) {
             return;
         }
-        if !verify && self.volumes[v].out_of_sync_bits() > self.volumes[v].resync.failed {
-            // Bits were set since: not the end yet.
-            return;
+        let weight = self.volumes[v].out_of_sync_bits();
+        if !verify && weight > self.volumes[v].resync.failed {
+            if !self.nothing_clears_the_rest(v) {
+                // Bits were set since: not the end yet.
+                return;
+            }
+            // The ping was answered behind all acknowledgements of the target. Nobody will ask for these
+            // blocks: without this the source would wait for ever.
+            self.volumes[v].resync.failed = weight;
         }
         self.log_resync_done(v, verify);
         let failed = self.volumes[v].resync.failed;

@@ -207,7 +207,8 @@ impl Resource {
             self.volumes[v].generation_awaits_peer = false;
         }
         let lost_peer = uuid::lost_peer_data(os, ns, 0, self.has_open_epochs(v))
-            && !self.volumes[v].generation_awaits_peer;
+            && !self.volumes[v].generation_awaits_peer
+            || uuid::primary_attached_alone(os, ns);
         if lost_peer {
             // No write that the peer lacks completes before the new generation is durable.
             self.volumes[v].uuid_hold = self.volumes[v].disk.is_some();
@@ -217,6 +218,7 @@ impl Resource {
             self.resume_al_updates(v);
         }
         if os.conn != ns.conn {
+            self.forget_resync_start(v);
             self.connection_changed(os.conn, ns.conn);
         }
         self.fifo.push_back(Work::After { v, os, ns, lost_peer });

@@ -34,6 +34,18 @@ impl Resource {
         })
     }
 
+    /// Whether the application was told of a write that the peer could not do.
+    pub(super) fn has_completed_refused_writes(&self, v: VolumeIndex) -> bool {
+        self.log.iter().any(|(_, request)| {
+            request.volume == v
+                && request.is_write()
+                && request.replicated
+                && request.completed
+                && !request.net_pending
+                && !request.net_ok
+        })
+    }
+
     /// Whether a request may still change something: more than a freeze holds it back.
     pub(super) fn has_requests_under_way(&self, v: VolumeIndex) -> bool {
         self.log.iter().any(|(_, r)| r.volume == v && !r.completed && !r.may_complete())
@@ -183,7 +195,11 @@ impl Resource {
                     self.volumes[v].counters.ap_pending -= 1;
                     self.read_remotely(id);
                 }
-            } else if request.replicated && !request.net_pending && acknowledged_counts {
+            } else if request.replicated
+                && !request.net_pending
+                && (request.net_ok || request.net_done)
+                && acknowledged_counts
+            {
                 request.net_done = true;
                 self.advance_with(id, true);
             } else if request.replicated && request.payload.is_none() && request.has_payload() {
@@ -192,8 +208,12 @@ impl Resource {
                 self.advance_with(id, true);
             } else if request.replicated {
                 request.epoch = self.epochs.add_write();
-                let Some(request) = self.log.get_mut(id) else { continue };
                 request.net_queued = true;
+                if !request.net_pending && !request.net_ok && !request.net_done {
+                    // The peer refused it. Its disk may be another one now, of the same generation.
+                    request.net_pending = true;
+                    self.volumes[v].counters.ap_pending += 1;
+                }
                 self.queue_work(Work::SendWrite { id });
             }
         }

@@ -72,6 +72,8 @@ pub struct LocalDisk {
     pub(super) in_use: u32,
     /// A read failed since attach: the bitmap may lack it.
     pub(super) read_error: bool,
+    /// A write of meta data failed since attach.
+    pub(super) meta_failed: bool,
     /// Data were written since attach; cleared by the flush of a detach.
     pub(super) unflushed: bool,
     /// The peer wrote since the last flush for one of its epochs began.

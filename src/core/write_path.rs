@@ -167,8 +167,10 @@ impl Resource {
             return self.restart_postponed(id);
         }
         let volume = &self.volumes[request.volume];
-        // In protocol A `net_ok` only says that TCP has it.
-        let peer_has_it = request.net_ok && (request.net_done || !self.is_asynchronous());
+        // In protocols A and B `net_ok` only says that TCP, or the peer's memory, has it: a peer that loses
+        // the link forgets what has not got to its disk yet.
+        let waits_for_disk = self.net.as_ref().is_some_and(|net| net.protocol == Protocol::C);
+        let peer_has_it = request.net_ok && (request.net_done || waits_for_disk);
         let held = volume.uuid_hold && request.is_write() && !peer_has_it;
         if request.may_complete() && !held && (released || !volume.state.is_susp()) {
             self.complete(id);
@@ -265,7 +267,7 @@ impl Resource {
             }
         }
         self.release_activity_log(&mut request);
-        if both && request.set_in_sync {
+        if request.set_in_sync {
             self.bits_cleared(v);
         }
         self.note_progress(v);

@@ -58,6 +58,8 @@ pub struct World {
     pub without_data: [u64; 2],
     /// A handshake found bits and equal generations, and no resync has begun since.
     pub bits_without_resync: bool,
+    /// A Primary crashed whose own disk did not count, and protocol A let it acknowledge what the peer never got.
+    pub lost_on_the_way: bool,
     /// A disk of the node failed.
     failed_disks: [bool; 2],
     trace: bool,
@@ -121,6 +123,7 @@ impl World {
             given_up: false,
             without_data: [0; 2],
             bits_without_resync: false,
+            lost_on_the_way: false,
             failed_disks: [false; 2],
             trace,
             closely: std::env::var_os("SIM_CLOSELY").is_some(),
@@ -793,15 +796,10 @@ impl World {
             Purpose::Primary { .. } if code == 1 || code == 2 => {
                 self.stats.promotions += 1;
                 let alone = self.state(n).is_some_and(|state| state.conn < Conn::Connected);
-                if alone && self.is_local(n) && self.p.net.protocol != Protocol::C {
+                let lost_on_the_way = std::mem::take(&mut self.lost_on_the_way);
+                if alone && self.is_local(n) && self.p.net.protocol != Protocol::C || lost_on_the_way {
                     // What the former Primary had acknowledged may be lost.
-                    let (nodes, step) = (&self.nodes, self.step);
-                    let disk = &nodes[n].disk;
-                    self.judge.rebase(
-                        step,
-                        |sector| disk.possible(sector),
-                        |sector| disk.data.versions(sector),
-                    );
+                    self.rebase_judge(if self.is_local(n) { n } else { 1 - n });
                 }
                 self.nodes[n].application.open = true;
             }
@@ -813,6 +811,13 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// The application goes on with what is on the disk of node `n`.
+    pub fn rebase_judge(&mut self, n: usize) {
+        let disk = &self.nodes[n].disk;
+        let versions = |sector| disk.data.versions(sector);
+        self.judge.rebase(self.step, |sector| disk.possible(sector), versions);
     }
 
     fn start(&mut self, n: usize) {
@@ -954,6 +959,12 @@ impl World {
         let primary = self.nodes[n].is_primary();
         self.stats.crashes += 1;
         self.stats.power_cuts += u64::from(power_cut);
+        // Protocol A acknowledges what TCP has. If an invalidate takes the own disk away while such writes are
+        // on their way, this crash loses them, and the operator who ordered the invalidate accepted that: what
+        // the other node has got by then is the data from now on. (If the other node is lost instead, see
+        // `update_authority`; protocol B acknowledges what the other node has.)
+        let exposed = self.state(n).is_some_and(|s| s.role == Role::Primary && s.disk < Disk::UpToDate);
+        self.lost_on_the_way |= exposed && self.p.net.protocol == Protocol::A;
         let node = &mut self.nodes[n];
         node.daemon = None;
         node.powered = !power_cut;
