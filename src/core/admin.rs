@@ -15,11 +15,11 @@ use super::uuid;
 use super::Resource;
 use crate::conf::settings::{AfterSplitBrain, Fencing, NetSettings, OnCongestion, Protocol};
 use crate::wire::packet::Packet;
-use crate::wire::parameters::{Sizes, Uuids};
+use crate::wire::parameters::Uuids;
 use crate::wire::StateChangeRequest;
 
 /// "No further Information available": a configuration command succeeded.
-const NO_ERROR: i32 = 101;
+pub(super) const NO_ERROR: i32 = 101;
 
 /// The admin request that is being carried out.
 #[derive(Debug)]
@@ -114,13 +114,13 @@ impl Resource {
         self.out.push(Output::Reply { id, code, info: Vec::new() });
     }
 
-    fn reply_with(&mut self, id: AdminId, code: ConfigCode, info: &str) {
+    pub(super) fn reply_with(&mut self, id: AdminId, code: ConfigCode, info: &str) {
         let info = if info.is_empty() { Vec::new() } else { vec![info.to_owned()] };
         self.out.push(Output::Reply { id, code: code.number(), info });
     }
 
     /// The fifo has to be empty before the answer.
-    fn reply_after_fifo(&mut self, id: AdminId, code: i32) {
+    pub(super) fn reply_after_fifo(&mut self, id: AdminId, code: i32) {
         self.queue_work(Work::Admin(AdminWait::Reply { id, code }));
     }
 
@@ -237,9 +237,9 @@ impl Resource {
                 resync.verify_stop = stop;
                 self.task = Some(simple(volume, Change::conn(Conn::VerifyS), Then::Result));
             }
-            Command::Resize { volume, size, maximum, assume_peer_has_space, assume_clean } => {
+            Command::Resize { volume, size, assume_peer_has_space, assume_clean } => {
                 let flags = ResizeFlags { assume_peer_has_space, no_resync: assume_clean };
-                self.resize(id, volume, size, maximum, flags);
+                self.resize(id, volume, size, flags);
             }
             Command::NewCurrentUuid { volume, clear_bitmap } => {
                 self.new_uuid_by_admin(id, volume, clear_bitmap)
@@ -795,31 +795,6 @@ impl Resource {
             self.complete_ready();
         }
         self.reply_after_fifo(id, super::codes::state_code(result));
-    }
-
-    /// spec/state.md 12.5.
-    fn resize(&mut self, id: AdminId, v: VolumeIndex, size: u64, maximum: u64, flags: ResizeFlags) {
-        if let Err(code) = super::size::check_resize(self.state(v), self.apv(), flags) {
-            return self.reply_with(id, code, "");
-        }
-        if let Some(disk) = &mut self.volumes[v].disk {
-            disk.maximum = maximum;
-        }
-        self.volumes[v].settings.size = size;
-        let change = self.determine_size(v, flags, false);
-        if self.state(v).conn == Conn::Connected {
-            self.volumes[v].resize_pending = change == super::size::SizeChange::Grew;
-            let mut dds_flags = 0;
-            if flags.assume_peer_has_space {
-                dds_flags |= Sizes::FORCED;
-            }
-            if flags.no_resync {
-                dds_flags |= Sizes::NO_RESYNC;
-            }
-            self.send_uuids(v, 0);
-            self.send_sizes(v, true, dds_flags);
-        }
-        self.reply_after_fifo(id, NO_ERROR);
     }
 
     /// U10.

@@ -107,6 +107,7 @@ impl Resource {
             bitmap_busy: false,
             eviction_waits: None,
             full_sync: super_block.flags.contains(MetaFlags::FULL_SYNC),
+            moving: false,
             in_use: 0,
             read_error: false,
             meta_failed: false,
@@ -121,8 +122,9 @@ impl Resource {
         });
         // The size that was agreed last is exposed until the peer says otherwise.
         volume.size = volume.size.max(agreed);
-        let grew = self.determine_size(v, ResizeFlags::default(), false) == SizeChange::Grew;
-        self.volumes[v].resync_after_negotiation = grew;
+        let (change, steps) = self.determine_size(v, ResizeFlags::default());
+        self.queue_steps(steps);
+        self.volumes[v].resync_after_negotiation = change == SizeChange::Grew;
 
         let mark = match at_attach {
             BitmapAtAttach::SetAll => {

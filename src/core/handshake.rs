@@ -7,9 +7,6 @@ use super::handshake_decision::{sync_handshake, Handshake, HandshakeInput, Outco
 use super::log_lines::LogLine;
 use super::receive::Hold;
 use super::rules::ChangeKind;
-use super::size::{
-    self, AfterSizes, DetermineInput, Limits, NewArea, NewBits, PeerSizes, ResizeFlags, SizeChange,
-};
 use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::steps::{set_all_and_write, HelperThen, Step};
 use super::types::*;
@@ -17,7 +14,7 @@ use super::uuid::{without_role, CompareContext};
 use super::Resource;
 use crate::conf::settings::{AfterSplitBrain, Protocol as ReplicationProtocol};
 use crate::wire::packet::Packet;
-use crate::wire::parameters::{Protocol, Sizes, SyncParam};
+use crate::wire::parameters::{Protocol, SyncParam};
 use crate::wire::Features;
 use crate::wire::StateChangeRequest;
 
@@ -139,116 +136,6 @@ impl Resource {
                 volume.settings.c_fill_target = controller.fill_target;
                 volume.settings.c_max_rate = controller.max_rate;
             }
-        }
-    }
-
-    pub(super) fn limits(&self, v: VolumeIndex) -> Limits {
-        let volume = &self.volumes[v];
-        Limits {
-            own_max: volume.disk.as_ref().map_or(0, |disk| disk.maximum),
-            peer_max: volume.peer_size,
-            last_agreed: volume.disk.as_ref().map_or(0, |disk| disk.super_block.effective_size_sectors),
-            user: volume.settings.size,
-        }
-    }
-
-    /// P_SIZES. spec/state.md 12.4.
-    pub(super) fn receive_sizes(&mut self, v: VolumeIndex, packet: Sizes) {
-        let flags = ResizeFlags {
-            assume_peer_has_space: packet.dds_flags & Sizes::FORCED != 0,
-            no_resync: packet.dds_flags & Sizes::NO_RESYNC != 0,
-        };
-        let peer = PeerSizes { d_size: packet.d_size, u_size: packet.u_size, c_size: packet.c_size, flags };
-        let limits = self.limits(v);
-        let accepted = match size::receive_sizes(self.state(v), &limits, self.volumes[v].size, &peer) {
-            Ok(accepted) => accepted,
-            Err(refused) => {
-                self.volumes[v].peer_size = peer.d_size;
-                for line in refused.lines {
-                    self.log_line(Some(v), line);
-                }
-                let _ = self.change_connection(Change::conn(Conn::Disconnecting), ChangeKind::Hard, false);
-                return;
-            }
-        };
-        let volume = &mut self.volumes[v];
-        volume.peer_size = peer.d_size;
-        volume.peer_max_bio = packet.max_bio_size;
-        if let Some(size) = accepted.adopt_user_size {
-            volume.settings.size = size;
-        }
-        if let Some(disk) = &mut volume.disk {
-            if disk.super_block.peer_max_bio_bytes < packet.max_bio_size {
-                disk.super_block.peer_max_bio_bytes = packet.max_bio_size;
-            }
-        }
-        for line in accepted.lines {
-            self.log_line(Some(v), line);
-        }
-        let change = match accepted.next {
-            AfterSizes::DetermineSize => self.determine_size(v, flags, false),
-            AfterSizes::Expose(sectors) => {
-                self.expose(v, sectors);
-                SizeChange::Unchanged
-            }
-            AfterSizes::Keep => SizeChange::Unchanged,
-        };
-        let exposed = self.volumes[v].size;
-        let pending = self.volumes[v].resize_pending;
-        let reaction = size::after_sizes(self.state(v), &peer, exposed, false, pending, change);
-        if reaction.send_sizes {
-            self.send_sizes(v, false, packet.dds_flags);
-        }
-        if reaction.clear_resize_pending {
-            self.volumes[v].resize_pending = false;
-        }
-        match reaction.new_area {
-            Some(NewArea::Resync) => self.queue_steps([Step::ResyncGrown { v }]),
-            Some(NewArea::AssumeClean) => self.info(Some(v), size::ASSUME_CLEAN),
-            Some(NewArea::AfterNegotiation) => self.volumes[v].resync_after_negotiation = true,
-            None => {}
-        }
-    }
-
-    /// Looks at all sizes again and brings the result into effect. spec/state.md 12.3.
-    pub(super) fn determine_size(&mut self, v: VolumeIndex, flags: ResizeFlags, moved: bool) -> SizeChange {
-        let volume = &self.volumes[v];
-        let Some(disk) = &volume.disk else { return SizeChange::Unchanged };
-        let plan = size::determine_size(&DetermineInput {
-            limits: self.limits(v),
-            conn: volume.state.conn,
-            flags,
-            exposed: volume.size,
-            bitmap_sectors: if disk.bitmap.bits() == volume.size.div_ceil(8) { volume.size } else { 0 },
-            metadata_moved: moved,
-        });
-        for line in plan.lines {
-            self.log_line(Some(v), line);
-        }
-        if let (Some(bits), Some(disk)) = (plan.resize_bitmap, &mut self.volumes[v].disk) {
-            disk.bitmap.resize(plan.sectors, bits == NewBits::Set);
-        }
-        if let Some(line) = plan.resized_line {
-            self.log_line(Some(v), line);
-        }
-        self.expose(v, plan.sectors);
-        if let Some(pages) = plan.write_bitmap {
-            if let Some(line) = plan.write_line {
-                self.log_line(Some(v), line);
-            }
-            if let Some(disk) = &mut self.volumes[v].disk {
-                disk.super_block.effective_size_sectors = plan.sectors;
-            }
-            let all = pages == size::BitmapPages::All;
-            self.queue_steps([Step::WriteBitmap { v, all }, Step::WriteSuperBlock { v }]);
-        }
-        plan.change
-    }
-
-    fn expose(&mut self, v: VolumeIndex, sectors: u64) {
-        if self.volumes[v].size != sectors {
-            self.volumes[v].size = sectors;
-            self.out.push(Output::Resize { volume: v, sectors });
         }
     }
 

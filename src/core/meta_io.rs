@@ -46,7 +46,12 @@ pub enum AfterPages {
 }
 
 impl Resource {
-    fn start_meta_write(&mut self, v: VolumeIndex, pieces: Vec<(u64, Buffer)>, op: MetaOp) -> Option<u64> {
+    pub(super) fn start_meta_write(
+        &mut self,
+        v: VolumeIndex,
+        pieces: Vec<(u64, Buffer)>,
+        op: MetaOp,
+    ) -> Option<u64> {
         let disk = self.volumes[v].disk.as_mut()?;
         disk.in_use += 1;
         let id = self.fresh_id();

@@ -26,6 +26,7 @@ pub mod metadata_flags;
 mod peer_write;
 mod receive;
 pub mod request;
+mod resize;
 pub mod resource;
 pub mod resync;
 pub mod rules;

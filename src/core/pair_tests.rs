@@ -16,6 +16,8 @@ pub(super) const SECTORS: u64 = 40 * 2048;
 pub(super) const V: VolumeIndex = 0;
 
 type Wire = (u16, Packet, Option<Payload>);
+/// Gets all of the meta data device.
+type Watch = Box<dyn FnMut(&[u8])>;
 
 pub(super) struct Node {
     pub(super) core: Resource,
@@ -40,6 +42,9 @@ pub(super) struct Node {
     pub(super) completed: HashMap<Token, Result<Option<Vec<u8>>, IoError>>,
     pub(super) log: Vec<String>,
     pub(super) next: u64,
+    index: MetaIndex,
+    /// Looks at the meta data device after each write.
+    watch: Option<Watch>,
 }
 
 fn layout() -> Layout {
@@ -48,13 +53,23 @@ fn layout() -> Layout {
 
 impl Node {
     pub(super) fn new(seed: u64) -> Node {
-        let mut meta = vec![0; 256 << 10];
-        let layout = layout();
+        Node::with_disk(seed, layout(), SECTORS as usize * 512)
+    }
+
+    /// A node whose meta data are at the end of its disk. In memory the two are apart: nothing that is written to
+    /// one of them changes the other.
+    fn with_internal_meta_data(seed: u64, bytes: usize) -> Node {
+        let layout = Layout::new(MetaIndex::Internal, bytes as u64, LogGeometry::CLASSIC).unwrap();
+        Node::with_disk(seed, layout, bytes)
+    }
+
+    fn with_disk(seed: u64, layout: Layout, bytes: usize) -> Node {
+        let mut meta = vec![0; layout.device_bytes as usize];
         let block = SuperBlock::just_created(&layout).encode();
         meta[layout.md_offset as usize..][..block.len()].copy_from_slice(&block);
         let mut node = Node {
             core: Self::core(seed),
-            data: vec![0; SECTORS as usize * 512],
+            data: vec![0; bytes],
             meta,
             outgoing: [VecDeque::new(), VecDeque::new()],
             bitmaps: false,
@@ -69,6 +84,8 @@ impl Node {
             completed: HashMap::new(),
             log: Vec::new(),
             next: 1,
+            index: layout.index,
+            watch: None,
         };
         node.start();
         node
@@ -92,7 +109,7 @@ impl Node {
 
     fn attach(&mut self) {
         let settings = self.core.volume(V).settings().clone();
-        let layout = layout();
+        let layout = Layout::new(self.index, self.meta.len() as u64, LogGeometry::CLASSIC).unwrap();
         let super_block = SuperBlock::decode(&self.meta[layout.md_offset as usize..][..4096]).unwrap();
         let area = &self.meta[layout.al_offset() as usize..][..layout.log.bytes() as usize];
         let hot = meta::activity_log::replay(area, &super_block, layout.log).unwrap().hot;
@@ -103,7 +120,7 @@ impl Node {
             settings,
             super_block,
             layout,
-            maximum: SECTORS,
+            maximum: layout.usable_sectors(self.data.len() as u64 / 512),
             logical_block_bytes: 512,
             hot_extents: Some(hot),
             log_lines: Vec::new(),
@@ -194,8 +211,15 @@ impl Node {
             Output::MetaWrite { volume, io, pieces, .. } => {
                 for (offset, bytes) in pieces {
                     self.meta[offset as usize..][..bytes.len()].copy_from_slice(&bytes);
+                    if let Some(watch) = &mut self.watch {
+                        watch(&self.meta);
+                    }
                 }
                 self.core.io_done(0, volume, io, IoResult::Done(None));
+            }
+            Output::AskBackingSize { volume } => {
+                let (data_bytes, meta_bytes) = (self.data.len() as u64, self.meta.len() as u64);
+                self.core.backing_size(0, volume, Ok(BackingSize { data_bytes, meta_bytes }));
             }
             Output::Complete { token, result } => {
                 let result = result.map(|payload| payload.map(|payload| payload.to_vec()));
@@ -215,6 +239,14 @@ impl Node {
             }
             Output::Log { text, .. } => self.log.push(text),
             Output::ReleaseDisk { .. } | Output::Resize { .. } | Output::State { .. } => {}
+        }
+    }
+
+    /// The disk has another size from now on.
+    fn set_bytes(&mut self, bytes: usize) {
+        self.data.resize(bytes, 0);
+        if self.index.is_internal() {
+            self.meta.resize(bytes, 0);
         }
     }
 
@@ -912,4 +944,147 @@ fn a_late_word_does_not_use_up_the_first_resync() {
     pair.b.core.packet(pair.now, Socket::Data, 0, late, None);
     pair.run();
     pair.assert_equal();
+}
+
+/// `resize` on a Primary, and on a Secondary: the peer looks at its own disk, too, its meta data go to the new end,
+/// and the new space is resynced from the Primary.
+#[test]
+fn a_peer_grows_with_the_node_that_is_told_to() {
+    const OLD: usize = 8 << 20;
+    for (version, on_primary, new) in [(86, true, 16 << 20), (101, true, OLD + 8192), (95, false, 24 << 20)] {
+        let mut pair = Pair::new(version);
+        pair.a = Node::with_internal_meta_data(1, OLD);
+        pair.b = Node::with_internal_meta_data(2, OLD);
+        pair.connect(&settings(Protocol::C));
+        pair.a.begin(Command::Primary { volume: V, force: true });
+        pair.run();
+        pair.a.write(0, 1, 4096);
+        pair.run();
+        let old = pair.a.core.volume(V).size_sectors();
+        let ordering = |pair: &mut Pair| {
+            let command =
+                Command::Resize { volume: V, size: 0, assume_peer_has_space: false, assume_clean: false };
+            let node = if on_primary { &mut pair.a } else { &mut pair.b };
+            node.begin(command)
+        };
+
+        // One disk that grew is not enough.
+        pair.a.set_bytes(new);
+        ordering(&mut pair);
+        pair.run();
+        assert_eq!(pair.a.core.volume(V).size_sectors(), old, "{}", pair.logs());
+        pair.b.set_bytes(new);
+        pair.a.data[old as usize * 512..].fill(9);
+        let id = ordering(&mut pair);
+        pair.run();
+        let node = if on_primary { &pair.a } else { &pair.b };
+        assert_eq!(node.replies[&id], 101, "{}", pair.logs());
+        let layout = Layout::new(MetaIndex::Internal, new as u64, LogGeometry::CLASSIC).unwrap();
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(node.core.volume(V).size_sectors(), layout.usable_sectors(0), "{}", pair.logs());
+            let block = SuperBlock::decode(&node.meta[layout.md_offset as usize..][..4096]).unwrap();
+            assert_eq!(block.effective_size_sectors, layout.usable_sectors(0));
+            block.validate(&layout).unwrap();
+        }
+        let token = pair.a.write(layout.usable_sectors(0) - 8, 3, 4096);
+        pair.run();
+        assert!(pair.a.completed[&token].is_ok());
+        let resynced = pair.b.log.iter().rfind(|line| line.starts_with("Began resync")).unwrap();
+        assert!(resynced.starts_with("Began resync as SyncTarget"), "{resynced}");
+        let end = layout.usable_sectors(0) as usize * 512;
+        assert!(pair.a.data[..end] == pair.b.data[..end], "the disks differ");
+        pair.b.data = pair.a.data.clone();
+        pair.assert_equal();
+    }
+}
+
+/// While the meta data move, a crash at any time finds all that was known at the old place, or at the new one, or
+/// there the order to sync everything.
+#[test]
+fn a_crash_while_meta_data_move_loses_nothing() {
+    const OLD: usize = 128 << 20;
+    // The new bitmap begins within the old area, and is longer; then the same length, far away.
+    for (old, new) in [(OLD, OLD + 8192), (8 << 20, 16 << 20)] {
+        let mut pair = Pair::new(101);
+        pair.a = Node::with_internal_meta_data(1, old);
+        pair.b = Node::with_internal_meta_data(2, old);
+        pair.connect(&settings(Protocol::C));
+        pair.a.begin(Command::Primary { volume: V, force: true });
+        pair.run();
+        pair.b.begin(Command::Disconnect { force: false });
+        pair.run();
+        for sector in [8, 9000, 16000] {
+            pair.a.write(sector, 5, 4096);
+        }
+        pair.run();
+        assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 3, "{}", pair.logs());
+        let words = pair.a.core.volume(V).disk().unwrap().bitmap.words().to_vec();
+        let uuids = pair.a.core.volume(V).disk().unwrap().uuids.slots();
+
+        pair.a.set_bytes(new);
+        let found = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+        let record = std::rc::Rc::clone(&found);
+        pair.a.watch = Some(Box::new(move |meta| {
+            let place =
+                |bytes: usize| Layout::new(MetaIndex::Internal, bytes as u64, LogGeometry::CLASSIC).unwrap();
+            let read = |layout: &Layout| {
+                SuperBlock::decode(&meta[layout.md_offset as usize..][..4096])
+                    .ok()
+                    .filter(|block| block.validate(layout).is_ok())
+            };
+            let (mut layout, mut name) = (place(new), "new");
+            let block = read(&layout).unwrap_or_else(|| {
+                (layout, name) = (place(old), "old");
+                read(&layout).expect("no super block")
+            });
+            assert_eq!(block.uuids, uuids);
+            assert!(block.flags.contains(meta::MetaFlags::PRIMARY_IND));
+            if block.flags.contains(meta::MetaFlags::FULL_SYNC) {
+                name = "full sync";
+            } else {
+                let area = &meta[layout.al_offset() as usize..][..layout.log.bytes() as usize];
+                let mut hot = meta::activity_log::replay(area, &block, layout.log).unwrap().hot;
+                hot.sort_unstable();
+                assert!(hot.starts_with(&[0, 1]), "{hot:?}");
+                let mut on_disk = vec![0; words.len()];
+                let bitmap = &meta[layout.bm_offset() as usize..][..words.len() * 8];
+                meta::bitmap::decode_words(bitmap, &mut on_disk);
+                // In the log's extents the bits on disk may be behind.
+                let all_there = on_disk.iter().zip(&words).all(|(disk, known)| disk & known == *known);
+                assert!(name == "old" || all_there);
+            }
+            record.borrow_mut().push(name);
+        }));
+        let command =
+            Command::Resize { volume: V, size: 0, assume_peer_has_space: true, assume_clean: false };
+        let id = pair.a.begin(command);
+        // An extent that is not active: it has to wait, and then it is in the log at the new place.
+        let token = pair.a.write(8192 * 2 - 8, 6, 8192);
+        pair.run();
+        assert_eq!(pair.a.replies[&id], 101, "{}", pair.logs());
+        assert!(pair.a.completed[&token].is_ok());
+        pair.a.watch = None;
+        let found = found.take();
+        let moved = found.iter().position(|name| *name == "full sync").unwrap();
+        let done = found.iter().rposition(|name| *name == "full sync").unwrap();
+        assert!(done > moved && found[..moved].iter().all(|name| *name == "old"), "{found:?}");
+        assert!(found[done + 1..].iter().all(|name| *name == "new") && done + 1 < found.len(), "{found:?}");
+
+        // Killed and started again: all that differs is resynced, and the new space.
+        pair.a.core = Node::core(77);
+        pair.a.wants_link = false;
+        pair.run();
+        pair.a.start();
+        pair.b.set_bytes(new);
+        let command =
+            Command::Resize { volume: V, size: 0, assume_peer_has_space: false, assume_clean: false };
+        assert_eq!(pair.b.command(command), 101, "{}", pair.logs());
+        let net = settings(Protocol::C);
+        for node in [&mut pair.a, &mut pair.b] {
+            assert_eq!(node.command(Command::Connect(Box::new(net.clone()))), 101);
+        }
+        pair.run();
+        let end = pair.a.core.volume(V).size_sectors() as usize * 512;
+        assert!(end > old - (1 << 20) && pair.a.data[..end] == pair.b.data[..end], "{}", pair.logs());
+    }
 }

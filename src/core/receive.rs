@@ -19,6 +19,7 @@ use crate::wire::bitmap_code::{self, Direction};
 use crate::wire::data::RangeWrite;
 use crate::wire::features::Features;
 use crate::wire::packet::Packet;
+use crate::wire::parameters::Sizes;
 use crate::wire::Release;
 use crate::wire::Socket;
 use crate::wire::ID_SYNCER;
@@ -37,6 +38,8 @@ pub enum Hold {
     Early(Box<super::conflicts::Early>),
     /// A handler runs before a resync.
     ResyncStart,
+    /// P_SIZES came: the size of the own disk is asked for, or the new size is being written.
+    Sizes { v: VolumeIndex, sizes: Sizes },
     /// The super block of a sync target is being written.
     TargetReady { v: VolumeIndex },
     /// The sync handshake waits for a handler or the disk.

@@ -98,16 +98,14 @@ pub struct ResizePlan {
     /// The bitmap must get the capacity for `sectors`; bits of the new area are set, unless
     /// this says no. Without memory: [`bitmap_failed`], nothing is changed.
     pub resize_bitmap: Option<NewBits>,
-    /// The activity log must be emptied, then the bitmap written, then the super block.
-    pub write_bitmap: Option<BitmapPages>,
+    /// What changed of the bitmap must be written, then the super block; this line comes before.
+    pub write_bitmap: Option<LogLine>,
     /// How the size moved.
     pub change: SizeChange,
     /// Lines before anything is done.
     pub lines: Vec<LogLine>,
     /// Line once the bitmap has the capacity: `size = ...`.
     pub resized_line: Option<LogLine>,
-    /// Line before the bitmap is written.
-    pub write_line: Option<LogLine>,
 }
 
 /// Bits of an area that was added.
@@ -117,15 +115,6 @@ pub enum NewBits {
     Set,
     /// In sync (assume-clean).
     Clear,
-}
-
-/// Which pages of the bitmap are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BitmapPages {
-    /// The dirty ones.
-    Changed,
-    /// All: the bitmap lies elsewhere on the disk now.
-    All,
 }
 
 /// What [`determine_size`] looks at.
@@ -141,8 +130,6 @@ pub struct DetermineInput {
     pub exposed: u64,
     /// Size that the bitmap in memory covers.
     pub bitmap_sectors: u64,
-    /// The meta data area moved, because the backing device changed its size.
-    pub metadata_moved: bool,
 }
 
 /// The size from now on and how to get there. Application I/O is suspended meanwhile. Needs a
@@ -153,23 +140,11 @@ pub fn determine_size(input: &DetermineInput) -> ResizePlan {
     let last_agreed = input.limits.last_agreed;
     let new_bits = if input.flags.no_resync { NewBits::Clear } else { NewBits::Set };
     let resizes = sectors != input.exposed || sectors != input.bitmap_sectors;
-    let agreed_changed = sectors != last_agreed;
-    let write_line = match (agreed_changed, input.metadata_moved) {
-        (false, false) => None,
-        (true, false) => Some("size changed"),
-        (false, true) => Some("md moved"),
-        (true, true) => Some("size changed and md moved"),
-    };
     ResizePlan {
         sectors,
         resize_bitmap: resizes.then_some(new_bits),
-        write_bitmap: write_line.map(|_| {
-            if input.metadata_moved {
-                BitmapPages::All
-            } else {
-                BitmapPages::Changed
-            }
-        }),
+        write_bitmap: (sectors != last_agreed)
+            .then(|| LogLine::info("Writing the whole bitmap, size changed")),
         change: match sectors.cmp(&last_agreed) {
             std::cmp::Ordering::Equal => SizeChange::Unchanged,
             std::cmp::Ordering::Less => SizeChange::Shrank,
@@ -179,7 +154,6 @@ pub fn determine_size(input: &DetermineInput) -> ResizePlan {
         lines,
         resized_line: resizes
             .then(|| LogLine::info(format!("size = {} ({} KB)", pretty_kib(sectors >> 1), sectors >> 1))),
-        write_line: write_line.map(|why| LogLine::info(format!("Writing the whole bitmap, {why}"))),
     }
 }
 
@@ -374,6 +348,15 @@ pub fn grown_area_source(s: StateWord, arbiter: bool) -> bool {
     }
 }
 
+/// Whether internal meta data would move into the part of the device that is in use: the backing device
+/// became smaller than what is `exposed`, and the user did not ask for so little. spec/state.md 12.3.
+pub fn implicit_shrink(maximum: u64, exposed: u64, user: u64) -> Option<LogLine> {
+    let asked_for = user != 0 && user <= maximum;
+    (maximum < exposed && !asked_for).then(|| {
+        LogLine::warning(format!("Implicit shrink not allowed. Use --size={maximum}s for explicit shrink."))
+    })
+}
+
 /// May the `resize` command run? spec/state.md 12.5.
 ///
 /// # Errors
@@ -551,39 +534,36 @@ mod tests {
         assert_eq!(next(diskless, 800, peer(700, 0, 700)), Ok(AfterSizes::Expose(700)));
     }
 
-    fn determine(limits: Limits, exposed: u64, metadata_moved: bool) -> ResizePlan {
+    fn determine(limits: Limits, exposed: u64) -> ResizePlan {
         determine_size(&DetermineInput {
             limits,
             conn: Conn::Connected,
             flags: ResizeFlags::default(),
             exposed,
             bitmap_sectors: exposed,
-            metadata_moved,
         })
     }
 
     /// spec/state.md 12.3.
     #[test]
     fn sizes_come_into_effect() {
-        let first = determine(limits(65456, 0, 0, 0), 0, false);
+        let first = determine(limits(65456, 0, 0, 0), 0);
         assert_eq!(first.change, SizeChange::GrewFromZero);
         assert_eq!(first.resize_bitmap, Some(NewBits::Set));
         assert_eq!(first.resized_line.unwrap().text, "size = 32 MB (32728 KB)");
-        assert_eq!(first.write_line.unwrap().text, "Writing the whole bitmap, size changed");
+        assert_eq!(first.write_bitmap.unwrap().text, "Writing the whole bitmap, size changed");
 
-        let same = determine(limits(1000, 1000, 1000, 0), 1000, false);
+        let same = determine(limits(1000, 1000, 1000, 0), 1000);
         assert_eq!((same.change, same.resize_bitmap), (SizeChange::Unchanged, None));
-        assert_eq!((same.write_bitmap, same.write_line), (None, None));
+        assert_eq!(same.write_bitmap, None);
 
-        let attached = determine(limits(1000, 0, 1000, 0), 0, false);
+        let attached = determine(limits(1000, 0, 1000, 0), 0);
         assert_eq!(attached.change, SizeChange::Unchanged);
         assert!(attached.resize_bitmap.is_some() && attached.write_bitmap.is_none());
 
-        let grown = determine(limits(2000, 2000, 1000, 0), 1000, true);
+        let grown = determine(limits(2000, 2000, 1000, 0), 1000);
         assert_eq!((grown.sectors, grown.change), (2000, SizeChange::Grew));
-        assert_eq!(grown.write_bitmap, Some(BitmapPages::All));
-        assert_eq!(grown.write_line.unwrap().text, "Writing the whole bitmap, size changed and md moved");
-        assert_eq!(determine(limits(2000, 900, 1000, 0), 1000, false).change, SizeChange::Shrank);
+        assert_eq!(determine(limits(2000, 900, 1000, 0), 1000).change, SizeChange::Shrank);
     }
 
     /// spec/state.md 12.4 step 7 and 12.5.
@@ -660,7 +640,7 @@ mod tests {
                 let peer = PeerSizes { d_size: peer_max, u_size: peer_user, ..PeerSizes::default() };
                 let accepted = receive_sizes(fresh, &mine, 0, &peer).unwrap();
                 let mine = Limits { peer_max, user: accepted.adopt_user_size.unwrap_or(user), ..mine };
-                determine(mine, 0, false).sectors
+                determine(mine, 0).sectors
             };
             let (at_a, at_b) = (agree(a, ua, b, ub), agree(b, ub, a, ua));
             prop_assert_eq!(at_a, at_b);

@@ -5,10 +5,13 @@ use super::connection::Phase;
 use super::handlers::Handler;
 use super::handshake::state_packet;
 use super::metadata_flags::has_primary_mark;
+use super::resize::ResizeCause;
 use super::rules::ChangeKind;
+use super::size::SizeChange;
 use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::types::*;
 use super::{uuid, Resource};
+use crate::meta::Layout;
 use crate::wire::data::Barrier;
 use crate::wire::packet::Packet;
 use crate::wire::Socket;
@@ -97,6 +100,20 @@ pub enum Step {
     Attached { v: VolumeIndex },
     /// Resync what an online grow added.
     ResyncGrown { v: VolumeIndex },
+    /// Ask how large the backing device is, and wait for the answer.
+    AskBackingSize { v: VolumeIndex, cause: ResizeCause },
+    /// Put the meta data elsewhere on their device.
+    MoveMetaData { v: VolumeIndex, layout: Layout },
+    /// Write the activity log at its new place, and wait.
+    RewriteActivityLog { v: VolumeIndex },
+    /// All but the super block is at its new place; the full-sync flag becomes what it was.
+    MetaDataMoved { v: VolumeIndex, full_sync: bool },
+    /// Bring the size that follows from all limits into effect.
+    ChangeSize { v: VolumeIndex, cause: ResizeCause, backing_changed: bool },
+    /// The new size is on disk: applications may have it.
+    ShowSize { v: VolumeIndex },
+    /// The new size is in effect: tell the peer, answer.
+    SizeChanged { v: VolumeIndex, cause: ResizeCause, backing_changed: bool, change: SizeChange },
 }
 
 /// What the fifo waits for.
@@ -117,6 +134,10 @@ pub enum FifoWait {
     BitmapFree(VolumeIndex),
     /// I/O at the disk that is to be closed.
     DiskIdle(VolumeIndex),
+    /// Writes of bitmap and activity log to the place that they are to leave.
+    MetaDataIdle(VolumeIndex),
+    /// The size of a backing device.
+    BackingSize { v: VolumeIndex, cause: ResizeCause },
 }
 
 /// What follows the end of a helper.
@@ -159,6 +180,14 @@ impl Resource {
                 }
                 Some(FifoWait::BitmapFree(v))
                     if self.volumes[v].disk.as_ref().is_none_or(|disk| !disk.bitmap_busy) =>
+                {
+                    self.fifo_wait = None;
+                }
+                Some(FifoWait::MetaDataIdle(v))
+                    if self.volumes[v]
+                        .disk
+                        .as_ref()
+                        .is_none_or(|disk| !disk.bitmap_busy && !disk.log_busy) =>
                 {
                     self.fifo_wait = None;
                 }
@@ -323,6 +352,13 @@ impl Resource {
             // Where the bitmap could not be written the log must keep what it says, and the super block too.
             Step::WriteSuperBlock { v } | Step::WriteBitmap { v, .. } | Step::ZeroActivityLog { v }
                 if self.attach_failed(v) => {}
+            // The old meta data may be the only ones, or the new super block must go on to say that the bitmap
+            // beside it is worth nothing.
+            Step::WriteSuperBlock { v }
+            | Step::WriteBitmap { v, .. }
+            | Step::RewriteActivityLog { v }
+            | Step::MetaDataMoved { v, .. }
+                if self.move_failed(v) => {}
             Step::Attached { v } if self.attach_failed(v) => {
                 let _ = self.change(v, Change::disk(Disk::Failed), ChangeKind::Hard, true);
             }
@@ -419,6 +455,15 @@ impl Resource {
             Step::CleanupTail => self.cleanup_tail(),
             Step::Attached { v } => self.attached(v),
             Step::ResyncGrown { v } => self.resync_grown(v),
+            Step::AskBackingSize { v, cause } => self.ask_backing_size(v, cause),
+            Step::MoveMetaData { v, layout } => self.move_meta_data(v, layout),
+            Step::RewriteActivityLog { v } => self.rewrite_activity_log(v),
+            Step::MetaDataMoved { v, full_sync } => self.meta_data_moved(v, full_sync),
+            Step::ChangeSize { v, cause, backing_changed } => self.change_size(v, cause, backing_changed),
+            Step::ShowSize { v } => self.show_size(v),
+            Step::SizeChanged { v, cause, backing_changed, change } => {
+                self.size_changed(v, cause, backing_changed, change);
+            }
         }
     }
 

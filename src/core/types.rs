@@ -147,6 +147,9 @@ pub enum Output {
     },
     /// Close the backing device of a volume; all its I/O is done.
     ReleaseDisk { volume: VolumeIndex },
+    /// Ask the backing device and its meta data device how large they are now. The engine answers
+    /// with `Resource::backing_size`.
+    AskBackingSize { volume: VolumeIndex },
     /// The size of the device changed; the door has to know.
     Resize { volume: VolumeIndex, sectors: u64 },
     /// Run a helper: `drbdadm NAME minor-N` (or the resource's name). Answer: `Resource::helper_done`.
@@ -177,6 +180,15 @@ pub struct LinkFailure {
     pub conn: Conn,
     /// What to log, with its level.
     pub log: Option<(Level, String)>,
+}
+
+/// How large a backing device is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BackingSize {
+    /// The data device, bytes.
+    pub data_bytes: u64,
+    /// The meta data device, bytes; the same device if the meta data are internal.
+    pub meta_bytes: u64,
 }
 
 /// A disk that the engine opened and whose meta data it read, ready to be attached.
@@ -236,7 +248,7 @@ pub enum Command {
     /// Compare the disks.
     Verify { volume: VolumeIndex, start: Option<u64>, stop: Option<u64> },
     /// Look at the disks' sizes again; `size` in sectors as asked for by the user, 0: none.
-    Resize { volume: VolumeIndex, size: u64, maximum: u64, assume_peer_has_space: bool, assume_clean: bool },
+    Resize { volume: VolumeIndex, size: u64, assume_peer_has_space: bool, assume_clean: bool },
     /// Begin a new data generation.
     NewCurrentUuid { volume: VolumeIndex, clear_bitmap: bool },
     /// Change the settings of a disk.

@@ -68,6 +68,8 @@ pub struct LocalDisk {
     /// Pages that an eviction will write when that is over, and whether it has to flush the data.
     pub(super) eviction_waits: Option<(Vec<u32>, bool)>,
     pub(super) full_sync: bool,
+    /// The meta data are on their way to another place on their device.
+    pub(super) moving: bool,
     /// Requests at the disk that have not come back, meta data included.
     pub(super) in_use: u32,
     /// A read failed since attach: the bitmap may lack it.

@@ -12,8 +12,6 @@ use crate::control::message::{Call, ConnectionOf, Reply, Request, SettingChange}
 use crate::core::codes::ConfigCode;
 use crate::core::state::{Conn, Role};
 use crate::core::types::{Command, Level};
-use crate::meta::layout::SECTOR_BYTES;
-use crate::meta::{Layout, MetaIndex};
 use crate::status::AddressPair;
 use crate::sys::net::{self, BufferSizes};
 use std::sync::Arc;
@@ -106,7 +104,14 @@ impl Daemon {
             }
             Request::Resize { minor, size, assume_peer_has_space, assume_clean, .. } => {
                 let place = self.minor_of(call, *minor)?;
-                self.resize(&place, *size, *assume_peer_has_space, *assume_clean)
+                let reply = place.runner.command(Command::Resize {
+                    volume: place.volume,
+                    size: *size,
+                    assume_peer_has_space: *assume_peer_has_space,
+                    assume_clean: *assume_clean,
+                });
+                self.changed(&place.runner);
+                Ok(reply.into())
             }
             other => {
                 let minor = other.minor().ok_or(ConfigCode::UnknownRequest)?;
@@ -336,45 +341,6 @@ impl Daemon {
         check_algorithms(&net, Dialect::V84)?;
         let reply = set_net(&runner, net);
         self.changed(&runner);
-        Ok(reply.into())
-    }
-
-    fn resize(
-        &self,
-        place: &Place,
-        size: u64,
-        assume_peer_has_space: bool,
-        assume_clean: bool,
-    ) -> Result<Reply, Reply> {
-        let runner = &place.runner;
-        let found = runner.look(|state| {
-            let open = state.volumes.get(place.volume)?.disk.clone()?;
-            let layout = state.core.volume(place.volume).disk()?.layout;
-            Some((open, layout))
-        });
-        let Some((open, layout)) = found else {
-            return Err(ConfigCode::NoDisk.into());
-        };
-        let io = |error: std::io::Error| Reply::with_info(ConfigCode::MetaDataIo, error.to_string());
-        let data_bytes = open.data().refresh_size().map_err(io)?;
-        let meta_bytes = open.meta().refresh_size().map_err(io)?;
-        let now = Layout::new(layout.index, meta_bytes, layout.log)
-            .map_err(|error| Reply::with_info(ConfigCode::DiskTooSmall, error.to_string()))?;
-        if layout.index == MetaIndex::Internal && now.md_offset != layout.md_offset {
-            let text = "the lower device has another size: its internal meta data must move. Take the \
-                        resource down, run 'drbdadm check-resize' and 'drbdmeta ... check-resize', and bring \
-                        it up again";
-            return Err(Reply::with_info(ConfigCode::LayoutNoFit, text));
-        }
-        let maximum = now.usable_sectors(data_bytes / SECTOR_BYTES);
-        let reply = runner.command(Command::Resize {
-            volume: place.volume,
-            size,
-            maximum,
-            assume_peer_has_space,
-            assume_clean,
-        });
-        self.changed(runner);
         Ok(reply.into())
     }
 }

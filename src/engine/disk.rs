@@ -5,7 +5,7 @@
 //! the device's system calls, and report to core when a job is done. They are started when there is
 //! more to do than there are idle threads, up to [`THREADS_MAX`], and live as long as the disk.
 
-use crate::core::types::{Io, IoResult, Payload};
+use crate::core::types::{BackingSize, Io, IoResult, Payload};
 use crate::sys::block_device::{BlockDevice, Kind};
 use crate::sys::buffer::Buffer;
 use crate::sys::sync::{Condvar, Mutex};
@@ -169,6 +169,12 @@ impl Disk {
     /// The device with the meta data.
     pub fn meta(&self) -> &Arc<BlockDevice> {
         &self.meta
+    }
+
+    /// How large the devices are now.
+    pub fn size(&self) -> io::Result<BackingSize> {
+        let data_bytes = self.data.refresh_size()?;
+        Ok(BackingSize { data_bytes, meta_bytes: self.meta.refresh_size()? })
     }
 
     /// Hands a job to a thread of the pool.

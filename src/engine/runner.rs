@@ -165,6 +165,7 @@ enum Todo {
     NoConnector(io::Error),
     CloseLink(Option<Arc<Stop>>, bool),
     Release(Arc<Disk>),
+    AskBackingSize(Option<Arc<Disk>>, VolumeIndex),
     Resize(VolumeIndex, u64),
     Helper(helpers::Run),
 }
@@ -359,6 +360,10 @@ impl Runner {
                 })
                 .map(Todo::Release)
             }
+            Output::AskBackingSize { volume } => {
+                let disk = state.volumes.get(volume).and_then(|slot| slot.disk.clone());
+                Some(Todo::AskBackingSize(disk, volume))
+            }
             Output::Resize { volume, sectors } => Some(Todo::Resize(volume, sectors)),
             Output::Helper { id, name, volume } => {
                 Some(Todo::Helper(self.helper_run(state, id, name, volume)))
@@ -464,6 +469,13 @@ impl Runner {
             }
             Todo::CloseLink(None, _) => self.drive(Inline::Never, |core, now| core.link_closed(now)),
             Todo::Release(disk) => disk.close(),
+            Todo::AskBackingSize(disk, volume) => {
+                let size = match disk {
+                    Some(disk) => disk.size().map_err(|error| error.to_string()),
+                    None => Err("there is no lower device".to_owned()),
+                };
+                self.drive(Inline::Never, |core, now| core.backing_size(now, volume, size));
+            }
             Todo::Resize(volume, sectors) => self.shared.resized(&self.me(), volume, sectors),
             Todo::Helper(run) => helpers::start(self.me(), run),
         }

@@ -3,7 +3,7 @@
 # other (10.99.0.2, host name box). run.sh calls this file in name spaces of its own; scenarios use:
 #
 #   fresh [NET [DISK]]     both nodes with empty disks, attached and connected; NET and DISK go into the sections of drbd.conf
-#   in_sync                the same, and UpToDate on both sides without a resync
+#   in_sync                the same, and UpToDate on both sides; from version 90 on without a resync
 #   kernel 'COMMAND'       shows and runs a command in the machine, with guest/functions.sh; it must succeed
 #   quiet 'COMMAND'        runs it without a word; the caller looks at the status
 #   box WORD...            runs drbdadm of drbdbox; it must succeed
@@ -49,7 +49,7 @@ say() { printf '%s\n' "$*"; }
 
 die() {
 	say "FAILED: $*"
-	[ -z "$SITUATION" ] || echo "$SITUATION|$VERSION|FAILED" >>"$WORK/table"
+	[ -z "$SITUATION" ] || echo "$SITUATION|FAILED" >>"$WORK/table"
 	say "--- drbdbox: state, end of the log"
 	cat "$PROC"
 	tail -n 60 "$LOG"
@@ -59,9 +59,10 @@ die() {
 }
 
 situation() {
-	[ -z "$SITUATION" ] || echo "$SITUATION|$VERSION|passed" >>"$WORK/table"
+	[ -z "$SITUATION" ] || echo "$SITUATION|passed" >>"$WORK/table"
 	SITUATION=
-	[ $# -eq 0 ] || SITUATION="$1|$2"
+	# The version that it begins with: `at` of the next one comes before that one's `situation`.
+	[ $# -eq 0 ] || SITUATION="$1|$2|$VERSION"
 }
 versions() { echo "${VERSIONS:-$*}"; }
 at() { VERSION=$1; }
@@ -232,8 +233,15 @@ fresh() {
 
 in_sync() {
 	fresh "$@"
-	kernel 'drbdadm new-current-uuid --clear-bitmap r0'
-	synced
+	if [ "$VERSION" -ge 90 ]; then
+		kernel 'drbdadm new-current-uuid --clear-bitmap r0'
+		synced
+	else
+		# Before version 90 the first copy cannot be left out.
+		kernel 'drbdadm primary --force r0'
+		synced
+		kernel 'drbdadm secondary r0'
+	fi
 }
 
 # Protocol A and B: what is under way arrives.

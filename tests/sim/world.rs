@@ -550,6 +550,13 @@ impl World {
                 let Ok((io, work)) = disk_work(output) else { return };
                 self.disk_submitted(n, io, work);
             }
+            Output::AskBackingSize { volume } => {
+                let node = &mut self.nodes[n];
+                let data_bytes = node.disk.data.sectors() * 512;
+                let size = BackingSize { data_bytes, meta_bytes: node.layout.device_bytes };
+                let Some(daemon) = &mut node.daemon else { return };
+                daemon.core.backing_size(self.now, volume, Ok(size));
+            }
             output => {
                 let Some(daemon) = &mut self.nodes[n].daemon else { return };
                 match output {

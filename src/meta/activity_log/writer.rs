@@ -116,6 +116,29 @@ impl LogWriter {
         (self.number == 0).then(|| LogWriter::new(geometry, slots, block_bytes))
     }
 
+    /// The whole area with what the slots hold now, for another place on the device, and the writer that goes
+    /// on there.
+    pub fn rewritten(&self) -> (LogWriter, Buffer) {
+        let ring = match &self.ring {
+            Ring::Sectors { len, block_bytes, area, .. } => {
+                Ring::Sectors { position: 0, len: *len, block_bytes: *block_bytes, area: vec![0; area.len()] }
+            }
+            Ring::Blocks(geometry) => Ring::Blocks(*geometry),
+        };
+        let mut writer = LogWriter { slots: vec![FREE; self.slots.len()], number: 0, cycle: 0, ring };
+        let mut area = writer.initial_area();
+        let taken: Vec<SlotUpdate> = (0..self.slots())
+            .filter_map(|slot| Some(SlotUpdate { slot, extent: self.extent_in(slot)? }))
+            .collect();
+        for updates in taken.chunks(writer.updates_max().max(1)) {
+            // No more updates than fit, of slots that exist: this cannot fail.
+            if let Ok(LogWrite { offset, bytes }) = writer.transaction(updates) {
+                area[offset as usize..][..bytes.len()].copy_from_slice(&bytes);
+            }
+        }
+        (writer, area)
+    }
+
     /// In 8.3's format: makes the ring as long as for `ring_slots` slots (at least [`Self::slots`]), which
     /// leaves room for more updates in a transaction. The super block must then say `ring_slots`.
     #[must_use]

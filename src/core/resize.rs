@@ -1,0 +1,376 @@
+//! A change of size at work: the peer's P_SIZES, the `resize` command, and internal meta data that follow the
+//! end of their device. The rules are in `size.rs`. spec/state.md 12.
+//!
+//! Whoever asks for it, the way is the same, in steps of the fifo:
+//!
+//! 1. The engine looks how large the backing device is now.
+//! 2. If it changed and the meta data are internal, they move to its new end.
+//! 3. The size that all limits give comes into effect: bits of new space are set, bitmap and super block
+//!    written. Only then the application sees a larger device.
+//! 4. The peer is told, the administrator answered, a resync of the new space begins.
+//!
+//! Meta data at the end of a device that grew are found at their old place only by a tool that knows it
+//! (`drbdmeta check-resize`), and the areas may overlap. So the move (2) goes, each write durable before the next:
+//!
+//! | write | a crash after it finds |
+//! |---|---|
+//! | – | the old meta data, complete; the tool moves them |
+//! | super block at the new place with FULL_SYNC. A device that grows moves it by whole 4 KiB blocks behind the old area, of which it overwrites nothing | the new super block: a full sync, with the generation that the data have |
+//! | activity log with all extents that are active | the same |
+//! | all of the bitmap | the same |
+//! | super block without FULL_SYNC | the new meta data, complete |
+//!
+//! No data are written to the old place before the end of (2), because the device is not larger before (3): not by
+//! this node's application, and not by the peer, which learns the new maximum in (4). Meanwhile the log takes no new
+//! extents. Nothing waits for the peer, so a frozen or lost one does not hold the move up.
+
+use super::admin::NO_ERROR;
+use super::codes::ConfigCode;
+use super::meta_io::MetaOp;
+use super::receive::Hold;
+use super::rules::ChangeKind;
+use super::size::{
+    self, AfterSizes, DetermineInput, Limits, NewArea, NewBits, PeerSizes, ResizeFlags, SizeChange,
+};
+use super::state::{Change, Conn, Disk};
+use super::steps::{FifoWait, Step};
+use super::types::*;
+use super::Resource;
+use crate::meta::layout::SECTOR_BYTES;
+use crate::meta::Layout;
+use crate::wire::parameters::Sizes;
+
+/// Who wants the sizes to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResizeCause {
+    /// P_SIZES of the peer, which is in [`Hold::Sizes`].
+    Peer(ResizeFlags),
+    /// The `resize` command; `size`: the user's limit from now on, sectors, 0: none.
+    Admin { id: AdminId, size: u64, flags: ResizeFlags },
+}
+
+impl ResizeCause {
+    fn flags(self) -> ResizeFlags {
+        match self {
+            ResizeCause::Peer(flags) | ResizeCause::Admin { flags, .. } => flags,
+        }
+    }
+}
+
+impl Resource {
+    pub(super) fn limits(&self, v: VolumeIndex) -> Limits {
+        let volume = &self.volumes[v];
+        Limits {
+            own_max: volume.disk.as_ref().map_or(0, |disk| disk.maximum),
+            peer_max: volume.peer_size,
+            last_agreed: volume.disk.as_ref().map_or(0, |disk| disk.super_block.effective_size_sectors),
+            user: volume.settings.size,
+        }
+    }
+
+    /// P_SIZES. spec/state.md 12.4.
+    pub(super) fn receive_sizes(&mut self, v: VolumeIndex, packet: Sizes) {
+        let peer = peer_sizes(&packet);
+        let limits = self.limits(v);
+        let accepted = match size::receive_sizes(self.state(v), &limits, self.volumes[v].size, &peer) {
+            Ok(accepted) => accepted,
+            Err(refused) => {
+                self.volumes[v].peer_size = peer.d_size;
+                for line in refused.lines {
+                    self.log_line(Some(v), line);
+                }
+                let _ = self.change_connection(Change::conn(Conn::Disconnecting), ChangeKind::Hard, false);
+                return;
+            }
+        };
+        let volume = &mut self.volumes[v];
+        volume.peer_size = peer.d_size;
+        volume.peer_max_bio = packet.max_bio_size;
+        if let Some(size) = accepted.adopt_user_size {
+            volume.settings.size = size;
+        }
+        if let Some(disk) = &mut volume.disk {
+            if disk.super_block.peer_max_bio_bytes < packet.max_bio_size {
+                disk.super_block.peer_max_bio_bytes = packet.max_bio_size;
+            }
+        }
+        for line in accepted.lines {
+            self.log_line(Some(v), line);
+        }
+        match accepted.next {
+            AfterSizes::DetermineSize => {
+                // What the peer says next it says about the new size.
+                self.hold = Some(Hold::Sizes { v, sizes: packet });
+                self.queue_steps([Step::AskBackingSize { v, cause: ResizeCause::Peer(peer.flags) }]);
+            }
+            AfterSizes::Expose(sectors) => {
+                if self.volumes[v].size != sectors {
+                    self.volumes[v].size = sectors;
+                    self.show_size(v);
+                }
+                self.react_to_sizes(v, &packet, false, SizeChange::Unchanged);
+            }
+            AfterSizes::Keep => self.react_to_sizes(v, &packet, false, SizeChange::Unchanged),
+        }
+    }
+
+    /// The `resize` command. spec/state.md 12.5.
+    pub(super) fn resize(&mut self, id: AdminId, v: VolumeIndex, size: u64, flags: ResizeFlags) {
+        if let Err(code) = size::check_resize(self.state(v), self.apv(), flags) {
+            return self.reply_with(id, code, "");
+        }
+        self.queue_steps([Step::AskBackingSize { v, cause: ResizeCause::Admin { id, size, flags } }]);
+    }
+
+    pub(super) fn ask_backing_size(&mut self, v: VolumeIndex, cause: ResizeCause) {
+        if self.volumes[v].meta_disk().is_none() {
+            self.resize_failed(v, cause, ConfigCode::NoDisk, "");
+            return;
+        }
+        self.fifo_wait = Some(FifoWait::BackingSize { v, cause });
+        self.out.push(Output::AskBackingSize { volume: v });
+    }
+
+    /// How large the backing device is now; `Err`: why nobody can tell.
+    pub fn backing_size(&mut self, now: Millis, v: VolumeIndex, size: Result<BackingSize, String>) {
+        self.now = self.now.max(now);
+        match self.fifo_wait {
+            Some(FifoWait::BackingSize { v: asked, cause }) if asked == v => {
+                self.fifo_wait = None;
+                self.use_backing_size(v, cause, size);
+            }
+            _ => {}
+        }
+        self.settle();
+    }
+
+    fn use_backing_size(&mut self, v: VolumeIndex, cause: ResizeCause, size: Result<BackingSize, String>) {
+        let size = match size {
+            Ok(size) => size,
+            Err(text) => return self.resize_failed(v, cause, ConfigCode::MetaDataIo, &text),
+        };
+        let exposed = self.volumes[v].size;
+        let user = match cause {
+            ResizeCause::Admin { size, .. } => size,
+            ResizeCause::Peer(_) => self.volumes[v].settings.size,
+        };
+        let Some(disk) = self.volumes[v].meta_disk() else {
+            return self.resize_failed(v, cause, ConfigCode::NoDisk, "");
+        };
+        let old = disk.layout;
+        let layout = match Layout::new(old.index, size.meta_bytes, old.log) {
+            Ok(layout) => layout,
+            Err(error) => {
+                return self.resize_failed(v, cause, ConfigCode::DiskTooSmall, &error.to_string());
+            }
+        };
+        let maximum = layout.usable_sectors(size.data_bytes / SECTOR_BYTES);
+        let moves = (layout.md_offset, layout.bm_offset()) != (old.md_offset, old.bm_offset());
+        if let Some(line) = size::implicit_shrink(maximum, exposed, user).filter(|_| moves) {
+            self.log_line(Some(v), line);
+            return self.resize_failed(v, cause, ConfigCode::ImplicitShrink, "");
+        }
+        let backing_changed = disk.maximum != maximum;
+        disk.maximum = maximum;
+        if let ResizeCause::Admin { size, .. } = cause {
+            self.volumes[v].settings.size = size;
+        }
+        if moves {
+            self.steps.push_back(Step::MoveMetaData { v, layout });
+        }
+        self.steps.push_back(Step::ChangeSize { v, cause, backing_changed });
+    }
+
+    /// The size stays. The peer that has asked for another is told what this node has.
+    fn resize_failed(&mut self, v: VolumeIndex, cause: ResizeCause, code: ConfigCode, text: &str) {
+        if !text.is_empty() {
+            self.error(Some(v), format!("The size of the lower device is not used: {text}"));
+        }
+        match cause {
+            ResizeCause::Admin { id, .. } => self.reply_with(id, code, text),
+            ResizeCause::Peer(_) => self.steps.push_back(Step::SizeChanged {
+                v,
+                cause,
+                backing_changed: false,
+                change: SizeChange::Unchanged,
+            }),
+        }
+    }
+
+    /// Begins to move the meta data. No other write of them may be on its way to the old place, and until all is at
+    /// the new one the activity log takes no new extents.
+    pub(super) fn move_meta_data(&mut self, v: VolumeIndex, layout: Layout) {
+        let volume = &mut self.volumes[v];
+        if volume.io_error_seen || volume.state.disk < Disk::Negotiating {
+            return;
+        }
+        let Some(disk) = &mut volume.disk else { return };
+        if disk.log_busy || disk.bitmap_busy {
+            self.steps.push_front(Step::MoveMetaData { v, layout });
+            self.fifo_wait = Some(FifoWait::MetaDataIdle(v));
+            return;
+        }
+        disk.log_busy = true;
+        disk.moving = true;
+        disk.layout = layout;
+        disk.super_block.place(&layout);
+        let full_sync = std::mem::replace(&mut disk.full_sync, true);
+        let steps = [
+            Step::WriteSuperBlock { v },
+            Step::RewriteActivityLog { v },
+            Step::WriteBitmap { v, all: true },
+            Step::MetaDataMoved { v, full_sync },
+            Step::WriteSuperBlock { v },
+        ];
+        for step in steps.into_iter().rev() {
+            self.steps.push_front(step);
+        }
+        self.info(Some(v), "Writing the whole bitmap, md moved");
+    }
+
+    /// Whether a write of moving meta data has failed.
+    pub(super) fn move_failed(&self, v: VolumeIndex) -> bool {
+        let volume = &self.volumes[v];
+        volume.io_error_seen && volume.disk.as_ref().is_some_and(|disk| disk.moving)
+    }
+
+    /// The log at its new place says what it said at the old one; what was in the area before is gone.
+    pub(super) fn rewrite_activity_log(&mut self, v: VolumeIndex) {
+        let Some(disk) = &mut self.volumes[v].disk else { return };
+        let (writer, area) = disk.log_writer.rewritten();
+        disk.log_writer = writer;
+        let piece = (disk.layout.al_offset(), area);
+        if let Some(id) = self.start_meta_write(v, vec![piece], MetaOp::Step) {
+            self.fifo_wait = Some(FifoWait::Meta(id));
+        }
+    }
+
+    pub(super) fn meta_data_moved(&mut self, v: VolumeIndex, full_sync: bool) {
+        let Some(disk) = &mut self.volumes[v].disk else { return };
+        disk.full_sync = full_sync;
+        disk.moving = false;
+        disk.log_busy = false;
+        self.wake = true;
+    }
+
+    /// The size that all limits give comes into effect. spec/state.md 12.3.
+    pub(super) fn change_size(&mut self, v: VolumeIndex, cause: ResizeCause, backing_changed: bool) {
+        if self.volumes[v].meta_disk().is_none() {
+            return self.resize_failed(v, cause, ConfigCode::NoDisk, "");
+        }
+        let (change, steps) = self.determine_size(v, cause.flags());
+        self.steps.extend(steps);
+        self.steps.push_back(Step::SizeChanged { v, cause, backing_changed, change });
+    }
+
+    /// Looks at all sizes again; the result counts here at once. What is returned has to be done then.
+    pub(super) fn determine_size(
+        &mut self,
+        v: VolumeIndex,
+        flags: ResizeFlags,
+    ) -> (SizeChange, impl Iterator<Item = Step>) {
+        let mut steps = [None; 3];
+        let volume = &self.volumes[v];
+        let Some(disk) = &volume.disk else { return (SizeChange::Unchanged, steps.into_iter().flatten()) };
+        let plan = size::determine_size(&DetermineInput {
+            limits: self.limits(v),
+            conn: volume.state.conn,
+            flags,
+            exposed: volume.size,
+            bitmap_sectors: if disk.bitmap.bits() == volume.size.div_ceil(8) { volume.size } else { 0 },
+        });
+        for line in plan.lines {
+            self.log_line(Some(v), line);
+        }
+        if let (Some(bits), Some(disk)) = (plan.resize_bitmap, &mut self.volumes[v].disk) {
+            disk.bitmap.resize(plan.sectors, bits == NewBits::Set);
+        }
+        if let Some(line) = plan.resized_line {
+            self.log_line(Some(v), line);
+        }
+        let shown = std::mem::replace(&mut self.volumes[v].size, plan.sectors);
+        let writes = plan.write_bitmap.is_some();
+        if let Some(line) = plan.write_bitmap {
+            self.log_line(Some(v), line);
+            if let Some(disk) = &mut self.volumes[v].disk {
+                disk.super_block.effective_size_sectors = plan.sectors;
+            }
+            steps[0] = Some(Step::WriteBitmap { v, all: false });
+            steps[1] = Some(Step::WriteSuperBlock { v });
+        }
+        // An application that has used new space finds it there after a crash: it sees it when the size is on
+        // disk. What is cut off it must not use any more.
+        if plan.sectors > shown && writes {
+            steps[2] = Some(Step::ShowSize { v });
+        } else if plan.sectors != shown {
+            self.show_size(v);
+        }
+        (plan.change, steps.into_iter().flatten())
+    }
+
+    pub(super) fn show_size(&mut self, v: VolumeIndex) {
+        self.out.push(Output::Resize { volume: v, sectors: self.volumes[v].size });
+    }
+
+    /// The size is in effect, and durable. spec/state.md 12.4 step 7, and 12.5.
+    pub(super) fn size_changed(
+        &mut self,
+        v: VolumeIndex,
+        cause: ResizeCause,
+        backing_changed: bool,
+        change: SizeChange,
+    ) {
+        match cause {
+            ResizeCause::Peer(_) => {
+                // Else the connection was lost meanwhile.
+                if let Some(Hold::Sizes { sizes, .. }) = self.hold {
+                    self.hold = None;
+                    self.react_to_sizes(v, &sizes, backing_changed, change);
+                }
+            }
+            ResizeCause::Admin { id, flags, .. } => {
+                if self.state(v).conn == Conn::Connected {
+                    self.volumes[v].resize_pending = change == SizeChange::Grew;
+                    let mut dds_flags = 0;
+                    if flags.assume_peer_has_space {
+                        dds_flags |= Sizes::FORCED;
+                    }
+                    if flags.no_resync {
+                        dds_flags |= Sizes::NO_RESYNC;
+                    }
+                    self.send_uuids(v, 0);
+                    self.send_sizes(v, true, dds_flags);
+                }
+                self.reply_after_fifo(id, NO_ERROR);
+            }
+        }
+    }
+
+    /// What follows from P_SIZES once the size is in effect. spec/state.md 12.4 step 7.
+    fn react_to_sizes(&mut self, v: VolumeIndex, packet: &Sizes, backing_changed: bool, change: SizeChange) {
+        let exposed = self.volumes[v].size;
+        let pending = self.volumes[v].resize_pending;
+        let peer = peer_sizes(packet);
+        let reaction = size::after_sizes(self.state(v), &peer, exposed, backing_changed, pending, change);
+        if reaction.send_sizes {
+            self.send_sizes(v, false, packet.dds_flags);
+        }
+        if reaction.clear_resize_pending {
+            self.volumes[v].resize_pending = false;
+        }
+        match reaction.new_area {
+            Some(NewArea::Resync) => self.queue_steps([Step::ResyncGrown { v }]),
+            Some(NewArea::AssumeClean) => self.info(Some(v), size::ASSUME_CLEAN),
+            Some(NewArea::AfterNegotiation) => self.volumes[v].resync_after_negotiation = true,
+            None => {}
+        }
+    }
+}
+
+fn peer_sizes(packet: &Sizes) -> PeerSizes {
+    let flags = ResizeFlags {
+        assume_peer_has_space: packet.dds_flags & Sizes::FORCED != 0,
+        no_resync: packet.dds_flags & Sizes::NO_RESYNC != 0,
+    };
+    PeerSizes { d_size: packet.d_size, u_size: packet.u_size, c_size: packet.c_size, flags }
+}
