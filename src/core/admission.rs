@@ -298,6 +298,7 @@ impl Resource {
             let counters = &mut self.volumes[v].counters;
             counters.local += 1;
             counters.written += sectors;
+            counters.application += sectors;
             match (kind, payload) {
                 (Kind::Write { fua }, Some(payload)) => {
                     self.out.push(Output::DiskWrite { volume: v, io, sector, payload, fua });
@@ -341,6 +342,7 @@ impl Resource {
             volume.counters.ap_in_flight += 1;
             volume.counters.local += 1;
             volume.counters.read += sectors;
+            volume.counters.application += sectors;
             if let Some(disk) = &mut volume.disk {
                 disk.in_use += 1;
             }

@@ -1088,3 +1088,23 @@ fn a_crash_while_meta_data_move_loses_nothing() {
         assert!(end > old - (1 << 20) && pair.a.data[..end] == pair.b.data[..end], "{}", pair.logs());
     }
 }
+
+/// `c-min-rate` makes a resync step back for the application: what the resync itself moves does not count,
+/// also while it is at the disk.
+#[test]
+fn a_resync_does_not_step_back_for_itself() {
+    let mut pair = synced_pair();
+    let application = |node: &Node| node.core.volume(V).counters().application;
+    let before = (application(&pair.a), application(&pair.b));
+    pair.b.held = Some(Vec::new());
+    pair.a.begin(Command::InvalidateRemote { volume: V });
+    pair.run();
+    assert!(!pair.b.held.as_ref().unwrap().is_empty(), "{}", pair.logs());
+    assert_eq!((application(&pair.a), application(&pair.b)), before);
+    pair.run_disk_backwards();
+    pair.assert_equal();
+    assert_eq!((application(&pair.a), application(&pair.b)), before);
+    pair.a.write(0, 1, 4096);
+    pair.run();
+    assert_eq!((application(&pair.a), application(&pair.b)), (before.0 + 8, before.1 + 8));
+}

@@ -51,6 +51,11 @@ impl PeerKind {
         )
     }
 
+    /// Whether it is for the application of the peer, and not for a resync or verify.
+    fn is_from_application(self) -> bool {
+        matches!(self, PeerKind::Write { .. } | PeerKind::Discard { .. } | PeerKind::Read)
+    }
+
     /// Whether it may not run beside writes of the application to the same blocks.
     fn locks_out_writes(self) -> bool {
         matches!(self, PeerKind::ResyncRead { .. } | PeerKind::VerifyDigest)
@@ -258,6 +263,9 @@ impl Resource {
         disk.peer_wrote |= kind.is_write();
         let counters = &mut self.volumes[v].counters;
         counters.local += 1;
+        if kind.is_from_application() {
+            counters.application += sectors;
+        }
         if kind.is_write() {
             counters.written += sectors;
         } else {

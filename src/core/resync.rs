@@ -266,7 +266,7 @@ impl Resource {
         resync.finishing = Finishing::No;
         resync.target_done = false;
         resync.controller.reset();
-        resync.last_application = volume.counters.received;
+        resync.last_application = volume.counters.application;
         volume.counters.rs_pending = 0;
         volume.resyncs += 1;
         volume.locks.clear();
@@ -363,7 +363,7 @@ impl Resource {
         let left = volume.resync_left();
         let limit = u64::from(volume.settings.c_min_rate);
         let resync = &mut volume.resync;
-        let application = volume.counters.application_sectors(resync.total.saturating_sub(left));
+        let application = volume.counters.application;
         let busy = application.saturating_sub(resync.last_application) > 64;
         resync.last_application = application;
         if limit == 0 || !busy {
@@ -750,14 +750,6 @@ impl Resource {
     /// The digest of checksum-based resync, if one is configured.
     pub(super) fn csums_digest(&self) -> Option<Digest> {
         self.net.as_ref().and_then(|net| Digest::by_name(&net.csums_alg))
-    }
-}
-
-impl super::volume::Counters {
-    /// Sectors that the application (here or on the peer) moved on this disk, as far as they can
-    /// be told from the resync's.
-    fn application_sectors(&self, resynced_blocks: u64) -> u64 {
-        (self.written + self.read).saturating_sub(resynced_blocks * 8)
     }
 }
 

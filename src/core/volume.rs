@@ -24,6 +24,8 @@ pub struct Counters {
     pub written: u64,
     /// Sectors read from the disk.
     pub read: u64,
+    /// Sectors of `written` and `read` that were not for a resync or verify; not shown.
+    pub application: u64,
     /// Transactions of the activity log.
     pub al_writes: u64,
     /// Writes of bitmap pages.
