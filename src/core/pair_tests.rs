@@ -1108,3 +1108,26 @@ fn a_resync_does_not_step_back_for_itself() {
     pair.run();
     assert_eq!((application(&pair.a), application(&pair.b)), (before.0 + 8, before.1 + 8));
 }
+
+/// `invalidate-remote` needs no bitmap: a word that the target sent before it may come when this node is a source
+/// already, and says Connected. That is not the end of the resync.
+#[test]
+fn a_word_from_before_the_resync_does_not_end_it() {
+    let mut pair = synced_pair();
+    let early = super::handshake::state_packet(pair.b.core.volume(V).state());
+    pair.b.held = Some(Vec::new());
+    pair.b.running = Some(Vec::new());
+    pair.a.begin(Command::InvalidateRemote { volume: V });
+    pair.run();
+    assert_eq!(pair.a.word().1, Conn::SyncSource, "{}", pair.logs());
+    pair.a.core.packet(pair.now, Socket::Data, 0, early, None);
+    pair.run();
+    assert_eq!(pair.a.word().1, Conn::SyncSource, "{}", pair.logs());
+    for id in pair.b.running.take().unwrap() {
+        pair.b.core.helper_done(pair.now, id, 0);
+    }
+    pair.run();
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::SyncSource, Conn::SyncTarget), "{}", pair.logs());
+    pair.run_disk_backwards();
+    pair.assert_equal();
+}

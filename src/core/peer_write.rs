@@ -487,7 +487,11 @@ impl Resource {
             self.acknowledge(v, Packet::NegRsDataReply, sector, bytes, block_id);
             return;
         }
-        self.volumes[v].resync.last_requested = sector / 8;
+        let resync = &mut self.volumes[v].resync;
+        resync.last_requested = sector / 8;
+        // A word that seemed to say that it is done was from before the resync.
+        resync.target_began = true;
+        resync.target_done = false;
         self.add_peer_request(v, kind, sector, bytes, block_id, None);
     }
 

@@ -67,7 +67,9 @@ pub struct Resync {
     /// the one with the news that a disk came and went. Blocks may have changed since.
     replied: HashMap<u64, u64>,
     /// Source: the target says that it is done.
-    target_done: bool,
+    pub(super) target_done: bool,
+    /// Source: the target has asked for a block. Before that, a word of it may be older than the resync.
+    pub(super) target_began: bool,
     /// Verify: where it began, and where it shall end.
     pub(super) verify_start: u64,
     pub(super) verify_stop: Option<u64>,
@@ -265,6 +267,7 @@ impl Resource {
         resync.replied.clear();
         resync.finishing = Finishing::No;
         resync.target_done = false;
+        resync.target_began = false;
         resync.controller.reset();
         resync.last_application = volume.counters.application;
         volume.counters.rs_pending = 0;
@@ -596,6 +599,7 @@ impl Resource {
     fn nothing_clears_the_rest(&self, v: VolumeIndex) -> bool {
         let volume = &self.volumes[v];
         volume.resync.target_done
+            && volume.resync.target_began
             && volume.state.conn.is_sync_source()
             && !self.log.iter().any(|(_, request)| request.volume == v && request.set_in_sync)
     }
