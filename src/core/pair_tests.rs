@@ -682,10 +682,7 @@ fn writes_of_the_peer_to_the_same_blocks_keep_their_order() {
 /// The same with a read: a Primary whose own disk is gone gets what it wrote.
 #[test]
 fn a_read_of_the_peer_waits_for_its_earlier_writes() {
-    let mut pair = Pair::new(101);
-    pair.connect(&settings(Protocol::A));
-    pair.a.begin(Command::Primary { volume: V, force: true });
-    pair.run();
+    let mut pair = synced_pair_with(Protocol::A);
     pair.a.begin(Command::Detach { volume: V, force: false });
     pair.run();
     pair.a.write(1008, 40, 4096);

@@ -4,7 +4,6 @@
 use super::steps::Work;
 use super::types::*;
 use super::Resource;
-use crate::conf::settings::Protocol;
 
 impl Resource {
     /// The two bitmaps are about to be exchanged: a write of before must not clear bits behind it on
@@ -71,12 +70,12 @@ impl Resource {
     /// The own bitmap is about to be sent: writes that did not leave the log yet, and that one side
     /// lacks, are to be in it.
     pub(super) fn add_writes_to_bitmap(&mut self, v: VolumeIndex, source: bool) {
-        let waits_for_disk = self.net.as_ref().is_some_and(|net| net.protocol == Protocol::C);
+        let synchronous = self.is_synchronous();
         let Some(disk) = &mut self.volumes[v].disk else { return };
         for id in self.log.ids() {
             let Some(request) = self.log.get_mut(id) else { continue };
             // In protocols A and B the peer may still say that it could not write it.
-            let answered = request.net_ok && (waits_for_disk || request.net_done);
+            let answered = request.net_ok && (synchronous || request.net_done);
             let certain = request.local_ok && answered && !request.peer_disk_went;
             if request.volume == v && request.is_write() && !certain {
                 disk.bitmap.set_sectors(request.sector, request.sectors());

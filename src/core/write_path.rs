@@ -169,8 +169,7 @@ impl Resource {
         let volume = &self.volumes[request.volume];
         // In protocols A and B `net_ok` only says that TCP, or the peer's memory, has it: a peer that loses
         // the link forgets what has not got to its disk yet.
-        let waits_for_disk = self.net.as_ref().is_some_and(|net| net.protocol == Protocol::C);
-        let peer_has_it = request.net_ok && (request.net_done || waits_for_disk);
+        let peer_has_it = request.net_ok && (request.net_done || self.is_synchronous());
         let held = volume.uuid_hold && request.is_write() && !peer_has_it;
         if request.may_complete() && !held && (released || !volume.state.is_susp()) {
             self.complete(id);
@@ -205,6 +204,11 @@ impl Resource {
         self.volumes[v].counters.ap_in_flight -= 1;
         self.report(completion, if ok { Ok(payload) } else { Err(IoError) });
         self.note_progress(v);
+    }
+
+    /// Protocol C: the peer answers a write when its disk has it.
+    pub(super) fn is_synchronous(&self) -> bool {
+        self.net.as_ref().is_some_and(|net| net.protocol == Protocol::C)
     }
 
     /// Protocol A: the peer answers no single write.
