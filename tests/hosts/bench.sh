@@ -1,6 +1,7 @@
 #!/bin/bash
 # make bench: speed and memory of two hosts with disks in memory, protocol C, as a table (TSV). Beside each figure the same
 # load on the bare door: the same program without replication, on the same kind of disk; and the ratio of the two.
+# "least mirror": what the simplest program that writes everything twice makes of this machine, beside the same bare door.
 # Arguments: --out FILE (default: standard output). Environment: RUNTIME, seconds of each load (5); BENCH_MIB (2048).
 
 OUT=
@@ -74,7 +75,7 @@ small_files() {
 resident_mib() { inside "$1" 'awk "/^VmRSS/ { printf \"%.1f\", \$2 / 1024 }" /proc/$(cat /run/drbd/drbdd.pid)/status'; }
 ticks() { inside "$1" 'awk "{ print \$14 + \$15 }" /proc/$(cat /run/drbd/drbdd.pid)/stat'; }
 
-# bare_door KIND: opens it on data01's second disk; sets BARE to the device or address, BARE_PID to what ends it.
+# bare_door KIND [PLACE]: opens it on data01's second disk; sets BARE to the device or address, BARE_PID to what ends it.
 bare_door() {
 	local tries=0
 	: >"$WORK/bare.out"
@@ -87,8 +88,11 @@ bare_door() {
 	done
 	BARE=$(head -n 1 "$WORK/bare.out")
 }
+end_bench_doors() { # HOST
+	quiet "$1" 'for p in /proc/[0-9]*; do case $(tr "\0" " " <$p/cmdline) in "drbdbox bench-door"*) kill ${p#/proc/} ;; esac; done'
+}
 close_bare_door() {
-	quiet data01 'for p in /proc/[0-9]*; do case $(tr "\0" " " <$p/cmdline) in "drbdbox bench-door"*) kill ${p#/proc/} ;; esac; done'
+	end_bench_doors data01
 	wait "$BARE_PID"
 }
 
@@ -99,11 +103,17 @@ compare() { # DOOR REPLICATED_TARGET BARE_TARGET
 		replicated=$RESULT
 		load "$name" data01 "$3"
 		row "$name" "$1" "$(unit_of "$name")" "$replicated" "$RESULT"
+		[ "$name" != "4k random write QD1" ] || BARE_QD1=$RESULT
 	done
 }
 
 host_disk data01 sdc1 "$BENCH_MIB"
+host_disk data02 sdc1 "$BENCH_MIB"
 pair_up "$BENCH_MIB" 4000M
+# As the first resynchronisation did with the replicated disks: what is written later is memory that is there.
+for host in data01 data02; do
+	quiet $host 'dd if=/dev/zero of=/dev/sdc1 bs=1M oflag=direct; blockdev --flushbufs /dev/sdc1'
+done
 row "resynchronisation" - MB/s $((BENCH_MIB * 1048576 / ((SYNC_ENDED - SYNC_BEGAN) / 1000) )) -
 
 bare_door fuse-loop
@@ -113,6 +123,20 @@ REPLICATED=$RESULT
 small_files data01 "$BARE"
 row "$FILES small files" fuse-loop files/s "$REPLICATED" "$RESULT"
 close_bare_door
+
+: >"$WORK/peer.out"
+inside data02 "drbdbox bench-door mirror-peer /dev/sdc1 $SLAVE:9999" </dev/null >"$WORK/peer.out" 2>&1 &
+PEER_PID=$!
+until [ -s "$WORK/peer.out" ]; do
+	kill -0 $PEER_PID 2>/dev/null || die "the peer of the least mirror: $(cat "$WORK/peer.out")"
+	sleep 0.1
+done
+bare_door mirror "$SLAVE:9999"
+load "4k random write QD1" data01 "$BARE"
+row "4k random write QD1" "least mirror" ops/s "$RESULT" "$BARE_QD1"
+close_bare_door
+end_bench_doors data02
+wait $PEER_PID
 
 sleep 2
 before=$(ticks data01)

@@ -1,5 +1,8 @@
 //! `drbdbox bench-door`: a door to a plain disk, without replication. `make bench` measures it beside the real thing, so
-//! that what replication costs can be told from what the door costs.
+//! that what replication costs can be told from what the door costs; and what the least of all mirrors makes of the same
+//! machine ([`mirror`]), so that what drbdbox costs can be told from what a second copy costs.
+
+mod mirror;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -26,10 +29,19 @@ const MINOR: u32 = 999;
 pub fn main(args: &[String]) -> u8 {
     let words: Vec<&str> = args.iter().skip(1).map(String::as_str).collect();
     let result = match words.as_slice() {
-        ["fuse-loop", disk] => serve_loop(Path::new(disk)),
+        ["fuse-loop", disk] => open(Path::new(disk)).and_then(|disk| serve_loop(Arc::new(Disk(disk)))),
+        ["mirror", disk, peer] => open(Path::new(disk))
+            .and_then(|disk| mirror::Mirror::connect(disk, peer))
+            .and_then(|mirror| serve_loop(Arc::new(mirror))),
+        ["mirror-peer", disk, address] => {
+            open(Path::new(disk)).and_then(|disk| mirror::serve_peer(&disk, address))
+        }
         ["nbd-server", disk, socket] => serve_nbd(Path::new(disk), PathBuf::from(socket)),
         _ => {
-            eprintln!("Usage: drbdbox bench-door fuse-loop DISK | nbd-server DISK SOCKET");
+            eprintln!(
+                "Usage: drbdbox bench-door fuse-loop DISK | nbd-server DISK SOCKET | mirror DISK PEER | \
+                 mirror-peer DISK ADDRESS"
+            );
             return 1;
         }
     };
@@ -42,9 +54,8 @@ pub fn main(args: &[String]) -> u8 {
     }
 }
 
-fn serve_loop(disk: &Path) -> Result<(), String> {
+fn serve_loop(backend: Arc<dyn Backend>) -> Result<(), String> {
     let signals = block_signals()?;
-    let disk = open(disk)?;
     let run_directory = std::env::temp_dir().join(format!("drbdbox-bench-door-{}", std::process::id()));
     let mut door = LoopDoor::create(LoopDoorConfig {
         minor: MINOR,
@@ -53,7 +64,7 @@ fn serve_loop(disk: &Path) -> Result<(), String> {
         threads: DOOR_THREADS,
     })
     .map_err(|error| error.to_string())?;
-    let served = serve(&mut door, Arc::new(Disk(disk)), &format!("/dev/drbd{MINOR}"), &signals);
+    let served = serve(&mut door, backend, &format!("/dev/drbd{MINOR}"), &signals);
     door.remove();
     let _ = std::fs::remove_dir_all(run_directory);
     served
