@@ -3,6 +3,7 @@
 use super::activity_log::{ActivityLog, BITS_PER_EXTENT};
 use super::bitmap::Bitmap;
 use super::codes::ConfigCode;
+use super::connection::Phase;
 use super::metadata_flags::{bitmap_at_attach, disk_after_attach, last_life, BitmapAtAttach};
 use super::rules::ChangeKind;
 use super::size::{check_truncation, new_size, ResizeFlags, SizeChange};
@@ -264,10 +265,23 @@ impl Resource {
     /// All references to a failed disk are to go, then the disk (spec/state.md 13.5).
     pub(super) fn go_diskless(&mut self, v: VolumeIndex) {
         let works = !self.volumes[v].io_error_seen && !self.volumes[v].force_detach;
+        let barrier_to_come = self.connection.phase == Phase::Up && self.data_needs_flushes(v);
         let Some(disk) = &mut self.volumes[v].disk else { return };
         if disk.in_use > 0 {
             self.steps.push_front(Step::GoDiskless { v });
             self.fifo_wait = Some(FifoWait::DiskIdle(v));
+            return;
+        }
+        if disk.peer_wrote && barrier_to_come {
+            // Of these writes the peer has the acknowledgement, and the barrier is still to come, whatever it is that the
+            // disk goes for. If they cannot be made durable, the peer has to learn it: see `epoch_flushed`.
+            self.steps.push_front(Step::GoDiskless { v });
+            if self.volumes[v].force_detach {
+                self.lose_epoch();
+            } else {
+                self.flush_for_epoch(v);
+                self.fifo_wait = Some(FifoWait::DiskIdle(v));
+            }
             return;
         }
         if std::mem::take(&mut disk.unflushed) && works {

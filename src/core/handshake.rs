@@ -314,13 +314,15 @@ impl Resource {
         }
         self.volumes[v].consider_resync = false;
         let mut real_disk = self.real_peer_disk(v, peer);
+        let refuses_peer_disk =
+            outcome.conn().is_none() && os.disk != Disk::Negotiating && peer.disk == Disk::Negotiating;
         let conn = match outcome.conn() {
             Some(conn) => conn,
             None if os.disk == Disk::Negotiating => {
                 let _ = self.change(v, Change::disk(Disk::Failed), ChangeKind::Hard, false);
                 Conn::Connected
             }
-            None if peer.disk == Disk::Negotiating => {
+            None if refuses_peer_disk => {
                 self.error(Some(v), "Disk attach process on the peer node was aborted.");
                 peer.disk = Disk::Diskless;
                 real_disk = Disk::Diskless;
@@ -339,6 +341,12 @@ impl Resource {
         let conn = if peer.conn == Conn::Ahead { Conn::Behind } else { conn };
         let os = self.state(v);
         self.apply_peer_state(v, os, peer, real_disk, conn, Negotiated::WithPeer);
+        // For this node the peer has no disk still, so no change of state tells the peer (5.2 A9). It waits for this
+        // node's UUIDs, comes to the same end with them, and gives the disk up.
+        if refuses_peer_disk && self.state(v).conn >= Conn::Connected {
+            self.send_uuids(v, 0);
+            self.send_directly(v, state_packet(self.state(v)));
+        }
     }
 
     /// Steps 10 to 14.

@@ -117,7 +117,7 @@ impl Resource {
         }
     }
 
-    fn data_needs_flushes(&self, v: VolumeIndex) -> bool {
+    pub(super) fn data_needs_flushes(&self, v: VolumeIndex) -> bool {
         let settings = &self.volumes[v].settings;
         settings.disk_flushes || settings.disk_barrier
     }

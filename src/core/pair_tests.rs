@@ -310,10 +310,7 @@ impl Pair {
                 }
                 busy = true;
             }
-            for socket in [Socket::Meta, Socket::Data] {
-                busy |= Self::deliver(&mut self.a, &mut self.b, socket, self.now);
-                busy |= Self::deliver(&mut self.b, &mut self.a, socket, self.now);
-            }
+            busy |= self.exchange();
             idle = if busy { 0 } else { idle + 1 };
             if !busy {
                 self.now += 25;
@@ -321,6 +318,16 @@ impl Pair {
                 self.b.core.timeout(self.now);
             }
         }
+    }
+
+    /// Delivers a packet of each socket to each node; true if there was one.
+    fn exchange(&mut self) -> bool {
+        let mut busy = false;
+        for socket in [Socket::Meta, Socket::Data] {
+            busy |= Self::deliver(&mut self.a, &mut self.b, socket, self.now);
+            busy |= Self::deliver(&mut self.b, &mut self.a, socket, self.now);
+        }
+        busy
     }
 
     /// What `b` holds back at its disk comes back, the newest first.
@@ -462,7 +469,11 @@ fn synced_pair() -> Pair {
 }
 
 fn synced_pair_with(protocol: Protocol) -> Pair {
-    let mut pair = Pair::new(101);
+    synced_pair_at(101, protocol)
+}
+
+fn synced_pair_at(version: u32, protocol: Protocol) -> Pair {
+    let mut pair = Pair::new(version);
     pair.connect(&settings(protocol));
     pair.a.begin(Command::Primary { volume: V, force: true });
     pair.run();
@@ -757,6 +768,22 @@ fn a_handler_that_ends_after_its_resync_was_called_off_begins_none() {
     pair.assert_equal();
 }
 
+/// The peer is about to become a sync target when the Primary that ordered it gives its disk up. The peer's data count as
+/// old from then on, and both know it; the Primary's disk does not come back beside them and wait for ever.
+#[test]
+fn a_source_that_leaves_before_the_resync_learns_what_its_target_is() {
+    let mut pair = synced_pair_at(97, Protocol::C);
+    pair.a.begin(Command::InvalidateRemote { volume: V });
+    pair.a.command(Command::Detach { volume: V, force: true });
+    pair.run();
+    assert_eq!((pair.b.word().1, pair.b.word().2), (Conn::Connected, Disk::Outdated), "{}", pair.logs());
+    assert!(pair.a.word().3 < Disk::Outdated, "{:?}{}", pair.a.word(), pair.logs());
+    pair.a.attach();
+    pair.run();
+    assert_ne!(pair.a.word().2, Disk::Negotiating, "{}", pair.logs());
+    assert_eq!(pair.a.word().3, Disk::Inconsistent, "{}", pair.logs());
+}
+
 /// A Primary gives its disk up, loses its peer, and attaches its disk again, which has the data in use: what
 /// it writes now is a new generation.
 #[test]
@@ -809,6 +836,40 @@ fn an_epoch_whose_flush_failed_is_not_acknowledged() {
     assert!(pair.a.completed[&token].is_ok());
     assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::Diskless), "{}", pair.logs());
     assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 2, "{}", pair.logs());
+}
+
+/// The same when the disk is given up for another error before the barrier comes.
+#[test]
+fn what_was_acknowledged_is_durable_before_a_failed_disk_goes() {
+    for flushes_fail in [false, true] {
+        let mut pair = synced_pair();
+        pair.b.detach_at_errors();
+        pair.b.flushes_fail = flushes_fail;
+        let token = pair.a.write(4000, 99, 8192);
+        while pair.a.completed.is_empty() {
+            let _ = pair.a.work() | pair.b.work();
+            pair.exchange();
+        }
+        assert!(pair.a.completed[&token].is_ok());
+        let flushes = pair.b.flushes;
+        pair.b.core.local_error(V, 8000, 8, false);
+        pair.b.core.timeout(pair.now);
+        if !flushes_fail {
+            // The news of the disk are slower than the barrier and its acknowledgement.
+            while pair.b.work() {}
+            let news = std::mem::take(&mut pair.b.outgoing[Socket::Data as usize]);
+            assert!(!news.is_empty(), "{}", pair.logs());
+            pair.run();
+            assert_eq!(pair.a.word().3, Disk::UpToDate, "{}", pair.logs());
+            pair.b.outgoing[Socket::Data as usize] = news;
+        }
+        pair.run();
+        assert_eq!(pair.b.word().2, Disk::Diskless, "{}", pair.logs());
+        assert_eq!(pair.b.flushes, flushes + 1, "{}", pair.logs());
+        assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::Diskless), "{}", pair.logs());
+        let bits = pair.a.core.volume(V).out_of_sync_bits();
+        assert_eq!(bits, if flushes_fail { 2 } else { 0 }, "{}", pair.logs());
+    }
 }
 
 /// A write that the peer refused while I/O was frozen is sent again when the peer comes back with a disk of

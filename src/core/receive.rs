@@ -275,15 +275,21 @@ impl Resource {
     fn flush_epoch(&mut self) {
         self.peer_epochs.flush_begins();
         for v in self.volume_indices() {
-            let volume = &mut self.volumes[v];
-            let flushes = volume.settings.disk_flushes || volume.settings.disk_barrier;
-            let Some(disk) = volume.disk.as_mut().filter(|disk| flushes && disk.peer_wrote) else { continue };
-            disk.peer_wrote = false;
-            disk.in_use += 1;
-            disk.flush_begins(Io::EpochFlush);
-            self.epoch_flushes += 1;
-            self.out.push(Output::DiskFlush { volume: v, io: Io::EpochFlush });
+            self.flush_for_epoch(v);
         }
+    }
+
+    /// Flushes the disk if the peer's writes since the last flush went to it.
+    pub(super) fn flush_for_epoch(&mut self, v: VolumeIndex) {
+        let flushes = self.data_needs_flushes(v);
+        let Some(disk) = self.volumes[v].disk.as_mut().filter(|disk| flushes && disk.peer_wrote) else {
+            return;
+        };
+        disk.peer_wrote = false;
+        disk.in_use += 1;
+        disk.flush_begins(Io::EpochFlush);
+        self.epoch_flushes += 1;
+        self.out.push(Output::DiskFlush { volume: v, io: Io::EpochFlush });
     }
 
     /// With one write at a time the flush for its epoch need not wait for the barrier, which comes with the
@@ -299,17 +305,20 @@ impl Resource {
         if let Some(disk) = &mut self.volumes[v].disk {
             disk.in_use -= 1;
             disk.flush_ended(Io::EpochFlush, ok);
-            disk.peer_wrote |= !ok;
         }
         self.epoch_flushes -= 1;
         if !ok {
             self.local_error(v, 0, 0, true);
-            // The peer must not take these writes for durable, and has their acknowledgements: only the loss
-            // of the link makes it mark the blocks of an epoch that was not acknowledged. The news of the
-            // disk would not do: they come on the other socket, and may be later than P_BARRIER_ACK.
-            let log = (Level::Error, "flush of an epoch failed, triggering re-connect".to_owned());
-            self.lose_link(LinkFailure { conn: Conn::NetworkFailure, log: Some(log) });
+            self.lose_epoch();
         }
+    }
+
+    /// Writes that the peer has the acknowledgements of cannot be made durable. It must not take them for durable:
+    /// only the loss of the link makes it mark the blocks of an epoch that was not acknowledged. The news of the
+    /// disk would not do: they come on the other socket, and may be later than P_BARRIER_ACK.
+    pub(super) fn lose_epoch(&mut self) {
+        let log = (Level::Error, "flush of an epoch failed, triggering re-connect".to_owned());
+        self.lose_link(LinkFailure { conn: Conn::NetworkFailure, log: Some(log) });
     }
 
     /// The fifo reached what the receiver waits for.

@@ -329,6 +329,12 @@ impl Resource {
             add(Step::WriteSuperBlockIfDirty { v });
             add(Step::SendState { v, word: ns });
         }
+        // The peer was to be the source and leaves before it began: it took this disk for what it was before.
+        let called_off = matches!(os.conn, StartingSyncT | WFBitMapT | WFSyncUUID) && ns.conn == Connected;
+        if called_off && ns.disk > Disk::Failed && ns.disk < Disk::UpToDate {
+            add(Step::WriteSuperBlockIfDirty { v });
+            add(Step::SendState { v, word: ns });
+        }
         // A27
         let stop_sector = self.connection.version.is_some_and(|version| version.has_stop_sector());
         if os.conn == VerifyS && ns.conn == Connected && stop_sector {
