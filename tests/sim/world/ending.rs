@@ -1,0 +1,92 @@
+//! The end: faults are over, everything has to come to rest, and is looked at.
+
+use super::World;
+use crate::node::{Purpose, V};
+use drbdbox::core::state::{Conn, Disk, StateWord};
+use drbdbox::core::types::*;
+
+impl World {
+    /// Faults are over. Everything has to come to rest, with equal disks.
+    pub(super) fn heal(&mut self) {
+        self.say(|| "healing".to_owned());
+        self.healing = true;
+        self.cable = true;
+        let begun = self.now;
+        let mut rest_since = None;
+        loop {
+            self.one_event();
+            if self.given_up {
+                return;
+            }
+            if !self.at_rest() {
+                rest_since = None;
+            } else if self.now >= *rest_since.get_or_insert(self.now) + 20_000 {
+                break;
+            }
+            let spent = self.now - begun;
+            if spent >= 4_000_000 && self.passed_on() && !(0..2).any(|n| self.is_local(n)) {
+                // The last good disk failed under pass_on, and the other one is older: only an operator
+                // who forces one of them to be Primary can say which data are to be kept.
+                self.given_up = true;
+                return;
+            }
+            assert!(spent < 4_000_000, "it does not come to rest: {}", self.summary());
+        }
+        self.check_rest();
+    }
+
+    pub fn at_rest(&self) -> bool {
+        self.nodes.iter().all(|node| {
+            let Some(daemon) = &node.daemon else { return false };
+            let state = daemon.core.volume(V).state();
+            state.conn == Conn::Connected
+                && state.disk == Disk::UpToDate
+                && state.pdsk == Disk::UpToDate
+                && node.application.in_flight.is_empty()
+                && daemon.asked.is_empty()
+        })
+    }
+
+    /// What operators do, once a second, when they want everything to be well again.
+    pub(super) fn mend(&mut self) {
+        for n in 0..2 {
+            let Some(state) = self.state(n) else {
+                self.start(n);
+                continue;
+            };
+            if !self.idle_admin(n) {
+                continue;
+            }
+            if state.disk == Disk::Diskless {
+                self.attach(n);
+            } else if state.conn == Conn::StandAlone {
+                self.connect(n);
+            } else if state.user_isp {
+                self.command(n, Purpose::Other, Command::ResumeSync { volume: V });
+            } else if state.susp {
+                self.command(n, Purpose::Other, Command::ResumeIo { volume: V });
+            }
+        }
+        // What ended with failed blocks, or was outdated by the other, needs another handshake.
+        if self.now % 60_000 < 1000 {
+            let stuck = self.nodes.iter().any(|node| {
+                node.state().is_some_and(|s| {
+                    s.conn == Conn::Connected && (s.disk != Disk::UpToDate || s.pdsk != Disk::UpToDate)
+                })
+            });
+            // A Primary whose disk failed under pass_on lets nobody go who has good data.
+            let failed = (0..2).find(|n| {
+                let good = |s: StateWord| {
+                    s.conn == Conn::Connected && s.disk == Disk::Inconsistent && s.pdsk == Disk::UpToDate
+                };
+                self.nodes[*n].is_primary() && self.state(*n).is_some_and(good)
+            });
+            let n = usize::from(self.nodes[0].is_primary());
+            if let Some(n) = failed.filter(|n| self.idle_admin(*n)) {
+                self.command(n, Purpose::Other, Command::Invalidate { volume: V });
+            } else if stuck && self.idle_admin(n) {
+                self.command(n, Purpose::Other, Command::Disconnect { force: false });
+            }
+        }
+    }
+}

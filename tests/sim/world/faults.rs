@@ -1,0 +1,133 @@
+//! Faults: links, cables, crashes, power cuts; and who has the data after them.
+
+use super::World;
+use crate::application::Kind;
+use crate::node::V;
+use drbdbox::conf::settings::Protocol;
+use drbdbox::core::state::{Conn, Disk, Role, StateWord};
+
+impl World {
+    pub(super) fn fault(&mut self) {
+        let n = self.random.below(2) as usize;
+        match self.random.below(12) {
+            0 | 1 => {
+                self.say(|| "fault: cable out".to_owned());
+                self.cable = false;
+            }
+            2..=5 => self.cable = true,
+            6 => {
+                self.say(|| "fault: connection reset".to_owned());
+                if let Some(connection) = &mut self.connection {
+                    connection.reset();
+                }
+            }
+            7 | 8 if self.nodes[n].daemon.is_some() => self.crash(n, false),
+            9 if self.p.power_cuts && self.nodes[n].daemon.is_some() => self.crash(n, true),
+            _ => {
+                for n in 0..2 {
+                    if self.nodes[n].daemon.is_none() {
+                        self.start(n);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn crash(&mut self, n: usize, power_cut: bool) {
+        self.say(|| format!("{n}: {}", if power_cut { "power cut" } else { "crash" }));
+        let other = 1 - n;
+        self.check_coverage(&format!("before the crash of node {n}"));
+        let primary = self.nodes[n].is_primary();
+        self.stats.crashes += 1;
+        self.stats.power_cuts += u64::from(power_cut);
+        // Protocol A acknowledges what TCP has. If an invalidate takes the own disk away while such writes are
+        // on their way, this crash loses them, and the operator who ordered the invalidate accepted that: what
+        // the other node has got by then is the data from now on. (If the other node is lost instead, see
+        // `update_authority`; protocol B acknowledges what the other node has.)
+        let exposed = self.state(n).is_some_and(|s| s.role == Role::Primary && s.disk < Disk::UpToDate);
+        self.lost_on_the_way |= exposed && self.p.net.protocol == Protocol::A;
+        let node = &mut self.nodes[n];
+        node.daemon = None;
+        node.powered = !power_cut;
+        node.application.open = false;
+        node.application.closing = false;
+        let step = self.step;
+        for (_, request) in std::mem::take(&mut node.application.in_flight) {
+            self.judge.unknown += 1;
+            for index in 0..request.sectors {
+                let tag = match &request.kind {
+                    Kind::Write { tags, .. } => tags[index as usize],
+                    Kind::Discard { .. } => 0,
+                    _ => break,
+                };
+                self.judge.unknown(step, request.began, request.sector + index, tag);
+            }
+        }
+        node.disk.stop(power_cut, &mut self.random);
+        if power_cut {
+            // The former Primary is the source of the next resync, if it crashed.
+            if primary || self.authority == Some(n) || self.last_primary == Some(n) {
+                self.judge.cache_lost();
+            }
+            if !primary && self.authority.is_none() {
+                // What it had in its cache may be on the other disk only.
+                self.authority = Some(other);
+            }
+        }
+        if let Some(connection) = &mut self.connection {
+            if power_cut {
+                connection.fall_silent(n, &mut self.random);
+            } else {
+                connection.close(n, true, &mut self.random);
+            }
+        }
+        self.check_coverage(&format!("after the crash of node {n}"));
+    }
+
+    /// A Secondary without its peer that has a generation of its own.
+    pub(super) fn began_generation_alone(&self, n: usize, state: StateWord) -> bool {
+        let disk = self.nodes[n].daemon.as_ref().and_then(|daemon| daemon.core.volume(V).disk());
+        state.conn < Conn::Connected
+            && state.disk == Disk::UpToDate
+            && disk.is_some_and(|disk| disk.uuids.bitmap != 0)
+    }
+
+    /// Follows which node has data that the other one lacks.
+    pub(super) fn update_authority(&mut self) {
+        self.last_primary = (0..2).find(|n| self.nodes[*n].is_primary()).or(self.last_primary);
+        // Protocols A and B acknowledge what is still on its way to the peer, all acknowledge what is in
+        // its cache. Where the own disk does not count, nobody has it when the peer is lost; and reads of
+        // the own disk may have shown it.
+        if self.p.net.protocol != Protocol::C || self.p.power_cuts {
+            let exposed = |s: StateWord| s.role == Role::Primary && s.disk < Disk::UpToDate;
+            self.judge.lenient |= (0..2)
+                .filter_map(|n| self.state(n))
+                .any(|state| exposed(state) && state.pdsk != Disk::UpToDate);
+        }
+        let states = [self.state(0), self.state(1)];
+        if let [Some(a), Some(b)] = states {
+            let good = |s: StateWord| {
+                s.conn == Conn::Connected && s.disk == Disk::UpToDate && s.pdsk == Disk::UpToDate
+            };
+            if good(a) && good(b) {
+                self.authority = None;
+                return;
+            }
+        }
+        for (n, state) in states.into_iter().enumerate() {
+            let Some(state) = state else { continue };
+            if state.role == Role::Primary {
+                if state.disk == Disk::UpToDate && state.pdsk != Disk::UpToDate {
+                    self.authority = Some(n);
+                } else if state.disk < Disk::UpToDate && state.pdsk == Disk::UpToDate {
+                    self.authority = Some(1 - n);
+                }
+            } else if state.conn.is_sync_source() || state.conn == Conn::WFBitMapS {
+                self.authority = Some(n);
+            } else if self.authority.is_none() && self.began_generation_alone(n, state) {
+                // The peer was lost in the middle of the demotion.
+                self.authority = Some(n);
+            }
+        }
+    }
+}

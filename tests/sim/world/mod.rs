@@ -1,0 +1,538 @@
+//! The two nodes, the cable between them, the operators; one event after the other.
+
+mod daemon;
+mod ending;
+mod faults;
+mod operators;
+mod requests;
+
+use crate::judge::Judge;
+use crate::network::{Connection, Item};
+use crate::node::{Node, Outgoing, Purpose, V};
+use crate::script::{Parameters, Random};
+use drbdbox::conf::settings::OnIoError;
+use drbdbox::core::state::{Conn, Disk, Role, StateWord};
+use drbdbox::core::types::*;
+use drbdbox::wire::Socket;
+
+/// One thing that can happen next.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    /// A packet goes from the daemon to TCP.
+    Push(usize, Socket),
+    /// The daemon hears that a packet is in TCP's hands.
+    Notify(usize),
+    /// A packet, or the end of the stream, reaches a daemon.
+    Deliver(usize, Socket),
+    Disk(usize),
+    Helper(usize),
+    Timer(usize),
+    /// The engine has closed the link.
+    LinkClosed(usize),
+    /// The two connectors find each other.
+    Establish,
+    /// A daemon is told of its sockets.
+    Tell(usize),
+    Submit(usize),
+    /// The application closed its device: the demotion begins.
+    Demote(usize),
+    Operator,
+    Fault,
+    /// Time passes.
+    Time,
+}
+
+pub struct World {
+    pub p: Parameters,
+    pub random: Random,
+    pub now: Millis,
+    pub step: u64,
+    pub nodes: [Node; 2],
+    pub judge: Judge,
+    pub connection: Option<Connection>,
+    pub cable: bool,
+    pub healing: bool,
+    /// The node that has data the other lacks; only it may be promoted alone.
+    pub authority: Option<usize>,
+    /// Who was Primary last.
+    last_primary: Option<usize>,
+    /// The nodes met a limit of the protocol that they speak.
+    pub given_up: bool,
+    /// When each node saw no good data last.
+    pub without_data: [u64; 2],
+    /// A handshake found bits and equal generations, and no resync has begun since.
+    pub bits_without_resync: bool,
+    /// A Primary crashed whose own disk did not count, and protocol A let it acknowledge what the peer never got.
+    pub lost_on_the_way: bool,
+    /// A disk of the node failed.
+    failed_disks: [bool; 2],
+    trace: bool,
+    /// The expensive checks run at every step.
+    pub closely: bool,
+    next_token: Token,
+    next_write: u64,
+    /// When operators look next, while healing.
+    next_look: Millis,
+    pub stats: Stats,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Stats {
+    pub crashes: u64,
+    pub power_cuts: u64,
+    pub links: u64,
+    pub resyncs: u64,
+    pub promotions: u64,
+    pub errors: u64,
+}
+
+impl World {
+    pub fn new(seed: u64, trace: bool) -> World {
+        let mut random = Random::new(seed);
+        let p = Parameters::new(&mut random);
+        if trace {
+            eprintln!("{p:#?}");
+        }
+        let mut nodes = [Node::new(0, &p), Node::new(1, &p)];
+        let mut judge = Judge::default();
+        for _ in 0..60 {
+            let first = random.below(p.sectors - 64);
+            for sector in first..first + 1 + random.below(40) {
+                let junk = |node: u64| (node + 1) << 56 | sector;
+                for (index, node) in nodes.iter_mut().enumerate() {
+                    let tag = if p.begins_in_sync { junk(0) } else { junk(index as u64) };
+                    if p.begins_in_sync || random.chance(60) {
+                        node.disk.data.write(sector, tag);
+                    }
+                }
+                judge.initial(sector, *nodes[0].disk.data.read(sector));
+            }
+        }
+        for node in &mut nodes {
+            let point = node.disk.data.flush_begins();
+            node.disk.data.flush_ends(point);
+        }
+        World {
+            p,
+            random,
+            now: 1000,
+            step: 0,
+            nodes,
+            judge,
+            connection: None,
+            cable: true,
+            healing: false,
+            authority: None,
+            last_primary: None,
+            given_up: false,
+            without_data: [0; 2],
+            bits_without_resync: false,
+            lost_on_the_way: false,
+            failed_disks: [false; 2],
+            trace,
+            closely: std::env::var_os("SIM_CLOSELY").is_some(),
+            next_token: 1,
+            next_write: 1,
+            next_look: 0,
+            stats: Stats::default(),
+        }
+    }
+
+    pub fn say(&self, text: impl FnOnce() -> String) {
+        if self.trace {
+            eprintln!("{:>6} {:>8} {}", self.step, self.now, text());
+        }
+    }
+
+    /// The whole run.
+    pub fn run(&mut self) {
+        for n in 0..2 {
+            self.start(n);
+        }
+        if !self.p.begins_in_sync {
+            self.first_sync();
+        }
+        for _ in 0..self.p.chaos_steps {
+            self.one_event();
+        }
+        self.heal();
+    }
+
+    /// Fresh meta data: one node is made Primary by force, once both are connected.
+    fn first_sync(&mut self) {
+        self.until("connected", 60_000, |world| {
+            world.nodes.iter().all(|node| node.state().is_some_and(|s| s.conn == Conn::Connected))
+        });
+        let n = self.random.below(2) as usize;
+        if n == 1 {
+            let nodes = &self.nodes;
+            let disk = &nodes[1].disk;
+            self.judge.rebase(0, |sector| disk.possible(sector), |sector| disk.data.versions(sector));
+        }
+        self.promote(n, true);
+        // The rest of the first sync is part of the chaos, sometimes.
+        if self.random.chance(50) {
+            self.until("first sync", 2_000_000, |world| world.at_rest());
+        } else {
+            self.until("promoted", 60_000, |world| world.nodes[n].application.open);
+        }
+    }
+
+    fn until(&mut self, what: &str, limit: Millis, done: impl Fn(&World) -> bool) {
+        let end = self.now + limit;
+        self.healing = true;
+        while !done(self) {
+            assert!(self.now < end, "{what}: not reached; {}", self.summary());
+            self.one_event();
+        }
+        self.healing = false;
+    }
+
+    pub fn summary(&self) -> String {
+        let mut text = String::new();
+        for node in &self.nodes {
+            match &node.daemon {
+                None => text += &format!("\n  node {}: down", node.index),
+                Some(daemon) => {
+                    let volume = daemon.core.volume(V);
+                    text += &format!(
+                        "\n  node {}: {} link={} ready={} oos={} {:?} ep={} in flight {} jobs {} asked {:?} next timeout {:?} {}",
+                        node.index,
+                        volume.state(),
+                        daemon.core.link().is_some(),
+                        daemon.core.receiver_ready(),
+                        volume.out_of_sync_bits(),
+                        volume.counters(),
+                        daemon.core.epochs(),
+                        node.application.in_flight.len(),
+                        node.disk.jobs.len(),
+                        daemon.asked,
+                        daemon.core.next_timeout(),
+                        volume.disk().map_or(String::new(), |disk| {
+                            let bits = std::iter::successors(disk.bitmap.next_set(0), |bit| disk.bitmap.next_set(bit + 1));
+                            let bits: Vec<u64> = bits.take(8).collect();
+                            format!("{} bits {bits:?}", disk.uuids)
+                        }),
+                    );
+                }
+            }
+        }
+        text + &format!("\n  now {} cable {} authority {:?}", self.now, self.cable, self.authority)
+    }
+
+    fn state(&self, n: usize) -> Option<StateWord> {
+        self.nodes[n].state()
+    }
+
+    // ---- events ----
+
+    fn one_event(&mut self) {
+        self.step += 1;
+        let mut events: Vec<(Event, u64)> = Vec::with_capacity(24);
+        let mut urgent = false;
+        for n in 0..2 {
+            let Some(daemon) = &self.nodes[n].daemon else { continue };
+            let open = self.connection.as_ref().filter(|c| c.open[n] && c.told[n]);
+            for socket in [Socket::Data, Socket::Meta] {
+                if open.is_some() && !daemon.outbox[socket as usize].is_empty() {
+                    events.push((Event::Push(n, socket), 60));
+                }
+                let may_read = match socket {
+                    Socket::Data => daemon.core.receiver_ready(),
+                    Socket::Meta => daemon.core.link().is_some(),
+                };
+                let waits = open.is_some_and(|c| !c.to[n][socket as usize].is_empty());
+                if waits && may_read && self.cable {
+                    events.push((Event::Deliver(n, socket), 60));
+                }
+            }
+            if !daemon.notifies.is_empty() {
+                events.push((Event::Notify(n), 30));
+            }
+            if self.nodes[n].disk.jobs.iter().any(|job| job.due <= self.now) {
+                events.push((Event::Disk(n), 80));
+            }
+            if !daemon.helpers.is_empty() {
+                events.push((Event::Helper(n), 10));
+            }
+            if daemon.core.next_timeout().is_some_and(|time| time <= self.now) {
+                events.push((Event::Timer(n), 100));
+            }
+            if daemon.closing {
+                events.push((Event::LinkClosed(n), 20));
+            }
+            let untold = self.connection.as_ref().is_some_and(|c| c.open[n] && !c.told[n]);
+            if untold && daemon.connecting && !daemon.closing {
+                events.push((Event::Tell(n), 30));
+            }
+            let application = &self.nodes[n].application;
+            if application.closing && application.in_flight.is_empty() {
+                events.push((Event::Demote(n), 50));
+            }
+        }
+        if self.connectors_meet() {
+            events.push((Event::Establish, 20));
+        }
+        urgent |= !events.is_empty();
+        if !self.healing {
+            for n in 0..2 {
+                let application = &self.nodes[n].application;
+                if application.open
+                    && !application.closing
+                    && (application.in_flight.len() as u64) < self.p.depth
+                {
+                    events.push((Event::Submit(n), 25));
+                }
+            }
+            let total = 400;
+            events.push((Event::Operator, (self.p.operators * total).div_ceil(10_000)));
+            events.push((Event::Fault, (self.p.faults * total).div_ceil(10_000)));
+        }
+        events.push((Event::Time, if urgent { 8 } else { 100 }));
+        let total: u64 = events.iter().map(|(_, weight)| weight).sum();
+        let mut at = self.random.below(total.max(1));
+        for (event, weight) in events {
+            if at < weight {
+                self.carry_out(event, urgent);
+                return;
+            }
+            at -= weight;
+        }
+    }
+
+    fn connectors_meet(&self) -> bool {
+        let looking = |n: usize| {
+            self.nodes[n].daemon.as_ref().is_some_and(|daemon| daemon.connecting && !daemon.closing)
+        };
+        self.cable
+            && looking(0)
+            && looking(1)
+            && self.connection.as_ref().is_none_or(|connection| connection.is_over())
+    }
+
+    fn carry_out(&mut self, event: Event, urgent: bool) {
+        match event {
+            Event::Push(n, socket) => self.push(n, socket),
+            Event::Notify(n) => {
+                let now = self.now;
+                if let Some(daemon) = &mut self.nodes[n].daemon {
+                    // Several at once, as the engine does.
+                    let count = 1 + self.random.below(daemon.notifies.len() as u64);
+                    for _ in 0..count {
+                        if let Some(notify) = daemon.notifies.pop_front() {
+                            daemon.core.sent(now, notify);
+                        }
+                    }
+                }
+                self.outputs(n);
+            }
+            Event::Deliver(n, socket) => self.deliver(n, socket),
+            Event::Disk(n) => self.disk_event(n),
+            Event::Helper(n) => self.helper(n),
+            Event::Timer(n) => {
+                let now = self.now;
+                if let Some(daemon) = &mut self.nodes[n].daemon {
+                    daemon.core.timeout(now);
+                }
+                self.outputs(n);
+            }
+            Event::LinkClosed(n) => {
+                if let Some(connection) = &mut self.connection {
+                    let abruptly = self.random.chance(40);
+                    connection.close(n, abruptly, &mut self.random);
+                }
+                let now = self.now;
+                self.say(|| format!("{n}: link closed"));
+                if let Some(daemon) = &mut self.nodes[n].daemon {
+                    daemon.closing = false;
+                    daemon.connecting = false;
+                    daemon.outbox = Default::default();
+                    daemon.notifies.clear();
+                    daemon.core.link_closed(now);
+                }
+                self.outputs(n);
+            }
+            Event::Establish => {
+                self.stats.links += 1;
+                let arbiter = self.random.below(2) as usize;
+                self.say(|| format!("a connection, arbiter {arbiter}"));
+                self.connection = Some(Connection::new(self.p.version, self.p.features, arbiter));
+            }
+            Event::Tell(n) => {
+                let now = self.now;
+                if let (Some(connection), Some(daemon)) = (&mut self.connection, &mut self.nodes[n].daemon) {
+                    connection.told[n] = true;
+                    daemon.core.link_up(now, connection.link(n));
+                }
+                self.say(|| format!("{n}: link up"));
+                self.outputs(n);
+            }
+            Event::Submit(n) => self.submit(n),
+            Event::Demote(n) => {
+                let purpose = Purpose::Secondary;
+                self.nodes[n].application.closing = false;
+                self.nodes[n].application.open = false;
+                self.command(n, purpose, Command::Secondary { volume: V, open: false });
+            }
+            Event::Operator => self.operator(),
+            Event::Fault => self.fault(),
+            Event::Time => self.time(urgent),
+        }
+        self.update_authority();
+        self.check_every_step();
+    }
+
+    fn time(&mut self, urgent: bool) {
+        if urgent {
+            self.now += 1 + self.random.below(15);
+        } else {
+            let timers = self.nodes.iter().filter_map(|node| node.daemon.as_ref()?.core.next_timeout());
+            let jobs = self.nodes.iter().flat_map(|node| node.disk.jobs.iter().map(|job| job.due));
+            let next = timers.chain(jobs).filter(|time| *time > self.now).min();
+            let limit = self.now + if self.healing { 1000 } else { 100 };
+            self.now = next.unwrap_or(limit).min(limit);
+        }
+        if self.healing && self.now >= self.next_look {
+            self.next_look = self.now + 1000;
+            self.mend();
+        }
+    }
+
+    fn push(&mut self, n: usize, socket: Socket) {
+        let now = self.now;
+        let (Some(daemon), Some(connection)) = (&mut self.nodes[n].daemon, &mut self.connection) else {
+            return;
+        };
+        let queue = &mut daemon.outbox[socket as usize];
+        match queue.front() {
+            Some(Outgoing::Bitmap { volume }) => {
+                let volume = *volume;
+                let number = daemon.core.volume(volume).number;
+                match daemon.core.next_bitmap_packet(now, volume) {
+                    Some((packet, payload)) => {
+                        connection.send(n, socket, number, &packet, Some(payload));
+                    }
+                    None => {
+                        queue.pop_front();
+                    }
+                }
+            }
+            Some(Outgoing::Packet { .. }) => {
+                if let Some(Outgoing::Packet { volume, packet, payload, notify }) = queue.pop_front() {
+                    connection.send(n, socket, volume, &packet, payload);
+                    daemon.notifies.extend(notify);
+                }
+            }
+            None => {}
+        }
+        self.outputs(n);
+    }
+
+    fn deliver(&mut self, n: usize, socket: Socket) {
+        let Some(connection) = &mut self.connection else { return };
+        let Some(item) = connection.to[n][socket as usize].pop_front() else { return };
+        let now = self.now;
+        match item {
+            Item::Packet { bytes, payload } => {
+                let (volume, packet) = connection.decode(socket, &bytes, payload.as_ref());
+                self.say(|| format!("{n}: <- {socket:?} {packet:?}"));
+                if let Some(daemon) = &mut self.nodes[n].daemon {
+                    daemon.core.packet(now, socket, volume, packet, payload);
+                }
+            }
+            Item::End => {
+                self.say(|| format!("{n}: <- {socket:?} end"));
+                let conn = match socket {
+                    Socket::Data => Conn::BrokenPipe,
+                    Socket::Meta => Conn::NetworkFailure,
+                };
+                if let Some(daemon) = &mut self.nodes[n].daemon {
+                    daemon.core.link_lost(now, LinkFailure { conn, log: None });
+                }
+            }
+        }
+        self.outputs(n);
+    }
+
+    fn disk_event(&mut self, n: usize) {
+        let now = self.now;
+        let ready: Vec<usize> = {
+            let jobs = self.nodes[n].disk.jobs.iter().enumerate();
+            jobs.filter(|(_, job)| job.due <= now).map(|(index, _)| index).collect()
+        };
+        let Some(index) = (!ready.is_empty()).then(|| *self.random.pick(&ready)) else { return };
+        let fails = !self.healing && self.p.io_errors > 0 && self.random.per_mille(self.p.io_errors);
+        let (io, result) = if fails {
+            self.stats.errors += 1;
+            self.failed_disks[n] = true;
+            let alone = self.state(n).is_some_and(|state| state.pdsk != Disk::UpToDate);
+            if self.failed_disks[0] && self.failed_disks[1]
+                || alone && self.p.disk[n].on_io_error == OnIoError::PassOn
+            {
+                // What only the two failed disks have is nobody's promise; nor what only a failed one
+                // has that goes on: it is Inconsistent, and older data of the peer count more.
+                self.judge.lenient = true;
+            }
+            let io = self.nodes[n].disk.fail(index, &mut self.random);
+            self.say(|| format!("{n}: disk error {io:?}"));
+            (io, IoResult::Failed)
+        } else {
+            let (io, payload) = self.nodes[n].disk.perform(index);
+            self.say(|| format!("{n}: disk done {io:?}"));
+            (io, IoResult::Done(payload))
+        };
+        if let Some(daemon) = &mut self.nodes[n].daemon {
+            daemon.core.io_done(now, V, io, result);
+        }
+        self.outputs(n);
+    }
+
+    fn helper(&mut self, n: usize) {
+        let now = self.now;
+        let Some(daemon) = &mut self.nodes[n].daemon else { return };
+        let index = self.random.below(daemon.helpers.len() as u64) as usize;
+        let (id, name) = daemon.helpers.swap_remove(index);
+        let code = match name {
+            "fence-peer" => {
+                let other = 1 - n;
+                match self.state(other) {
+                    None => 5,
+                    Some(state) if state.role == Role::Primary => 6,
+                    Some(state) if state.disk <= Disk::Inconsistent => 3,
+                    Some(state) if state.disk == Disk::Outdated => 4,
+                    Some(_) => {
+                        // Ask it over another network, and look again.
+                        if self.nodes[other].daemon.as_ref().is_some_and(|daemon| daemon.asked.is_empty()) {
+                            self.command(other, Purpose::Other, Command::Outdate { volume: V });
+                        }
+                        if self.random.chance(90) {
+                            if let Some(daemon) = &mut self.nodes[n].daemon {
+                                daemon.helpers.push((id, name));
+                            }
+                            return;
+                        }
+                        1
+                    }
+                }
+            }
+            "before-resync-target" | "before-resync-source" if !self.healing && self.random.chance(2) => 1,
+            _ => 0,
+        };
+        self.say(|| format!("{n}: helper {name} returns {code}"));
+        if let Some(daemon) = &mut self.nodes[n].daemon {
+            daemon.core.helper_done(now, id, code << 8);
+        }
+        self.outputs(n);
+    }
+}
+
+impl Stats {
+    pub fn add(&mut self, other: &Stats) {
+        self.crashes += other.crashes;
+        self.power_cuts += other.power_cuts;
+        self.links += other.links;
+        self.resyncs += other.resyncs;
+        self.promotions += other.promotions;
+        self.errors += other.errors;
+    }
+}

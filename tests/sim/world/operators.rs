@@ -1,0 +1,156 @@
+//! Operators: commands that make sense and commands that do not.
+
+use super::World;
+use crate::node::{Purpose, V};
+use drbdbox::conf::settings::Protocol;
+use drbdbox::core::state::{Conn, Disk, Role};
+use drbdbox::core::types::*;
+
+impl World {
+    pub(super) fn command(&mut self, n: usize, purpose: Purpose, command: Command) {
+        let now = self.now;
+        self.say(|| format!("{n}: command {command:?}").chars().take(100).collect());
+        let id = self.nodes[n].ask(purpose);
+        if let Some(daemon) = &mut self.nodes[n].daemon {
+            daemon.core.command(now, id, command);
+        }
+        self.outputs(n);
+    }
+
+    pub(super) fn replied(&mut self, n: usize, id: AdminId, code: i32) {
+        let Some(daemon) = &mut self.nodes[n].daemon else { return };
+        let Some(purpose) = daemon.asked.remove(&id) else { panic!("node {n}: a reply to nobody") };
+        self.say(|| format!("{n}: reply {code} to {purpose:?}"));
+        let stand_alone = self.state(n).is_some_and(|state| state.conn == Conn::StandAlone);
+        match purpose {
+            Purpose::Primary { .. } if code == 1 || code == 2 => {
+                self.stats.promotions += 1;
+                let alone = self.state(n).is_some_and(|state| state.conn < Conn::Connected);
+                let lost_on_the_way = std::mem::take(&mut self.lost_on_the_way);
+                if alone && self.is_local(n) && self.p.net.protocol != Protocol::C || lost_on_the_way {
+                    // What the former Primary had acknowledged may be lost.
+                    self.rebase_judge(if self.is_local(n) { n } else { 1 - n });
+                }
+                self.nodes[n].application.open = true;
+            }
+            // The newest data are the peer's: without it nothing can be attached here.
+            Purpose::Attach if code == 150 && self.healing && stand_alone => self.connect(n),
+            Purpose::Secondary => {
+                let primary = self.nodes[n].is_primary();
+                self.nodes[n].application.open = primary;
+            }
+            _ => {}
+        }
+    }
+
+    /// The application goes on with what is on the disk of node `n`.
+    pub fn rebase_judge(&mut self, n: usize) {
+        let disk = &self.nodes[n].disk;
+        let versions = |sector| disk.data.versions(sector);
+        self.judge.rebase(self.step, |sector| disk.possible(sector), versions);
+    }
+
+    pub(super) fn start(&mut self, n: usize) {
+        self.say(|| format!("{n}: start"));
+        self.nodes[n].start(&self.p, &mut self.random);
+        if let Some(connection) = &mut self.connection {
+            connection.reset_by(n);
+        }
+        self.attach(n);
+        if let Some(daemon) = &mut self.nodes[n].daemon {
+            daemon.connect_next = true;
+        }
+        self.connect_if_wanted(n);
+    }
+
+    pub(super) fn connect_if_wanted(&mut self, n: usize) {
+        let Some(daemon) = &mut self.nodes[n].daemon else { return };
+        if std::mem::take(&mut daemon.connect_next) {
+            self.connect(n);
+        }
+    }
+
+    pub(super) fn attach(&mut self, n: usize) {
+        let Some(daemon) = &self.nodes[n].daemon else { return };
+        if daemon.disk_open || daemon.core.may_attach(V).is_err() {
+            return;
+        }
+        let disk = self.nodes[n].open_disk(&self.p);
+        if let Some(daemon) = &mut self.nodes[n].daemon {
+            daemon.disk_open = true;
+        }
+        self.command(n, Purpose::Attach, Command::Attach { volume: V, disk: Box::new(disk) });
+    }
+
+    pub(super) fn connect(&mut self, n: usize) {
+        let net = Box::new(self.p.net.clone());
+        self.command(n, Purpose::Connect, Command::Connect(net));
+    }
+
+    /// Whether an operator with good sense would promote this node.
+    pub(super) fn may_promote(&self, n: usize) -> bool {
+        let other = 1 - n;
+        let asked = |n: usize| {
+            let daemon = self.nodes[n].daemon.as_ref();
+            // A demotion counts until it is answered: it may wait for the peer.
+            let of_role = |p: &Purpose| matches!(p, Purpose::Primary { .. } | Purpose::Secondary);
+            daemon.is_some_and(|daemon| daemon.asked.values().any(of_role))
+        };
+        // Whose data it would be: its own, or the peer's.
+        let own_data = self.state(n).is_some_and(|state| state.disk == Disk::UpToDate);
+        let source = if own_data { n } else { other };
+        let entitled = self.authority.is_none_or(|authority| authority == source);
+        entitled && !self.nodes[other].is_primary() && !asked(other) && !asked(n)
+    }
+
+    pub(super) fn promote(&mut self, n: usize, force: bool) {
+        self.command(n, Purpose::Primary { force }, Command::Primary { volume: V, force });
+    }
+
+    pub(super) fn idle_admin(&self, n: usize) -> bool {
+        self.nodes[n].daemon.as_ref().is_some_and(|daemon| daemon.asked.is_empty())
+    }
+
+    pub(super) fn operator(&mut self) {
+        let n = self.random.below(2) as usize;
+        let Some(state) = self.state(n) else {
+            return self.start(n);
+        };
+        if !self.idle_admin(n) && self.random.chance(90) {
+            return;
+        }
+        match self.random.below(24) {
+            0..=5 if state.role == Role::Secondary && self.may_promote(n) => self.promote(n, false),
+            0..=2 if self.nodes[n].application.open => self.nodes[n].application.closing = true,
+            6..=7 => {
+                let force = self.random.chance(20);
+                self.command(n, Purpose::Other, Command::Disconnect { force });
+            }
+            8..=12 if state.conn == Conn::StandAlone => self.connect(n),
+            13 => {
+                let force = self.random.chance(20);
+                self.command(n, Purpose::Other, Command::Detach { volume: V, force });
+            }
+            14..=17 => self.attach(n),
+            18 => {
+                let good = state.conn == Conn::Connected && state.pdsk == Disk::UpToDate;
+                if good {
+                    self.command(n, Purpose::Other, Command::Invalidate { volume: V });
+                }
+            }
+            19 => {
+                let good = state.conn == Conn::Connected && state.disk == Disk::UpToDate;
+                if good {
+                    self.command(n, Purpose::Other, Command::InvalidateRemote { volume: V });
+                }
+            }
+            20 => self.command(n, Purpose::Other, Command::PauseSync { volume: V }),
+            21 => self.command(n, Purpose::Other, Command::ResumeSync { volume: V }),
+            22 => self.command(n, Purpose::Other, Command::SuspendIo { volume: V }),
+            23 if self.p.verify => {
+                self.command(n, Purpose::Other, Command::Verify { volume: V, start: None, stop: None });
+            }
+            _ => self.command(n, Purpose::Other, Command::ResumeIo { volume: V }),
+        }
+    }
+}

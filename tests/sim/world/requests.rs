@@ -1,0 +1,159 @@
+//! The application: what it asks for, and what it is told.
+
+use super::World;
+use crate::application::{Kind, Request};
+use crate::disk::{tag_of, tagged};
+use crate::node::V;
+use drbdbox::conf::settings::Protocol;
+use drbdbox::core::state::Disk;
+use drbdbox::core::types::*;
+
+impl World {
+    pub(super) fn submit(&mut self, n: usize) {
+        let Some(daemon) = &self.nodes[n].daemon else { return };
+        let size = daemon.core.volume(V).size_sectors();
+        if size == 0 {
+            return;
+        }
+        let extents = (size / 8192).max(1);
+        let application = &self.nodes[n].application;
+        let (sector, sectors) = application.range(&mut self.random, size, extents);
+        let kind = self.random.below(100);
+        if kind >= 92 {
+            return self.begin(n, Request { kind: Kind::Flush, sector, sectors: 0, began: self.step });
+        }
+        if application.overlaps(sector, sectors) && !(self.p.overlapping && kind < 62) {
+            return;
+        }
+        let kind = match kind {
+            0..=61 => {
+                let number = self.next_write;
+                self.next_write += 1;
+                let tags = (sector..sector + sectors).map(|sector| number << 32 | sector).collect();
+                Kind::Write { tags, fua: self.random.chance(5) }
+            }
+            62..=86 => Kind::Read,
+            n => Kind::Discard { zeroes: n % 2 == 0 },
+        };
+        self.begin(n, Request { kind, sector, sectors, began: self.step });
+    }
+
+    pub(super) fn begin(&mut self, n: usize, request: Request) {
+        let token = self.next_token;
+        self.next_token += 1;
+        let (sector, sectors, now) = (request.sector, request.sectors, self.now);
+        self.say(|| {
+            let tag = match &request.kind {
+                Kind::Write { tags, .. } => tags[0],
+                _ => 0,
+            };
+            let kind = match &request.kind {
+                Kind::Write { fua: true, .. } => "write (fua)",
+                Kind::Write { .. } => "write",
+                Kind::Read => "read",
+                Kind::Discard { zeroes: true } => "write zeroes",
+                Kind::Discard { .. } => "discard",
+                Kind::Flush => "flush",
+            };
+            format!("{n}: application {kind} #{token} {sector}+{sectors} tag {tag:#x}")
+        });
+        self.nodes[n].application.in_flight.insert(token, request.clone());
+        let Some(daemon) = &mut self.nodes[n].daemon else { return };
+        let bytes = (sectors * 512) as u32;
+        match request.kind {
+            Kind::Read => daemon.core.read(now, V, token, sector, bytes),
+            Kind::Write { tags, fua } => {
+                for (at, tag) in (sector..).zip(&tags) {
+                    self.judge.began(request.began, at, *tag);
+                }
+                daemon.core.write(now, V, token, sector, tagged(tags.into_iter()), fua);
+            }
+            Kind::Discard { zeroes } => {
+                for at in sector..sector + sectors {
+                    self.judge.began(request.began, at, 0);
+                }
+                daemon.core.discard(now, V, token, sector, bytes, zeroes);
+            }
+            Kind::Flush => daemon.core.flush(now, V, token),
+        }
+        self.outputs(n);
+    }
+
+    pub(super) fn completed(&mut self, n: usize, token: Token, result: Result<Option<Payload>, IoError>) {
+        let request = self.nodes[n].application.in_flight.remove(&token);
+        let Some(request) = request else { panic!("node {n} completes #{token}, which is not in flight") };
+        self.say(|| {
+            format!("{n}: application #{token} is {}", if result.is_ok() { "done" } else { "failed" })
+        });
+        let (step, began, sector) = (self.step, request.began, request.sector);
+        // Below protocol C the only good disk may be the peer's, and need not have it yet.
+        let promised = self.p.net.protocol == Protocol::C || self.is_local(n);
+        match (&request.kind, &result) {
+            (Kind::Write { .. } | Kind::Discard { zeroes: true }, Ok(_)) if !promised => {
+                for (sector, tag) in request.tags() {
+                    self.judge.unknown(step, began, sector, tag);
+                }
+            }
+            (Kind::Read, Ok(payload)) => {
+                let Some(payload) = payload else { panic!("a read without bytes") };
+                assert_eq!(payload.len() as u64, request.sectors * 512, "bytes read");
+                for index in 0..request.sectors {
+                    let tag = tag_of(payload, index as usize);
+                    if let Err(text) = self.judge.read(step, began, sector + index, tag) {
+                        panic!("node {n} read #{token}: {text}");
+                    }
+                }
+            }
+            (Kind::Write { tags, fua }, Ok(_)) => {
+                self.check_acknowledged(n, &request);
+                let tags = tags.clone();
+                for (at, tag) in (sector..).zip(tags) {
+                    self.judge.acknowledged(step, began, at, tag, *fua && self.is_local(n));
+                }
+                self.judge.acknowledged += 1;
+            }
+            (Kind::Discard { zeroes: true }, Ok(_)) => {
+                self.check_acknowledged(n, &request);
+                for at in sector..sector + request.sectors {
+                    self.judge.acknowledged(step, began, at, 0, false);
+                }
+            }
+            (Kind::Discard { .. }, _) | (Kind::Write { .. }, Err(_)) => {
+                for index in 0..request.sectors {
+                    let tag = match &request.kind {
+                        Kind::Write { tags, .. } => tags[index as usize],
+                        _ => 0,
+                    };
+                    self.judge.unknown(step, began, sector + index, tag);
+                }
+            }
+            (Kind::Flush, Ok(_)) if self.is_local(n) => self.judge.flushed(began),
+            _ => {}
+        }
+        if result.is_err() {
+            self.judge.failed += 1;
+            self.say(|| "application error".to_owned());
+            let explained = self.p.io_errors > 0
+                || self.stats.errors > 0
+                || !self.has_data(n)
+                || self.without_data[n] >= began;
+            assert!(
+                explained,
+                "node {n}: I/O error for {:?} without a reason: {}",
+                request.kind,
+                self.summary()
+            );
+        }
+    }
+
+    pub(super) fn is_local(&self, n: usize) -> bool {
+        self.state(n).is_some_and(|state| state.disk == Disk::UpToDate)
+    }
+
+    /// Whether the node can see good data at all. The peer's may be gone before it hears of that.
+    pub fn has_data(&self, n: usize) -> bool {
+        self.state(n).is_some_and(|state| {
+            state.disk == Disk::UpToDate || state.pdsk == Disk::UpToDate && self.is_local(1 - n)
+        })
+    }
+}
