@@ -175,9 +175,16 @@ impl Resource {
         if !self.log.get(id).is_some_and(|request| request.postponed && !request.local_pending) {
             return;
         }
+        self.admit_again(id);
+    }
+
+    /// A request that nobody works on any more waits to be admitted, as if it were new.
+    pub(super) fn admit_again(&mut self, id: u64) {
         let Some(old) = self.log.remove(id) else { return };
         let v = old.volume;
-        self.volumes[v].writes.remove(id, old.sector);
+        if old.is_write() {
+            self.volumes[v].writes.remove(id, old.sector);
+        }
         self.volumes[v].counters.ap_in_flight -= 1;
         let in_activity_log = old.in_activity_log;
         let mut request = Request::new(v, old.kind, old.sector, old.bytes, old.payload, old.completion);

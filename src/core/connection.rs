@@ -363,6 +363,9 @@ impl Resource {
         for volume in &mut self.volumes {
             volume.peer_uuids = None;
             volume.bitmap_io = false;
+            if let Some(disk) = &mut volume.disk {
+                disk.peer_wrote = false;
+            }
         }
         if !self.is_suspended() {
             self.clear_transfer_log();

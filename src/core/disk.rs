@@ -265,7 +265,8 @@ impl Resource {
     /// All references to a failed disk are to go, then the disk (spec/state.md 13.5).
     pub(super) fn go_diskless(&mut self, v: VolumeIndex) {
         let works = !self.volumes[v].io_error_seen && !self.volumes[v].force_detach;
-        let barrier_to_come = self.connection.phase == Phase::Up && self.data_needs_flushes(v);
+        let linked = self.connection.phase == Phase::Up;
+        let barrier_to_come = linked && self.peer_epochs.has_writes() && self.data_needs_flushes(v);
         let Some(disk) = &mut self.volumes[v].disk else { return };
         if disk.in_use > 0 {
             self.steps.push_front(Step::GoDiskless { v });

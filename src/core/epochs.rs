@@ -194,6 +194,11 @@ impl PeerEpochs {
         self.epochs.iter().any(|epoch| epoch.active > 0)
     }
 
+    /// Whether there are writes whose barrier was not acknowledged.
+    pub fn has_writes(&self) -> bool {
+        self.epochs.iter().any(|epoch| epoch.writes > 0)
+    }
+
     /// Begins a new current epoch.
     pub fn begin(&mut self) {
         self.writes_before = self.epochs.back().map_or(0, |epoch| epoch.writes);

@@ -26,7 +26,7 @@ impl Resource {
             // that was completed, so that no new generation is due.
             self.volumes[v].new_current_uuid_owed = false;
             if ns.conn == Conn::WFBitMapS {
-                self.leave_to_resync(v);
+                self.leave_peer_out(v);
             } else {
                 self.resend_transfer_log(v, ns.conn == Conn::WFBitMapT);
             }
@@ -34,6 +34,16 @@ impl Resource {
         if ns.susp_nod {
             let attached =
                 matches!(os.disk, Disk::Attaching | Disk::Negotiating) && ns.disk == Disk::UpToDate;
+            if attached && ns.conn < Conn::Connected {
+                // Nobody will send them again. What completes now is on this disk only.
+                if std::mem::take(&mut self.volumes[v].new_current_uuid_owed) {
+                    self.owed_new_current_uuid(v);
+                }
+                self.leave_peer_out(v);
+            }
+            if attached {
+                self.restart_disk_io(v);
+            }
             if connected || attached {
                 let _ = self.change(v, Change::susp_nod(false), ChangeKind::Hard, false);
                 self.complete_ready();

@@ -3,7 +3,7 @@
 use super::resource::Resource;
 use super::state::{Conn, Disk, Role};
 use super::types::*;
-use crate::conf::settings::{DiskSettings, NetSettings, OnIoError, Protocol, ResourceSettings};
+use crate::conf::settings::{DiskSettings, NetSettings, OnIoError, OnNoData, Protocol, ResourceSettings};
 use crate::conf::Dialect;
 use crate::meta::{self, Layout, LogGeometry, MetaFlags, MetaIndex, SuperBlock};
 use crate::sys::buffer::Buffer;
@@ -869,6 +869,57 @@ fn what_was_acknowledged_is_durable_before_a_failed_disk_goes() {
         assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::Diskless), "{}", pair.logs());
         let bits = pair.a.core.volume(V).out_of_sync_bits();
         assert_eq!(bits, if flushes_fail { 2 } else { 0 }, "{}", pair.logs());
+    }
+}
+
+/// `on-no-data-accessible suspend-io`: the source's disk goes while the target's is not complete, the link, too, and the
+/// disk comes back. What was frozen goes on, also what had failed.
+#[test]
+fn frozen_requests_go_on_with_the_disk_that_comes_back() {
+    for fails in [false, true] {
+        let mut pair = synced_pair();
+        let suspending = ResourceSettings {
+            on_no_data_accessible: OnNoData::SuspendIo,
+            ..ResourceSettings::defaults(Dialect::V84)
+        };
+        assert_eq!(pair.a.command(Command::ResourceSettings(Box::new(suspending))), 101);
+        pair.b.held = Some(Vec::new());
+        pair.a.begin(Command::InvalidateRemote { volume: V });
+        pair.run();
+        assert_eq!(pair.a.word().1, Conn::SyncSource, "{}", pair.logs());
+        pair.a.held = Some(Vec::new());
+        let tokens = [pair.a.write(4000, 99, 8192), pair.a.write(4016, 98, 4096)];
+        while pair.a.work() {}
+        pair.exchange();
+        pair.a.command(Command::Detach { volume: V, force: true });
+        for request in pair.a.held.take().unwrap() {
+            match request {
+                Output::DiskWrite { volume, io, .. } if fails => {
+                    pair.a.core.io_done(pair.now, volume, io, IoResult::Failed);
+                }
+                other => pair.a.carry_out(other),
+            }
+        }
+        pair.b.core.link_lost(pair.now, LinkFailure { conn: Conn::BrokenPipe, log: None });
+        for request in pair.b.held.take().unwrap() {
+            pair.b.carry_out(request);
+        }
+        while pair.b.work() {}
+        pair.b.command(Command::Disconnect { force: false });
+        pair.run();
+        assert_eq!(pair.a.word().2, Disk::Diskless, "{}", pair.logs());
+        assert!(pair.a.core.volume(V).state().susp_nod && pair.a.completed.is_empty(), "{}", pair.logs());
+        pair.a.attach();
+        pair.run();
+        assert!(tokens.iter().all(|token| pair.a.completed[token].is_ok()), "{}", pair.logs());
+        assert!(pair.a.data[4000 * 512..][..8192].iter().all(|byte| *byte == 99));
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        pair.run();
+        if pair.a.word().1 == Conn::StandAlone {
+            assert_eq!(pair.a.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+            pair.run();
+        }
+        pair.assert_equal();
     }
 }
 

@@ -50,9 +50,21 @@ impl Resource {
         self.log.iter().any(|(_, r)| r.volume == v && !r.completed && !r.may_complete())
     }
 
-    /// Frozen writes, and a resync from this node will come: the peer gets them with it, see
-    /// [`add_writes_to_bitmap`](Self::add_writes_to_bitmap).
-    pub(super) fn leave_to_resync(&mut self, v: VolumeIndex) {
+    /// Frozen requests that had no good data left, and the disk is back: those that failed are done again, spec/state.md
+    /// 5.4, "restart disk I/O". What the peer owes an answer to waits for that.
+    pub(super) fn restart_disk_io(&mut self, v: VolumeIndex) {
+        for id in self.log.ids() {
+            let Some(request) = self.log.get(id).filter(|request| request.volume == v) else { continue };
+            let lost = !request.is_write() || request.payload.is_some() || !request.has_payload();
+            if request.may_complete() && lost && !self.succeeded(request) {
+                self.admit_again(id);
+            }
+        }
+    }
+
+    /// Frozen requests that the peer gets with a later resync, if it gets them at all. A source's writes are in the bitmap
+    /// that it sends: see [`add_writes_to_bitmap`](Self::add_writes_to_bitmap).
+    pub(super) fn leave_peer_out(&mut self, v: VolumeIndex) {
         for id in self.log.ids() {
             let Some(request) = self.log.get(id).filter(|request| request.volume == v) else { continue };
             if !request.is_write() {

@@ -181,14 +181,10 @@ impl Resource {
 
     fn complete(&mut self, id: u64) {
         let (now, asynchronous) = (self.now, self.is_asynchronous());
-        let Some(request) = self.log.get_mut(id) else { return };
-        let v = request.volume;
-        let write = request.is_write();
-        // Data that are only on a disk without good data will be overwritten by the next resync.
+        let Some(request) = self.log.get(id) else { return };
+        let (v, write, ok) = (request.volume, request.is_write(), self.succeeded(request));
         let disk = self.volumes[v].state.disk;
-        let kept = disk == Disk::UpToDate || (request.local_good && disk < Disk::Inconsistent);
-        let mirrored = request.net_good || self.volumes[v].state.pdsk == Disk::UpToDate;
-        let ok = request.net_ok && (mirrored || !write) || request.local_ok && (kept || !write);
+        let Some(request) = self.log.get_mut(id) else { return };
         request.completed = true;
         let completion = request.completion;
         // Writes that the application issues from now on belong to a later epoch.
@@ -204,6 +200,16 @@ impl Resource {
         self.volumes[v].counters.ap_in_flight -= 1;
         self.report(completion, if ok { Ok(payload) } else { Err(IoError) });
         self.note_progress(v);
+    }
+
+    /// Whether a request that is over did what it was asked for.
+    pub(super) fn succeeded(&self, request: &Request) -> bool {
+        // Data that are only on a disk without good data will be overwritten by the next resync.
+        let state = self.volumes[request.volume].state;
+        let write = request.is_write();
+        let kept = state.disk == Disk::UpToDate || (request.local_good && state.disk < Disk::Inconsistent);
+        let mirrored = request.net_good || state.pdsk == Disk::UpToDate;
+        request.net_ok && (mirrored || !write) || request.local_ok && (kept || !write)
     }
 
     /// Protocol C: the peer answers a write when its disk has it.
