@@ -210,7 +210,8 @@ impl Resource {
         let StateWord { conn, disk: own, .. } = self.state(v);
         let Some(disk) = &mut self.volumes[v].disk else { return };
         disk.bitmap.set_sectors(sector, u64::from(bytes) / 512);
-        if own > Disk::Failed && !matches!(conn, Conn::WFSyncUUID | Conn::WFBitMapT | Conn::Behind) {
+        // A disk that is being attached may meet what was sent for the one before.
+        if own > Disk::Negotiating && !matches!(conn, Conn::WFSyncUUID | Conn::WFBitMapT | Conn::Behind) {
             let text = format!("ASSERT FAILED cstate = {conn}, expected: WFSyncUUID|WFBitMapT|Behind");
             self.error(Some(v), text);
         }
