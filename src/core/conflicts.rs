@@ -130,7 +130,7 @@ impl Resource {
     /// (a Primary of a moment ago may have left it there, and its link with it), or one that itself waits.
     pub(super) fn peer_write_in_the_way(&self, v: VolumeIndex, sector: u64, sectors: u64) -> bool {
         self.volumes[v].peer_writes.any(sector, sectors)
-            || self.two_primaries_allowed() && self.peer_writes_to(v, sector, sectors)
+            || self.two_primaries_allowed() && self.blocked_peer_writes_to(v, sector, sectors)
     }
 
     /// P_SUPERSEDED: the arbiter's write to these blocks, which is under way, is the one that stays.

@@ -5,6 +5,11 @@
 
 use std::collections::BTreeMap;
 
+/// Whether two ranges, first sector and length, have a sector in common. An empty one has none with any.
+pub fn overlap(a: (u64, u64), b: (u64, u64)) -> bool {
+    a.0.max(b.0) < (a.0 + a.1).min(b.0 + b.1)
+}
+
 /// Sector ranges by owner. Ranges of different owners may overlap.
 #[derive(Debug, Default)]
 pub struct Intervals {

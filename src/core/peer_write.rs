@@ -5,6 +5,7 @@
 //! Requests to the same blocks get to the disk in the order in which they came, if the earlier one writes.
 
 use super::activity_log::{extents_of, Get};
+use super::intervals;
 use super::resync::Answer;
 use super::state::{Conn, Disk};
 use super::types::*;
@@ -214,12 +215,17 @@ impl Resource {
 
     /// Whether the peer writes to these blocks: at the disk, or still on the way to it.
     pub(super) fn peer_writes_to(&self, v: VolumeIndex, sector: u64, sectors: u64) -> bool {
-        let volume = &self.volumes[v];
-        let blocked = volume.blocked_peer_requests.iter().filter_map(|slot| self.peer_requests.get(*slot));
-        volume.peer_writes.any(sector, sectors)
-            || blocked.filter(|earlier| earlier.kind.is_write()).any(|earlier| {
-                earlier.sector < sector + sectors && sector < earlier.sector + earlier.sectors()
-            })
+        self.volumes[v].peer_writes.any(sector, sectors) || self.blocked_peer_writes_to(v, sector, sectors)
+    }
+
+    /// Whether writes of the peer to these blocks are on the way to the disk.
+    pub(super) fn blocked_peer_writes_to(&self, v: VolumeIndex, sector: u64, sectors: u64) -> bool {
+        let blocked = &self.volumes[v].blocked_peer_requests;
+        blocked
+            .iter()
+            .filter_map(|slot| self.peer_requests.get(*slot))
+            .filter(|earlier| earlier.kind.is_write())
+            .any(|earlier| intervals::overlap((earlier.sector, earlier.sectors()), (sector, sectors)))
     }
 
     /// Hands a request to the disk unless something is in its way.
@@ -322,15 +328,8 @@ impl Resource {
         }
         let Some(request) = self.remove_peer_request(slot) else { return };
         let (sector, sectors) = (request.sector, request.sectors());
-        let volume = &mut self.volumes[v];
-        volume.counters.unacked -= 1;
         if request.kind.is_write() {
-            volume.peer_writes.remove(u64::from(slot), sector);
-        }
-        if request.in_activity_log {
-            if let Some(disk) = &mut volume.disk {
-                disk.activity_log.put(*extents_of(sector, sectors.max(1)).start());
-            }
+            self.volumes[v].peer_writes.remove(u64::from(slot), sector);
         }
         let ok = matches!(result, IoResult::Done(_));
         if !ok && at_disk {
@@ -531,21 +530,21 @@ impl Resource {
     pub(super) fn drop_waiting_peer_requests(&mut self) {
         for v in 0..self.volumes.len() {
             for slot in std::mem::take(&mut self.volumes[v].blocked_peer_requests) {
-                let Some(request) = self.remove_peer_request(slot) else { continue };
-                let volume = &mut self.volumes[v];
-                volume.counters.unacked -= 1;
-                if let (true, Some(disk)) = (request.in_activity_log, &mut volume.disk) {
-                    disk.activity_log.put(*extents_of(request.sector, request.sectors().max(1)).start());
-                }
+                self.remove_peer_request(slot);
             }
             self.volumes[v].peer_extents.clear();
         }
     }
 
-    /// Takes a request of the peer out.
+    /// Takes a request of the peer out, and gives its extent of the activity log back.
     fn remove_peer_request(&mut self, slot: u32) -> Option<PeerRequest> {
         let request = self.peer_requests.remove(slot)?;
         self.peer_bytes -= u64::from(request.bytes);
+        let volume = &mut self.volumes[request.volume];
+        volume.counters.unacked -= 1;
+        if let (true, Some(disk)) = (request.in_activity_log, &mut volume.disk) {
+            disk.activity_log.put(*extents_of(request.sector, request.sectors().max(1)).start());
+        }
         Some(request)
     }
 }
