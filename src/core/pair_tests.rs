@@ -757,6 +757,33 @@ fn a_handler_that_ends_after_its_resync_was_called_off_begins_none() {
     pair.assert_equal();
 }
 
+/// The nodes of a split brain decide for themselves. The one whose handler runs longer sees the link go
+/// meanwhile, and stays away all the same: it does not offer its data until somebody has looked.
+#[test]
+fn a_split_brain_whose_handler_outlives_the_link_ends_stand_alone() {
+    let mut pair = synced_pair();
+    for node in [&mut pair.a, &mut pair.b] {
+        node.begin(Command::Disconnect { force: true });
+    }
+    pair.run();
+    pair.b.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    let tokens = [pair.a.write(4000, 1, 4096), pair.b.write(4000, 2, 4096)];
+    pair.run();
+    assert!(pair.a.completed[&tokens[0]].is_ok() && pair.b.completed[&tokens[1]].is_ok());
+    pair.b.begin(Command::Secondary { volume: V, open: false });
+    pair.run();
+    pair.b.running = Some(Vec::new());
+    pair.connect(&settings(Protocol::C));
+    assert_eq!(pair.a.word().1, Conn::StandAlone, "{}", pair.logs());
+    assert_eq!(pair.b.word().1, Conn::BrokenPipe, "its receiver is in the handler\n{}", pair.logs());
+    while let Some(id) = pair.b.running.as_mut().and_then(Vec::pop) {
+        pair.b.core.helper_done(pair.now, id, 0);
+        pair.run();
+    }
+    assert_eq!(pair.b.word().1, Conn::StandAlone, "{}", pair.logs());
+}
+
 /// A Primary gives its disk up, loses its peer, and attaches its disk again, which has the data in use: what
 /// it writes now is a new generation.
 #[test]
