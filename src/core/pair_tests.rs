@@ -3,7 +3,7 @@
 use super::resource::Resource;
 use super::state::{Conn, Disk, Role};
 use super::types::*;
-use crate::conf::settings::{DiskSettings, NetSettings, OnIoError, Protocol, ResourceSettings};
+use crate::conf::settings::{DiskSettings, Fencing, NetSettings, OnIoError, Protocol, ResourceSettings};
 use crate::conf::Dialect;
 use crate::meta::{self, Layout, LogGeometry, MetaFlags, MetaIndex, SuperBlock};
 use crate::sys::buffer::Buffer;
@@ -233,7 +233,10 @@ impl Node {
             Output::Helper { id, .. } if self.running.is_some() => {
                 self.running.get_or_insert_default().push(id);
             }
-            Output::Helper { id, .. } => self.core.helper_done(0, id, 0),
+            Output::Helper { id, name, .. } => {
+                self.log.push(format!("helper {name}"));
+                self.core.helper_done(0, id, 0);
+            }
             Output::Reply { id, code, .. } => {
                 self.replies.insert(id, code);
             }
@@ -782,6 +785,31 @@ fn a_split_brain_whose_handler_outlives_the_link_ends_stand_alone() {
         pair.run();
     }
     assert_eq!(pair.b.word().1, Conn::StandAlone, "{}", pair.logs());
+}
+
+/// What fence-peer did to the peer is undone when the peer is in sync again: by the source, and only where fencing
+/// is configured.
+#[test]
+fn a_source_with_fencing_calls_unfence_peer() {
+    for fencing in [Fencing::DontCare, Fencing::ResourceOnly] {
+        let mut pair = synced_pair();
+        for node in [&mut pair.a, &mut pair.b] {
+            let settings = DiskSettings { fencing, ..node.core.volume(V).settings().clone() };
+            let command = Command::DiskSettings { volume: V, settings: Box::new(settings) };
+            assert_eq!(node.command(command), 101);
+            node.log.clear();
+        }
+        pair.b.command(Command::Disconnect { force: true });
+        pair.run();
+        pair.a.write(4000, 99, 8192);
+        pair.run();
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        pair.run();
+        pair.assert_equal();
+        let calls = |node: &Node| node.log.iter().filter(|line| *line == "helper unfence-peer").count();
+        let expected = usize::from(fencing != Fencing::DontCare);
+        assert_eq!((calls(&pair.a), calls(&pair.b)), (expected, 0), "{fencing:?}\n{}", pair.logs());
+    }
 }
 
 /// A Primary gives its disk up, loses its peer, and attaches its disk again, which has the data in use: what
