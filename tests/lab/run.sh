@@ -113,6 +113,8 @@ for scenario in "$@"; do
 	: >"$WORK/log.all"
 	: >"$WORK/table"
 	: >"$WORK/share/kernel.log"
+	# The scenario before may have failed while it was out.
+	ip link set cable up
 	capturer=
 	if [ -n "$DECODER" ]; then
 		dumpcap -q -i cable -P -w "$WORK/capture" >"$WORK/dumpcap" 2>&1 &
