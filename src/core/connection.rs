@@ -335,6 +335,9 @@ impl Resource {
             return false;
         }
         if !self.connection.cleanup_begun {
+            if self.handshake_gives_up() {
+                return false;
+            }
             self.connection.cleanup_begun = true;
             self.connection.link = None;
             self.connection.ping_sent = None;

@@ -298,7 +298,7 @@ impl Resource {
                 }
             }
         }
-        if self.state(v) != run.os {
+        if self.state(v) != run.os && !self.is_final(v, run.peer, outcome) {
             // Something changed while a handler ran: decide anew (step 9).
             self.process_state(v, run.peer);
         } else {
@@ -306,10 +306,24 @@ impl Resource {
         }
     }
 
+    /// Whether the outcome of a handshake is that there will be no connection, whatever happens meanwhile
+    /// (step 8c comes before step 9): not when it is about a disk that is being attached.
+    fn is_final(&self, v: VolumeIndex, peer: StateWord, outcome: Outcome) -> bool {
+        let negotiating = self.state(v).disk == Disk::Negotiating || peer.disk == Disk::Negotiating;
+        outcome.conn().is_none() && !negotiating
+    }
+
+    /// Whether the receiver is in a handler of a handshake that gives the connection up. It does so when the
+    /// handler has ended, though the peer, which has come to the same result, has closed the link meanwhile.
+    pub(super) fn handshake_gives_up(&self) -> bool {
+        let Some(Hold::Handshake(run)) = &self.hold else { return false };
+        self.connection.state > Conn::Disconnecting && self.is_final(run.v, run.peer, run.handshake.outcome)
+    }
+
     /// Steps 8 to 14 of spec/state.md 9.4.
     fn conclude_handshake(&mut self, v: VolumeIndex, mut peer: StateWord, outcome: Outcome) {
         let os = self.state(v);
-        if os.conn <= Conn::TearDown {
+        if os.conn <= Conn::TearDown && !self.is_final(v, peer, outcome) {
             return;
         }
         self.volumes[v].consider_resync = false;

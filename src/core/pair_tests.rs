@@ -3,7 +3,9 @@
 use super::resource::Resource;
 use super::state::{Conn, Disk, Role};
 use super::types::*;
-use crate::conf::settings::{DiskSettings, NetSettings, OnIoError, OnNoData, Protocol, ResourceSettings};
+use crate::conf::settings::{
+    DiskSettings, Fencing, NetSettings, OnIoError, OnNoData, Protocol, ResourceSettings,
+};
 use crate::conf::Dialect;
 use crate::meta::{self, Layout, LogGeometry, MetaFlags, MetaIndex, SuperBlock};
 use crate::sys::buffer::Buffer;
@@ -233,7 +235,10 @@ impl Node {
             Output::Helper { id, .. } if self.running.is_some() => {
                 self.running.get_or_insert_default().push(id);
             }
-            Output::Helper { id, .. } => self.core.helper_done(0, id, 0),
+            Output::Helper { id, name, .. } => {
+                self.log.push(format!("helper {name}"));
+                self.core.helper_done(0, id, 0);
+            }
             Output::Reply { id, code, .. } => {
                 self.replies.insert(id, code);
             }
@@ -782,6 +787,58 @@ fn a_source_that_leaves_before_the_resync_learns_what_its_target_is() {
     pair.run();
     assert_ne!(pair.a.word().2, Disk::Negotiating, "{}", pair.logs());
     assert_eq!(pair.a.word().3, Disk::Inconsistent, "{}", pair.logs());
+}
+
+/// The nodes of a split brain decide for themselves. The one whose handler runs longer sees the link go
+/// meanwhile, and stays away all the same: it does not offer its data until somebody has looked.
+#[test]
+fn a_split_brain_whose_handler_outlives_the_link_ends_stand_alone() {
+    let mut pair = synced_pair();
+    for node in [&mut pair.a, &mut pair.b] {
+        node.begin(Command::Disconnect { force: true });
+    }
+    pair.run();
+    pair.b.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    let tokens = [pair.a.write(4000, 1, 4096), pair.b.write(4000, 2, 4096)];
+    pair.run();
+    assert!(pair.a.completed[&tokens[0]].is_ok() && pair.b.completed[&tokens[1]].is_ok());
+    pair.b.begin(Command::Secondary { volume: V, open: false });
+    pair.run();
+    pair.b.running = Some(Vec::new());
+    pair.connect(&settings(Protocol::C));
+    assert_eq!(pair.a.word().1, Conn::StandAlone, "{}", pair.logs());
+    assert_eq!(pair.b.word().1, Conn::BrokenPipe, "its receiver is in the handler\n{}", pair.logs());
+    while let Some(id) = pair.b.running.as_mut().and_then(Vec::pop) {
+        pair.b.core.helper_done(pair.now, id, 0);
+        pair.run();
+    }
+    assert_eq!(pair.b.word().1, Conn::StandAlone, "{}", pair.logs());
+}
+
+/// What fence-peer did to the peer is undone when the peer is in sync again: by the source, and only where fencing
+/// is configured.
+#[test]
+fn a_source_with_fencing_calls_unfence_peer() {
+    for fencing in [Fencing::DontCare, Fencing::ResourceOnly] {
+        let mut pair = synced_pair();
+        for node in [&mut pair.a, &mut pair.b] {
+            let settings = DiskSettings { fencing, ..node.core.volume(V).settings().clone() };
+            let command = Command::DiskSettings { volume: V, settings: Box::new(settings) };
+            assert_eq!(node.command(command), 101);
+            node.log.clear();
+        }
+        pair.b.command(Command::Disconnect { force: true });
+        pair.run();
+        pair.a.write(4000, 99, 8192);
+        pair.run();
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        pair.run();
+        pair.assert_equal();
+        let calls = |node: &Node| node.log.iter().filter(|line| *line == "helper unfence-peer").count();
+        let expected = usize::from(fencing != Fencing::DontCare);
+        assert_eq!((calls(&pair.a), calls(&pair.b)), (expected, 0), "{fencing:?}\n{}", pair.logs());
+    }
 }
 
 /// A Primary gives its disk up, loses its peer, and attaches its disk again, which has the data in use: what

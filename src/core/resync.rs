@@ -11,6 +11,7 @@ use super::steps::{HelperThen, Step};
 use super::types::*;
 use super::volume::Volume;
 use super::Resource;
+use crate::conf::settings::Fencing;
 use crate::wire::digest::Digest;
 use crate::wire::packet::Packet;
 use crate::wire::requests::{BlockDigest, BlockRequest};
@@ -657,6 +658,13 @@ impl Resource {
             self.run_helper(Some(v), Handler::AfterResyncTarget, HelperThen::Nothing);
         } else if found {
             self.run_helper(Some(v), Handler::OutOfSync, HelperThen::Nothing);
+        }
+        // What fence-peer has done is undone when nothing of the peer is old any more.
+        let fenced = state.conn == Conn::SyncSource && self.fencing(v) != Fencing::DontCare;
+        let all_good =
+            |volume: &Volume| (volume.state.disk, volume.state.pdsk) == (Disk::UpToDate, Disk::UpToDate);
+        if fenced && self.volumes().all(|(_, volume)| all_good(volume)) {
+            self.run_helper(Some(v), Handler::UnfencePeer, HelperThen::Nothing);
         }
     }
 

@@ -31,7 +31,7 @@ if [ -z "${LAB_INSIDE:-}" ]; then
 	done
 	[ "$(uname -m)" = x86_64 ] || skip "the machine is for x86_64, this host is $(uname -m)"
 	[ "$(id -u)" -eq 0 ] || skip "not root"
-	for pair in qemu-system-x86_64:qemu-system-x86 ip:iproute2 fio:fio unshare:util-linux losetup:mount; do
+	for pair in qemu-system-x86_64:qemu-system-x86 ip:iproute2 fio:fio perl:perl-base unshare:util-linux losetup:mount; do
 		type -P "${pair%:*}" >/dev/null || skip "no ${pair%:*} (Debian package ${pair#*:})"
 	done
 	[ -c /dev/net/tun ] || skip "no /dev/net/tun"
@@ -113,6 +113,8 @@ for scenario in "$@"; do
 	: >"$WORK/log.all"
 	: >"$WORK/table"
 	: >"$WORK/share/kernel.log"
+	# The scenario before may have failed while it was out.
+	ip link set cable up
 	capturer=
 	if [ -n "$DECODER" ]; then
 		dumpcap -q -i cable -P -w "$WORK/capture" >"$WORK/dumpcap" 2>&1 &

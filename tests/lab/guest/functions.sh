@@ -1,7 +1,9 @@
 # shellcheck shell=sh
-# Functions of both sides, for sh and bash. PROC: the text of /proc/drbd. DEVICE: /dev/drbd0.
-cs() { sed -n 's/^ *0: cs:\([^ ]*\).*/\1/p' "$PROC"; }
-ds() { sed -n 's/^ *0: .* ds:\([^ ]*\).*/\1/p' "$PROC"; }
+# Functions of both sides, for sh and bash. PROC: the text of /proc/drbd. DEVICE: /dev/drbd0. MINOR: 0, or what the caller sets.
+cs() { sed -n "s/^ *${MINOR:-0}: cs:\([^ ]*\).*/\1/p" "$PROC"; }
+ds() { sed -n "s/^ *${MINOR:-0}: .* ds:\([^ ]*\).*/\1/p" "$PROC"; }
+# Whether the device starts no application I/O.
+frozen() { grep -q '^ *0: .* ds:[^ ]* [ABC] s' "$PROC"; }
 oos() { sed -n 's/.* oos:\([0-9]*\).*/\1/p' "$PROC"; }
 counter() { sed -n "/^ *0: /{n;s/.* $1:\([0-9]*\).*/\1/p;}" "$PROC"; }
 
@@ -44,4 +46,12 @@ mixed_writes() {
 		dd if=/dev/urandom of="$DEVICE" bs=1M seek=9 count=2 oflag=direct status=none &&
 		dd if=/dev/urandom of="$DEVICE" bs=4096 seek=600 count=4 oflag=direct,dsync status=none &&
 		random_writes --io_size=1m --fsync=8
+}
+# The size of the device. A Secondary of the kernel's cannot be opened; drbdbox's is not in /sys.
+device_sectors() { cat /sys/block/drbd0/size 2>/dev/null || blockdev --getsz "$DEVICE"; }
+# verified_writes [SEED]: writes of many sizes; fio reads them back and compares.
+verified_writes() {
+	fio --name=v --filename="$DEVICE" --rw=randwrite --direct=1 --ioengine=libaio --iodepth=8 --fsync=5 --size=15m \
+		--bssplit=512/20:1k/10:1536/10:4k/20:4608/10:64k/10:131584/10:512k/5:1m/5 --randseed="${1:-42}" \
+		--verify=crc32c --verify_state_save=0 --verify_fatal=1 --do_verify=1 --minimal >/dev/null
 }

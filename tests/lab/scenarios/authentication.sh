@@ -1,5 +1,5 @@
 # cram-hmac-alg: the right secret connects; another one, or one on one side only, does not
-# planted: Digest
+# planted: Digest|Unexpected data packet AuthChallenge
 for version in $(versions 86 95 101); do
 	at "$version"
 	for algorithm in sha1 md5; do
@@ -20,6 +20,17 @@ for version in $(versions 86 95 101); do
 	kernel 'drbdadm up r0'
 	box up r0
 	await 30 'grep -q "expected AuthChallenge packet" "$LOG" || quiet "dmesg | tail -n 30 | grep \"expected AuthChallenge packet\"" || [ "$(cs)" = StandAlone ]'
+	[ "$(cs)" != Connected ] || die "connected without a secret"
+	[ "$(quiet cs)" != Connected ] || die "the kernel connected without a secret"
+	kernel 'drbdadm down r0'
+	box down r0
+	configuration "cram-hmac-alg sha1; shared-secret \"FooFunFactory\";"
+	quiet "sed -i 's/cram-hmac-alg [a-z0-9]*; shared-secret \"[a-zA-Z]*\";//' /etc/drbd.conf" || die "no configuration in the machine"
+	cat "$LOG" >>"$WORK/log.all"
+	: >"$LOG"
+	kernel 'drbdadm up r0'
+	box up r0
+	await 30 'grep -q "expected AuthChallenge packet" "$LOG"'
 	[ "$(cs)" != Connected ] || die "connected without a secret"
 	[ "$(quiet cs)" != Connected ] || die "the kernel connected without a secret"
 done
