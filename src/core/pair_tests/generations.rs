@@ -1,0 +1,164 @@
+//! Generations of the data: when a new one begins, and what happens to frozen requests.
+
+use super::*;
+
+/// Writes that are frozen when the peer loses its disk are not sent again: when it has attached one the
+/// two copies are no longer of one generation.
+#[test]
+fn a_frozen_primary_begins_a_new_generation_when_its_connected_peer_loses_its_disk() {
+    let mut pair = synced_pair();
+    pair.a.begin(Command::SuspendIo { volume: V });
+    pair.run();
+    pair.b.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    assert_ne!(pair.a.core.volume(V).disk().unwrap().uuids.bitmap, 0, "{}", pair.logs());
+}
+
+/// The nodes of a split brain decide for themselves. The one whose handler runs longer sees the link go
+/// meanwhile, and stays away all the same: it does not offer its data until somebody has looked.
+#[test]
+fn a_split_brain_whose_handler_outlives_the_link_ends_stand_alone() {
+    let mut pair = synced_pair();
+    for node in [&mut pair.a, &mut pair.b] {
+        node.begin(Command::Disconnect { force: true });
+    }
+    pair.run();
+    pair.b.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    let tokens = [pair.a.write(4000, 1, 4096), pair.b.write(4000, 2, 4096)];
+    pair.run();
+    assert!(pair.a.completed[&tokens[0]].is_ok() && pair.b.completed[&tokens[1]].is_ok());
+    pair.b.begin(Command::Secondary { volume: V, open: false });
+    pair.run();
+    pair.b.running = Some(Vec::new());
+    pair.connect(&settings(Protocol::C));
+    assert_eq!(pair.a.word().1, Conn::StandAlone, "{}", pair.logs());
+    assert_eq!(pair.b.word().1, Conn::BrokenPipe, "its receiver is in the handler\n{}", pair.logs());
+    while let Some(id) = pair.b.running.as_mut().and_then(Vec::pop) {
+        pair.b.core.helper_done(pair.now, id, 0);
+        pair.run();
+    }
+    assert_eq!(pair.b.word().1, Conn::StandAlone, "{}", pair.logs());
+}
+
+/// A Primary gives its disk up, loses its peer, and attaches its disk again, which has the data in use: what
+/// it writes now is a new generation.
+#[test]
+fn a_primary_that_attaches_without_its_peer_begins_a_new_generation() {
+    let mut pair = synced_pair();
+    pair.a.command(Command::Detach { volume: V, force: true });
+    // Nothing of this reaches the peer.
+    pair.b.core.link_lost(pair.now, LinkFailure { conn: Conn::BrokenPipe, log: None });
+    while pair.b.work() {}
+    pair.b.command(Command::Disconnect { force: false });
+    pair.run();
+    pair.a.attach();
+    assert_eq!((pair.a.word().1, pair.a.word().2), (Conn::WFConnection, Disk::UpToDate), "{}", pair.logs());
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok());
+    assert_ne!(pair.a.core.volume(V).disk().unwrap().uuids.bitmap, 0, "{}", pair.logs());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    pair.assert_equal();
+}
+
+/// `on-no-data-accessible suspend-io`: the source's disk goes while the target's is not complete, the link, too, and the
+/// disk comes back. What was frozen goes on, also what had failed.
+#[test]
+fn frozen_requests_go_on_with_the_disk_that_comes_back() {
+    for fails in [false, true] {
+        let mut pair = synced_pair();
+        let suspending = ResourceSettings {
+            on_no_data_accessible: OnNoData::SuspendIo,
+            ..ResourceSettings::defaults(Dialect::V84)
+        };
+        assert_eq!(pair.a.command(Command::ResourceSettings(Box::new(suspending))), 101);
+        pair.b.held = Some(Vec::new());
+        pair.a.begin(Command::InvalidateRemote { volume: V });
+        pair.run();
+        assert_eq!(pair.a.word().1, Conn::SyncSource, "{}", pair.logs());
+        pair.a.held = Some(Vec::new());
+        let tokens = [pair.a.write(4000, 99, 8192), pair.a.write(4016, 98, 4096)];
+        while pair.a.work() {}
+        pair.exchange();
+        pair.a.command(Command::Detach { volume: V, force: true });
+        for request in pair.a.held.take().unwrap() {
+            match request {
+                Output::DiskWrite { volume, io, .. } if fails => {
+                    pair.a.core.io_done(pair.now, volume, io, IoResult::Failed);
+                }
+                other => pair.a.carry_out(other),
+            }
+        }
+        pair.b.core.link_lost(pair.now, LinkFailure { conn: Conn::BrokenPipe, log: None });
+        for request in pair.b.held.take().unwrap() {
+            pair.b.carry_out(request);
+        }
+        while pair.b.work() {}
+        pair.b.command(Command::Disconnect { force: false });
+        pair.run();
+        assert_eq!(pair.a.word().2, Disk::Diskless, "{}", pair.logs());
+        assert!(pair.a.core.volume(V).state().susp_nod && pair.a.completed.is_empty(), "{}", pair.logs());
+        pair.a.attach();
+        pair.run();
+        assert!(tokens.iter().all(|token| pair.a.completed[token].is_ok()), "{}", pair.logs());
+        assert!(pair.a.data[4000 * 512..][..8192].iter().all(|byte| *byte == 99));
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        pair.run();
+        if pair.a.word().1 == Conn::StandAlone {
+            assert_eq!(pair.a.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+            pair.run();
+        }
+        pair.assert_equal();
+    }
+}
+
+/// A write that the peer refused while I/O was frozen is sent again when the peer comes back with a disk of
+/// the same generation: without a resync nothing else would bring it there.
+#[test]
+fn a_refused_write_that_was_frozen_is_sent_again() {
+    let mut pair = synced_pair();
+    let token = pair.a.write(4000, 99, 8192);
+    while pair.a.work() {}
+    let sent = pair.a.outgoing[Socket::Data as usize].pop_front();
+    let Some((_, Packet::Data(data), _)) = sent else { panic!("{sent:?}") };
+    pair.a.command(Command::SuspendIo { volume: V });
+    let refused = BlockAck { sector: 4000, block_id: data.block_id, size: 8192, seq: 1 };
+    pair.a.core.packet(pair.now, Socket::Meta, 0, Packet::NegAck(refused), None);
+    pair.b.command(Command::Disconnect { force: true });
+    pair.run();
+    assert_eq!(pair.a.word().1, Conn::WFConnection, "{}", pair.logs());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    pair.a.command(Command::ResumeIo { volume: V });
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok());
+    pair.assert_equal();
+}
+
+/// The source of a resync loses its disk: the half-synced data of the target are not what it works with, and
+/// its own disk is welcome again.
+#[test]
+fn a_source_that_lost_its_disk_may_attach_it_again() {
+    let mut pair = synced_pair();
+    pair.b.held = Some(Vec::new());
+    pair.a.begin(Command::InvalidateRemote { volume: V });
+    pair.run();
+    assert_eq!(pair.a.word().1, Conn::SyncSource, "{}", pair.logs());
+    pair.a.begin(Command::Detach { volume: V, force: true });
+    pair.run();
+    assert_eq!((pair.a.word().2, pair.a.word().3), (Disk::Diskless, Disk::Inconsistent), "{}", pair.logs());
+    let uuids = pair.b.core.volume(V).disk().unwrap().uuids;
+    let uuids = crate::wire::parameters::Uuids {
+        current: uuids.current,
+        bitmap: uuids.bitmap,
+        history: uuids.history,
+        dirty_bits: 10240,
+        flags: 0,
+    };
+    pair.a.core.packet(pair.now, Socket::Data, 0, Packet::Uuids(uuids), None);
+    pair.a.attach();
+    pair.run_disk_backwards();
+    pair.assert_equal();
+}

@@ -1,0 +1,217 @@
+//! Resync: who begins it, what ends it, what interrupts it.
+
+use super::*;
+
+/// The two sockets are not ordered: the last acknowledgements of a resync can come when the target's
+/// disk is gone and the blocks have changed.
+#[test]
+fn an_acknowledgement_of_an_earlier_resync_clears_no_bits() {
+    let mut pair = synced_pair();
+    pair.b.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 2, "{}", pair.logs());
+    let late = BlockAck { sector: 4000, block_id: ID_SYNCER, size: 8192, seq: 1 };
+    pair.a.core.packet(pair.now, Socket::Meta, 0, Packet::RsWriteAck(late), None);
+    assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 2);
+}
+
+/// A source that begins a resync and gives its disk up: the target does not wait for ever.
+#[test]
+fn a_sync_uuid_of_a_source_without_disk_is_dropped() {
+    let mut pair = synced_pair();
+    pair.a.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    assert_eq!(pair.b.word().3, Disk::Diskless);
+    pair.b.core.packet(pair.now, Socket::Data, 0, Packet::SyncUuid(0x1234), None);
+    assert!(pair.b.core.receiver_ready());
+}
+
+/// Checksum-based resync: what is equal is not sent; what differs is, and ends up equal.
+#[test]
+fn a_target_asks_by_digest_when_csums_alg_is_set() {
+    for (version, by_digest) in [(88, false), (89, true), (94, true), (101, true)] {
+        let mut pair = Pair::new(version);
+        let net = NetSettings { csums_alg: "sha1".to_owned(), ..settings(Protocol::C) };
+        pair.connect(&net);
+        let id = pair.a.begin(Command::Primary { volume: V, force: true });
+        pair.run();
+        assert_eq!(pair.a.replies[&id], 1, "{}", pair.logs());
+        pair.assert_equal();
+
+        pair.b.begin(Command::Disconnect { force: false });
+        pair.run();
+        for sector in (0..256).step_by(8) {
+            pair.a.write(sector, 0, 4096);
+        }
+        pair.a.write(4096, 99, 16384);
+        pair.run();
+        assert_eq!(pair.b.command(Command::Connect(Box::new(net))), 101);
+        pair.run();
+        pair.assert_equal();
+        let line = "88 % had equal checksums, eliminated: 128K; transferred 16K total 144K";
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(node.log.iter().any(|text| text == line), by_digest, "{version}: {}", pair.logs());
+        }
+    }
+}
+
+/// csums-after-crash-only: a target that was no crashed Primary asks for the blocks.
+#[test]
+fn csums_after_crash_only_leaves_an_ordinary_resync_as_it_is() {
+    let mut pair = Pair::new(101);
+    let net =
+        NetSettings { csums_alg: "sha1".to_owned(), csums_after_crash_only: true, ..settings(Protocol::C) };
+    pair.connect(&net);
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.assert_equal();
+    assert!(!pair.b.log.iter().any(|text| text.contains("had equal checksums")), "{}", pair.logs());
+}
+
+/// A handler that runs before a resync may end when the disk has gone and come back: what it was to begin is
+/// over, and the new handshake decides.
+#[test]
+fn a_handler_that_ends_after_its_resync_was_called_off_begins_none() {
+    let mut pair = synced_pair();
+    pair.b.running = Some(Vec::new());
+    pair.a.begin(Command::InvalidateRemote { volume: V });
+    pair.run();
+    assert_eq!(pair.b.word().1, Conn::WFSyncUUID, "{}", pair.logs());
+    pair.b.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    assert_eq!((pair.b.word().1, pair.b.word().2), (Conn::Connected, Disk::Diskless), "{}", pair.logs());
+    assert!(pair.b.core.receiver_ready());
+    pair.b.attach();
+    for id in pair.b.running.take().unwrap() {
+        pair.b.core.helper_done(pair.now, id, 0);
+    }
+    assert_eq!(pair.b.word().2, Disk::Negotiating, "{}", pair.logs());
+    pair.run();
+    pair.assert_equal();
+}
+
+/// The peer is about to become a sync target when the Primary that ordered it gives its disk up. The peer's data count as
+/// old from then on, and both know it; the Primary's disk does not come back beside them and wait for ever.
+#[test]
+fn a_source_that_leaves_before_the_resync_learns_what_its_target_is() {
+    let mut pair = synced_pair_at(97, Protocol::C);
+    pair.a.begin(Command::InvalidateRemote { volume: V });
+    pair.a.command(Command::Detach { volume: V, force: true });
+    pair.run();
+    assert_eq!((pair.b.word().1, pair.b.word().2), (Conn::Connected, Disk::Outdated), "{}", pair.logs());
+    assert!(pair.a.word().3 < Disk::Outdated, "{:?}{}", pair.a.word(), pair.logs());
+    pair.a.attach();
+    pair.run();
+    assert_ne!(pair.a.word().2, Disk::Negotiating, "{}", pair.logs());
+    assert_eq!(pair.a.word().3, Disk::Inconsistent, "{}", pair.logs());
+}
+
+/// What fence-peer did to the peer is undone when the peer is in sync again: by the source, and only where fencing
+/// is configured.
+#[test]
+fn a_source_with_fencing_calls_unfence_peer() {
+    for fencing in [Fencing::DontCare, Fencing::ResourceOnly] {
+        let mut pair = synced_pair();
+        for node in [&mut pair.a, &mut pair.b] {
+            let settings = DiskSettings { fencing, ..node.core.volume(V).settings().clone() };
+            let command = Command::DiskSettings { volume: V, settings: Box::new(settings) };
+            assert_eq!(node.command(command), 101);
+            node.log.clear();
+        }
+        pair.b.command(Command::Disconnect { force: true });
+        pair.run();
+        pair.a.write(4000, 99, 8192);
+        pair.run();
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        pair.run();
+        pair.assert_equal();
+        let calls = |node: &Node| node.log.iter().filter(|line| *line == "helper unfence-peer").count();
+        let expected = usize::from(fencing != Fencing::DontCare);
+        assert_eq!((calls(&pair.a), calls(&pair.b)), (expected, 0), "{fencing:?}\n{}", pair.logs());
+    }
+}
+
+/// A read error that `on-io-error pass_on` survives marks a block that the target of a resync knows nothing of.
+#[test]
+fn a_source_with_bits_of_its_own_ends_when_the_target_has() {
+    let mut pair = synced_pair();
+    pair.b.command(Command::Disconnect { force: false });
+    pair.run();
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    pair.b.held = Some(Vec::new());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    assert_eq!(pair.a.word().1, Conn::SyncSource, "{}", pair.logs());
+    pair.a.core.local_error(V, 8000, 8, false);
+    assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 3);
+    pair.run_disk_backwards();
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::Connected, Conn::Connected), "{}", pair.logs());
+    assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 1, "the block that could not be read");
+}
+
+/// A word that the peer sent before its promotion may come behind its request to be promoted: the first resync
+/// waits for the word that says Primary, and for the UUIDs before it.
+#[test]
+fn a_late_word_does_not_use_up_the_first_resync() {
+    let mut pair = Pair::new(101);
+    pair.connect(&settings(Protocol::C));
+    let late = crate::core::handshake::state_packet(pair.a.core.volume(V).state());
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    while pair.b.core.volume(V).state().peer != Role::Primary {
+        let busy = pair.a.work()
+            | Pair::deliver(&mut pair.a, &mut pair.b, Socket::Meta, pair.now)
+            | Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now)
+            | pair.b.work()
+            | Pair::deliver(&mut pair.b, &mut pair.a, Socket::Meta, pair.now);
+        assert!(busy, "{}", pair.logs());
+    }
+    pair.b.core.packet(pair.now, Socket::Data, 0, late, None);
+    pair.run();
+    pair.assert_equal();
+}
+
+/// `c-min-rate` makes a resync step back for the application: what the resync itself moves does not count,
+/// also while it is at the disk.
+#[test]
+fn a_resync_does_not_step_back_for_itself() {
+    let mut pair = synced_pair();
+    let application = |node: &Node| node.core.volume(V).counters().application;
+    let before = (application(&pair.a), application(&pair.b));
+    pair.b.held = Some(Vec::new());
+    pair.a.begin(Command::InvalidateRemote { volume: V });
+    pair.run();
+    assert!(!pair.b.held.as_ref().unwrap().is_empty(), "{}", pair.logs());
+    assert_eq!((application(&pair.a), application(&pair.b)), before);
+    pair.run_disk_backwards();
+    pair.assert_equal();
+    assert_eq!((application(&pair.a), application(&pair.b)), before);
+    pair.a.write(0, 1, 4096);
+    pair.run();
+    assert_eq!((application(&pair.a), application(&pair.b)), (before.0 + 8, before.1 + 8));
+}
+
+/// `invalidate-remote` needs no bitmap: a word that the target sent before it may come when this node is a source
+/// already, and says Connected. That is not the end of the resync.
+#[test]
+fn a_word_from_before_the_resync_does_not_end_it() {
+    let mut pair = synced_pair();
+    let early = crate::core::handshake::state_packet(pair.b.core.volume(V).state());
+    pair.b.held = Some(Vec::new());
+    pair.b.running = Some(Vec::new());
+    pair.a.begin(Command::InvalidateRemote { volume: V });
+    pair.run();
+    assert_eq!(pair.a.word().1, Conn::SyncSource, "{}", pair.logs());
+    pair.a.core.packet(pair.now, Socket::Data, 0, early, None);
+    pair.run();
+    assert_eq!(pair.a.word().1, Conn::SyncSource, "{}", pair.logs());
+    for id in pair.b.running.take().unwrap() {
+        pair.b.core.helper_done(pair.now, id, 0);
+    }
+    pair.run();
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::SyncSource, Conn::SyncTarget), "{}", pair.logs());
+    pair.run_disk_backwards();
+    pair.assert_equal();
+}

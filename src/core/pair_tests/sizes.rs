@@ -1,0 +1,182 @@
+//! Sizes: of the activity log, and of the device when it changes.
+
+use super::*;
+
+/// `syncer --al-extents` comes after `disk` in 8.3: it counts until the first write, and the super block tells it.
+#[test]
+fn a_number_of_activity_log_slots_counts_until_the_first_write() {
+    let mut pair = Pair::new(101);
+    let slots = |node: &Node| {
+        let disk = node.core.volume(V).disk().unwrap();
+        (node.core.volume(V).settings().al_extents, disk.activity_log.len())
+    };
+    let set = |node: &mut Node, al_extents: u32| {
+        let settings = DiskSettings { al_extents, ..node.core.volume(V).settings().clone() };
+        assert_eq!(node.command(Command::DiskSettings { volume: V, settings: Box::new(settings) }), 101);
+    };
+    set(&mut pair.a, 509);
+    pair.run();
+    assert_eq!(slots(&pair.a), (509, 509));
+    let block = SuperBlock::decode(&pair.a.meta[layout().md_offset as usize..][..4096]).unwrap();
+    assert!(block.al_slots >= 509, "{}", block.al_slots);
+    set(&mut pair.a, 60000);
+    pair.run();
+    assert_eq!(slots(&pair.a), (3833, 3833));
+    assert!(pair.a.log.iter().any(|line| line.contains("al-extents 60000 cut to 3833")), "{}", pair.logs());
+
+    // What a Primary has written to the log is read with the number that it was written with.
+    pair.connect(&settings(Protocol::C));
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    let token = pair.a.write(0, 1, 4096);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok());
+    set(&mut pair.a, 7);
+    pair.run();
+    assert_eq!(slots(&pair.a), (3833, 3833));
+    assert!(pair.a.log.iter().any(|line| line.contains("al-extents 7: 3833 stay in use")), "{}", pair.logs());
+    pair.assert_equal();
+}
+
+/// `resize` on a Primary, and on a Secondary: the peer looks at its own disk, too, its meta data go to the new end,
+/// and the new space is resynced from the Primary.
+#[test]
+fn a_peer_grows_with_the_node_that_is_told_to() {
+    const OLD: usize = 8 << 20;
+    for (version, on_primary, new) in [(86, true, 16 << 20), (101, true, OLD + 8192), (95, false, 24 << 20)] {
+        let mut pair = Pair::new(version);
+        pair.a = Node::with_internal_meta_data(1, OLD);
+        pair.b = Node::with_internal_meta_data(2, OLD);
+        pair.connect(&settings(Protocol::C));
+        pair.a.begin(Command::Primary { volume: V, force: true });
+        pair.run();
+        pair.a.write(0, 1, 4096);
+        pair.run();
+        let old = pair.a.core.volume(V).size_sectors();
+        let ordering = |pair: &mut Pair| {
+            let command =
+                Command::Resize { volume: V, size: 0, assume_peer_has_space: false, assume_clean: false };
+            let node = if on_primary { &mut pair.a } else { &mut pair.b };
+            node.begin(command)
+        };
+
+        // One disk that grew is not enough.
+        pair.a.set_bytes(new);
+        ordering(&mut pair);
+        pair.run();
+        assert_eq!(pair.a.core.volume(V).size_sectors(), old, "{}", pair.logs());
+        pair.b.set_bytes(new);
+        pair.a.data[old as usize * 512..].fill(9);
+        let id = ordering(&mut pair);
+        pair.run();
+        let node = if on_primary { &pair.a } else { &pair.b };
+        assert_eq!(node.replies[&id], 101, "{}", pair.logs());
+        let layout = Layout::new(MetaIndex::Internal, new as u64, LogGeometry::CLASSIC).unwrap();
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(node.core.volume(V).size_sectors(), layout.usable_sectors(0), "{}", pair.logs());
+            let block = SuperBlock::decode(&node.meta[layout.md_offset as usize..][..4096]).unwrap();
+            assert_eq!(block.effective_size_sectors, layout.usable_sectors(0));
+            block.validate(&layout).unwrap();
+        }
+        let token = pair.a.write(layout.usable_sectors(0) - 8, 3, 4096);
+        pair.run();
+        assert!(pair.a.completed[&token].is_ok());
+        let resynced = pair.b.log.iter().rfind(|line| line.starts_with("Began resync")).unwrap();
+        assert!(resynced.starts_with("Began resync as SyncTarget"), "{resynced}");
+        let end = layout.usable_sectors(0) as usize * 512;
+        assert!(pair.a.data[..end] == pair.b.data[..end], "the disks differ");
+        pair.b.data = pair.a.data.clone();
+        pair.assert_equal();
+    }
+}
+
+/// While the meta data move, a crash at any time finds all that was known at the old place, or at the new one, or
+/// there the order to sync everything.
+#[test]
+fn a_crash_while_meta_data_move_loses_nothing() {
+    const OLD: usize = 128 << 20;
+    // The new bitmap begins within the old area, and is longer; then the same length, far away.
+    for (old, new) in [(OLD, OLD + 8192), (8 << 20, 16 << 20)] {
+        let mut pair = Pair::new(101);
+        pair.a = Node::with_internal_meta_data(1, old);
+        pair.b = Node::with_internal_meta_data(2, old);
+        pair.connect(&settings(Protocol::C));
+        pair.a.begin(Command::Primary { volume: V, force: true });
+        pair.run();
+        pair.b.begin(Command::Disconnect { force: false });
+        pair.run();
+        for sector in [8, 9000, 16000] {
+            pair.a.write(sector, 5, 4096);
+        }
+        pair.run();
+        assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 3, "{}", pair.logs());
+        let words = pair.a.core.volume(V).disk().unwrap().bitmap.words().to_vec();
+        let uuids = pair.a.core.volume(V).disk().unwrap().uuids.slots();
+
+        pair.a.set_bytes(new);
+        let found = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+        let record = std::rc::Rc::clone(&found);
+        pair.a.watch = Some(Box::new(move |meta| {
+            let place =
+                |bytes: usize| Layout::new(MetaIndex::Internal, bytes as u64, LogGeometry::CLASSIC).unwrap();
+            let read = |layout: &Layout| {
+                SuperBlock::decode(&meta[layout.md_offset as usize..][..4096])
+                    .ok()
+                    .filter(|block| block.validate(layout).is_ok())
+            };
+            let (mut layout, mut name) = (place(new), "new");
+            let block = read(&layout).unwrap_or_else(|| {
+                (layout, name) = (place(old), "old");
+                read(&layout).expect("no super block")
+            });
+            assert_eq!(block.uuids, uuids);
+            assert!(block.flags.contains(meta::MetaFlags::PRIMARY_IND));
+            if block.flags.contains(meta::MetaFlags::FULL_SYNC) {
+                name = "full sync";
+            } else {
+                let area = &meta[layout.al_offset() as usize..][..layout.log.bytes() as usize];
+                let mut hot = meta::activity_log::replay(area, &block, layout.log).unwrap().hot;
+                hot.sort_unstable();
+                assert!(hot.starts_with(&[0, 1]), "{hot:?}");
+                let mut on_disk = vec![0; words.len()];
+                let bitmap = &meta[layout.bm_offset() as usize..][..words.len() * 8];
+                meta::bitmap::decode_words(bitmap, &mut on_disk);
+                // In the log's extents the bits on disk may be behind.
+                let all_there = on_disk.iter().zip(&words).all(|(disk, known)| disk & known == *known);
+                assert!(name == "old" || all_there);
+            }
+            record.borrow_mut().push(name);
+        }));
+        let command =
+            Command::Resize { volume: V, size: 0, assume_peer_has_space: true, assume_clean: false };
+        let id = pair.a.begin(command);
+        // An extent that is not active: it has to wait, and then it is in the log at the new place.
+        let token = pair.a.write(8192 * 2 - 8, 6, 8192);
+        pair.run();
+        assert_eq!(pair.a.replies[&id], 101, "{}", pair.logs());
+        assert!(pair.a.completed[&token].is_ok());
+        pair.a.watch = None;
+        let found = found.take();
+        let moved = found.iter().position(|name| *name == "full sync").unwrap();
+        let done = found.iter().rposition(|name| *name == "full sync").unwrap();
+        assert!(done > moved && found[..moved].iter().all(|name| *name == "old"), "{found:?}");
+        assert!(found[done + 1..].iter().all(|name| *name == "new") && done + 1 < found.len(), "{found:?}");
+
+        // Killed and started again: all that differs is resynced, and the new space.
+        pair.a.core = Node::core(77);
+        pair.a.wants_link = false;
+        pair.run();
+        pair.a.start();
+        pair.b.set_bytes(new);
+        let command =
+            Command::Resize { volume: V, size: 0, assume_peer_has_space: false, assume_clean: false };
+        assert_eq!(pair.b.command(command), 101, "{}", pair.logs());
+        let net = settings(Protocol::C);
+        for node in [&mut pair.a, &mut pair.b] {
+            assert_eq!(node.command(Command::Connect(Box::new(net.clone()))), 101);
+        }
+        pair.run();
+        let end = pair.a.core.volume(V).size_sectors() as usize * 512;
+        assert!(end > old - (1 << 20) && pair.a.data[..end] == pair.b.data[..end], "{}", pair.logs());
+    }
+}

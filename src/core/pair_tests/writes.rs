@@ -1,0 +1,261 @@
+//! Writes: their order, and what is durable when they are acknowledged.
+
+use super::*;
+
+/// Both write to the same blocks at the same time: both complete, and both disks end with the same data.
+#[test]
+fn two_primaries_that_write_the_same_blocks_stay_equal() {
+    for version in [89, 96, 100, 101] {
+        let mut pair = Pair::new(version);
+        let net = NetSettings { allow_two_primaries: true, ..settings(Protocol::C) };
+        pair.connect(&net);
+        pair.a.begin(Command::Primary { volume: V, force: true });
+        pair.run();
+        pair.assert_equal();
+        let id = pair.b.begin(Command::Primary { volume: V, force: false });
+        pair.run();
+        assert_eq!(pair.b.replies[&id], 1, "{}", pair.logs());
+
+        let mut tokens = Vec::new();
+        let mut seed = 7u64;
+        for round in 0..60u8 {
+            // The same range; from version 100 on also ranges that overlap in part.
+            let shift = if version >= 100 { u64::from(round) % 3 * 4 } else { 0 };
+            tokens.push((true, pair.a.write(104, round, 4096)));
+            tokens.push((false, pair.b.write(104 - shift, 100 + round, 4096 + (shift as usize * 512))));
+            tokens.push((true, pair.a.write(1000, round, 4096)));
+            if round % 4 == 3 {
+                pair.run();
+            } else {
+                // Something happens in between, in any order.
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                for step in 0..seed >> 61 {
+                    let socket = if (seed >> step) & 2 == 0 { Socket::Meta } else { Socket::Data };
+                    pair.a.work();
+                    pair.b.work();
+                    Pair::deliver(&mut pair.a, &mut pair.b, socket, pair.now);
+                    Pair::deliver(&mut pair.b, &mut pair.a, socket, pair.now);
+                }
+            }
+        }
+        pair.run();
+        for (on_a, token) in tokens {
+            let node = if on_a { &pair.a } else { &pair.b };
+            assert!(node.completed.get(&token).is_some_and(Result::is_ok), "version {version}");
+        }
+        pair.assert_equal();
+    }
+}
+
+/// A write that came before the peer was known, and waits, is cut for the version that is agreed on then.
+#[test]
+fn what_waits_is_cut_for_an_old_peer() {
+    let mut pair = Pair::new(86);
+    let net = settings(Protocol::C);
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.a.begin(Command::SuspendIo { volume: V });
+    pair.run();
+    let token = pair.a.write(1000, 3, 512 << 10);
+    pair.run();
+    assert!(!pair.a.completed.contains_key(&token));
+    pair.connect(&net);
+    pair.a.begin(Command::ResumeIo { volume: V });
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    pair.assert_equal();
+}
+
+/// The application of a Primary with protocol A need not wait before it writes a block once more: the
+/// peer's disk gets all of them, and gets them in order, also if no barrier makes one epoch wait for another.
+#[test]
+fn writes_of_the_peer_to_the_same_blocks_keep_their_order() {
+    let mut pair = Pair::new(101);
+    for node in [&mut pair.a, &mut pair.b] {
+        let settings = node.core.volume(V).settings().clone();
+        let settings =
+            DiskSettings { disk_barrier: false, disk_flushes: false, disk_drain: false, ..settings };
+        assert_eq!(node.command(Command::DiskSettings { volume: V, settings: Box::new(settings) }), 101);
+    }
+    pair.connect(&settings(Protocol::A));
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.assert_equal();
+    pair.b.held = Some(Vec::new());
+    for fill in 1..9 {
+        pair.a.write(0, fill, 4096);
+        pair.a.work();
+    }
+    // The third overlaps the second, which waits for the first, and not the first.
+    for (sector, fill, bytes) in [(1000, 21, 8192), (1008, 22, 8192), (1016, 23, 4096)] {
+        pair.a.write(sector, fill, bytes);
+        pair.a.work();
+    }
+    pair.run_disk_backwards();
+    pair.assert_equal();
+}
+
+/// The same with a read: a Primary whose own disk is gone gets what it wrote.
+#[test]
+fn a_read_of_the_peer_waits_for_its_earlier_writes() {
+    let mut pair = synced_pair_with(Protocol::A);
+    pair.a.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    pair.a.write(1008, 40, 4096);
+    pair.run();
+    pair.b.held = Some(Vec::new());
+    // The second waits for the first; the read overlaps only the second.
+    pair.a.write(1000, 41, 8192);
+    pair.a.write(1008, 42, 8192);
+    pair.a.work();
+    let token = pair.a.next + 1;
+    pair.a.next = token;
+    pair.a.core.read(0, V, token, 1016, 4096);
+    pair.run_disk_backwards();
+    assert_eq!(pair.a.completed[&token].clone().unwrap().unwrap(), [42; 4096], "{}", pair.logs());
+}
+
+/// One write at a time: its disk is flushed before the barrier comes, which is with the next write, and
+/// once. Several at a time: when the barrier comes.
+#[test]
+fn the_flush_for_one_write_at_a_time_does_not_wait_for_the_barrier() {
+    let mut pair = synced_pair();
+    for round in 0..4 {
+        pair.a.write(round * 100, 1, 4096);
+        pair.run();
+    }
+    for round in 0..4 {
+        let before = pair.b.flushes;
+        pair.a.write(round * 100, 2, 4096);
+        for socket in [Socket::Data, Socket::Data, Socket::Meta, Socket::Meta] {
+            pair.a.work();
+            pair.b.work();
+            Pair::deliver(&mut pair.a, &mut pair.b, socket, pair.now);
+            Pair::deliver(&mut pair.b, &mut pair.a, socket, pair.now);
+        }
+        pair.b.work();
+        assert_eq!(pair.b.flushes, before + 1);
+        assert!(pair.a.core.has_open_epochs(V), "the barrier has not been sent");
+        pair.run();
+        assert_eq!(pair.b.flushes, before + 1);
+        assert!(!pair.a.core.has_open_epochs(V));
+    }
+    // Several at a time come as a surprise once.
+    for flushes in [2, 1, 1] {
+        let before = pair.b.flushes;
+        pair.a.write(0, 3, 4096);
+        pair.a.write(100, 3, 4096);
+        pair.run();
+        assert_eq!(pair.b.flushes, before + flushes);
+        assert!(!pair.a.core.has_open_epochs(V));
+    }
+}
+
+/// P_BARRIER_ACK says that the disk would keep the writes without power.
+#[test]
+fn an_epoch_whose_flush_failed_is_not_acknowledged() {
+    let mut pair = synced_pair();
+    pair.b.detach_at_errors();
+    pair.b.flushes_fail = true;
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok());
+    assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::Diskless), "{}", pair.logs());
+    assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 2, "{}", pair.logs());
+}
+
+/// The same when the disk is given up for another error before the barrier comes.
+#[test]
+fn what_was_acknowledged_is_durable_before_a_failed_disk_goes() {
+    for flushes_fail in [false, true] {
+        let mut pair = synced_pair();
+        pair.b.detach_at_errors();
+        pair.b.flushes_fail = flushes_fail;
+        let token = pair.a.write(4000, 99, 8192);
+        while pair.a.completed.is_empty() {
+            let _ = pair.a.work() | pair.b.work();
+            pair.exchange();
+        }
+        assert!(pair.a.completed[&token].is_ok());
+        let flushes = pair.b.flushes;
+        pair.b.core.local_error(V, 8000, 8, false);
+        pair.b.core.timeout(pair.now);
+        if !flushes_fail {
+            // The news of the disk are slower than the barrier and its acknowledgement.
+            while pair.b.work() {}
+            let news = std::mem::take(&mut pair.b.outgoing[Socket::Data as usize]);
+            assert!(!news.is_empty(), "{}", pair.logs());
+            pair.run();
+            assert_eq!(pair.a.word().3, Disk::UpToDate, "{}", pair.logs());
+            pair.b.outgoing[Socket::Data as usize] = news;
+        }
+        pair.run();
+        assert_eq!(pair.b.word().2, Disk::Diskless, "{}", pair.logs());
+        assert_eq!(pair.b.flushes, flushes + 1, "{}", pair.logs());
+        assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::Diskless), "{}", pair.logs());
+        let bits = pair.a.core.volume(V).out_of_sync_bits();
+        assert_eq!(bits, if flushes_fail { 2 } else { 0 }, "{}", pair.logs());
+    }
+}
+
+/// A Secondary marks what it cannot read. Where the bits cannot be written when it gives the disk up, the
+/// super block says that any block may be out of sync.
+#[test]
+fn bits_of_a_failed_disk_are_written_or_stand_for_all() {
+    for bitmap_fails in [false, true] {
+        let mut pair = synced_pair();
+        pair.b.detach_at_errors();
+        pair.b.bitmap_fails = bitmap_fails;
+        pair.b.core.local_error(V, 4000, 8, false);
+        pair.run();
+        assert_eq!(pair.b.word().2, Disk::Diskless, "{}", pair.logs());
+        assert_eq!(pair.b.super_block().flags.contains(MetaFlags::FULL_SYNC), bitmap_fails);
+        pair.b.bitmap_fails = false;
+        pair.b.attach();
+        pair.run();
+        pair.assert_equal();
+        let bits = if bitmap_fails { "will sync 40960 KB" } else { "will sync 4 KB" };
+        assert!(pair.b.log.iter().any(|line| line.contains(bits)), "{}", pair.logs());
+    }
+}
+
+/// Protocol B acknowledges what the peer's memory has: where the link is lost before the peer's disk has it,
+/// the application hears of the write only when the new generation is durable.
+#[test]
+fn a_received_write_waits_for_the_new_generation_when_the_peer_is_lost() {
+    let mut pair = synced_pair_with(Protocol::B);
+    pair.a.held = Some(Vec::new());
+    pair.b.held = Some(Vec::new());
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    pair.a.core.link_lost(pair.now, LinkFailure { conn: Conn::BrokenPipe, log: None });
+    pair.a.meta_held = Some(Vec::new());
+    for output in pair.a.held.take().unwrap() {
+        pair.a.carry_out(output);
+    }
+    while pair.a.work() {}
+    assert!(!pair.a.completed.contains_key(&token), "{}", pair.logs());
+    for output in pair.a.meta_held.take().unwrap() {
+        pair.a.carry_out(output);
+    }
+    while pair.a.work() {}
+    assert!(pair.a.completed[&token].is_ok());
+}
+
+/// A write that a lost Primary left at the disk comes before one of the node that takes over.
+#[test]
+fn an_own_write_waits_for_one_of_the_peer_that_is_at_the_disk() {
+    let mut pair = synced_pair();
+    pair.b.held = Some(Vec::new());
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    pair.a.command(Command::Disconnect { force: true });
+    pair.run();
+    assert_eq!(pair.b.command(Command::Primary { volume: V, force: false }), 1, "{}", pair.logs());
+    let token = pair.b.write(4008, 100, 4096);
+    while pair.b.work() {}
+    assert_eq!(pair.b.held.as_ref().unwrap().len(), 1, "two at the disk");
+    pair.run_disk_backwards();
+    assert!(pair.b.completed[&token].is_ok());
+    assert_eq!(pair.b.data[4008 * 512], 100);
+}
