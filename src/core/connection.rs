@@ -255,7 +255,11 @@ impl Resource {
             false,
         );
         let Some(disk) = volume.meta_disk() else { return };
-        let bits = disk.bitmap.weight();
+        // With that flag the bits are about to go: the step that clears them may still wait.
+        let bits = match extra_flags & Uuids::SKIP_INITIAL_SYNC {
+            0 => disk.bitmap.weight(),
+            _ => 0,
+        };
         let packet = Uuids {
             current: disk.uuids.current,
             bitmap: disk.uuids.bitmap,
