@@ -12,4 +12,5 @@ mod captures;
 mod core_node;
 
 mod bytes;
+mod corpus;
 mod replay;
