@@ -508,6 +508,22 @@ fn a_frozen_primary_begins_a_new_generation_when_its_connected_peer_loses_its_di
     assert_ne!(pair.a.core.volume(V).disk().unwrap().uuids.bitmap, 0, "{}", pair.logs());
 }
 
+/// A write that waits is done when it can be: after a demotion that would be in the next life as Primary, over what
+/// the peer wrote meanwhile.
+#[test]
+fn a_write_that_waits_keeps_the_primary_primary() {
+    let mut pair = synced_pair();
+    pair.a.command(Command::SuspendIo { volume: V });
+    let token = pair.a.write(0, 7, 512);
+    pair.run();
+    let demotion = Command::Secondary { volume: V, open: false };
+    assert_eq!(pair.a.command(demotion), super::codes::StateError::DeviceInUse.code(), "{}", pair.logs());
+    pair.a.begin(Command::ResumeIo { volume: V });
+    pair.run();
+    assert!(pair.a.completed.contains_key(&token), "{}", pair.logs());
+    assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
+}
+
 /// `syncer --al-extents` comes after `disk` in 8.3: it counts until the first write, and the super block tells it.
 #[test]
 fn a_number_of_activity_log_slots_counts_until_the_first_write() {

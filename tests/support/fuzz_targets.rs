@@ -199,9 +199,9 @@ pub fn handshake(data: &[u8]) {
 /// Sectors of the device of [`core`].
 const SECTORS: u64 = 16384;
 /// Operations of one input.
-const OPERATIONS_MAX: usize = 300;
+const OPERATIONS_MAX: usize = 200;
 /// Payload that one input may make.
-const PAYLOAD_MAX: usize = 16 << 20;
+const PAYLOAD_MAX: usize = 2 << 20;
 
 /// A whole connected core. The input says how it is set up, then what happens: packets of the peer (well framed, since
 /// all else is refused before the core), answers that fit to what the core has sent, time, the application, the
@@ -464,12 +464,13 @@ impl World {
         for _ in 0..2 {
             self.node.command(Admin::Disconnect { force: true });
             self.node.command(Admin::ResumeIo { volume: V });
-            let now = self.node.now + 100_000;
+            let now = self.node.now + 20_000;
             self.node.advance_to(now);
         }
         assert_eq!(self.node.core.connection_state(), Conn::StandAlone);
         for token in &self.tokens {
-            assert!(self.node.completed.contains_key(token), "request {token} was never completed");
+            let done = self.node.completed.contains_key(token);
+            assert!(done, "request {token} was never completed: {:#?}", self.node.log);
         }
         let counters = self.node.core.volume(V).counters();
         let pending = [counters.ap_pending, counters.unacked, counters.local, counters.rs_pending];
