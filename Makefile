@@ -3,6 +3,7 @@
 # make demo       two hosts on this machine mirror a device; needs root for all of it
 # make test       every test that this machine can run; says what it left out
 # make test-lab   drbdbox against the DRBD module of a Linux kernel, in an emulated machine; needs root, qemu and a Debian mirror
+# make fuzz       looks for inputs that break a parser or the core: FUZZ_SECONDS a target (60); needs cargo-fuzz and a nightly toolchain
 # make bench      speed and memory, as a table: bench.tsv
 # ./configure writes config.mk; without it these are the directories:
 prefix        = /usr
@@ -82,14 +83,19 @@ test: build
 test-lab: build
 	@tests/lab/run.sh $(SCENARIOS) || { status=$$?; test $$status -eq 77 || exit $$status; }
 
+# FUZZ_TARGETS="core packets" for some of them.
+fuzz:
+	@FUZZ_SECONDS='$(FUZZ_SECONDS)' FUZZ_TARGETS='$(FUZZ_TARGETS)' tests/fuzz.sh
+
 bench: build
 	tests/hosts/bench.sh --out bench.tsv
 
 clean:
 	$(CARGO) clean
+	rm -rf fuzz/target
 	rm -f bench.tsv
 
 distclean: clean
 	rm -f config.mk
 
-.PHONY: all build install uninstall demo test test-lab bench clean distclean
+.PHONY: all build install uninstall demo test test-lab fuzz bench clean distclean

@@ -369,7 +369,10 @@ impl Resource {
     ) -> Option<StateResult> {
         let os = self.state(v);
         let mut context = self.rule_context(v);
-        context.open_count = u32::from(open);
+        // A request that waits is somebody who has the device open, whatever has become of him: it would be carried
+        // out in the next life as Primary, over what the peer wrote meanwhile.
+        let waits = change.role == Some(Role::Secondary) && !self.volumes[v].waiting.is_empty();
+        context.open_count = u32::from(open || waits);
         let wanted = change.apply(os);
         let (sanitized, _) = rules::sanitize(os, wanted, &context);
         if rules::is_cluster_wide(os, sanitized) {

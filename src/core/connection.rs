@@ -76,6 +76,8 @@ pub struct Connection {
     /// Mirrored sectors without an answer.
     pub(super) in_flight_sectors: u64,
     pub(super) cleanup_begun: bool,
+    /// The packet of the data socket that is looked at, or holds the socket: name and bytes of payload.
+    pub(super) receiving: Option<(&'static str, usize)>,
 }
 
 impl Default for Connection {
@@ -92,6 +94,7 @@ impl Default for Connection {
             peer_integrity_alg: String::new(),
             connect_count: 0,
             since: 0,
+            receiving: None,
             last_received: 0,
             ping_sent: None,
             ping_waiters: Vec::new(),
@@ -255,7 +258,11 @@ impl Resource {
             false,
         );
         let Some(disk) = volume.meta_disk() else { return };
-        let bits = disk.bitmap.weight();
+        // With that flag the bits are about to go: the step that clears them may still wait.
+        let bits = match extra_flags & Uuids::SKIP_INITIAL_SYNC {
+            0 => disk.bitmap.weight(),
+            _ => 0,
+        };
         let packet = Uuids {
             current: disk.uuids.current,
             bitmap: disk.uuids.bitmap,
@@ -308,13 +315,22 @@ impl Resource {
     /// Drops the connection because of what the peer sent; it will be tried again.
     pub(super) fn protocol_error(&mut self, v: Option<VolumeIndex>, text: impl Into<String>) {
         self.error(v, text);
+        self.log_failed_packet();
         self.lose_link(LinkFailure { conn: Conn::ProtocolError, log: None });
+    }
+
+    /// The line that names the packet whose handler failed. spec/state.md 9.4.
+    fn log_failed_packet(&mut self) {
+        if let Some((name, bytes)) = self.connection.receiving.take() {
+            self.error(None, format!("error receiving {name}, e: -5 l: {bytes}!"));
+        }
     }
 
     /// Drops the connection for good.
     pub(super) fn drop_connection(&mut self, v: Option<VolumeIndex>, line: LogLine) {
         self.log_line(v, line);
         let _ = self.change_connection(Change::conn(Conn::Disconnecting), ChangeKind::Hard, false);
+        self.log_failed_packet();
     }
 
     /// Sockets are closed, no packet of this link will come any more.

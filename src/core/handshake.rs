@@ -445,6 +445,11 @@ impl Resource {
             StateError::ConcurrentStateChange.code()
         } else {
             match Change::from_wire(request.mask, request.val) {
+                // No node asks for the others: they are decided by each for itself, when its link ends.
+                Ok(Change { conn: Some(conn), .. }) if conn.seen_by_peer() == Conn::StandAlone => {
+                    self.error(v, format!("the peer asks for cs:{conn}"));
+                    StateError::UnknownError.code()
+                }
                 Ok(change) => self.execute_for_peer(v, change.seen_by_peer()),
                 Err(error) => {
                     self.error(v, error.to_string());

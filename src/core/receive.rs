@@ -68,7 +68,13 @@ impl Resource {
         }
         self.connection.last_received = self.now;
         match socket {
-            Socket::Data => self.data_packet(volume, packet, payload),
+            Socket::Data => {
+                let version = self.connection.version.unwrap_or(ProtocolVersion::MAX);
+                let name = packet.command(version).log_name(Release::V84);
+                let bytes = payload.as_ref().map_or(0, |payload| payload.len());
+                self.connection.receiving = Some((name, bytes));
+                self.data_packet(volume, packet, payload);
+            }
             Socket::Meta => self.meta_packet(volume, packet),
         }
         self.settle();
@@ -598,7 +604,8 @@ impl Resource {
                 format!("BAD! BarrierAck #{number} received with n_writes={set_size}, expected n_writes={expected}!")
             }
         };
-        self.protocol_error(None, text);
+        self.error(None, text);
+        self.lose_link(LinkFailure { conn: Conn::ProtocolError, log: None });
     }
 
     fn maybe_leave_ahead(&mut self) {

@@ -57,7 +57,7 @@ impl Resource {
             Kind::Discard { zeroes } => {
                 let zeroes = zeroes && features.contains(Features::WZEROES);
                 let flag = if zeroes { DataFlags::ZEROES } else { DataFlags::DISCARD };
-                let flags = DataFlags((flags.0 & !DataFlags::RW_SYNC.0) | flag.0);
+                let flags = DataFlags(flags.0 | flag.0);
                 let range = RangeWrite { sector, block_id: id, seq, flags, size: bytes };
                 if zeroes {
                     Packet::Zeroes(range)

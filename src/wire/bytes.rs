@@ -57,13 +57,17 @@ impl<'a> Reader<'a> {
         Ok(sector)
     }
 
-    /// A NUL-terminated name that fills at most `len` bytes or all that is left. A missing NUL
-    /// ends it at the last byte; bytes that are no UTF-8 become U+FFFD, which matches no name.
+    /// A NUL-terminated name that fills at most `len` bytes or all that is left. Without NUL in [`NAME_MAX`]
+    /// bytes it ends before the last one; bytes that are no printable ASCII become `?`, which no name has: names
+    /// get into the log.
     pub(super) fn name(&mut self, len: usize) -> String {
         let (field, rest) = self.rest.split_at(len.min(self.rest.len()));
         self.rest = rest;
-        let end = field.iter().position(|b| *b == 0).unwrap_or(field.len());
-        String::from_utf8_lossy(&field[..end]).into_owned()
+        let end = field.iter().position(|b| *b == 0).unwrap_or(field.len().min(NAME_MAX - 1));
+        field[..end]
+            .iter()
+            .map(|byte| if byte.is_ascii_graphic() { char::from(*byte) } else { '?' })
+            .collect()
     }
 
     /// All that is left.

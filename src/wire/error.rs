@@ -76,6 +76,14 @@ pub enum Malformed {
         /// The sector that the packet named.
         sector: u64,
     },
+    /// The same, of a packet that is known.
+    #[error("{}: sector {sector} is beyond the end of any device", log_name(*number, Release::V84))]
+    PacketSector {
+        /// Number of the packet.
+        number: u16,
+        /// The sector that it named.
+        sector: u64,
+    },
     /// A compressed bitmap packet that does not fit its buffer.
     #[error("ReportCBitmap packet too large")]
     CompressedBitmapTooLarge {

@@ -86,7 +86,13 @@ impl Frame {
             return Err(Malformed::Truncated);
         }
         let mut fields = Reader::new(fixed);
-        let packet = Packet::decode_fields(self.command, &mut fields, context)?;
+        let packet =
+            Packet::decode_fields(self.command, &mut fields, context).map_err(|error| match error {
+                Malformed::SectorOutOfRange { sector } => {
+                    Malformed::PacketSector { number: self.command.number(), sector }
+                }
+                error => error,
+            })?;
         check_sizes(&packet, self.command, context)?;
         let digest = match self.command.length() {
             Length::Data(_) => DigestValue::cut(fields.rest()),

@@ -122,9 +122,9 @@ impl ProtocolVersion {
         self.0 >= 96
     }
 
-    /// A verify has a stop sector and its end is announced by P_STATE (97, 101).
+    /// A verify has a stop sector and its end is announced by P_STATE (97, but not 100).
     pub fn has_stop_sector(self) -> bool {
-        self.0 == 97 || self.0 > 100
+        self.0 >= 97 && self.0 != 100
     }
 
     /// Every packet has the 16-byte header with a volume number (100).
@@ -217,10 +217,10 @@ mod tests {
     }
 
     #[test]
-    fn the_stop_sector_is_in_97_and_101_only() {
+    fn the_stop_sector_came_with_97_and_is_missing_in_100() {
         let with: Vec<u8> =
             ProtocolVersion::all().filter(|v| v.has_stop_sector()).map(ProtocolVersion::number).collect();
-        assert_eq!(with, [97, 101]);
+        assert_eq!(with, [97, 98, 99, 101]);
     }
 
     #[test]

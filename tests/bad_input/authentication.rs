@@ -1,7 +1,10 @@
 //! Secrets that do not fit, versions that do not meet, settings that differ. spec/wire.md 3.4, 3.5; spec/state.md 9.2.
 
-use crate::node::{connect_both, Node};
+use crate::fake_peer::{header_100, FakePeer};
+use crate::node::{connect_both, new_address, Node};
+use crate::sample_packets::sample;
 use drbdbox::core::state::Conn;
+use drbdbox::wire::{Command, Packet, ProtocolVersion, Release, Socket};
 
 const SHA1: [&str; 2] = ["--cram-hmac-alg", "sha1"];
 
@@ -112,4 +115,59 @@ fn settings_that_must_be_equal_are_compared() {
         }
     }
     meet_after_all(&nodes);
+}
+
+/// Every packet type of wire's table in the place of the challenge, and some in that of the response (a failure there
+/// is tried again a second later).
+#[test]
+fn no_other_packet_counts_before_the_peer_is_authenticated() {
+    let node = Node::start();
+    let disk = node.attach();
+    // The sockets are looked at after the ping timeout.
+    let settings = [SHA1[0], SHA1[1], "--shared-secret", "right", "--ping-timeout", "1"];
+    node.connect(new_address(), &settings);
+    // The data; the meta data are at the end.
+    let data = || {
+        let mut bytes = std::fs::read(&disk).unwrap();
+        bytes.truncate(bytes.len() / 2);
+        bytes
+    };
+    let before = data();
+    for command in Command::ALL {
+        let Some((packet, payload)) = sample(*command) else { continue };
+        let name = command.log_name(Release::V84);
+        let number = command.number();
+        let mut bytes = Vec::new();
+        packet.encode_into(&mut bytes, 0, ProtocolVersion::MAX, &[], payload);
+        bytes.resize(bytes.len() + payload, 0xee);
+        if bytes[0] != 0x86 {
+            // Packets of the first phase, in the header that is right now.
+            bytes = [header_100(0, number, (bytes.len() - 8) as u32), bytes[8..].to_vec()].concat();
+        }
+        // There are two types of P_SYNC_PARAM.
+        bytes[6..8].copy_from_slice(&number.to_be_bytes());
+        for place in [Command::AuthChallenge, Command::AuthResponse] {
+            let some =
+                [Command::Data, Command::State, Command::AuthChallenge, Command::Ping].contains(command);
+            if place == *command || place == Command::AuthResponse && !some {
+                continue;
+            }
+            let from = node.log.len();
+            let peer = FakePeer::agree(&node, ProtocolVersion::MAX);
+            if place == Command::AuthResponse {
+                peer.send(Packet::AuthChallenge(vec![1; 64]));
+            }
+            // What comes on the other socket is not even read.
+            peer.raw(Socket::Meta, &bytes);
+            peer.raw(Socket::Data, &bytes);
+            let expected = place.log_name(Release::V84);
+            node.log.wait(from, &format!("expected {expected} packet, received: {name} (0x{number:04x})"));
+            peer.until_dropped();
+            if place == Command::AuthChallenge {
+                node.wait_conn(Conn::StandAlone);
+                node.connect(new_address(), &settings);
+            }
+        }
+    }
+    assert!(data() == before, "something was written");
 }

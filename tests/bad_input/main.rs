@@ -20,3 +20,7 @@ mod nbd;
 mod node;
 mod noise;
 mod packets;
+// Other tests use the rest of it.
+#[allow(dead_code)]
+#[path = "../support/sample_packets.rs"]
+mod sample_packets;

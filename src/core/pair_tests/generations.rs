@@ -162,3 +162,24 @@ fn a_source_that_lost_its_disk_may_attach_it_again() {
     pair.run_disk_backwards();
     pair.assert_equal();
 }
+
+/// A write that waits is done when it can be: after a demotion that would be in the next life as Primary, over what
+/// the peer wrote meanwhile.
+#[test]
+fn a_write_that_waits_keeps_the_primary_primary() {
+    let mut pair = synced_pair();
+    pair.a.command(Command::SuspendIo { volume: V });
+    let token = pair.a.write(0, 7, 512);
+    pair.run();
+    let demotion = Command::Secondary { volume: V, open: false };
+    assert_eq!(
+        pair.a.command(demotion),
+        crate::core::codes::StateError::DeviceInUse.code(),
+        "{}",
+        pair.logs()
+    );
+    pair.a.begin(Command::ResumeIo { volume: V });
+    pair.run();
+    assert!(pair.a.completed.contains_key(&token), "{}", pair.logs());
+    assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
+}
