@@ -812,6 +812,29 @@ fn a_source_with_fencing_calls_unfence_peer() {
     }
 }
 
+/// Answers of fence-peer that a reader of the log has to see: the peer is Primary, too, or was shot though nobody
+/// wanted that.
+#[test]
+fn a_strange_answer_of_fence_peer_is_in_the_log() {
+    for (code, line) in
+        [(6, "Peer is primary, outdating myself."), (7, "fence-peer() = 7 && fencing != Stonith !!!")]
+    {
+        let mut pair = synced_pair();
+        let settings = pair.a.core.volume(V).settings().clone();
+        let settings = Box::new(DiskSettings { fencing: Fencing::ResourceOnly, ..settings });
+        assert_eq!(pair.a.command(Command::DiskSettings { volume: V, settings }), 101);
+        pair.a.running = Some(Vec::new());
+        pair.b.command(Command::Disconnect { force: true });
+        pair.run();
+        let id = pair.a.running.as_mut().and_then(Vec::pop).expect("fence-peer runs");
+        pair.a.core.helper_done(pair.now, id, code << 8);
+        pair.run();
+        let at = |text: &str| pair.a.log.iter().position(|line| line.contains(text));
+        let (warning, result) = (at(line), at(&format!("fence-peer helper returned {code}")));
+        assert!(warning.is_some() && warning < result, "{}", pair.logs());
+    }
+}
+
 /// A Primary gives its disk up, loses its peer, and attaches its disk again, which has the data in use: what
 /// it writes now is a new generation.
 #[test]
