@@ -551,7 +551,6 @@ impl Resource {
             let outcome = fencing::outcome(code, self.volumes[*v].state.disk);
             let mut peer_disk = outcome.change().and_then(|change| change.pdsk);
             let own = outcome.change().and_then(|change| change.disk);
-            let line = outcome.log(code);
             let (v, force) = (*v, *force);
             if peer_disk.is_none() && force {
                 peer_disk = Some(Disk::Outdated);
@@ -565,7 +564,7 @@ impl Resource {
                 // Nothing came of it: the next try gives the answer.
                 *change = change.and(Change::pdsk(self.volumes[v].state.pdsk));
             }
-            self.log_line(Some(v), line);
+            self.log_fence_outcome(v, outcome, code);
             if let Some(disk) = own {
                 let _ = self.change(v, Change::disk(disk), ChangeKind::Soft, true);
             } else if peer_disk == Some(Disk::Outdated) && force && outcome.change().is_none() {

@@ -183,3 +183,26 @@ fn a_write_that_waits_keeps_the_primary_primary() {
     assert!(pair.a.completed.contains_key(&token), "{}", pair.logs());
     assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
 }
+
+/// Answers of fence-peer that a reader of the log has to see: the peer is Primary, too, or was shot though nobody
+/// wanted that.
+#[test]
+fn a_strange_answer_of_fence_peer_is_in_the_log() {
+    for (code, line) in
+        [(6, "Peer is primary, outdating myself."), (7, "fence-peer() = 7 && fencing != Stonith !!!")]
+    {
+        let mut pair = synced_pair();
+        let settings = pair.a.core.volume(V).settings().clone();
+        let settings = Box::new(DiskSettings { fencing: Fencing::ResourceOnly, ..settings });
+        assert_eq!(pair.a.command(Command::DiskSettings { volume: V, settings }), 101);
+        pair.a.running = Some(Vec::new());
+        pair.b.command(Command::Disconnect { force: true });
+        pair.run();
+        let id = pair.a.running.as_mut().and_then(Vec::pop).expect("fence-peer runs");
+        pair.a.core.helper_done(pair.now, id, code << 8);
+        pair.run();
+        let at = |text: &str| pair.a.log.iter().position(|line| line.contains(text));
+        let (warning, result) = (at(line), at(&format!("fence-peer helper returned {code}")));
+        assert!(warning.is_some() && warning < result, "{}", pair.logs());
+    }
+}
