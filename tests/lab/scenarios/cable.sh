@@ -1,4 +1,5 @@
 # the network goes away without a word, while either side writes
+# planted: short read|Error receiving initial packet
 in_sync 'ping-int 2; timeout 20;'
 kernel 'drbdadm primary r0 && fill 0 16 old'
 cable out
