@@ -1,5 +1,5 @@
 # cram-hmac-alg: the right secret connects; another one, or one on one side only, does not
-# planted: Digest|Unexpected data packet AuthChallenge
+# planted: Digest|Unexpected data packet AuthChallenge|error receiving AuthChallenge
 for version in $(versions 86 95 101); do
 	at "$version"
 	for algorithm in sha1 md5; do
