@@ -1,6 +1,5 @@
 //! The life of a connection: parameters out, pings, loss, cleanup. spec/state.md 9.1 and 16.
 
-use super::fencing::FenceOutcome;
 use super::handlers::Handler;
 use super::handshake::state_packet;
 use super::log_lines::LogLine;
@@ -426,25 +425,6 @@ impl Resource {
             let _ = self.change_connection(Change::conn(Conn::Unconnected), ChangeKind::Hard, false);
             self.queue_steps([Step::StartReceiver]);
         }
-    }
-
-    /// The result of fence-peer, asynchronous case. spec/state.md 14.2.
-    pub(super) fn fenced(&mut self, v: VolumeIndex, exit_status: i32) {
-        let code = exit_status >> 8 & 0xff;
-        let outcome = super::fencing::outcome(code, self.state(v).disk);
-        self.log_fence_outcome(v, outcome, code);
-        if let Some(change) = outcome.change() {
-            if self.connection.state < Conn::WFReportParams && !self.connection.state_sent {
-                let _ = self.change(v, change, ChangeKind::Soft, true);
-            }
-        }
-    }
-
-    pub(super) fn log_fence_outcome(&mut self, v: VolumeIndex, outcome: FenceOutcome, code: i32) {
-        if let Some(line) = outcome.warning(self.fencing(v)) {
-            self.log_line(Some(v), line);
-        }
-        self.log_line(Some(v), outcome.log(code));
     }
 
     pub(super) fn volume_indices(&self) -> Vec<VolumeIndex> {

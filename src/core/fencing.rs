@@ -1,7 +1,10 @@
 //! What the exit code of the fence-peer handler says. spec/state.md 14.2.
 
 use super::log_lines::LogLine;
-use super::state::{Change, Disk};
+use super::rules::ChangeKind;
+use super::state::{Change, Conn, Disk};
+use super::types::VolumeIndex;
+use super::Resource;
 use crate::conf::settings::Fencing;
 
 /// What became of the peer.
@@ -79,6 +82,28 @@ impl FenceOutcome {
             FenceOutcome::PeerPrimary => Some(Change::disk(Disk::Outdated)),
             FenceOutcome::Unknown | FenceOutcome::Broken => None,
         }
+    }
+}
+
+impl Resource {
+    /// The result of fence-peer, asynchronous case. spec/state.md 14.2.
+    pub(super) fn fenced(&mut self, v: VolumeIndex, exit_status: i32) {
+        let code = exit_status >> 8 & 0xff;
+        let outcome = outcome(code, self.state(v).disk);
+        self.log_fence_outcome(v, outcome, code);
+        if let Some(change) = outcome.change() {
+            if self.connection.state < Conn::WFReportParams && !self.connection.state_sent {
+                let _ = self.change(v, change, ChangeKind::Soft, true);
+            }
+        }
+    }
+
+    /// What the log says of it: a warning first where one is due.
+    pub(super) fn log_fence_outcome(&mut self, v: VolumeIndex, outcome: FenceOutcome, code: i32) {
+        if let Some(line) = outcome.warning(self.fencing(v)) {
+            self.log_line(Some(v), line);
+        }
+        self.log_line(Some(v), outcome.log(code));
     }
 }
 

@@ -11,8 +11,7 @@ impl Resource {
     /// Step 11: frozen I/O cannot go on with a peer whose data may be old.
     pub(super) fn abort_thaw(&mut self, v: VolumeIndex) {
         self.error(Some(v), "Aborting Connect, can not thaw IO with an only Consistent peer");
-        self.volumes[v].new_current_uuid_owed = false;
-        self.owed_new_current_uuid(v);
+        self.begin_owed_generation(v);
         self.clear_transfer_log();
         let _ = self.change(v, Change::susp(false), ChangeKind::Hard, false);
         self.lose_link(LinkFailure { conn: Conn::ProtocolError, log: None });
@@ -36,9 +35,7 @@ impl Resource {
                 matches!(os.disk, Disk::Attaching | Disk::Negotiating) && ns.disk == Disk::UpToDate;
             if attached && ns.conn < Conn::Connected {
                 // Nobody will send them again. What completes now is on this disk only.
-                if std::mem::take(&mut self.volumes[v].new_current_uuid_owed) {
-                    self.owed_new_current_uuid(v);
-                }
+                self.begin_owed_generation(v);
                 self.leave_peer_out(v);
             }
             if attached {
@@ -53,9 +50,7 @@ impl Resource {
             if connected {
                 let _ = self.change(v, Change::susp_fen(false), ChangeKind::Hard, false);
             } else if os.pdsk > Disk::Outdated && ns.pdsk <= Disk::Outdated {
-                if std::mem::take(&mut self.volumes[v].new_current_uuid_owed) {
-                    self.owed_new_current_uuid(v);
-                }
+                self.begin_owed_generation(v);
                 self.clear_transfer_log();
                 let _ = self.change(v, Change::susp_fen(false), ChangeKind::Hard, false);
             }
@@ -89,9 +84,13 @@ impl Resource {
         }
     }
 
-    /// The new data generation that was due when I/O was frozen. No write that the peer lacks
-    /// completes before it is durable.
-    pub(super) fn owed_new_current_uuid(&mut self, v: VolumeIndex) {
+    /// The new data generation that was due when I/O was frozen, if one was: I/O goes on. No write that
+    /// the peer lacks completes before it is durable.
+    pub(super) fn begin_owed_generation(&mut self, v: VolumeIndex) {
+        let owed = std::mem::take(&mut self.volumes[v].new_current_uuid_owed);
+        if !owed || self.volumes[v].disk.is_none() {
+            return;
+        }
         self.volumes[v].uuid_hold = true;
         self.new_current_uuid(v);
         self.queue_steps([Step::WriteSuperBlock { v }, Step::NewCurrentUuidDone { v }]);

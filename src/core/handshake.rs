@@ -30,6 +30,19 @@ pub struct HandshakeRun {
     next: usize,
 }
 
+/// What the outcome of a handshake means for the nodes' disks and their connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// The connection goes on, in this state.
+    Connect(Conn),
+    /// The disk that is being attached here is given up; the connection stays.
+    OwnDiskRefused,
+    /// The peer gives up the disk that it attaches; the connection stays.
+    PeerDiskRefused,
+    /// There will be no connection, whatever happens meanwhile (step 8c comes before step 9).
+    NoConnection,
+}
+
 /// Who decided about a disk that is attached while the nodes are connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Negotiated {
@@ -298,51 +311,54 @@ impl Resource {
                 }
             }
         }
-        if self.state(v) != run.os && !self.is_final(v, run.peer, outcome) {
+        let verdict = self.verdict(v, run.peer, outcome);
+        if self.state(v) != run.os && verdict != Verdict::NoConnection {
             // Something changed while a handler ran: decide anew (step 9).
             self.process_state(v, run.peer);
         } else {
-            self.conclude_handshake(v, run.peer, outcome);
+            self.conclude_handshake(v, run.peer, verdict);
         }
     }
 
-    /// Whether the outcome of a handshake is that there will be no connection, whatever happens meanwhile
-    /// (step 8c comes before step 9): not when it is about a disk that is being attached.
-    fn is_final(&self, v: VolumeIndex, peer: StateWord, outcome: Outcome) -> bool {
-        let negotiating = self.state(v).disk == Disk::Negotiating || peer.disk == Disk::Negotiating;
-        outcome.conn().is_none() && !negotiating
+    /// Step 8 of spec/state.md 9.4.
+    fn verdict(&self, v: VolumeIndex, peer: StateWord, outcome: Outcome) -> Verdict {
+        match outcome.conn() {
+            Some(conn) => Verdict::Connect(conn),
+            None if self.state(v).disk == Disk::Negotiating => Verdict::OwnDiskRefused,
+            None if peer.disk == Disk::Negotiating => Verdict::PeerDiskRefused,
+            None => Verdict::NoConnection,
+        }
     }
 
     /// Whether the receiver is in a handler of a handshake that gives the connection up. It does so when the
     /// handler has ended, though the peer, which has come to the same result, has closed the link meanwhile.
     pub(super) fn handshake_gives_up(&self) -> bool {
         let Some(Hold::Handshake(run)) = &self.hold else { return false };
-        self.connection.state > Conn::Disconnecting && self.is_final(run.v, run.peer, run.handshake.outcome)
+        self.connection.state > Conn::Disconnecting
+            && self.verdict(run.v, run.peer, run.handshake.outcome) == Verdict::NoConnection
     }
 
     /// Steps 8 to 14 of spec/state.md 9.4.
-    fn conclude_handshake(&mut self, v: VolumeIndex, mut peer: StateWord, outcome: Outcome) {
+    fn conclude_handshake(&mut self, v: VolumeIndex, mut peer: StateWord, verdict: Verdict) {
         let os = self.state(v);
-        if os.conn <= Conn::TearDown && !self.is_final(v, peer, outcome) {
+        if os.conn <= Conn::TearDown && verdict != Verdict::NoConnection {
             return;
         }
         self.volumes[v].consider_resync = false;
         let mut real_disk = self.real_peer_disk(v, peer);
-        let refuses_peer_disk =
-            outcome.conn().is_none() && os.disk != Disk::Negotiating && peer.disk == Disk::Negotiating;
-        let conn = match outcome.conn() {
-            Some(conn) => conn,
-            None if os.disk == Disk::Negotiating => {
+        let conn = match verdict {
+            Verdict::Connect(conn) => conn,
+            Verdict::OwnDiskRefused => {
                 let _ = self.change(v, Change::disk(Disk::Failed), ChangeKind::Hard, false);
                 Conn::Connected
             }
-            None if refuses_peer_disk => {
+            Verdict::PeerDiskRefused => {
                 self.error(Some(v), "Disk attach process on the peer node was aborted.");
                 peer.disk = Disk::Diskless;
                 real_disk = Disk::Diskless;
                 Conn::Connected
             }
-            None => {
+            Verdict::NoConnection => {
                 if std::mem::take(&mut self.connection.peer_dry_run) {
                     self.lose_link(LinkFailure { conn: Conn::ProtocolError, log: None });
                 } else {
@@ -357,7 +373,7 @@ impl Resource {
         self.apply_peer_state(v, os, peer, real_disk, conn, Negotiated::WithPeer);
         // For this node the peer has no disk still, so no change of state tells the peer (5.2 A9). It waits for this
         // node's UUIDs, comes to the same end with them, and gives the disk up.
-        if refuses_peer_disk && self.state(v).conn >= Conn::Connected {
+        if verdict == Verdict::PeerDiskRefused && self.state(v).conn >= Conn::Connected {
             self.send_uuids(v, 0);
             self.send_directly(v, state_packet(self.state(v)));
         }

@@ -69,8 +69,7 @@ impl Resource {
         self.connection.last_received = self.now;
         match socket {
             Socket::Data => {
-                let version = self.connection.version.unwrap_or(ProtocolVersion::MAX);
-                let name = packet.command(version).log_name(Release::V84);
+                let name = self.log_name(&packet);
                 let bytes = payload.as_ref().map_or(0, |payload| payload.len());
                 self.connection.receiving = Some((name, bytes));
                 self.data_packet(volume, packet, payload);
@@ -78,6 +77,11 @@ impl Resource {
             Socket::Meta => self.meta_packet(volume, packet),
         }
         self.settle();
+    }
+
+    fn log_name(&self, packet: &Packet) -> &'static str {
+        let version = self.connection.version.unwrap_or(ProtocolVersion::MAX);
+        packet.command(version).log_name(Release::V84)
     }
 
     fn data_packet(&mut self, volume: u16, packet: Packet, payload: Option<Payload>) {
@@ -100,8 +104,7 @@ impl Resource {
                 packet,
                 Packet::State(_) | Packet::Sizes(_) | Packet::Uuids(_) | Packet::SyncParam(_)
             );
-            let version = self.connection.version.unwrap_or(ProtocolVersion::MAX);
-            let name = packet.command(version).log_name(Release::V84);
+            let name = self.log_name(&packet);
             let text = format!("{name} packet received for volume {volume}, which is not configured locally");
             if parameters {
                 self.warning(None, text);

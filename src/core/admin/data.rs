@@ -1,0 +1,138 @@
+//! What an administrator does with the disk and its data: detach, invalidate, resume-io, a new generation.
+
+use super::{Stage, Task, TaskKind, Then, NO_ERROR};
+use crate::core::codes::{ConfigCode, StateError, StateResult, StateSuccess};
+use crate::core::log_lines;
+use crate::core::rules::{self, ChangeKind};
+use crate::core::state::{Change, Conn, Disk, Role};
+use crate::core::steps::{set_all_and_write, Step};
+use crate::core::types::*;
+use crate::core::uuid;
+use crate::core::Resource;
+use crate::wire::parameters::Uuids;
+
+impl Resource {
+    pub(super) fn force_detach(&mut self, id: AdminId, v: VolumeIndex) {
+        self.volumes[v].force_detach = true;
+        if self.state(v).disk > Disk::Failed {
+            let _ = self.change(v, Change::disk(Disk::Failed), ChangeKind::Hard, false);
+        }
+        self.reply(id, StateSuccess::Success.code());
+    }
+
+    pub(super) fn detach_answered(&mut self, mut task: Task, v: VolumeIndex, result: Option<StateResult>) {
+        let Some(result) = result else {
+            self.task = Some(task);
+            return;
+        };
+        match result {
+            Ok(StateSuccess::NothingToDo) | Err(StateError::IsDiskless) => {
+                self.reply(task.id, StateSuccess::NothingToDo.code());
+            }
+            Ok(_) => {
+                task.stage = Stage::DiskGoes;
+                self.task = Some(task);
+            }
+            Err(error) => {
+                let state = self.state(v);
+                let change = Change::disk(Disk::Failed);
+                let (wanted, _) = rules::sanitize(state, change.apply(state), &self.rule_context(v));
+                self.log_refusal(v, state, &rules::Refusal { error, wanted });
+                self.reply(task.id, error.code());
+            }
+        }
+    }
+
+    /// spec/resync.md 12.1.
+    pub(super) fn invalidate(&mut self, id: AdminId, v: VolumeIndex) {
+        let state = self.state(v);
+        if !rules::has_disk(state) {
+            return self.reply_with(id, ConfigCode::NoDisk, "");
+        }
+        if state.conn == Conn::StandAlone && state.role == Role::Secondary {
+            match self.change(v, Change::disk(Disk::Inconsistent), ChangeKind::Soft, true) {
+                Ok(_) => {
+                    self.queue_steps(set_all_and_write(v));
+                    self.reply_after_fifo(id, StateSuccess::Success.code());
+                }
+                Err(error) => self.reply(id, error.code()),
+            }
+            return;
+        }
+        let kind = TaskKind::Simple { v, change: Change::conn(Conn::StartingSyncT), then: Then::Result };
+        self.task = Some(Task { id, kind, stage: Stage::Try });
+    }
+
+    /// spec/resync.md 12.2.
+    pub(super) fn invalidate_remote(&mut self, id: AdminId, v: VolumeIndex) {
+        let state = self.state(v);
+        if !rules::has_disk(state) {
+            return self.reply_with(id, ConfigCode::NoDisk, "");
+        }
+        if state.conn == Conn::StandAlone && state.role == Role::Primary {
+            match self.change(v, Change::pdsk(Disk::Inconsistent), ChangeKind::Soft, true) {
+                Ok(_) => {
+                    self.queue_steps(set_all_and_write(v));
+                    self.reply_after_fifo(id, StateSuccess::Success.code());
+                }
+                Err(error) => self.reply(id, error.code()),
+            }
+            return;
+        }
+        let kind = TaskKind::Simple { v, change: Change::conn(Conn::StartingSyncS), then: Then::Result };
+        self.task = Some(Task { id, kind, stage: Stage::Try });
+    }
+
+    pub(super) fn resume_io(&mut self, id: AdminId, v: VolumeIndex) {
+        self.begin_owed_generation(v);
+        let change = Change::susp(false).and(Change::susp_nod(false)).and(Change::susp_fen(false));
+        let result = self.change(v, change, ChangeKind::Soft, true);
+        if result == Ok(StateSuccess::Success) {
+            if self.state(v).conn < Conn::Connected {
+                self.clear_transfer_log();
+            }
+            self.complete_ready();
+        }
+        self.reply_after_fifo(id, crate::core::codes::state_code(result));
+    }
+
+    /// U10.
+    pub(super) fn new_uuid_by_admin(&mut self, id: AdminId, v: VolumeIndex, clear_bitmap: bool) {
+        let state = self.state(v);
+        let Some(disk) = self.volumes[v].disk.as_ref().filter(|_| rules::has_disk(state)) else {
+            return self.reply_with(id, ConfigCode::NoDisk, "");
+        };
+        let skip = state.conn == Conn::Connected
+            && self.connection.version.is_some_and(|version| version.has_skip_initial_sync())
+            && disk.uuids.current == uuid::JUST_CREATED
+            && clear_bitmap;
+        if state.conn != Conn::StandAlone && !skip {
+            return self.reply_with(id, ConfigCode::Connected, "");
+        }
+        if skip {
+            self.info(Some(v), "Preparing to skip initial sync");
+        }
+        let random = (self.random)();
+        if let Some(disk) = &mut self.volumes[v].disk {
+            disk.uuids.new_current_by_admin(random, state.role);
+            self.volumes[v].effective_uuid = disk.uuids.current;
+        }
+        self.log_uuids(v, log_lines::UuidEvent::NewCurrent);
+        self.volumes[v].mark_dirty(self.now);
+        if clear_bitmap {
+            self.queue_steps([Step::ClearAllBits { v }, Step::WriteBitmap { v, all: true }]);
+        }
+        self.queue_steps([Step::WriteSuperBlock { v }]);
+        if skip {
+            self.send_uuids(v, Uuids::SKIP_INITIAL_SYNC);
+            if let Some(disk) = &mut self.volumes[v].disk {
+                disk.uuids.forget_bitmap();
+            }
+            self.log_uuids(v, log_lines::UuidEvent::ClearedBitmap);
+            let change = Change::disk(Disk::UpToDate).and(Change::pdsk(Disk::UpToDate));
+            let _ = self.change(v, change, ChangeKind::Hard, true);
+            self.queue_steps([Step::WriteSuperBlock { v }]);
+        }
+        self.reply_after_fifo(id, NO_ERROR);
+    }
+}

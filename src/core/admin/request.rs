@@ -1,0 +1,146 @@
+//! A request on its way to a decision: tried here, asked of the peer, tried again. spec/state.md 6.2.
+
+use super::{disconnect_change, Stage, Task, TaskKind};
+use crate::core::codes::{StateError, StateResult};
+use crate::core::connection::Phase;
+use crate::core::log_lines;
+use crate::core::rules::{self, ChangeKind};
+use crate::core::state::{Change, Conn, Disk, Role};
+use crate::core::types::*;
+use crate::core::Resource;
+use crate::wire::packet::Packet;
+use crate::wire::StateChangeRequest;
+
+impl Resource {
+    pub(super) fn try_task(&mut self, mut task: Task) {
+        match task.kind {
+            TaskKind::Role { v, change, open, .. } => {
+                let result = self.request(&mut task, v, change, open);
+                self.role_answered(task, v, result);
+            }
+            TaskKind::Simple { v, change, .. } => {
+                let result = self.request(&mut task, v, change, false);
+                self.simple_answered(task, v, result);
+            }
+            TaskKind::Disconnect { attempt } => {
+                let result = self.request_connection(&mut task, disconnect_change(attempt));
+                self.disconnect_answered(task, attempt, result);
+            }
+            TaskKind::Detach { v } => {
+                let result = self.request(&mut task, v, Change::disk(Disk::Failed), false);
+                self.detach_answered(task, v, result);
+            }
+        }
+    }
+
+    /// One try of an ordered request. `None`: not decided yet, the stage says why.
+    pub(super) fn request(
+        &mut self,
+        task: &mut Task,
+        v: VolumeIndex,
+        change: Change,
+        open: bool,
+    ) -> Option<StateResult> {
+        let os = self.state(v);
+        let mut context = self.rule_context(v);
+        // A request that waits is somebody who has the device open, whatever has become of him: it would be carried
+        // out in the next life as Primary, over what the peer wrote meanwhile.
+        let waits = change.role == Some(Role::Secondary) && !self.volumes[v].waiting.is_empty();
+        context.open_count = u32::from(open || waits);
+        let wanted = change.apply(os);
+        let (sanitized, _) = rules::sanitize(os, wanted, &context);
+        if rules::is_cluster_wide(os, sanitized) {
+            match rules::check_request(os, wanted, &context) {
+                Ok(_) => {
+                    task.stage = Stage::Peer { wanted: change, replied: None };
+                    let request = StateChangeRequest { mask: change.mask(), val: change.val() };
+                    self.send_directly(v, Packet::StateChangeRequest(request));
+                    return None;
+                }
+                Err(refusal) => return self.answer_or_retry(task, Err(refusal.error)),
+            }
+        }
+        let result = self.change_in(v, change, ChangeKind::Soft, false, context);
+        self.answer_or_retry(task, result)
+    }
+
+    pub(super) fn answer_or_retry(&mut self, task: &mut Task, result: StateResult) -> Option<StateResult> {
+        if result == Err(StateError::InTransientState) {
+            task.stage = Stage::Retry { changes: self.changes };
+            return None;
+        }
+        Some(result)
+    }
+
+    /// The same for the connection: a graceful disconnect asks the peer.
+    pub(super) fn request_connection(&mut self, task: &mut Task, change: Change) -> Option<StateResult> {
+        let connected = self.volumes().any(|(_, volume)| volume.state.conn >= Conn::Connected);
+        if !connected {
+            let result = self.change_connection(change, ChangeKind::Soft, false);
+            return self.answer_or_retry(task, result);
+        }
+        for v in self.volume_indices() {
+            let os = self.state(v);
+            if let Err(refusal) = rules::check_request(os, change.apply(os), &self.rule_context(v)) {
+                return self.answer_or_retry(task, Err(refusal.error));
+            }
+        }
+        task.stage = Stage::Peer { wanted: change, replied: None };
+        self.connection.disconnect_sent = true;
+        let request = StateChangeRequest { mask: change.mask(), val: change.val() };
+        let wide = self.connection.version.is_some_and(|version| version.has_connection_state_change());
+        self.send_directly(
+            0,
+            match wide {
+                true => Packet::ConnectionStateChangeRequest(request),
+                false => Packet::StateChangeRequest(request),
+            },
+        );
+        None
+    }
+
+    /// The peer answered a cluster-wide request.
+    pub(in crate::core) fn receive_state_change_reply(&mut self, code: i32) {
+        let Some(task) = &mut self.task else { return };
+        if let Stage::Peer { replied, .. } = &mut task.stage {
+            *replied = Some(code);
+            if code < 1 {
+                self.log_line(None, log_lines::refused_by_peer(code));
+            }
+        }
+    }
+
+    pub(super) fn run_peer_stage(&mut self, mut task: Task, wanted: Change, replied: Option<i32>) -> bool {
+        let link = self.connection.phase == Phase::Up;
+        let result = match replied {
+            Some(code) if code < 1 => Err(StateError::ClusterWideFailedByPeer),
+            Some(_) => self.commit_cluster_wide(&task, wanted),
+            None if link => {
+                self.task = Some(task);
+                return false;
+            }
+            // The connection is gone, and with it the need to ask.
+            None => {
+                task.stage = Stage::Try;
+                self.try_task(task);
+                return true;
+            }
+        };
+        match task.kind {
+            TaskKind::Role { v, .. } => self.role_answered(task, v, Some(result)),
+            TaskKind::Simple { v, .. } => self.simple_answered(task, v, Some(result)),
+            TaskKind::Disconnect { attempt } => self.disconnect_answered(task, attempt, Some(result)),
+            TaskKind::Detach { v } => self.detach_answered(task, v, Some(result)),
+        }
+        true
+    }
+
+    pub(super) fn commit_cluster_wide(&mut self, task: &Task, wanted: Change) -> StateResult {
+        match task.kind {
+            TaskKind::Disconnect { .. } => self.change_connection(wanted, ChangeKind::Soft, true),
+            TaskKind::Role { v, .. } | TaskKind::Simple { v, .. } | TaskKind::Detach { v } => {
+                self.change(v, wanted, ChangeKind::Soft, true)
+            }
+        }
+    }
+}
