@@ -1,11 +1,11 @@
 //! A peer whose packets a test writes: handshake and parameters as a node sends them, up to any point.
 
 use crate::node::{Node, LIMIT};
+use crate::sample_packets::plain_protocol;
 use drbdbox::core::state::{Conn, Disk, Role, StateWord};
 use drbdbox::engine::reader::PacketReader;
 use drbdbox::wire::{
-    BlockAck, Context, Features, FeaturesPacket, Packet, Protocol, ProtocolVersion, Sizes, Socket, SyncParam,
-    Uuids,
+    BlockAck, Context, Features, FeaturesPacket, Packet, ProtocolVersion, Sizes, Socket, SyncParam, Uuids,
 };
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -116,15 +116,7 @@ impl FakePeer {
     pub fn connected(node: &Node, character: Character) -> FakePeer {
         let mut peer = FakePeer::agree(node, character.version);
         let (sizes, uuids, state) = peer.node_parameters();
-        peer.send(Packet::Protocol(Protocol {
-            protocol: character.protocol,
-            after_sb_0p: 0,
-            after_sb_1p: 0,
-            after_sb_2p: 0,
-            conn_flags: 0,
-            two_primaries: 0,
-            integrity_alg: String::new(),
-        }));
+        peer.send(Packet::Protocol(plain_protocol(character.protocol)));
         peer.send(sync_param());
         let sectors = character.sectors.unwrap_or(sizes.d_size);
         peer.send(Packet::Sizes(Sizes { d_size: sectors, c_size: sectors, ..sizes }));

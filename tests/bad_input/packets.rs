@@ -3,9 +3,10 @@
 use crate::fake_peer::{header_100, header_80, sync_param, Character, FakePeer};
 use crate::nbd::Client;
 use crate::node::{connect_both, new_address, Node};
+use crate::sample_packets::plain_protocol;
 use drbdbox::core::state::{Conn, Disk, Role};
 use drbdbox::wire::{
-    Barrier, BarrierAck, BlockAck, BlockDigest, BlockRequest, Data, DataFlags, Digest, Packet, Protocol,
+    Barrier, BarrierAck, BlockAck, BlockDigest, BlockRequest, Data, DataFlags, Digest, Packet,
     ProtocolVersion, RangeWrite, Reply, Socket, StateChangeRequest, Uuids, ID_SYNCER,
 };
 
@@ -431,17 +432,7 @@ fn bitmaps_of_the_wrong_kind() {
 #[test]
 fn parameters_in_the_middle_of_a_connection() {
     let node = waiting();
-    let protocol = |protocol: u32| {
-        Packet::Protocol(Protocol {
-            protocol,
-            after_sb_0p: 0,
-            after_sb_1p: 0,
-            after_sb_2p: 0,
-            conn_flags: 0,
-            two_primaries: 0,
-            integrity_alg: String::new(),
-        })
-    };
+    let protocol = |protocol: u32| Packet::Protocol(plain_protocol(protocol));
     check(
         &node,
         &[

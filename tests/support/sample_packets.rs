@@ -5,6 +5,19 @@ use drbdbox::wire::*;
 /// Sectors of the device that they speak of.
 pub const SECTORS: u64 = 16384;
 
+/// P_PROTOCOL of a node without policies.
+pub fn plain_protocol(protocol: u32) -> Protocol {
+    Protocol {
+        protocol,
+        after_sb_0p: 0,
+        after_sb_1p: 0,
+        after_sb_2p: 0,
+        conn_flags: 0,
+        two_primaries: 0,
+        integrity_alg: String::new(),
+    }
+}
+
 /// A packet of this type that a decent peer may send, and its bytes of payload; `None`: nobody ever sends it.
 pub fn sample(command: Command) -> Option<(Packet, usize)> {
     let range = RangeWrite { sector: 8, block_id: 5, seq: 1, flags: DataFlags(0x102), size: 4096 };
@@ -14,15 +27,7 @@ pub fn sample(command: Command) -> Option<(Packet, usize)> {
     let hashed = BlockDigest { sector: 8, block_id: ID_SYNCER, size: 4096, digest };
     let ack = BlockAck { sector: 8, block_id: 5, size: 4096, seq: 1 };
     let change = StateChangeRequest { mask: 3, val: 2 };
-    let protocol = Protocol {
-        protocol: 3,
-        after_sb_0p: 0,
-        after_sb_1p: 0,
-        after_sb_2p: 0,
-        conn_flags: 0,
-        two_primaries: 0,
-        integrity_alg: String::new(),
-    };
+    let protocol = plain_protocol(3);
     let controller =
         ResyncController { plan_ahead: 20, delay_target: 10, fill_target: 100, max_rate: 102_400 };
     let sync_param = SyncParam {
