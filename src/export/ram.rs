@@ -1,12 +1,13 @@
 //! A device in memory: what doors are tested and measured with.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 
 use super::request::{Backend, Limits, Operation, Request};
 use crate::sys::buffer::Buffer;
+use crate::sys::sync::Mutex;
 
 /// Bytes in memory that can be told to fail, and that count what reached them.
 pub struct RamBackend {
@@ -52,7 +53,7 @@ impl RamBackend {
 
     /// Answers every request with this error from now on, or none.
     pub fn fail(&self, errno: Option<Errno>) {
-        *lock(&self.failing) = errno;
+        *self.failing.lock() = errno;
     }
 
     /// Pretends to be smaller than the memory behind it.
@@ -77,7 +78,7 @@ impl RamBackend {
             let position = offset as usize + done;
             let inside = position % STRIPE;
             let piece = (STRIPE - inside).min(len - done);
-            let mut stripe = lock(&self.stripes[position / STRIPE]);
+            let mut stripe = self.stripes[position / STRIPE].lock();
             act(&mut stripe[inside..inside + piece], done..done + piece);
             done += piece;
         }
@@ -89,7 +90,7 @@ impl RamBackend {
             return Err(Errno::EINVAL);
         }
         let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
-        let failing = *lock(&self.failing);
+        let failing = *self.failing.lock();
         match request.operation {
             Operation::Read => count(&self.counters.reads),
             Operation::Write => count(&self.counters.writes),
@@ -136,8 +137,4 @@ impl Backend for RamBackend {
         let answer = self.execute(&request);
         request.done.complete(answer);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

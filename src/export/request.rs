@@ -1,11 +1,12 @@
 //! One request of an application, and the way its answer returns to the door it came through.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 
 use crate::sys::buffer::Buffer;
+use crate::sys::sync::Mutex;
 
 /// What serves the requests of a device: the engine, or memory in tests.
 ///
@@ -148,10 +149,7 @@ struct Call(Mutex<Option<Function>>);
 
 impl CompletionSink for Call {
     fn complete(&self, _token: u64, _len: u32, answer: Answer) {
-        let function = match self.0.lock() {
-            Ok(mut slot) => slot.take(),
-            Err(poisoned) => poisoned.into_inner().take(),
-        };
+        let function = self.0.lock().take();
         if let Some(function) = function {
             function(answer);
         }
@@ -196,14 +194,14 @@ struct Piece(Arc<Pieces>);
 impl CompletionSink for Piece {
     fn complete(&self, _token: u64, _len: u32, answer: Answer) {
         if let Err(errno) = answer {
-            self.0.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).1 = Err(errno);
+            self.0.state.lock().1 = Err(errno);
         }
     }
 }
 
 impl Drop for Pieces {
     fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let state = self.state.get_mut();
         if let Some(whole) = state.0.take() {
             whole.complete(std::mem::replace(&mut state.1, Ok(None)));
         }

@@ -147,6 +147,11 @@ impl<T> Mutex<T> {
         }
     }
 
+    /// The value, without locking: nobody else can have it meanwhile.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
+    }
+
     /// The value, without locking: nobody else can have it.
     pub fn into_inner(self) -> T {
         self.value.into_inner()

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::io::{self, BufReader, IoSlice, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sys::socket::{sendmsg, shutdown, MsgFlags, Shutdown};
@@ -18,6 +18,7 @@ use super::server::Export;
 use super::MAX_PAYLOAD_BYTES;
 use crate::export::request::{submit_in_pieces, Answer, Completion, CompletionSink, Operation, Request};
 use crate::sys::buffer::Buffer;
+use crate::sys::sync::{Condvar, Mutex, MutexGuard};
 
 /// Requests of a client that may be unanswered or whose replies may be unsent.
 const MAX_REQUESTS: usize = 256;
@@ -258,7 +259,7 @@ impl Connection {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock()
     }
 
     fn take_room(&self, weight: usize) -> io::Result<()> {
@@ -273,14 +274,14 @@ impl Connection {
                 state.bytes += weight;
                 return Ok(());
             }
-            state = self.room.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+            state = self.room.wait(state);
         }
     }
 
     fn wait_until_idle(&self) {
         let mut state = self.lock();
         while state.requests > 0 {
-            state = self.room.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+            state = self.room.wait(state);
         }
     }
 
@@ -325,7 +326,7 @@ impl Connection {
                 return;
             }
             let Some(mut reply) = state.unsent.pop_front() else {
-                state = self.work.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+                state = self.work.wait(state);
                 continue;
             };
             state.sending = true;
@@ -399,14 +400,14 @@ impl Gathered {
     }
 
     fn fail(&self, errno: Errno) {
-        self.pieces.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).error = Some(errno);
+        self.pieces.lock().error = Some(errno);
     }
 }
 
 impl CompletionSink for Gathered {
     fn complete(&self, token: u64, len: u32, answer: Answer) {
         let index = token as usize;
-        let mut pieces = self.pieces.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut pieces = self.pieces.lock();
         match answer {
             Ok(Some(buffer)) if len > 0 && buffer.len() >= len as usize => {
                 if pieces.data.len() <= index {
@@ -423,7 +424,7 @@ impl CompletionSink for Gathered {
 
 impl Drop for Gathered {
     fn drop(&mut self) {
-        let pieces = self.pieces.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let pieces = self.pieces.get_mut();
         let mut data: Vec<Piece> = pieces.data.drain(..).flatten().collect();
         let complete = data.iter().map(|(_, len)| len).sum::<usize>() == self.data_bytes;
         let result = match pieces.error {

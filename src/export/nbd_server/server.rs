@@ -1,6 +1,5 @@
 //! The listening socket, the table of exports, and the door that an export is.
 
-use crate::sys::process::STACK_BYTES;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
@@ -9,9 +8,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::socket as net;
@@ -21,6 +20,8 @@ use super::connection::{Connection, Socket};
 use super::negotiate::{negotiate, Description, Exports};
 use crate::export::door::{Detach, DeviceNumber, Door, DoorError, Holder};
 use crate::export::request::{Backend, Limits};
+use crate::sys::process::STACK_BYTES;
+use crate::sys::sync::{Condvar, Mutex, MutexGuard};
 
 /// Clients of one server at a time, negotiating or served.
 const MAX_CLIENTS: usize = 128;
@@ -113,7 +114,7 @@ struct Table {
 
 impl Table {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Export>>> {
-        self.exports.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.exports.lock()
     }
 
     fn find(&self, name: &str) -> Option<Arc<Export>> {
@@ -196,7 +197,7 @@ impl Export {
     }
 
     fn lock(&self) -> MutexGuard<'_, Users> {
-        self.users.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.users.lock()
     }
 
     fn holders(&self) -> Vec<Holder> {
@@ -217,7 +218,7 @@ impl Export {
             connection.end();
         }
         while !users.connections.is_empty() {
-            users = self.left.wait(users).unwrap_or_else(|poisoned| poisoned.into_inner());
+            users = self.left.wait(users);
         }
     }
 }
@@ -257,9 +258,15 @@ impl Door for NbdDoor {
             return Ok(());
         };
         // A client that has just closed its end needs a moment until it is gone here too.
-        let in_use = |users: &mut Users| !users.connections.is_empty();
-        let waited = export.left.wait_timeout_while(export.lock(), LEAVE_LIMIT, in_use);
-        let mut users = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+        let until = Instant::now() + LEAVE_LIMIT;
+        let mut users = export.lock();
+        while !users.connections.is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            users = export.left.wait_timeout(users, left);
+        }
         if users.connections.is_empty() {
             users.closed = true;
             return Ok(());
