@@ -11,18 +11,15 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::door::{hint, Detach, DeviceNumber, Door, DoorError, Holder};
 use super::fuse::{clean_mount_point, Session};
 use super::holders;
-use super::loop_device::{flush, LoopDevice};
+use super::kernel_device::{flush, CLAIM_ATTEMPTS, CLAIM_PAUSE};
+use super::loop_device::LoopDevice;
 use super::node::Node;
 use super::request::Backend;
 
-/// How often a device that is in use is looked at again, for the sake of short-lived probers (udev, blkid).
-const CLAIM_ATTEMPTS: u32 = 10;
-const CLAIM_PAUSE: Duration = Duration::from_millis(100);
 /// How many new loop devices may be lost to others before giving up.
 const BIND_ATTEMPTS: u32 = 20;
 
@@ -120,7 +117,7 @@ impl LoopDoor {
             return;
         }
         log::info!("{}: removing loop{number} of a daemon that died", self.node.path().display());
-        if let Ok(open) = device.open(false, 0, scratch) {
+        if let Ok(open) = device.kernel().open(false, 0, scratch) {
             let _ = LoopDevice::clear(&open);
         }
         self.discard_device(device);
@@ -181,14 +178,7 @@ impl LoopDoor {
             |node: &Node, error| DoorError::system(format!("make {}", node.path().display()), error);
         self.node.lead_nowhere().map_err(|error| node_error(&self.node, error))?;
         // Someone may have opened the node after the first look. Now nobody else can; a prober is soon gone.
-        let mut late = holders::processes(device.device);
-        for _ in 1..CLAIM_ATTEMPTS {
-            if late.is_empty() {
-                break;
-            }
-            std::thread::sleep(CLAIM_PAUSE);
-            late = holders::processes(device.device);
-        }
+        let mut late = device.kernel().late_users();
         if late.is_empty() {
             match LoopDevice::clear_if_unused(claim) {
                 Ok(true) => return Ok(()),
@@ -214,7 +204,7 @@ impl LoopDoor {
         let device = attached.device;
         let open = match attached.claim.take() {
             Some(claim) => Ok(claim),
-            None => device.open(false, 0, &self.config.device_directory),
+            None => device.kernel().open(false, 0, &self.config.device_directory),
         };
         if let Err(error) = open.and_then(|open| LoopDevice::clear(&open)) {
             log::error!("unbind loop{}: {error}", device.number);
@@ -251,9 +241,9 @@ impl Door for LoopDoor {
                 return Err(DoorError::system(format!("bind a loop device{}", hint(&error, "loop")), error));
             }
         };
-        device.set_queue_limit("max_sectors_kb", u64::from(limits.max_io_bytes / 1024));
+        device.kernel().set_queue_limit("max_sectors_kb", u64::from(limits.max_io_bytes / 1024));
         if !limits.write_zeroes {
-            device.set_queue_limit("discard_max_bytes", 0);
+            device.kernel().set_queue_limit("discard_max_bytes", 0);
         }
         session.admit();
         let mut attached = Attached { session, device, claim: None };
@@ -273,34 +263,8 @@ impl Door for LoopDoor {
         if attached.claim.is_some() {
             return Ok(());
         }
-        let device = attached.device;
-        let mut found = Vec::new();
-        for attempt in 0..CLAIM_ATTEMPTS {
-            if attempt > 0 {
-                std::thread::sleep(CLAIM_PAUSE);
-            }
-            match device.open(false, libc::O_EXCL, &self.config.device_directory) {
-                Ok(claim) => {
-                    found = holders::processes(device.device);
-                    found.extend(upper_devices(device));
-                    if found.is_empty() {
-                        attached.claim = Some(claim);
-                        return Ok(());
-                    }
-                }
-                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-                    found = holders::find(device.device);
-                    found.extend(upper_devices(device));
-                    let lasting = |holder: &Holder| !matches!(holder, Holder::Process { .. });
-                    if found.iter().any(lasting) {
-                        break;
-                    }
-                    found.push(Holder::Claimed);
-                }
-                Err(error) => return Err(DoorError::system(format!("open loop{}", device.number), error)),
-            }
-        }
-        Err(DoorError::HeldOpen(found))
+        attached.claim = Some(attached.device.kernel().claim(&self.config.device_directory)?);
+        Ok(())
     }
 
     fn release(&mut self) {
@@ -355,9 +319,7 @@ impl Door for LoopDoor {
         let Some(attached) = &self.attached else {
             return Vec::new();
         };
-        let mut found = holders::find(attached.device.device);
-        found.extend(upper_devices(attached.device));
-        found
+        attached.device.kernel().holders()
     }
 
     fn device_number(&self) -> Option<DeviceNumber> {
@@ -414,10 +376,6 @@ pub fn clean_after_dead_daemon(run_directory: &Path, device_directory: &Path) {
             Err(error) => log::warn!("clean up minor {minor}: {error}"),
         }
     }
-}
-
-fn upper_devices(device: LoopDevice) -> impl Iterator<Item = Holder> {
-    device.upper_devices().into_iter().map(|name| Holder::Device { name })
 }
 
 /// "loop 1000 drbd0-0123456789abcdef\n".

@@ -11,6 +11,7 @@
 pub mod door;
 pub mod fuse;
 pub mod holders;
+pub mod kernel_device;
 pub mod loop_device;
 pub mod loop_door;
 pub mod nbd_server;

@@ -14,7 +14,7 @@ use nix::sys::stat::{mknod, Mode, SFlag};
 use nix::unistd::{chown, Group};
 
 use super::door::DeviceNumber;
-use super::loop_device::is_device;
+use super::kernel_device::is_device;
 
 /// Major number of the real driver: a node with it would load that driver (spec/system.md 0, D5).
 const DRBD_MAJOR: u32 = 147;

@@ -11,7 +11,7 @@ use nix::sys::stat::SFlag;
 
 use super::protocol::{reply_header, write_reply, HEAD_BYTES};
 use crate::export::door::DeviceNumber;
-use crate::export::loop_device::open_node;
+use crate::export::kernel_device::open_node;
 use crate::export::request::{Answer, CompletionSink};
 
 const FUSE: DeviceNumber = DeviceNumber { major: 10, minor: 229 };
