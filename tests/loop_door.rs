@@ -12,7 +12,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use drbdbox::export::door::{Detach, Door, DoorError, Holder};
-use drbdbox::export::loop_door::{clean_after_dead_daemon, LoopDoor, LoopDoorConfig};
+use drbdbox::export::loop_door::{LoopDoor, LoopDoorConfig};
+use drbdbox::export::predecessor::clean_after_dead_daemon;
 use drbdbox::export::ram::RamBackend;
 use drbdbox::export::request::{Backend, Limits, Operation, Request};
 use drbdbox::sys::buffer::Buffer;

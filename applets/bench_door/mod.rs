@@ -13,6 +13,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use drbdbox::export::door::{Detach, Door};
 use drbdbox::export::loop_door::{LoopDoor, LoopDoorConfig};
+use drbdbox::export::nbd_kernel::{NbdKernelDoor, NbdKernelDoorConfig};
 use drbdbox::export::nbd_server::{Listen, NbdServer};
 use drbdbox::export::request::{Answer, Backend, Operation, Request};
 use drbdbox::sys::block_device::{BlockDevice, Claim, OpenMode};
@@ -30,6 +31,7 @@ pub fn main(args: &[String]) -> u8 {
     let words: Vec<&str> = args.iter().skip(1).map(String::as_str).collect();
     let result = match words.as_slice() {
         ["fuse-loop", disk] => open(Path::new(disk)).and_then(|disk| serve_loop(Arc::new(Disk(disk)))),
+        ["nbd", disk] => open(Path::new(disk)).and_then(|disk| serve_nbd_device(Arc::new(Disk(disk)))),
         ["mirror", disk, peer] => open(Path::new(disk))
             .and_then(|disk| mirror::Mirror::connect(disk, peer))
             .and_then(|mirror| serve_loop(Arc::new(mirror))),
@@ -39,7 +41,7 @@ pub fn main(args: &[String]) -> u8 {
         ["nbd-server", disk, socket] => serve_nbd(Path::new(disk), PathBuf::from(socket)),
         _ => {
             eprintln!(
-                "Usage: drbdbox bench-door fuse-loop DISK | nbd-server DISK SOCKET | mirror DISK PEER | \
+                "Usage: drbdbox bench-door fuse-loop DISK | nbd DISK | nbd-server DISK SOCKET | mirror DISK PEER | \
                  mirror-peer DISK ADDRESS"
             );
             return 1;
@@ -58,6 +60,22 @@ fn serve_loop(backend: Arc<dyn Backend>) -> Result<(), String> {
     let signals = block_signals()?;
     let run_directory = std::env::temp_dir().join(format!("drbdbox-bench-door-{}", std::process::id()));
     let mut door = LoopDoor::create(LoopDoorConfig {
+        minor: MINOR,
+        device_directory: PathBuf::from("/dev"),
+        run_directory: run_directory.clone(),
+        threads: DOOR_THREADS,
+    })
+    .map_err(|error| error.to_string())?;
+    let served = serve(&mut door, backend, &format!("/dev/drbd{MINOR}"), &signals);
+    door.remove();
+    let _ = std::fs::remove_dir_all(run_directory);
+    served
+}
+
+fn serve_nbd_device(backend: Arc<dyn Backend>) -> Result<(), String> {
+    let signals = block_signals()?;
+    let run_directory = std::env::temp_dir().join(format!("drbdbox-bench-door-{}", std::process::id()));
+    let mut door = NbdKernelDoor::create(NbdKernelDoorConfig {
         minor: MINOR,
         device_directory: PathBuf::from("/dev"),
         run_directory: run_directory.clone(),

@@ -34,8 +34,9 @@ struct Arguments {
     #[argh(option, default = "101")]
     protocol_max: u32,
 
-    /// how applications get at the devices: fuse-loop (default; /dev/drbdN), nbd-server, none
-    #[argh(option, default = "String::from(\"fuse-loop\")")]
+    /// how applications get at the devices: nbd or fuse-loop (both: /dev/drbdN), nbd-server, none, or auto (default: nbd
+    /// where the kernel has it, else fuse-loop)
+    #[argh(option, default = "String::from(\"auto\")")]
     door: String,
 
     /// where the NBD server listens: a path or ADDRESS:PORT (default: RUNDIR/nbd.sock)
@@ -54,7 +55,7 @@ struct Arguments {
     #[argh(option)]
     usermode_helper: Option<PathBuf>,
 
-    /// threads of the fuse-loop door for a device (default 8)
+    /// threads of a door for a device, where it needs some (default 8)
     #[argh(option, default = "8")]
     door_threads: usize,
 
@@ -118,11 +119,13 @@ impl Options {
             },
         };
         let door = match arguments.door.as_str() {
+            "auto" => DoorKind::Auto,
+            "nbd" => DoorKind::NbdKernel,
             "fuse-loop" => DoorKind::FuseLoop,
             "nbd-server" => DoorKind::NbdServer(listen),
             "none" => DoorKind::None,
             other => {
-                return Err(format!("--door {other}: must be fuse-loop, nbd-server or none"));
+                return Err(format!("--door {other}: must be auto, nbd, fuse-loop, nbd-server or none"));
             }
         };
         let helper = match arguments.usermode_helper {
@@ -159,7 +162,9 @@ mod tests {
         let options = parse(&[]).unwrap();
         assert!(options.foreground);
         assert!(!parse(&["--background"]).unwrap().foreground);
-        assert_eq!(options.config.door, DoorKind::FuseLoop);
+        assert_eq!(options.config.door, DoorKind::Auto);
+        assert_eq!(parse(&["--door", "nbd"]).unwrap().config.door, DoorKind::NbdKernel);
+        assert_eq!(parse(&["--door", "fuse-loop"]).unwrap().config.door, DoorKind::FuseLoop);
         assert_eq!(options.config.helper.name, "/sbin/drbdadm");
         let options = parse(&["--door", "nbd-server", "--nbd-listen", "127.0.0.1:10809"]).unwrap();
         assert!(matches!(options.config.door, DoorKind::NbdServer(Listen::Tcp(_))));

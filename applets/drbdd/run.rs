@@ -3,11 +3,10 @@
 use super::options::Options;
 use drbdbox::control::{Reply, Server};
 use drbdbox::engine::daemon::Daemon;
-use drbdbox::engine::doors::DoorKind;
 use drbdbox::engine::log::LogSink;
 use drbdbox::engine::shared::Shared;
 use drbdbox::engine::{proc_file, running};
-use drbdbox::export::loop_door::clean_after_dead_daemon;
+use drbdbox::export::predecessor::clean_after_dead_daemon;
 use drbdbox::sys::process::{self, PidFile, Ready};
 use drbdbox::sys::sync::{channel, Receiver, Sender};
 use drbdbox::sys::syslog::{self, Syslog};
@@ -130,15 +129,17 @@ fn start(options: Options) -> Result<Running, String> {
         // Without privileges none of it works; with them, most of it does.
         log::debug!("cannot {what}: {error}");
     }
+    let mut config = options.config;
+    config.door = config.door.choose();
     let log = LogSink::new(LogSink::to_log_crate()).map_err(|error| format!("start a thread: {error}"))?;
-    let shared = Shared::new(options.config, log);
+    let shared = Shared::new(config, log);
     let daemon = Daemon::new(shared);
     let (sender, events) = channel();
     let stop = sender.clone();
     daemon.on_stop_request(Box::new(move || {
         stop.send(Event::Stop);
     }));
-    if daemon.shared.config.door == DoorKind::FuseLoop {
+    if daemon.shared.config.door.has_nodes() {
         // Also of minors that do not come back.
         let config = &daemon.shared.config;
         clean_after_dead_daemon(&config.run_directory, &config.device_directory);

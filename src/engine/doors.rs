@@ -7,6 +7,7 @@ use super::shared::Config;
 use crate::core::types::{Level, VolumeIndex};
 use crate::export::door::{Detach, Door, DoorError, Holder};
 use crate::export::loop_door::{LoopDoor, LoopDoorConfig};
+use crate::export::nbd_kernel::{self, NbdKernelDoor, NbdKernelDoorConfig};
 use crate::export::nbd_server::{Listen, NbdServer};
 use crate::export::node::{Links, Node};
 use crate::sys::sync::Mutex;
@@ -19,12 +20,34 @@ use std::sync::Arc;
 /// How applications get at the devices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DoorKind {
+    /// The best one for this kernel, see [`DoorKind::choose`].
+    Auto,
+    /// /dev/drbdN: an NBD device of the kernel.
+    NbdKernel,
     /// /dev/drbdN: FUSE and a loop device.
     FuseLoop,
     /// An NBD server; exports have the names of the resources.
     NbdServer(Listen),
     /// Not at all: the node only replicates.
     None,
+}
+
+impl DoorKind {
+    /// Whether there is a node /dev/drbdN.
+    pub fn has_nodes(&self) -> bool {
+        matches!(self, DoorKind::Auto | DoorKind::NbdKernel | DoorKind::FuseLoop)
+    }
+
+    /// Decides what `Auto` is on this host: nbd where the kernel has it (its module is loaded), else fuse+loop.
+    /// Old kernels have no other door; newer ones need fewer copies of the data through nbd than through a file.
+    #[must_use]
+    pub fn choose(self) -> DoorKind {
+        match self {
+            DoorKind::Auto if nbd_kernel::is_available() => DoorKind::NbdKernel,
+            DoorKind::Auto => DoorKind::FuseLoop,
+            chosen => chosen,
+        }
+    }
 }
 
 /// The doors of all minors.
@@ -58,17 +81,26 @@ impl Doors {
         if self.find(minor).is_some() {
             return Ok(());
         }
+        let links = || Links::make(&config.device_directory, minor, Some(resource), None);
         let (door, links): (Box<dyn Door>, _) = match &config.door {
             DoorKind::None => return Ok(()),
-            DoorKind::FuseLoop => {
+            DoorKind::NbdKernel => {
+                let door = NbdKernelDoor::create(NbdKernelDoorConfig {
+                    minor,
+                    device_directory: config.device_directory.clone(),
+                    run_directory: config.run_directory.clone(),
+                    threads: config.door_threads,
+                })?;
+                (Box::new(door), vec![links()])
+            }
+            DoorKind::Auto | DoorKind::FuseLoop => {
                 let door = LoopDoor::create(LoopDoorConfig {
                     minor,
                     device_directory: config.device_directory.clone(),
                     run_directory: config.run_directory.clone(),
                     threads: config.door_threads,
                 })?;
-                let links = Links::make(&config.device_directory, minor, Some(resource), None);
-                (Box::new(door), vec![links])
+                (Box::new(door), vec![links()])
             }
             DoorKind::NbdServer(listen) => {
                 let mut server = self.server.lock();
@@ -92,7 +124,7 @@ impl Doors {
 
     /// Whether the kernel's own driver serves the minor. spec/decisions.md 7.3.
     pub fn is_taken(&self, config: &Config, minor: u32) -> bool {
-        config.door == DoorKind::FuseLoop && Node::new(&config.device_directory, minor).is_of_real_driver()
+        config.door.has_nodes() && Node::new(&config.device_directory, minor).is_of_real_driver()
     }
 
     /// The door of a minor.
@@ -151,7 +183,7 @@ impl DoorSlot {
 
     /// Makes or removes the link by the name of the backing device.
     pub fn link_disk(&self, config: &Config, disk: Option<&str>) {
-        if config.door != DoorKind::FuseLoop {
+        if !config.door.has_nodes() {
             return;
         }
         let mut links = self.links.lock();
@@ -166,7 +198,7 @@ impl DoorSlot {
         let mut kept = self.name.lock();
         // First the old one goes, then the new one comes: they may be the same.
         *kept = None;
-        if config.door == DoorKind::FuseLoop {
+        if config.door.has_nodes() {
             let linked = |name: &str| Links::by_name(&config.device_directory, self.minor, name);
             *kept = name.map(|name| (name.to_owned(), linked(name)));
         }

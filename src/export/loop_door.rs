@@ -5,11 +5,11 @@
 //!
 //! When the program dies while attached, all I/O through the loop device fails from then on, and it stays bound, for
 //! the node still leads to it. The next [`LoopDoor::create`] for the minor with the same run directory removes it, and so
-//! does [`clean_after_dead_daemon`].
+//! does [`clean_after_dead_daemon`](super::predecessor::clean_after_dead_daemon).
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::door::{hint, Detach, DeviceNumber, Door, DoorError, Holder};
@@ -18,6 +18,7 @@ use super::holders;
 use super::kernel_device::{flush, CLAIM_ATTEMPTS, CLAIM_PAUSE};
 use super::loop_device::LoopDevice;
 use super::node::Node;
+use super::predecessor::{Kind, Record};
 use super::request::Backend;
 
 /// How many new loop devices may be lost to others before giving up.
@@ -40,6 +41,7 @@ pub struct LoopDoorConfig {
 pub struct LoopDoor {
     config: LoopDoorConfig,
     node: Node,
+    record: Record,
     /// Name of the files that this door serves: that of the node and a random number.
     file_name: String,
     attached: Option<Attached>,
@@ -69,11 +71,16 @@ impl LoopDoor {
         let unique =
             crate::sys::random::number().map_err(|error| DoorError::system("get a random number", error))?;
         let file_name = format!("drbd{}-{unique:016x}", config.minor);
-        let directory = config.run_directory.join("doors");
-        fs::create_dir_all(&directory)
-            .map_err(|error| DoorError::system(format!("make {}", directory.display()), error))?;
-        let mut door =
-            LoopDoor { config, node, file_name, attached: None, leftovers: Vec::new(), removed: false };
+        let record = Record::new(&config.run_directory, config.minor)?;
+        let mut door = LoopDoor {
+            config,
+            node,
+            record,
+            file_name,
+            attached: None,
+            leftovers: Vec::new(),
+            removed: false,
+        };
         // First the node: it may lead to the dead device.
         door.node.lead_nowhere().map_err(|error| {
             let step = format!("make {}{}", door.node.path().display(), hint(&error, "loop"));
@@ -88,23 +95,16 @@ impl LoopDoor {
         &self.node
     }
 
-    fn record_path(&self) -> PathBuf {
-        self.config.run_directory.join(format!("doors/minor-{}", self.config.minor))
-    }
-
     fn mount_point(&self) -> PathBuf {
         self.config.run_directory.join(format!("doors/mount-{}", self.config.minor))
     }
 
     fn clean_after_predecessor(&mut self) {
         clean_mount_point(&self.mount_point());
-        let Ok(record) = fs::read_to_string(self.record_path()) else {
-            return;
-        };
-        if let Some((number, file_name)) = parse_record(&record) {
-            self.clean_device(number, file_name);
+        if let Some((Kind::Loop, number, file_name)) = self.record.read() {
+            self.clean_device(number, &file_name);
         }
-        self.forget_device();
+        self.record.forget();
     }
 
     /// Removes the loop device of a dead daemon, if it is still that one.
@@ -128,21 +128,13 @@ impl LoopDoor {
         }
     }
 
-    fn record_device(&self, device: LoopDevice) -> io::Result<()> {
-        fs::write(self.record_path(), format!("loop {} {}\n", device.number, self.file_name))
-    }
-
-    fn forget_device(&self) {
-        let _ = fs::remove_file(self.record_path());
-    }
-
     /// Binds a new loop device to the file.
     fn bind_new_device(&mut self, file: &File) -> io::Result<LoopDevice> {
         let scratch = &self.config.device_directory;
         let mut last = None;
         for _ in 0..BIND_ATTEMPTS {
             let device = LoopDevice::add(scratch)?;
-            self.record_device(device)?;
+            self.record.write(Kind::Loop, device.number, &self.file_name)?;
             match device.bind(file, &self.file_name, scratch) {
                 Ok(()) => return Ok(device),
                 Err(error) => {
@@ -214,7 +206,7 @@ impl LoopDoor {
     /// Ends the service of the file. Its loop device is unbound, or its session aborted.
     fn take_down(&mut self, attached: Attached) {
         attached.session.finish();
-        self.forget_device();
+        self.record.forget();
         self.discard_device(attached.device);
     }
 }
@@ -237,7 +229,7 @@ impl Door for LoopDoor {
             Ok(device) => device,
             Err(error) => {
                 session.finish();
-                self.forget_device();
+                self.record.forget();
                 return Err(DoorError::system(format!("bind a loop device{}", hint(&error, "loop")), error));
             }
         };
@@ -354,46 +346,5 @@ impl Door for LoopDoor {
 impl Drop for LoopDoor {
     fn drop(&mut self) {
         self.remove();
-    }
-}
-
-/// Removes the loop devices and nodes that a daemon with this run directory left when it died, of all minors. For the
-/// start of a daemon, which may not make the same minors again.
-pub fn clean_after_dead_daemon(run_directory: &Path, device_directory: &Path) {
-    let records = fs::read_dir(run_directory.join("doors")).into_iter().flatten().flatten();
-    for record in records {
-        let name = record.file_name();
-        let minor = name.to_str().and_then(|name| name.strip_prefix("minor-")?.parse().ok());
-        let Some(minor) = minor else { continue };
-        let door = LoopDoor::create(LoopDoorConfig {
-            minor,
-            device_directory: device_directory.to_owned(),
-            run_directory: run_directory.to_owned(),
-            threads: 1,
-        });
-        match door {
-            Ok(mut door) => door.remove(),
-            Err(error) => log::warn!("clean up minor {minor}: {error}"),
-        }
-    }
-}
-
-/// "loop 1000 drbd0-0123456789abcdef\n".
-fn parse_record(record: &str) -> Option<(u32, &str)> {
-    let rest = record.lines().next()?.strip_prefix("loop ")?;
-    let (number, file_name) = rest.split_once(' ')?;
-    Some((number.parse().ok()?, file_name))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn records_are_read_back() {
-        assert_eq!(parse_record("loop 1000 drbd0-ab\n"), Some((1000, "drbd0-ab")));
-        for garbage in ["", "loop", "loop x y", "loop 1000", "\0\n"] {
-            assert_eq!(parse_record(garbage), None);
-        }
     }
 }

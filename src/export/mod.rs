@@ -6,6 +6,7 @@
 //! | door | what the application sees |
 //! |---|---|
 //! | [`loop_door`] | /dev/drbdN, a loop device on a file that this program serves by FUSE |
+//! | [`nbd_kernel`] | /dev/drbdN, an NBD device of the kernel whose server this program is |
 //! | [`nbd_server`] | an NBD export on a Unix or TCP socket |
 
 pub mod door;
@@ -14,7 +15,9 @@ pub mod holders;
 pub mod kernel_device;
 pub mod loop_device;
 pub mod loop_door;
+pub mod nbd_kernel;
 pub mod nbd_server;
 pub mod node;
+pub mod predecessor;
 pub mod ram;
 pub mod request;

@@ -8,6 +8,7 @@ pub mod host;
 pub mod local_time;
 pub mod minor_lock;
 pub mod net;
+pub mod netlink;
 pub mod paths;
 pub mod process;
 pub mod random;

@@ -263,7 +263,7 @@ fn wrong_options_are_told() {
     let node = Node::stopped("none");
     for (option, value, text) in [
         ("--protocol-max", "74", "--protocol-max 74: must be 86 to 101"),
-        ("--door", "window", "--door window: must be fuse-loop, nbd-server or none"),
+        ("--door", "window", "--door window: must be auto, nbd, fuse-loop, nbd-server or none"),
         ("--nbd-listen", "somewhere", "neither a path nor ADDRESS:PORT"),
         ("--minor-count", "0", "--minor-count 0: must be 1 to 256"),
         ("--no-such-option", "1", "no-such-option"),

@@ -3,11 +3,12 @@
 //! One server listens on a Unix or TCP socket and has an export for each attached [`NbdDoor`]. Any number of clients
 //! may use an export at a time; a flush of one covers the writes of all.
 
-mod connection;
+pub(super) mod connection;
 mod negotiate;
 mod protocol;
-mod server;
+pub(super) mod server;
 
+pub(super) use negotiate::transmission_flags;
 pub use server::{Listen, NbdDoor, NbdServer};
 
 /// Largest read or write that is served: what the protocol lets a client assume if nothing else is agreed on.

@@ -22,24 +22,21 @@ pub struct Description {
     pub limits: Limits,
 }
 
+/// The flags of [`transmission`] for a device that can do so much; without those that are about several connections.
+pub fn transmission_flags(limits: &Limits) -> u16 {
+    let optional = [
+        (limits.read_only, transmission::READ_ONLY),
+        (limits.discard, transmission::SEND_TRIM),
+        (limits.write_zeroes, transmission::SEND_WRITE_ZEROES),
+    ];
+    let always = transmission::HAS_FLAGS | transmission::SEND_FLUSH | transmission::SEND_FUA;
+    optional.into_iter().filter(|(wanted, _)| *wanted).fold(always, |flags, (_, flag)| flags | flag)
+}
+
 impl Description {
     /// The flags of [`transmission`].
     pub fn flags(&self) -> u16 {
-        let mut flags = transmission::HAS_FLAGS
-            | transmission::SEND_FLUSH
-            | transmission::SEND_FUA
-            | transmission::CAN_MULTI_CONN;
-        let optional = [
-            (self.limits.read_only, transmission::READ_ONLY),
-            (self.limits.discard, transmission::SEND_TRIM),
-            (self.limits.write_zeroes, transmission::SEND_WRITE_ZEROES),
-        ];
-        for (wanted, flag) in optional {
-            if wanted {
-                flags |= flag;
-            }
-        }
-        flags
+        transmission_flags(&self.limits) | transmission::CAN_MULTI_CONN
     }
 }
 

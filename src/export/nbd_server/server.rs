@@ -187,6 +187,17 @@ struct Users {
 }
 
 impl Export {
+    /// A device without users.
+    pub fn new(backend: Arc<dyn Backend>, limits: Limits) -> Arc<Export> {
+        let size_bytes = AtomicU64::new(backend.size_bytes());
+        Arc::new(Export { backend, limits, size_bytes, users: Mutex::default(), left: Condvar::new() })
+    }
+
+    /// The size against which requests are checked from now on.
+    pub fn resize(&self, size_bytes: u64) {
+        self.size_bytes.store(size_bytes, Ordering::Release);
+    }
+
     /// Size in bytes.
     pub fn size_bytes(&self) -> u64 {
         self.size_bytes.load(Ordering::Acquire)
@@ -236,13 +247,7 @@ impl Door for NbdDoor {
             return Err(DoorError::Attached);
         }
         let limits = backend.limits();
-        let export = Arc::new(Export {
-            limits,
-            size_bytes: AtomicU64::new(backend.size_bytes()),
-            backend,
-            users: Mutex::default(),
-            left: Condvar::new(),
-        });
+        let export = Export::new(backend, limits);
         let mut exports = self.table.lock();
         if exports.contains_key(&self.name) {
             let step = format!("export {} by NBD: the name is taken", self.name);
@@ -299,7 +304,7 @@ impl Door for NbdDoor {
     /// Requests are checked against the new size at once; the protocol has no way to tell a client that is connected.
     fn resize(&mut self, size_bytes: u64) -> Result<(), DoorError> {
         if let Some(export) = &self.export {
-            export.size_bytes.store(size_bytes, Ordering::Release);
+            export.resize(size_bytes);
         }
         Ok(())
     }

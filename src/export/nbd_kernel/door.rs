@@ -1,0 +1,266 @@
+//! [`NbdKernelDoor`]: node, device and service in the right order.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::deferred::Deferred;
+use super::link::{self, Link, Wanted};
+use super::netlink;
+use super::service::Service;
+use crate::export::door::{hint, Detach, DeviceNumber, Door, DoorError, Holder};
+use crate::export::kernel_device::{flush, KernelDevice};
+use crate::export::nbd_server::transmission_flags;
+use crate::export::node::Node;
+use crate::export::predecessor::{Kind, Record};
+use crate::export::request::Backend;
+
+/// Where a [`NbdKernelDoor`] puts what it makes.
+#[derive(Debug, Clone)]
+pub struct NbdKernelDoorConfig {
+    /// Minor of the DRBD device: the node is `drbd<minor>`.
+    pub minor: u32,
+    /// Directory of the node: /dev. It must allow device nodes.
+    pub device_directory: PathBuf,
+    /// Private directory of the daemon (RUNDIR), for the record of the device in use.
+    pub run_directory: PathBuf,
+    /// Threads that wait for the backend where the kernel must not (Linux before 4.12 without flags).
+    pub threads: usize,
+}
+
+/// A block device /dev/drbdN.
+pub struct NbdKernelDoor {
+    config: NbdKernelDoorConfig,
+    node: Node,
+    record: Record,
+    identifier: String,
+    attached: Option<Attached>,
+    removed: bool,
+}
+
+struct Attached {
+    device: KernelDevice,
+    link: Box<dyn Link>,
+    service: Service,
+    /// The device, opened exclusively by [`Door::claim`].
+    claim: Option<File>,
+}
+
+impl NbdKernelDoor {
+    /// Makes the node, which cannot be opened yet, and cleans up after a predecessor that died.
+    ///
+    /// # Errors
+    /// [`DoorError::System`]: the real driver serves this minor; the node cannot be made.
+    pub fn create(config: NbdKernelDoorConfig) -> Result<NbdKernelDoor, DoorError> {
+        let node = Node::new(&config.device_directory, config.minor);
+        if node.is_of_real_driver() {
+            let step = format!("{} or its minor belongs to the kernel's DRBD driver", node.path().display());
+            return Err(DoorError::system(step, nix::errno::Errno::EBUSY));
+        }
+        let unique =
+            crate::sys::random::number().map_err(|error| DoorError::system("get a random number", error))?;
+        let record = Record::new(&config.run_directory, config.minor)?;
+        let door = NbdKernelDoor {
+            identifier: format!("drbd{}-{unique:016x}", config.minor),
+            config,
+            node,
+            record,
+            attached: None,
+            removed: false,
+        };
+        // First the node: it may lead to the dead device.
+        door.lead_nowhere()?;
+        if let Some((Kind::Nbd, number, identifier)) = door.record.read() {
+            clean_device(number, &identifier);
+            door.record.forget();
+        }
+        Ok(door)
+    }
+
+    /// The node.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    fn lead_nowhere(&self) -> Result<(), DoorError> {
+        let path = self.node.path();
+        self.node.lead_nowhere().map_err(|error| {
+            DoorError::system(format!("make {}{}", path.display(), hint(&error, "nbd")), error)
+        })
+    }
+
+    /// Device and service for a backend; the node is not made yet.
+    fn connect(&self, backend: Arc<dyn Backend>) -> Result<Attached, DoorError> {
+        let name = format!("drbd{}", self.config.minor);
+        let failed = |error: io::Error| {
+            DoorError::system(format!("connect an nbd device{}", hint(&error, "nbd")), error)
+        };
+        let limits = backend.limits();
+        let wanted = Wanted {
+            number: self.config.minor,
+            size_bytes: backend.size_bytes(),
+            flags: transmission_flags(&limits),
+            scratch: self.config.device_directory.clone(),
+            identifier: self.identifier.clone(),
+        };
+        let mut link = link::open(wanted).map_err(failed)?;
+        let backend = if link.has_flags() {
+            backend
+        } else {
+            let deferred = Deferred::start(backend, self.config.threads, &format!("{name}-door"));
+            Arc::new(deferred.map_err(failed)?)
+        };
+        let (mut service, kernel_end) = Service::start(backend, limits, &name).map_err(failed)?;
+        match link.connect(kernel_end, &name) {
+            Ok(device) => {
+                device.set_queue_limit("max_sectors_kb", u64::from(limits.max_io_bytes / 1024));
+                Ok(Attached { device, link, service, claim: None })
+            }
+            Err(error) => {
+                service.finish();
+                Err(failed(error))
+            }
+        }
+    }
+
+    /// Ends the service. The node leads nowhere.
+    fn take_down(&self, mut attached: Attached) {
+        attached.link.disconnect();
+        attached.service.finish();
+        self.record.forget();
+    }
+}
+
+impl Door for NbdKernelDoor {
+    fn attach(&mut self, backend: Arc<dyn Backend>) -> Result<(), DoorError> {
+        if self.attached.is_some() {
+            return Err(DoorError::Attached);
+        }
+        let attached = self.connect(backend)?;
+        let number = attached.device.name.trim_start_matches("nbd").parse().unwrap_or(0);
+        let made = self
+            .record
+            .write(Kind::Nbd, number, &self.identifier)
+            .and_then(|()| self.node.lead_to(attached.device.number));
+        if let Err(error) = made {
+            let _ = self.node.lead_nowhere();
+            self.take_down(attached);
+            return Err(DoorError::system(format!("make {}", self.node.path().display()), error));
+        }
+        self.attached = Some(attached);
+        Ok(())
+    }
+
+    fn claim(&mut self) -> Result<(), DoorError> {
+        let Some(attached) = &mut self.attached else {
+            return Ok(());
+        };
+        if attached.claim.is_none() {
+            attached.claim = Some(attached.device.claim(&self.config.device_directory)?);
+        }
+        Ok(())
+    }
+
+    fn release(&mut self) {
+        if let Some(attached) = &mut self.attached {
+            attached.claim = None;
+        }
+    }
+
+    fn detach(&mut self, how: Detach) -> Result<(), DoorError> {
+        if how == Detach::Unused {
+            self.claim()?;
+        }
+        let Some(attached) = self.attached.take() else {
+            return Ok(());
+        };
+        if how == Detach::Unused {
+            if let Err(error) = self.lead_nowhere() {
+                self.attached = Some(attached);
+                return Err(error);
+            }
+            // Someone may have opened the node after the first look. Now nobody else can.
+            let mut late = attached.device.late_users();
+            late.extend(attached.device.upper_devices());
+            if !late.is_empty() {
+                let back = self.node.lead_to(attached.device.number);
+                self.attached = Some(attached);
+                return match back {
+                    Ok(()) => Err(DoorError::HeldOpen(late)),
+                    Err(error) => {
+                        Err(DoorError::system(format!("make {}", self.node.path().display()), error))
+                    }
+                };
+            }
+            if let Some(Err(error)) = attached.claim.as_ref().map(flush) {
+                log::warn!("flush {}: {error}", self.node.path().display());
+            }
+        } else if let Err(error) = self.node.lead_nowhere() {
+            log::error!("make {}: {error}", self.node.path().display());
+        }
+        self.take_down(attached);
+        Ok(())
+    }
+
+    fn resize(&mut self, size_bytes: u64) -> Result<(), DoorError> {
+        let Some(attached) = &mut self.attached else {
+            return Ok(());
+        };
+        // The users hear of more only when it can be served, and of less before it cannot.
+        attached.service.resize(size_bytes);
+        attached
+            .link
+            .resize(size_bytes)
+            .map_err(|error| DoorError::system(format!("resize {}", attached.device.name), error))
+    }
+
+    fn is_attached(&self) -> bool {
+        self.attached.is_some()
+    }
+
+    fn holders(&self) -> Vec<Holder> {
+        self.attached.as_ref().map_or_else(Vec::new, |attached| attached.device.holders())
+    }
+
+    fn device_number(&self) -> Option<DeviceNumber> {
+        self.attached.as_ref().map(|attached| attached.device.number)
+    }
+
+    fn remove(&mut self) {
+        if std::mem::replace(&mut self.removed, true) {
+            return;
+        }
+        if let Err(error) = self.detach(Detach::Forced) {
+            log::error!("{}: {error}", self.describe());
+        }
+        self.node.remove();
+    }
+
+    fn describe(&self) -> String {
+        let path = self.node.path().display();
+        match &self.attached {
+            Some(attached) => format!("{} {path} ({})", attached.device.name, attached.device.number),
+            None => format!("nbd {path} (detached)"),
+        }
+    }
+}
+
+impl Drop for NbdKernelDoor {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// Takes the device of a dead daemon out of service, if it still is that one's: what waits for it fails now. (A device
+/// that was made by ioctl has gone with its daemon.)
+pub fn clean_device(number: u32, identifier: &str) {
+    let backend = fs::read_to_string(format!("/sys/block/nbd{number}/backend")).unwrap_or_default();
+    if backend.trim_end() != identifier {
+        return;
+    }
+    log::info!("disconnecting nbd{number} of a daemon that died");
+    if let Err(error) = netlink::disconnect_index(number) {
+        log::warn!("disconnect nbd{number}: {error}");
+    }
+}

@@ -1,0 +1,86 @@
+//! How the kernel is told of a device: what it can be told depends on its age.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::{ioctl, netlink};
+use crate::export::kernel_device::KernelDevice;
+
+/// Sector size of the device: what every DRBD size is a multiple of.
+pub const BLOCK_BYTES: u64 = 512;
+
+/// What the kernel is told about a device.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// nbdN is preferred for N.
+    pub number: u32,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// Flags of the transmission.
+    pub flags: u16,
+    /// Where nodes may be made.
+    pub scratch: std::path::PathBuf,
+    /// A name for the device that tells its owner.
+    pub identifier: String,
+}
+
+/// A device that the kernel has taken, or is about to take, into service.
+pub trait Link: Send {
+    /// Whether the kernel knows flags: it sends flushes.
+    fn has_flags(&self) -> bool;
+
+    /// Gives the kernel its end of the socket pair: requests come from now on.
+    ///
+    /// # Errors
+    /// The kernel's; the device is free again.
+    fn connect(&mut self, socket: OwnedFd, device_name: &str) -> io::Result<KernelDevice>;
+
+    /// Takes the device out of service. Whatever is under way fails.
+    fn disconnect(&mut self);
+
+    /// Tells the kernel the device's new size.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn resize(&mut self, size_bytes: u64) -> io::Result<()>;
+}
+
+/// The best way that this kernel has.
+///
+/// # Errors
+/// It has none, or no free device.
+pub fn open(wanted: Wanted) -> io::Result<Box<dyn Link>> {
+    match netlink::Netlink::open(&wanted) {
+        Ok(link) => Ok(Box::new(link)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(Box::new(ioctl::Ioctl::open(wanted)?)),
+        // No generic netlink at all.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT)) => {
+            Ok(Box::new(ioctl::Ioctl::open(wanted)?))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether this kernel has the driver; loads its module if there is one.
+pub fn is_available() -> bool {
+    let is_there = || Path::new("/sys/block/nbd0").exists() || netlink::is_there();
+    if is_there() {
+        return true;
+    }
+    // Without partitions: DRBD's devices have none. Kernels that do not know a parameter refuse the module.
+    for parameters in [&["nbds_max=16", "max_part=0"][..], &[]] {
+        let loaded = Command::new("modprobe")
+            .arg("nbd")
+            .args(parameters)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        if loaded.is_ok_and(|status| status.success()) && is_there() {
+            return true;
+        }
+    }
+    false
+}
