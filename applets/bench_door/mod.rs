@@ -80,6 +80,7 @@ fn serve_nbd_device(backend: Arc<dyn Backend>) -> Result<(), String> {
         device_directory: PathBuf::from("/dev"),
         run_directory: run_directory.clone(),
         threads: DOOR_THREADS,
+        netlink: true,
     })
     .map_err(|error| error.to_string())?;
     let served = serve(&mut door, backend, &format!("/dev/drbd{MINOR}"), &signals);

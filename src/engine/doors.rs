@@ -90,6 +90,7 @@ impl Doors {
                     device_directory: config.device_directory.clone(),
                     run_directory: config.run_directory.clone(),
                     threads: config.door_threads,
+                    netlink: true,
                 })?;
                 (Box::new(door), vec![links()])
             }

@@ -27,6 +27,8 @@ pub struct NbdKernelDoorConfig {
     pub run_directory: PathBuf,
     /// Threads that wait for the backend where the kernel must not (Linux before 4.12 without flags).
     pub threads: usize,
+    /// May use netlink where the kernel has it; else the ioctls, as with an old kernel.
+    pub netlink: bool,
 }
 
 /// A block device /dev/drbdN.
@@ -104,7 +106,7 @@ impl NbdKernelDoor {
             scratch: self.config.device_directory.clone(),
             identifier: self.identifier.clone(),
         };
-        let mut link = link::open(wanted).map_err(failed)?;
+        let mut link = link::open(wanted, self.config.netlink).map_err(failed)?;
         let backend = if link.has_flags() {
             backend
         } else {

@@ -47,20 +47,23 @@ pub trait Link: Send {
     fn resize(&mut self, size_bytes: u64) -> io::Result<()>;
 }
 
-/// The best way that this kernel has.
+/// The best way that this kernel has; netlink only if it is wanted.
 ///
 /// # Errors
 /// It has none, or no free device.
-pub fn open(wanted: Wanted) -> io::Result<Box<dyn Link>> {
-    match netlink::Netlink::open(&wanted) {
-        Ok(link) => Ok(Box::new(link)),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(Box::new(ioctl::Ioctl::open(wanted)?)),
-        // No generic netlink at all.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT)) => {
-            Ok(Box::new(ioctl::Ioctl::open(wanted)?))
+pub fn open(wanted: Wanted, netlink: bool) -> io::Result<Box<dyn Link>> {
+    match netlink.then(|| netlink::Netlink::open(&wanted)) {
+        Some(Ok(link)) => return Ok(Box::new(link)),
+        Some(Err(error)) => {
+            // The kernel's nbd has no such family, or the kernel no generic netlink at all.
+            let without = [libc::ENOENT, libc::EPROTONOSUPPORT, libc::EAFNOSUPPORT];
+            if !error.raw_os_error().is_some_and(|code| without.contains(&code)) {
+                return Err(error);
+            }
         }
-        Err(error) => Err(error),
+        None => {}
     }
+    Ok(Box::new(ioctl::Ioctl::open(wanted)?))
 }
 
 /// Whether this kernel has the driver; loads its module if there is one.

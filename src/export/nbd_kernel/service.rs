@@ -55,9 +55,9 @@ impl Service {
         self.connection.export.resize(size_bytes);
     }
 
-    /// Ends the service and waits until all requests are completed.
+    /// Ends the service. The kernel has given its requests up, or has none: answers that still come go nowhere.
     pub fn finish(&mut self) {
-        self.connection.end();
+        self.connection.abandon();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }

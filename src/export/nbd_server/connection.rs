@@ -47,6 +47,8 @@ struct State {
     requests: usize,
     bytes: usize,
     ended: bool,
+    /// Nobody waits for what the backend still has.
+    abandoned: bool,
 }
 
 /// Data of a reply: the first bytes of a buffer.
@@ -81,6 +83,13 @@ impl Connection {
         let _ = shutdown(self.socket.0.as_raw_fd(), Shutdown::Both);
         self.work.notify_all();
         self.room.notify_all();
+    }
+
+    /// As [`Connection::end`], and [`Connection::serve`] returns though the backend still has requests. Their answers
+    /// go nowhere.
+    pub fn abandon(&self) {
+        self.lock().abandoned = true;
+        self.end();
     }
 
     /// Serves requests until the client leaves. Returns when all its requests are completed.
@@ -280,7 +289,7 @@ impl Connection {
 
     fn wait_until_idle(&self) {
         let mut state = self.lock();
-        while state.requests > 0 {
+        while state.requests > 0 && !state.abandoned {
             state = self.room.wait(state);
         }
     }

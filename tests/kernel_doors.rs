@@ -1,5 +1,7 @@
-//! The door fuse+loop with the kernel, file systems and other processes. Needs root, FUSE and loop devices; each test
-//! says so where they are missing.
+//! The doors that are block devices, with the kernel, file systems and other processes. Each test is for all of them.
+//!
+//! `DRBDBOX_TEST_DOOR` says which: `fuse-loop` (the default), `nbd`, or `nbd-ioctl`, which is the way of old kernels. Needs
+//! root and the kernel's drivers; each test says so where they are missing. tests/lab runs it in its machine for nbd.
 
 #![allow(clippy::unwrap_used)] // a test may fail
 
@@ -10,9 +12,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use drbdbox::export::door::{Detach, Door, DoorError, Holder};
 use drbdbox::export::loop_door::{LoopDoor, LoopDoorConfig};
+use drbdbox::export::nbd_kernel::{self, NbdKernelDoor, NbdKernelDoorConfig};
 use drbdbox::export::predecessor::clean_after_dead_daemon;
 use drbdbox::export::ram::RamBackend;
 use drbdbox::export::request::{Backend, Limits, Operation, Request};
@@ -28,6 +32,61 @@ const ALL: Limits = Limits {
     read_only: false,
 };
 
+/// A kind of door.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    FuseLoop,
+    Nbd,
+    NbdIoctl,
+}
+
+impl Kind {
+    fn tested() -> Kind {
+        match std::env::var("DRBDBOX_TEST_DOOR").as_deref() {
+            Err(_) | Ok("" | "fuse-loop") => Kind::FuseLoop,
+            Ok("nbd") => Kind::Nbd,
+            Ok("nbd-ioctl") => Kind::NbdIoctl,
+            Ok(other) => panic!("DRBDBOX_TEST_DOOR={other}"),
+        }
+    }
+
+    /// What it needs and this host has not.
+    fn missing(self) -> Option<&'static str> {
+        let loops = [("/dev/fuse", "no /dev/fuse"), ("/dev/loop-control", "no /dev/loop-control")];
+        match self {
+            _ if !nix::unistd::geteuid().is_root() => Some("not root"),
+            Kind::FuseLoop => {
+                loops.into_iter().find(|(path, _)| !Path::new(path).exists()).map(|(_, what)| what)
+            }
+            Kind::Nbd | Kind::NbdIoctl => (!nbd_kernel::is_available()).then_some("the kernel has no nbd"),
+        }
+    }
+
+    fn create(self, minor: u32, device_directory: PathBuf, run_directory: PathBuf) -> Box<dyn Door> {
+        match self {
+            Kind::FuseLoop => {
+                let config = LoopDoorConfig { minor, device_directory, run_directory, threads: 4 };
+                Box::new(LoopDoor::create(config).unwrap())
+            }
+            Kind::Nbd | Kind::NbdIoctl => {
+                let netlink = self == Kind::Nbd;
+                let config =
+                    NbdKernelDoorConfig { minor, device_directory, run_directory, threads: 4, netlink };
+                Box::new(NbdKernelDoor::create(config).unwrap())
+            }
+        }
+    }
+
+    /// Threads of an attached door.
+    fn threads(self) -> usize {
+        match self {
+            Kind::FuseLoop => 4,
+            Kind::Nbd => 2,
+            Kind::NbdIoctl => 3,
+        }
+    }
+}
+
 /// A host of its own: a /dev and a run directory.
 struct Host {
     /// In /dev, since other file systems may not allow device nodes.
@@ -38,13 +97,7 @@ struct Host {
 impl Host {
     /// `None`, with a line that says so, where doors cannot work.
     fn new() -> Option<Host> {
-        let missing = if !nix::unistd::geteuid().is_root() {
-            "not root"
-        } else if !Path::new("/dev/fuse").exists() {
-            "no /dev/fuse"
-        } else if !Path::new("/dev/loop-control").exists() {
-            "no /dev/loop-control"
-        } else {
+        let Some(missing) = Kind::tested().missing() else {
             let dev = tempfile::Builder::new().prefix("drbdbox-test-").tempdir_in("/dev").unwrap();
             return Some(Host { dev, run: tempfile::tempdir().unwrap() });
         };
@@ -52,17 +105,12 @@ impl Host {
         None
     }
 
-    fn config(&self, minor: u32) -> LoopDoorConfig {
-        LoopDoorConfig {
-            minor,
-            device_directory: self.dev.path().to_owned(),
-            run_directory: self.run.path().to_owned(),
-            threads: 4,
-        }
+    fn door(&self) -> Box<dyn Door> {
+        self.door_of(0)
     }
 
-    fn door(&self) -> LoopDoor {
-        LoopDoor::create(self.config(0)).unwrap()
+    fn door_of(&self, minor: u32) -> Box<dyn Door> {
+        Kind::tested().create(minor, self.dev.path().to_owned(), self.run.path().to_owned())
     }
 
     fn node(&self) -> PathBuf {
@@ -236,7 +284,7 @@ fn a_detached_node_exists_and_cannot_be_opened() {
     assert!(!host.node().exists());
 }
 
-fn held_by(door: &mut LoopDoor) -> Vec<Holder> {
+fn held_by(door: &mut dyn Door) -> Vec<Holder> {
     match door.detach(Detach::Unused) {
         Err(DoorError::HeldOpen(holders)) => {
             assert!(door.is_attached());
@@ -256,7 +304,7 @@ fn a_device_in_use_is_not_detached_and_the_user_is_named() {
 
     let mut reader = Command::new("sleep").arg("1000").stdin(File::open(&node).unwrap()).spawn().unwrap();
     let expected = Holder::Process { pid: reader.id() as i32, name: "sleep".to_owned() };
-    let holders = held_by(&mut door);
+    let holders = held_by(&mut *door);
     reader.kill().unwrap();
     reader.wait().unwrap();
     assert_eq!(holders, [expected]);
@@ -265,7 +313,7 @@ fn a_device_in_use_is_not_detached_and_the_user_is_named() {
     fs::create_dir(&mount_point).unwrap();
     let mount_point = mount_point.to_str().unwrap();
     run("mount", &[node.to_str().unwrap(), mount_point]);
-    let holders = held_by(&mut door);
+    let holders = held_by(&mut *door);
     run("umount", &[mount_point]);
     assert_eq!(holders, [Holder::Mount { path: mount_point.to_owned() }]);
 
@@ -285,11 +333,16 @@ fn users_in_the_kernel_are_seen_too() {
     let mut door = host.door();
     door.attach(RamBackend::new(MIB, ALL)).unwrap();
     let upper = run("losetup", &["--show", "-f", node.to_str().unwrap()]).trim().to_owned();
-    let by_name = held_by(&mut door);
-    // Without its name, only the kernel's own count of openers is left.
+    let by_name = held_by(&mut *door);
+    if Kind::tested() != Kind::FuseLoop {
+        run("losetup", &["-d", &upper]);
+        assert_eq!(by_name, [Holder::Device { name: upper.trim_start_matches("/dev/").to_owned() }]);
+        return door.detach(Detach::Unused).unwrap();
+    }
+    // Without its name, only the kernel's own count of openers is left. (nbd has none.)
     fs::rename(&node, host.dev.path().join("gone")).unwrap();
     fs::remove_file(host.dev.path().join("gone")).unwrap();
-    let by_count = held_by(&mut door);
+    let by_count = held_by(&mut *door);
     let still_works = open(&node, libc::O_DIRECT).and_then(|file| file.write_all_at(&pattern(1), 0));
     run("losetup", &["-d", &upper]);
     let name = upper.trim_start_matches("/dev/").to_owned();
@@ -315,7 +368,7 @@ impl Backend for Faulty {
 
 #[test]
 fn a_panic_in_the_backend_is_an_error_of_one_request() {
-    let Some(host) = Host::new() else { return };
+    let Some(host) = Host::new().filter(|_| Kind::tested() == Kind::FuseLoop) else { return };
     let mut door = host.door();
     door.attach(Arc::new(Faulty(RamBackend::new(MIB, ALL)))).unwrap();
     let file = open(&host.node(), libc::O_DIRECT).unwrap();
@@ -348,12 +401,17 @@ fn own_things(host: &Host) -> (usize, usize, Vec<String>) {
 fn thirty_rounds_leave_nothing_behind_and_no_stale_page() {
     let Some(host) = Host::new() else { return };
     let backend = RamBackend::new(4 * MIB, ALL);
-    let mut door = LoopDoor::create(host.config(77)).unwrap();
+    let mut door = host.door_of(77);
     let node = host.dev.path().join("drbd77");
     for round in 1..=30u8 {
         backend.poke(0, &[round; 8192]);
         door.attach(backend.clone()).unwrap();
-        assert_eq!(own_things(&host).0, 4);
+        // A thread has its name a moment after its start.
+        let until = Instant::now() + Duration::from_secs(30);
+        while own_things(&host).0 != Kind::tested().threads() && Instant::now() < until {
+            std::thread::yield_now();
+        }
+        assert_eq!(own_things(&host).0, Kind::tested().threads());
         // Through the page cache, on purpose.
         let mut file = File::open(&node).unwrap();
         let mut bytes = [0; 8192];
@@ -497,13 +555,7 @@ fn daemon_to_be_killed() {
     let (Ok(dev), Ok(run)) = (std::env::var("DOOR_TEST_DEV"), std::env::var("DOOR_TEST_RUN")) else {
         return;
     };
-    let mut door = LoopDoor::create(LoopDoorConfig {
-        minor: 0,
-        device_directory: dev.into(),
-        run_directory: run.into(),
-        threads: 4,
-    })
-    .unwrap();
+    let mut door = Kind::tested().create(0, dev.into(), run.into());
     door.attach(RamBackend::new(16 * MIB, ALL)).unwrap();
     println!("\nattached {}", door.device_number().unwrap());
     io::stdin().read_to_end(&mut Vec::new()).unwrap();
@@ -528,10 +580,15 @@ fn start_daemon(host: &Host) -> Child {
     daemon
 }
 
-/// Files bound to loop devices.
+/// What kernel devices are bound to: the files of loop devices, the marks of nbd devices.
 fn bound_files() -> Vec<String> {
-    let loops = fs::read_dir("/sys/block").unwrap().flatten();
-    loops.filter_map(|entry| fs::read_to_string(entry.path().join("loop/backing_file")).ok()).collect()
+    let devices = fs::read_dir("/sys/block").unwrap().flatten();
+    let of = |entry: fs::DirEntry, name| fs::read_to_string(entry.path().join(name)).ok();
+    let file = match Kind::tested() {
+        Kind::FuseLoop => "loop/backing_file",
+        Kind::Nbd | Kind::NbdIoctl => "backend",
+    };
+    devices.filter_map(|entry| of(entry, file)).collect()
 }
 
 /// The file that the daemon serves.
