@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
@@ -22,14 +23,20 @@ const CLEAR_SOCK: u32 = 0xab04;
 const SET_SIZE_BLOCKS: u32 = 0xab07;
 const DISCONNECT: u32 = 0xab08;
 const SET_FLAGS: u32 = 0xab0a;
+const BLKGETSIZE64: u32 = if cfg!(target_pointer_width = "64") { 0x8008_1272 } else { 0x8004_1272 };
+
+/// How long the kernel may take to begin.
+const SERVICE_LIMIT: Duration = Duration::from_secs(10);
 
 /// More devices than any kernel has by itself: 16, or 128 in Linux 2.6.18 at most.
 const DEVICES: u32 = 256;
 
-/// A device that is ours alone, from [`Ioctl::open`] on: by the socket that it has.
+/// A device that is ours alone: first by a claim, which other daemons of this kind respect, then by its socket.
 pub struct Ioctl {
     device: KernelDevice,
     file: Arc<File>,
+    /// Until the device is in service. Two who set a device up at a time would mix up their sizes.
+    claim: Option<File>,
     wanted: Wanted,
     has_flags: bool,
     /// Kept until the kernel has returned from its service: it has no reference of its own in Linux 2.6.18's DO_IT.
@@ -45,16 +52,31 @@ impl Ioctl {
     /// # Errors
     /// ENODEV: the kernel has no nbd. EBUSY: none is free.
     pub fn open(wanted: Wanted) -> io::Result<Ioctl> {
-        let (device, file, has_flags) = pick(&wanted, &[])?;
+        let Picked { device, file, claim, has_flags } = pick(&wanted, &[])?;
         Ok(Ioctl {
             device,
             file: Arc::new(file),
+            claim: Some(claim),
             wanted,
             has_flags,
             socket: None,
             serving: None,
             stopping: Arc::new(AtomicBool::new(false)),
         })
+    }
+
+    /// Waits until the kernel serves the device: newer ones give it its size then, and its limits before.
+    fn is_in_service(&self) -> bool {
+        let until = Instant::now() + SERVICE_LIMIT;
+        while Instant::now() < until && self.serving.as_ref().is_some_and(|serving| !serving.is_finished()) {
+            let mut size = 0_u64;
+            let asked = ioctl(&self.file, BLKGETSIZE64, std::ptr::addr_of_mut!(size) as usize);
+            if asked.is_ok() && size == self.wanted.size_bytes {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        false
     }
 
     /// Gives a device its socket, which makes it ours: this one, or another if somebody else was faster.
@@ -64,8 +86,9 @@ impl Ioctl {
             match ioctl(&self.file, SET_SOCK, socket.as_raw_fd() as usize) {
                 Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
                     lost.push(self.device.name.clone());
-                    let (device, file, _) = pick(&self.wanted, &lost)?;
-                    (self.device, self.file) = (device, Arc::new(file));
+                    let picked = pick(&self.wanted, &lost)?;
+                    (self.device, self.file) = (picked.device, Arc::new(picked.file));
+                    self.claim = Some(picked.claim);
                 }
                 result => return result.map(drop),
             }
@@ -73,20 +96,40 @@ impl Ioctl {
     }
 }
 
-/// A device that seems free and is not one of `lost`, with its geometry set; and whether the kernel knows flags.
-fn pick(wanted: &Wanted, lost: &[String]) -> io::Result<(KernelDevice, File, bool)> {
+/// A device with its geometry set.
+struct Picked {
+    device: KernelDevice,
+    file: File,
+    claim: File,
+    /// The kernel knows flags.
+    has_flags: bool,
+}
+
+/// A device that seems free and is not one of `lost`.
+fn pick(wanted: &Wanted, lost: &[String]) -> io::Result<Picked> {
     let preferred = std::iter::once(wanted.number).chain((0..DEVICES).filter(|n| *n != wanted.number));
     let mut last = io::Error::from(if lost.is_empty() { Errno::ENODEV } else { Errno::EBUSY });
     for index in preferred {
-        let is_candidate = |device: &KernelDevice| is_free(&device.name) && !lost.contains(&device.name);
-        let Some(device) = netlink::find(index).filter(is_candidate) else { continue };
-        let opened = device.open(true, 0, &wanted.scratch);
-        match opened.and_then(|file| prepare(&file, wanted).map(|has_flags| (file, has_flags))) {
-            Ok((file, has_flags)) => return Ok((device, file, has_flags)),
+        let Some(device) = netlink::find(index).filter(|device| !lost.contains(&device.name)) else {
+            continue;
+        };
+        match set_up(&device, wanted) {
+            Ok((file, claim, has_flags)) => return Ok(Picked { device, file, claim, has_flags }),
             Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+/// The device, open; the claim to it; and whether the kernel knows flags.
+fn set_up(device: &KernelDevice, wanted: &Wanted) -> io::Result<(File, File, bool)> {
+    let claim = device.open(true, libc::O_EXCL, &wanted.scratch)?;
+    if !is_free(&device.name) {
+        return Err(Errno::EBUSY.into());
+    }
+    let file = device.open(true, 0, &wanted.scratch)?;
+    let has_flags = prepare(&file, wanted)?;
+    Ok((file, claim, has_flags))
 }
 
 /// Whether the device is in nobody's service, as far as /sys tells. Linux 2.6.18 does not; there the kernel answers EBUSY.
@@ -134,6 +177,12 @@ impl Link for Ioctl {
                 let _ = ioctl(&self.file, CLEAR_SOCK, 0);
                 return Err(error);
             }
+        }
+        let in_service = self.is_in_service();
+        self.claim = None;
+        if !in_service {
+            self.disconnect();
+            return Err(Errno::ETIMEDOUT.into());
         }
         Ok(self.device.clone())
     }

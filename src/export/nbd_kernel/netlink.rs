@@ -106,8 +106,11 @@ impl Link for Netlink {
 
     fn resize(&mut self, size_bytes: u64) -> io::Result<()> {
         let Some(index) = self.index else { return Ok(()) };
-        let attributes =
-            Attributes::default().u32(attribute::INDEX, index).u64(attribute::SIZE_BYTES, size_bytes);
+        // A device with an identifier is changed only by those who know it.
+        let attributes = Attributes::default()
+            .u32(attribute::INDEX, index)
+            .u64(attribute::SIZE_BYTES, size_bytes)
+            .text(attribute::BACKEND_IDENTIFIER, &self.wanted.identifier);
         self.family.request(command::RECONFIGURE, &attributes).map(drop)
     }
 }

@@ -174,6 +174,9 @@ impl Connection {
                 done: gathered.piece(0),
             }),
             command::TRIM => self.spread(Operation::Discard, &header, fua, &gathered),
+            command::WRITE_ZEROES if !self.export.limits.write_zeroes => {
+                self.write_zeroes(&header, &gathered)
+            }
             command::WRITE_ZEROES => {
                 let unmap = header.flags & command_flag::NO_HOLE == 0;
                 self.spread(Operation::WriteZeroes { unmap }, &header, fua, &gathered);
@@ -197,7 +200,7 @@ impl Connection {
             command::FLUSH => return Ok(()),
             command::WRITE => (true, true),
             command::TRIM => (true, limits.discard),
-            command::WRITE_ZEROES => (true, limits.write_zeroes),
+            command::WRITE_ZEROES => (true, true),
             _ => (false, false),
         };
         if !supported {
@@ -242,6 +245,28 @@ impl Connection {
                 done: gathered.piece(index),
             });
             offset += u64::from(len);
+        }
+    }
+
+    /// Zeroes for a client that was not offered this. (Linux 6.12 does not take the offer of an earlier server back.)
+    fn write_zeroes(&self, header: &RequestHeader, gathered: &Arc<Gathered>) {
+        let piece_bytes = self.export.limits.max_io_bytes.max(512);
+        let zeroes = Arc::new(Buffer::zeroed(header.length.min(piece_bytes) as usize));
+        for (index, (start, len)) in pieces(header.length, piece_bytes).enumerate() {
+            // One buffer for all but the last.
+            let payload = match len as usize == zeroes.len() {
+                true => Arc::clone(&zeroes),
+                false => Arc::new(Buffer::zeroed(len as usize)),
+            };
+            self.export.backend.submit(Request {
+                operation: Operation::Write,
+                offset: header.offset + u64::from(start),
+                len,
+                payload: Some(payload),
+                fua: header.flags & command_flag::FUA != 0,
+                alone: false,
+                done: gathered.piece(index),
+            });
         }
     }
 
