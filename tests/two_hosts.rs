@@ -22,7 +22,8 @@ fn host_programs() -> PathBuf {
 fn run(script: &str, environment: &[(&str, &str)]) {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let log_path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{script}.log"));
+    let variant = environment.first().map_or("", |(name, _)| name);
+    let log_path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{script}{variant}.log"));
     let log = File::create(&log_path).expect("log file");
     let mut command = Command::new(top.join("tests/hosts").join(script));
     if std::env::var_os("DRBDBOX").is_none() {
@@ -98,6 +99,35 @@ fn replication_works_without_root_over_nbd_servers() {
     let program = place.path().join("drbdbox").display().to_string();
     let directory = place.path().display().to_string();
     finish(SCRIPT, command, &[("DRBDBOX", &program), ("TMPDIR", &directory)], &log_path, log);
+}
+
+/// The release, for only that has a C library that can do without newer calls: two daemons, first copy, writes, failover,
+/// a crash and the resync after it, with the system calls that Linux 2.6.18 has.
+#[test]
+fn the_release_needs_no_system_call_that_linux_2_6_18_lacks() {
+    let floor = host_programs().join("kernel-floor");
+    let program = std::env::var_os("DRBDBOX").map(PathBuf::from);
+    let missing = match &program {
+        _ if cfg!(not(target_arch = "x86_64")) => Some("the filter is for x86_64"),
+        _ if !floor.exists() => Some("no kernel-floor was built"),
+        None => Some("DRBDBOX does not name a release (make test does)"),
+        Some(program) if !is_of_musl(program) => {
+            Some("the release is not built for musl (rustup target add)")
+        }
+        Some(_) => None,
+    };
+    if let Some(missing) = missing {
+        println!("SKIPPED: the system calls of Linux 2.6.18: {missing}");
+        return;
+    }
+    run("demo-user.sh", &[("UNDER", &floor.display().to_string())]);
+}
+
+/// Static, and without the texts of the GNU C library.
+fn is_of_musl(program: &Path) -> bool {
+    let bytes = std::fs::read(program).unwrap_or_default();
+    let has = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+    !has(b"ld-linux") && !has(b"The futex facility returned an unexpected error code")
 }
 
 #[test]

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Replication without root: two daemons of this user on loopback, disks are files, applications come in through NBD
 # servers. demo.sh calls it when it is not called by root; it says what that leaves out.
-# Environment: DRBDBOX=the binary to test (target/release/drbdbox).
+# Environment: DRBDBOX=the binary to test (target/release/drbdbox). UNDER=a program that starts it: kernel-floor.
 
 set -u
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -9,6 +9,7 @@ DRBDBOX=${DRBDBOX:-$TOP/target/release/drbdbox}
 MIB=64
 STEP=0
 declare -A DAEMON=()
+before=()
 
 step() {
 	STEP=$((STEP + 1))
@@ -52,6 +53,13 @@ trap 'exit 143' TERM HUP
 
 mkdir "$WORK/bin"
 "$DRBDBOX" --install -s "$WORK/bin" || die "--install"
+if [ -n "${UNDER:-}" ]; then
+	for link in "$WORK"/bin/*; do
+		rm "$link"
+		printf '#!/bin/sh\nexec "%s" "%s" %s "$@"\n' "$UNDER" "$DRBDBOX" "${link##*/}" >"$link"
+		chmod +x "$link"
+	done
+fi
 # Ports that nobody listens on now.
 PORTS=()
 for ((port = 20000 + $$ % 20000; ${#PORTS[@]} < 2; port++)); do
@@ -185,6 +193,20 @@ await 20 data02 "$IN_SYNC"
 kib=$(sed -n 's/^.*Began resync as [A-Za-z]* (will sync \([0-9]*\) KB.*$/\1/p' "$WORK/data02/log" | tail -n 1)
 [ -n "$kib" ] && [ "$kib" -ge 5120 ] && [ "$kib" -le 20000 ] || die "resynchronised ${kib:-nothing} KiB"
 echo "[resynchronised: $kib KiB of $((MIB * 1024))]"
+
+if [ -n "${UNDER:-}" ]; then
+	step "threads that wait sleep"
+	# On a kernel without the calls that a lock waits with, a thread that has to wait would run instead.
+	ticks() { awk '{ print $14 + $15 }' "/proc/${DAEMON[$1]}/stat"; }
+	for node in data01 data02; do before[${#before[@]}]=$(ticks $node); done
+	sleep 5
+	used=$(($(ticks data01) + $(ticks data02) - before[0] - before[1]))
+	echo "[the two idle daemons used $((used * 1000 / $(getconf CLK_TCK))) ms of processor time in 5 s]"
+	[ $((used * 1000 / $(getconf CLK_TCK))) -lt 500 ] || die "they do not sleep"
+	if type -P strace >/dev/null; then
+		timeout -s INT 3 strace -f -c -p "${DAEMON[data01]}" 2>&1 </dev/null | head -n 20
+	fi
+fi
 
 step "both files hold the same"
 bytes=$(stat -c %s "$WORK/read-back")
