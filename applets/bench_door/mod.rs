@@ -31,7 +31,9 @@ pub fn main(args: &[String]) -> u8 {
     let words: Vec<&str> = args.iter().skip(1).map(String::as_str).collect();
     let result = match words.as_slice() {
         ["fuse-loop", disk] => open(Path::new(disk)).and_then(|disk| serve_loop(Arc::new(Disk(disk)))),
-        ["nbd", disk] => open(Path::new(disk)).and_then(|disk| serve_nbd_device(Arc::new(Disk(disk)))),
+        ["nbd", disk] => {
+            open(Path::new(disk)).and_then(Pool::start).and_then(|pool| serve_nbd_device(Arc::new(pool)))
+        }
         ["mirror", disk, peer] => open(Path::new(disk))
             .and_then(|disk| mirror::Mirror::connect(disk, peer))
             .and_then(|mirror| serve_loop(Arc::new(mirror))),

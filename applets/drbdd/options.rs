@@ -34,8 +34,8 @@ struct Arguments {
     #[argh(option, default = "101")]
     protocol_max: u32,
 
-    /// how applications get at the devices: nbd or fuse-loop (both: /dev/drbdN), nbd-server, none, or auto (default: nbd
-    /// where the kernel has it, else fuse-loop)
+    /// how applications get at the devices: nbd or fuse-loop (both: /dev/drbdN), nbd-server, none, or auto (default:
+    /// fuse-loop, or nbd on kernels too old for that)
     #[argh(option, default = "String::from(\"auto\")")]
     door: String,
 

@@ -14,7 +14,7 @@ use crate::sys::sync::Mutex;
 use crate::wire::SECTOR_BYTES;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How applications get at the devices.
@@ -38,12 +38,14 @@ impl DoorKind {
         matches!(self, DoorKind::Auto | DoorKind::NbdKernel | DoorKind::FuseLoop)
     }
 
-    /// Decides what `Auto` is on this host: nbd where the kernel has it (its module is loaded), else fuse+loop.
-    /// Old kernels have no other door; newer ones need fewer copies of the data through nbd than through a file.
+    /// Decides what `Auto` is on this host: fuse+loop where loop devices can be added (Linux 3.1 and later), else nbd,
+    /// whose module is loaded if need be.
     #[must_use]
     pub fn choose(self) -> DoorKind {
+        let misc = || std::fs::read_to_string("/proc/misc").unwrap_or_default();
+        let adds_loops = || Path::new("/dev/loop-control").exists() || misc().contains("loop-control");
         match self {
-            DoorKind::Auto if nbd_kernel::is_available() => DoorKind::NbdKernel,
+            DoorKind::Auto if !adds_loops() && nbd_kernel::is_available() => DoorKind::NbdKernel,
             DoorKind::Auto => DoorKind::FuseLoop,
             chosen => chosen,
         }

@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::sys::socket::{sendmsg, shutdown, MsgFlags, Shutdown};
+use nix::sys::socket::{recv, sendmsg, shutdown, MsgFlags, Shutdown};
 
 use super::protocol::{command, command_flag, encode_reply, RequestHeader, REPLY_BYTES, REQUEST_BYTES};
 use super::server::Export;
@@ -220,11 +220,14 @@ impl Connection {
     }
 
     /// The data of a write, in buffers of what the backend takes at a time.
-    fn read_payload(&self, reader: &mut impl Read, length: u32) -> io::Result<Vec<Buffer>> {
+    fn read_payload(&self, reader: &mut BufReader<&Socket>, length: u32) -> io::Result<Vec<Buffer>> {
         let mut payload = Vec::new();
         for (_, len) in pieces(length, self.export.limits.max_io_bytes) {
             let mut buffer = Buffer::for_overwrite(len as usize);
-            reader.read_exact(&mut buffer)?;
+            // What was read along with the header, and the rest into its place.
+            let along = reader.buffer().len().min(buffer.len());
+            reader.read_exact(&mut buffer[..along])?;
+            reader.get_mut().read_exact(&mut buffer[along..])?;
             payload.push(buffer);
         }
         Ok(payload)
@@ -493,6 +496,19 @@ pub struct Socket(pub OwnedFd);
 
 impl Read for &Socket {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        Ok(nix::unistd::read(&self.0, into)?)
+        Ok(recv(self.0.as_raw_fd(), into, MsgFlags::empty())?)
+    }
+
+    /// In one call, though it comes in pieces: the kernel's client sends page by page.
+    fn read_exact(&mut self, mut into: &mut [u8]) -> io::Result<()> {
+        while !into.is_empty() {
+            match recv(self.0.as_raw_fd(), into, MsgFlags::MSG_WAITALL) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(len) => into = &mut into[len..],
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
     }
 }
