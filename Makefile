@@ -4,6 +4,7 @@
 # make test       every test that this machine can run; says what it left out
 # make test-lab   drbdbox against the DRBD module of a Linux kernel, in an emulated machine; needs root, qemu and a Debian mirror
 # make fuzz       looks for inputs that break a parser or the core: FUZZ_SECONDS a target (60); needs cargo-fuzz and a nightly toolchain
+# make rpm        packages that RHEL5 and later install: target/rpm/*.rpm; needs rpmbuild
 # make bench      speed and memory, as a table: bench.tsv
 # ./configure writes config.mk; without it these are the directories:
 prefix        = /usr
@@ -70,6 +71,11 @@ uninstall:
 	rm -f '$(DESTDIR)$(prefix)/sbin/drbd-overview' '$(DESTDIR)$(initdir)/drbd'
 	rm -rf '$(DESTDIR)$(prefix)/share/doc/drbdbox'
 
+# The packages, for rpm 4.4.2 and later: target/rpm/*.rpm. Needs rpmbuild.
+rpm: build
+	packaging/rpm/build.sh target/rpm
+	@ls target/rpm/*.rpm
+
 # The programs that only tests/hosts uses.
 demo test bench: EXAMPLES = --example=host-helper --example=write-checker
 
@@ -98,4 +104,4 @@ clean:
 distclean: clean
 	rm -f config.mk
 
-.PHONY: all build install uninstall demo test test-lab fuzz bench clean distclean
+.PHONY: all build install uninstall rpm demo test test-lab fuzz bench clean distclean

@@ -29,7 +29,7 @@ else
 fi
 
 begin "shell scripts"
-posix="configure packaging/init.d/drbd"
+posix="configure packaging/init.d/drbd packaging/heartbeat/drbddisk packaging/heartbeat/drbdupper packaging/rpm/build.sh"
 for shell in dash bash busybox; do
 	command=$shell
 	[ $shell != busybox ] || command="busybox sh"
@@ -41,7 +41,7 @@ for shell in dash bash busybox; do
 		$command -n "$script" || failed+=("$shell -n $script")
 	done
 done
-for script in tests/*.sh tests/hosts/*.sh tests/lab/*.sh tests/lab/scenarios/*.sh .ci/run; do
+for script in tests/*.sh tests/hosts/*.sh tests/lab/*.sh tests/lab/scenarios/*.sh packaging/bash-completion/drbdadm .ci/run; do
 	bash -n "$script" || failed+=("bash -n $script")
 done
 if type -P shellcheck >/dev/null; then
@@ -53,6 +53,14 @@ fi
 
 begin "configure and make install"
 tests/install.sh || failed+=("tests/install.sh")
+
+begin "packages"
+why=$(tests/rpm.sh)
+case $? in
+0) echo "$why" ;;
+77) skipped+=("packages: $why") ;;
+*) failed+=("tests/rpm.sh") ;;
+esac
 
 begin "cargo test"
 log=$(mktemp) || exit 1

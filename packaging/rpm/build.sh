@@ -1,0 +1,15 @@
+#!/bin/sh
+# build.sh DIRECTORY [VERSION]: the packages of the binary that is built, into DIRECTORY.
+# Environment: BINARY=the static binary (target/release/drbdbox).
+
+set -e
+[ $# -ge 1 ] || { echo "Usage: build.sh DIRECTORY [VERSION]" >&2; exit 2; }
+here=$(cd "$(dirname "$0")" && pwd)
+top=$(cd "$here/../.." && pwd)
+mkdir -p "$1"
+directory=$(cd "$1" && pwd)
+version=${2:-$(sed -n 's/^version = "\(.*\)"/\1/p' "$top/Cargo.toml" | head -n 1)}
+type rpmbuild >/dev/null 2>&1 || { echo "missing: rpmbuild (Debian package rpm, Red Hat rpm-build)" >&2; exit 77; }
+exec rpmbuild -bb --quiet --define "top $top" --define "binary ${BINARY:-target/release/drbdbox}" \
+	--define "release_version $version" --define "_rpmdir $directory" --define "_topdir $directory/build" \
+	--define '_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' "$here/drbdbox.spec"
