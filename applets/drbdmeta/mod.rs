@@ -17,6 +17,7 @@ mod last_known;
 mod move_internal;
 mod options;
 mod outdate;
+mod progress;
 mod restore_md;
 mod set_gi;
 mod show_gi;

@@ -86,7 +86,8 @@ pub enum MetaError {
     },
 }
 
-fn read_part(
+/// Reads a piece of one part.
+pub(super) fn read_part(
     file: &dyn BlockFile,
     part: &'static str,
     offset: u64,
@@ -96,7 +97,13 @@ fn read_part(
     file.read_at(offset, buffer).map_err(|error| MetaError::Io { action: "read", part, len, offset, error })
 }
 
-fn write_part(file: &dyn BlockFile, part: &'static str, offset: u64, buffer: &[u8]) -> Result<(), MetaError> {
+/// Writes a piece of one part.
+pub(super) fn write_part(
+    file: &dyn BlockFile,
+    part: &'static str,
+    offset: u64,
+    buffer: &[u8],
+) -> Result<(), MetaError> {
     file.write_at(offset, buffer).map_err(|error| MetaError::Io {
         action: "write",
         part,

@@ -7,6 +7,7 @@
 //! | [`activity_log`] | the log of extents that are being written to, both formats |
 //! | [`mod@bitmap`] | the bits of blocks out of sync |
 //! | [`image`] | reading and writing all of these on a file descriptor |
+//! | [`relocation`] | moving internal meta data with the end of their device |
 //! | [`conversion`] | super blocks of DRBD 0.7 and 9 |
 //! | [`dump`], [`dump_parser`] | the text of dump-md, written and read |
 //! | [`foreign`] | what else may be on a device before meta data is created |
@@ -14,6 +15,8 @@
 pub mod activity_log;
 pub mod bitmap;
 pub mod conversion;
+#[cfg(test)]
+pub(crate) mod crash_device;
 pub mod dump;
 pub mod dump_parser;
 mod dump_scanner;
@@ -21,6 +24,7 @@ pub mod flags;
 pub mod foreign;
 pub mod image;
 pub mod layout;
+pub mod relocation;
 pub mod super_block;
 
 pub use flags::MetaFlags;
