@@ -33,8 +33,9 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
         }
     }
     let convertible = match search {
-        Search::InPlace(_) => {
+        Search::InPlace(found) => {
             ask_to_overwrite(call, &layout)?;
+            disk.give_up(&found)?;
             None
         }
         _ => ask_about_other_generation(call, &disk, &layout)?,
@@ -162,8 +163,8 @@ fn write(call: &Call, disk: &Disk, layout: &Layout, old: Option<OldMetaData>) ->
     let mut super_block = match &old {
         Some(old) if old.convert => {
             say!("Converting meta data...\nWriting meta data...");
-            if moved_from.is_some() {
-                // What is there now was bitmap, or nothing.
+            if moved_from.is_some() || !old.block.has_parts_of(layout) {
+                // What is there now was bitmap, or nothing; the full sync makes up for the old log.
                 initialize_log(disk, layout)?;
             }
             old.block.convert(layout)

@@ -4,11 +4,12 @@ use std::io;
 use std::path::Path;
 
 use super::call::{Call, Failure};
+use super::find::Found;
 use super::ui::say_err;
 use super::{last_known, DUMP_MD, EXIT_ERROR, EXIT_USAGE};
 use drbdbox::meta::image::{self, BlockFile};
 use drbdbox::meta::layout::LayoutError;
-use drbdbox::meta::{Layout, LogGeometry, MetaError, MetaIndex, SuperBlock};
+use drbdbox::meta::{Layout, LogGeometry, MetaError, MetaFlags, MetaIndex, SuperBlock};
 use drbdbox::sys::block_device::{error_text, BlockDevice, Claim, Kind, OpenMode};
 
 /// From this many `-v` on every request is reported.
@@ -72,6 +73,19 @@ impl Disk<'_> {
             }
             Ok(()) => {}
         }
+    }
+
+    /// Before log or bitmap of meta data that counts are overwritten: from now on, until there is a new super
+    /// block, all blocks count as out of sync. Else what a crash leaves would have the old UUIDs with half of
+    /// another bitmap.
+    pub fn give_up(&self, found: &Found) -> Result<(), Failure> {
+        let mut given_up = found.super_block.clone();
+        // Without a size, all bits are set at the first attach anyway.
+        if given_up.effective_size_sectors == 0 || given_up.flags.contains(MetaFlags::FULL_SYNC) {
+            return Ok(());
+        }
+        given_up.flags.set(MetaFlags::FULL_SYNC, true);
+        image::write_super_block(self, &found.layout, &given_up, true).map_err(io_failure)
     }
 
     /// Checks the block as a reader will, writes it durably, and keeps the record of the last known

@@ -20,7 +20,7 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
     let source = Source::open(call)?;
     let disk = Disk::open(call)?;
     let in_place = match find::search(call, &disk)? {
-        Search::InPlace(found) => Some(found.layout),
+        Search::InPlace(found) => Some(found),
         _ => None,
     };
     if in_place.is_some() {
@@ -37,7 +37,10 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
     let super_block = super_block_of(&dump, &layout)?;
     // The log stays with the disk that it describes, as in 8.3.16. Elsewhere, what is in its
     // place is none: 8.4's tools would stumble over it.
-    if in_place != Some(layout) {
+    if let Some(found) = &in_place {
+        disk.give_up(found)?;
+    }
+    if in_place.map(|found| found.layout) != Some(layout) {
         let area = LogWriter::new(layout.log, 0, disk.logical_block_bytes()).initial_area();
         image::write_activity_log(&disk, &layout, 0, &area, false).map_err(io_failure)?;
     }

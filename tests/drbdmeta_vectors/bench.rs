@@ -110,11 +110,24 @@ impl Bench {
 
     /// Runs drbdmeta; `DEV` and other place holders in `words` are replaced, and put back in what it prints.
     pub fn run(&self, words: &[String], stdin: &Stdin) -> Outcome {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_drbdbox"));
+        command.arg0("drbdmeta");
+        self.run_command(command, words, stdin)
+    }
+
+    /// As [`Bench::run`]; requests that write behind byte `end` of a file fail.
+    pub fn run_with_writes_failing_from(&self, end: u64, words: &[String], stdin: &Stdin) -> Outcome {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &(end / 512).to_string()])
+            .args([env!("CARGO_BIN_EXE_drbdbox"), "drbdmeta"]);
+        self.run_command(command, words, stdin)
+    }
+
+    fn run_command(&self, mut command: Command, words: &[String], stdin: &Stdin) -> Outcome {
         let device = self.device().display().to_string();
         let merged_path = self.path("merged");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_drbdbox"));
         command
-            .arg0("drbdmeta")
             .current_dir(self.dir.path())
             .env("DRBDBOX_LIBDIR", self.dir.path())
             .env("DRBDBOX_LOCKDIR", self.dir.path())
