@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 
 use super::image::BlockFile;
 
@@ -23,6 +24,8 @@ pub struct CrashDevice {
     before: Sectors,
     now: RefCell<Sectors>,
     requests: RefCell<Vec<Request>>,
+    /// Bytes that cannot be read.
+    pub unreadable: Vec<Range<u64>>,
 }
 
 fn apply(sectors: &mut Sectors, offset: u64, bytes: &[u8]) {
@@ -44,6 +47,7 @@ impl CrashDevice {
             now: RefCell::new(content.clone()),
             before: content,
             requests: RefCell::default(),
+            unreadable: Vec::new(),
         }
     }
 
@@ -95,6 +99,10 @@ impl BlockFile for CrashDevice {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         if offset + buffer.len() as u64 > self.bytes {
             return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let end = offset + buffer.len() as u64;
+        if self.unreadable.iter().any(|bad| bad.start < end && offset < bad.end) {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
         }
         let now = self.now.borrow();
         for (number, sector) in (offset / SECTOR as u64..).zip(buffer.chunks_mut(SECTOR)) {

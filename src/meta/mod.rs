@@ -7,7 +7,9 @@
 //! | [`activity_log`] | the log of extents that are being written to, both formats |
 //! | [`mod@bitmap`] | the bits of blocks out of sync |
 //! | [`image`] | reading and writing all of these on a file descriptor |
+//! | [`damage`] | super blocks of which only a part can be read |
 //! | [`relocation`] | moving internal meta data with the end of their device |
+//! | [`survey`] | finding meta data on a device of which nothing is known |
 //! | [`conversion`] | super blocks of DRBD 0.7 and 9 |
 //! | [`dump`], [`dump_parser`] | the text of dump-md, written and read |
 //! | [`foreign`] | what else may be on a device before meta data is created |
@@ -17,6 +19,7 @@ pub mod bitmap;
 pub mod conversion;
 #[cfg(test)]
 pub(crate) mod crash_device;
+pub mod damage;
 pub mod dump;
 pub mod dump_parser;
 mod dump_scanner;
@@ -26,6 +29,7 @@ pub mod image;
 pub mod layout;
 pub mod relocation;
 pub mod super_block;
+pub mod survey;
 
 pub use flags::MetaFlags;
 pub use image::{BlockFile, MetaError};

@@ -470,6 +470,21 @@ impl BlockDevice {
     }
 }
 
+/// Whether two paths lead to one device or file.
+pub fn same_device(one: &str, other: &str) -> bool {
+    if one == other {
+        return true;
+    }
+    let identity = |path: &str| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(match metadata.rdev() {
+            0 => (metadata.dev(), metadata.ino()),
+            number => (number, 0),
+        })
+    };
+    matches!((identity(one), identity(other)), (Some(a), Some(b)) if a == b)
+}
+
 /// The kernel does not know the system call or its flag.
 fn is_unknown_request(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EOPNOTSUPP | libc::EINVAL))
