@@ -210,6 +210,33 @@ pub fn read_bitmap(
     Ok(())
 }
 
+/// As [`read_bitmap`], but pages that cannot be read count as out of sync; returns how many there are.
+///
+/// # Errors
+/// Only if the area is too small.
+pub fn read_readable_bitmap(
+    file: &dyn BlockFile,
+    layout: &Layout,
+    first_page: u64,
+    words: &mut [u64],
+) -> Result<u64, MetaError> {
+    match read_bitmap(file, layout, first_page, words) {
+        Err(MetaError::Io { .. }) => {}
+        result => return result.map(|()| 0),
+    }
+    let mut unreadable = 0;
+    for (page, words) in (first_page..).zip(words.chunks_mut(bitmap::WORDS_PER_PAGE)) {
+        match read_bitmap(file, layout, page, words) {
+            Err(MetaError::Io { .. }) => {
+                words.fill(u64::MAX);
+                unreadable += 1;
+            }
+            result => result?,
+        }
+    }
+    Ok(unreadable)
+}
+
 /// Writes `words` into the bitmap from page `first_page` on, in whole pages: the rest of the last
 /// page becomes 0. `durable`: returns only when they are on stable storage.
 pub fn write_bitmap(

@@ -194,7 +194,9 @@ impl OutOfSync {
         for first in (0..pages).step_by(pages_per_batch as usize) {
             let count = (pages - first).min(pages_per_batch);
             let words = &mut words[..count as usize * bitmap::WORDS_PER_PAGE];
-            result.unreadable_pages += read_readable_pages(file, &found.layout, first, words);
+            // The size was cut to what the area holds, so only the device can fail.
+            result.unreadable_pages +=
+                image::read_readable_bitmap(file, &found.layout, first, words).unwrap_or(0);
             if first + count == pages {
                 bitmap::mask_tail(words, sectors - first * bitmap::BITS_PER_PAGE * bitmap::SECTORS_PER_BIT);
             }
@@ -218,22 +220,6 @@ fn hot_extents(
 ) -> Result<Result<u64, Unusable>, MetaError> {
     let area = image::read_activity_log(file, layout)?;
     Ok(activity_log::replay(&area, super_block, layout.log).map(|replay| replay.hot.len() as u64))
-}
-
-/// Fills `words` with whole pages of the bitmap from `first_page` on. A page that cannot be read counts as out of
-/// sync; returns how many there are.
-pub fn read_readable_pages(file: &dyn BlockFile, layout: &Layout, first_page: u64, words: &mut [u64]) -> u64 {
-    if image::read_bitmap(file, layout, first_page, words).is_ok() {
-        return 0;
-    }
-    let mut unreadable = 0;
-    for (page, words) in (first_page..).zip(words.chunks_mut(bitmap::WORDS_PER_PAGE)) {
-        if image::read_bitmap(file, layout, page, words).is_err() {
-            words.fill(u64::MAX);
-            unreadable += 1;
-        }
-    }
-    unreadable
 }
 
 #[cfg(test)]
