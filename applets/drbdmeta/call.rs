@@ -2,11 +2,11 @@
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
+use super::in_use;
 use super::options::Options;
 use super::EXIT_USAGE;
-use drbdbox::control::Client;
 use drbdbox::meta::MetaIndex;
-use drbdbox::sys::paths;
+use drbdbox::status::snapshot::Snapshot;
 
 /// Major number of the module's devices.
 const DRBD_MAJOR: u64 = 147;
@@ -101,6 +101,17 @@ enum Version {
 }
 
 impl Place {
+    /// Another minor than the call's may have the device; 8.3.16 would write under its feet.
+    pub fn refuse_if_attached(&self, snapshot: &Snapshot) -> Result<(), Failure> {
+        match in_use::minor_with(snapshot, &self.device, Some(self.index.number())) {
+            Some(minor) => Err(Failure::new(
+                EXIT_USAGE,
+                format!("{} is attached to minor {minor}! Detach it first.", self.device),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Only v08 is worked on; what is left of the older formats is converted by create-md.
     pub fn supported(self, command: &str) -> Result<Place, Failure> {
         match self.version {
@@ -189,15 +200,9 @@ fn minor_of_link(device: &str) -> Option<u32> {
 }
 
 /// True if a disk is attached to the minor: by our daemon, or by a real module (spec/decisions.md 6.4).
-pub fn is_configured(minor: u32) -> bool {
-    daemon_has_minor(minor)
+pub fn is_configured(daemon: Option<&Snapshot>, minor: u32) -> bool {
+    daemon.is_some_and(|snapshot| snapshot.minor(minor).is_some_and(|(_, v)| v.backing.is_some()))
         || std::fs::read_to_string("/proc/drbd").is_ok_and(|text| module_has_minor(&text, minor))
-}
-
-/// Asks the daemon. No daemon, or one that does not answer, has no minors.
-fn daemon_has_minor(minor: u32) -> bool {
-    let snapshot = Client::connect(&paths::socket()).and_then(Client::snapshot);
-    snapshot.is_ok_and(|snapshot| snapshot.minor(minor).is_some_and(|(_, volume)| volume.backing.is_some()))
 }
 
 /// Looks for the minor's entry in the text of /proc/drbd.

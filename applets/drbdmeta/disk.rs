@@ -46,6 +46,11 @@ impl Disk<'_> {
             result => result,
         }
         .map_err(|error| Failure::new(EXIT_USAGE, error.to_string()))?;
+        if !call.reads_only && !call.options.dry_run && device.is_read_only() {
+            // Some kernels let it be opened for writing all the same.
+            let text = format!("open({}) failed: Read-only file system", call.device);
+            return Err(Failure::new(EXIT_USAGE, text));
+        }
         if !device.is_direct() && device.kind() == Kind::BlockDevice {
             say_err!("could not open with O_DIRECT, retrying without");
         }

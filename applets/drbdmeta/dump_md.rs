@@ -28,8 +28,9 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
         Search::LastKnownPlace(found, record) => (found, Some(record)),
         Search::Nothing => return dump_damaged(call, &disk),
     };
-    if found.super_block.effective_size_sectors > found.layout.usable_sectors(u64::MAX) {
-        // External; internal was cut to the device when it was found.
+    // Internal was cut to the device when it was found.
+    let is_internal = call.index.is_internal();
+    if !is_internal && found.super_block.effective_size_sectors > found.layout.usable_sectors(u64::MAX) {
         return dump_damaged(call, &disk);
     }
     if found.super_block.cleanness == Cleanness::Unclean {

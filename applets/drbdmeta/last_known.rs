@@ -49,6 +49,24 @@ pub fn load(call: &Call) -> Option<LastKnown> {
     record
 }
 
+/// The records of all minors that can be read.
+pub fn all() -> Vec<(u32, LastKnown)> {
+    let Ok(entries) = fs::read_dir(paths::libdir()) else {
+        return Vec::new();
+    };
+    let minor_of = |name: &str| name.strip_prefix("drbd-minor-")?.strip_suffix(".lkbd")?.parse::<u32>().ok();
+    let mut records: Vec<(u32, LastKnown)> = entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let minor = minor_of(entry.file_name().to_str()?)?;
+            let bytes = fs::read(entry.path()).ok()?;
+            Some((minor, parse(&String::from_utf8_lossy(&bytes[..bytes.len().min(RECORD_MAX)]))?))
+        })
+        .collect();
+    records.sort_by_key(|(minor, _)| *minor);
+    records
+}
+
 /// Lenient, as 8.3.16: what is missing counts as absent.
 fn parse(text: &str) -> Option<LastKnown> {
     let text = text.trim_start();

@@ -12,13 +12,16 @@ mod dump_md;
 mod existing_data;
 mod find;
 mod get_gi;
+mod in_use;
 mod invalidate;
+mod json;
 mod last_known;
 mod move_internal;
 mod options;
 mod outdate;
 mod progress;
 mod restore_md;
+mod scan;
 mod set_gi;
 mod show_gi;
 mod ui;
@@ -72,10 +75,19 @@ const COMMANDS: &[Command] = &[
     Command { name: "set-gi", usage: None, reads_only: false, run: set_gi::run },
 ];
 
+/// Commands that 8.3.16's usage text does not name.
+const MORE: &[(&str, &str)] = &[
+    ("apply-al", "marks what a crashed Primary may have been writing as out of sync"),
+    ("read-dev-uuid", "prints the identity of the device"),
+    ("write-dev-uuid HEX", "sets it"),
+    ("set-gi UUID:UUID:UUID:UUID:FLAGS", "writes what get-gi prints"),
+];
+
 /// Name of the command that options are checked against.
 const CREATE_MD: &str = "create-md";
 const RESTORE_MD: &str = "restore-md";
 const DUMP_MD: &str = "dump-md";
+const SHOW_GI: &str = "show-gi";
 
 /// The usage text on stdout.
 fn usage(program: &str) {
@@ -89,11 +101,28 @@ fn usage(program: &str) {
     }
 }
 
+/// What 8.3.16's usage text does not have.
+fn usage_of_the_rest() {
+    say!("\nMORE COMMANDS:");
+    for (command, help) in MORE {
+        say!("  {command:30} {help}");
+    }
+    say!("  {:30} what is on devices (all, if none is named), and what to do next", scan::USAGE);
+    say!("\nOPTIONS:");
+    options::print_help();
+}
+
 /// Main function of the applet.
 pub fn main(args: &[String]) -> u8 {
     let called = args.first().map_or("drbdmeta", String::as_str);
     let program = call::program_name(called);
-    if args.len() <= 4 {
+    if let Some("help" | "--help" | "-h") = args.get(1).map(String::as_str) {
+        usage(&program);
+        usage_of_the_rest();
+        return 0;
+    }
+    let is_scan = args.iter().any(|word| word == scan::NAME);
+    if args.len() <= 4 && !is_scan {
         usage(&program);
         return EXIT_USAGE;
     }
@@ -107,7 +136,11 @@ pub fn main(args: &[String]) -> u8 {
             return failure.code;
         }
     };
-    match run(&program, options, &words, args) {
+    let result = match words.split_first() {
+        Some((first, devices)) if first == scan::NAME => scan::run(&options, devices),
+        _ => run(&program, options, &words, args),
+    };
+    match result {
         Ok(code) => code,
         Err(failure) => {
             failure.print();
@@ -132,11 +165,15 @@ fn run(program: &str, options: Options, words: &[String], args: &[String]) -> Re
         }
         None => None,
     };
+    let snapshot = in_use::daemon();
     if let Some(minor) = minor {
         let forced_dump = options.force && command.name == DUMP_MD;
-        if !forced_dump && call::is_configured(minor) {
+        if !forced_dump && call::is_configured(snapshot.as_ref(), minor) {
             return Err(Failure::new(EXIT_USAGE, format!("Device '{}' is configured!", words[0])));
         }
+    }
+    if let Some(snapshot) = snapshot.filter(|_| !command.reads_only) {
+        place.refuse_if_attached(&snapshot)?;
     }
     options.check_command(command.name)?;
     let place = place.supported(command.name)?;

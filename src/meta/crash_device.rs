@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::Range;
 
 use super::image::BlockFile;
 
@@ -24,8 +23,8 @@ pub struct CrashDevice {
     before: Sectors,
     now: RefCell<Sectors>,
     requests: RefCell<Vec<Request>>,
-    /// Bytes that cannot be read.
-    pub unreadable: Vec<Range<u64>>,
+    /// Bytes that cannot be read: first, and first behind.
+    pub unreadable: Vec<(u64, u64)>,
 }
 
 fn apply(sectors: &mut Sectors, offset: u64, bytes: &[u8]) {
@@ -101,7 +100,7 @@ impl BlockFile for CrashDevice {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let end = offset + buffer.len() as u64;
-        if self.unreadable.iter().any(|bad| bad.start < end && offset < bad.end) {
+        if self.unreadable.iter().any(|(bad, after)| *bad < end && offset < *after) {
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
         let now = self.now.borrow();

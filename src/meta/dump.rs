@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(unreadable, 0);
         assert_eq!(parse_v08(whole.as_bytes()).unwrap().bitmap[..3], [(1, 1), (1, 0), (1, 2)]);
         let start = layout.bm_offset();
-        device.unreadable = vec![start + 4096..start + 4608];
+        device.unreadable = vec![(start + 4096, start + 4608)];
         let (partial, unreadable) = dump(&device, &block, &layout, &Remarks::default());
         assert_eq!(unreadable, 1);
         let bitmap = parse_v08(partial.as_bytes()).unwrap().bitmap;

@@ -307,7 +307,7 @@ mod tests {
     fn a_place_that_cannot_be_read_does_not_hide_the_others() {
         let mut device = device(64 * MIB);
         create(&device, MetaIndex::Internal, 64 * MIB, LogGeometry::CLASSIC);
-        device.unreadable = vec![0..512, 64 * MIB - 512..64 * MIB];
+        device.unreadable = vec![(0, 512), (64 * MIB - 512, 64 * MIB)];
         let survey = Survey::of(&device, &[]);
         // Of the super block, only reserved bytes are lost.
         assert_eq!(survey.findings.len(), 1);
@@ -328,7 +328,7 @@ mod tests {
             OutOfSync::of(device, &found, &mut |_, _| ())
         };
         assert_eq!(count(&device), OutOfSync { bits: 2, ..OutOfSync::default() });
-        device.unreadable = vec![layout.bm_offset() + 2 * 4096..layout.bm_offset() + 2 * 4096 + 512];
+        device.unreadable = vec![(layout.bm_offset() + 2 * 4096, layout.bm_offset() + 2 * 4096 + 512)];
         let last = bitmap::bits(super_block.effective_size_sectors) - 2 * bitmap::BITS_PER_PAGE;
         let expected = OutOfSync { bits: 2 + last, unreadable_pages: 1, ..OutOfSync::default() };
         assert_eq!(count(&device), expected);

@@ -80,6 +80,9 @@ pub enum OpenError {
 /// The system's text of an error, as C programs print it.
 pub fn error_text(error: &io::Error) -> String {
     match error.raw_os_error() {
+        // glibc's words, which people look for, where the table of nix has others.
+        Some(libc::EIO) => "Input/output error".to_string(),
+        Some(libc::EAGAIN) => "Resource temporarily unavailable".to_string(),
         Some(number) => nix::errno::Errno::from_raw(number).desc().to_string(),
         None => error.to_string(),
     }

@@ -1,11 +1,13 @@
 //! Replays what real drbdmeta printed and left on disk (tests/vectors/metadata/README.md).
 
 mod activity_logs;
+mod bad_input;
 mod bench;
 mod case;
 mod conversion;
 mod crash;
 mod prepare;
+mod rescue;
 mod tables;
 
 use bench::{mask_pwrite, Bench};
