@@ -4,10 +4,11 @@
 use super::call::{Call, Failure};
 use super::disk::{io_failure, Disk};
 use super::find::{self, Found, Search};
+use super::progress::Progress;
 use super::ui::say_err;
 use super::{move_internal, EXIT_ERROR, EXIT_NO_META_DATA};
 use drbdbox::core::log_lines::pretty_kib;
-use drbdbox::meta::activity_log::{self, LogFormat, LogWriter, Replay, Unusable};
+use drbdbox::meta::activity_log::{self, LogFormat, Replay, Unusable};
 use drbdbox::meta::image::{self, BlockFile};
 use drbdbox::meta::super_block::Cleanness;
 use drbdbox::meta::{bitmap, MetaFlags};
@@ -31,6 +32,8 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
 fn apply(disk: &Disk, mut found: Found) -> Result<u8, Failure> {
     let area = image::read_activity_log(disk, &found.layout).map_err(io_failure)?;
     let is_zero = area.iter().all(|byte| *byte == 0);
+    let empty = activity_log::empty_block(found.layout.log);
+    let is_empty = area.chunks(empty.len()).all(|block| block == empty);
     let flags = found.super_block.flags;
     let is_clean = flags.contains(MetaFlags::AL_CLEAN) && found.super_block.cleanness == Cleanness::Clean;
     if is_zero && is_clean {
@@ -61,14 +64,14 @@ fn apply(disk: &Disk, mut found: Found) -> Result<u8, Failure> {
             say_err!("Error ignored, no need to apply the AL");
         }
     }
-    let empty = LogWriter::new(found.layout.log, 0, disk.logical_block_bytes()).initial_area();
-    if area[..] != empty[..] {
+    drop(area);
+    if !is_empty {
         found.super_block.cleanness = Cleanness::Clean;
         found.super_block.flags.set(MetaFlags::AL_CLEAN, false);
         disk.write_super_block(&found.layout, &found.super_block)?;
-        image::write_activity_log(disk, &found.layout, 0, &empty, true).map_err(io_failure)?;
+        image::empty_activity_log(disk, &found.layout).map_err(io_failure)?;
     }
-    if !is_clean || area[..] != empty[..] {
+    if !is_clean || !is_empty {
         found.super_block.cleanness = Cleanness::Clean;
         found.super_block.flags.set(MetaFlags::AL_CLEAN, true);
         disk.write_super_block(&found.layout, &found.super_block)?;
@@ -99,9 +102,13 @@ fn report(replay: &Replay, is_zero: bool) {
 
 /// Sets the bits of all hot extents; returns how many were clear.
 fn mark(disk: &Disk, found: &Found, replay: &Replay) -> Result<u64, Failure> {
-    let marked =
-        image::mark_extents(disk, &found.layout, found.super_block.effective_size_sectors, &replay.hot)
-            .map_err(io_failure)?;
+    let mut progress = Progress::new("marking the extents of the activity log");
+    let sectors = found.super_block.effective_size_sectors;
+    let marked = image::mark_extents(disk, &found.layout, sectors, &replay.hot, &mut |done, total| {
+        progress.show(done, total);
+    })
+    .map_err(io_failure)?;
+    progress.end();
     let area_bytes = bitmap::stored_bytes(found.super_block.effective_size_sectors)
         .next_multiple_of(bitmap::PAGE_BYTES as u64);
     for extent in &marked.beyond_end {

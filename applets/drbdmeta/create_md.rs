@@ -5,7 +5,6 @@ use super::disk::{io_failure, Disk};
 use super::find::{self, Search};
 use super::ui::{confirmed, confirmed_without_empty_line, say, say_err};
 use super::{existing_data, move_internal, EXIT_ERROR};
-use drbdbox::meta::activity_log::LogWriter;
 use drbdbox::meta::conversion::{v07_fixed_offset, Convertible, Generation};
 use drbdbox::meta::image::{self, BlockFile};
 use drbdbox::meta::layout::SUPER_BLOCK_BYTES;
@@ -188,6 +187,5 @@ fn write(call: &Call, disk: &Disk, layout: &Layout, old: Option<OldMetaData>) ->
 
 /// Zeroes in the classic log, initialized blocks in a striped one; durable.
 fn initialize_log(disk: &Disk, layout: &Layout) -> Result<(), Failure> {
-    let area = LogWriter::new(layout.log, 0, disk.logical_block_bytes()).initial_area();
-    image::write_activity_log(disk, layout, 0, &area, true).map_err(io_failure)
+    image::empty_activity_log(disk, layout).map_err(io_failure)
 }

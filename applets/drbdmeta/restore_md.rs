@@ -3,10 +3,10 @@
 use super::call::{Call, Failure};
 use super::disk::{io_failure, Disk};
 use super::find::{self, Search};
+use super::progress::Progress;
 use super::ui::{confirmed, say, say_err};
 use super::verify_dump::Source;
 use super::{existing_data, EXIT_ERROR, EXIT_NO_META_DATA};
-use drbdbox::meta::activity_log::LogWriter;
 use drbdbox::meta::dump_parser::Dump;
 use drbdbox::meta::image::{self, BlockFile};
 use drbdbox::meta::{Layout, LogGeometry, SuperBlock};
@@ -41,8 +41,7 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
         disk.give_up(found)?;
     }
     if in_place.map(|found| found.layout) != Some(layout) {
-        let area = LogWriter::new(layout.log, 0, disk.logical_block_bytes()).initial_area();
-        image::write_activity_log(&disk, &layout, 0, &area, false).map_err(io_failure)?;
+        image::empty_activity_log(&disk, &layout).map_err(io_failure)?;
     }
     write_bitmap(&disk, &layout, &dump)?;
     disk.sync().map_err(|_| Failure::silent(EXIT_ERROR))?;
@@ -106,7 +105,9 @@ fn write_bitmap(disk: &Disk, layout: &Layout, dump: &Dump) -> Result<(), Failure
     let mut buffer = Buffer::zeroed(PIECE_BYTES);
     let mut filled = 0;
     let mut offset = layout.bm_offset();
-    let mut remaining = given.min(available);
+    let words = given.min(available);
+    let mut remaining = words;
+    let mut progress = Progress::new("writing the bitmap");
     for (count, word) in &dump.bitmap {
         let mut count = (*count).min(remaining);
         remaining -= count;
@@ -121,6 +122,7 @@ fn write_bitmap(disk: &Disk, layout: &Layout, dump: &Dump) -> Result<(), Failure
             if filled == PIECE_BYTES {
                 disk.write_at(offset, &buffer).map_err(|_| Failure::silent(EXIT_ERROR))?;
                 offset += PIECE_BYTES as u64;
+                progress.show(words - remaining - count, words);
                 filled = 0;
             }
         }
