@@ -75,15 +75,7 @@ fn dump(
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut progress = Progress::new("reading the bitmap");
     let mut write = || -> Result<u64, DumpError> {
-        let host = nix::sys::utsname::uname().map_err(std::io::Error::from)?;
-        writeln!(
-            out,
-            "# DRBD meta data dump\n# {}\n# {}> {} {}\n#\n",
-            local_time::now_with_zone(),
-            host.nodename().to_string_lossy(),
-            call.program,
-            call.command_line
-        )?;
+        write_header(&mut out, call)?;
         let unreadable = write_dump(&mut out, disk, super_block, layout, remarks, &mut |done, total| {
             progress.show(done, total);
         })?;
@@ -94,7 +86,25 @@ fn dump(
         out.flush()?;
         Ok(unreadable)
     };
-    match write() {
+    outcome(write())
+}
+
+/// The lines in front of `version`.
+pub fn write_header(out: &mut dyn Write, call: &Call) -> std::io::Result<()> {
+    let host = nix::sys::utsname::uname().map_err(std::io::Error::from)?;
+    writeln!(
+        out,
+        "# DRBD meta data dump\n# {}\n# {}> {} {}\n#\n",
+        local_time::now_with_zone(),
+        host.nodename().to_string_lossy(),
+        call.program,
+        call.command_line
+    )
+}
+
+/// Exit status and message for a dump that was written with that many unreadable pages.
+pub fn outcome(written: Result<u64, DumpError>) -> Result<u8, Failure> {
+    match written {
         Ok(0) => Ok(0),
         Ok(pages) => Err(Failure::new(
             EXIT_ERROR,

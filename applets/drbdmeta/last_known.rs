@@ -103,8 +103,8 @@ pub fn update(call: &Call, layout: &Layout, device_uuid: u64) {
 }
 
 /// A reader never sees half a record.
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("lkbd.new");
+pub fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
     let mut file = fs::File::create(&new)?;
     let written = file.write_all(text).and_then(|()| file.sync_all());
     match written.and_then(|()| fs::rename(&new, path)) {

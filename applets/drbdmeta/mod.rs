@@ -4,6 +4,7 @@
 mod apply_al;
 mod call;
 mod check_resize;
+mod counters;
 mod create_md;
 mod dev_uuid;
 mod disk;
@@ -28,7 +29,7 @@ mod ui;
 mod verify_dump;
 mod wipe_md;
 
-use call::{Call, Failure};
+use call::{Call, Failure, Version};
 use drbdbox::sys::minor_lock::MinorLock;
 use options::Options;
 use ui::{say, say_err};
@@ -176,7 +177,6 @@ fn run(program: &str, options: Options, words: &[String], args: &[String]) -> Re
         place.refuse_if_attached(&snapshot)?;
     }
     options.check_command(command.name)?;
-    let place = place.supported(command.name)?;
     let takes_argument =
         command.usage == Some("file") || command.name.ends_with("set-gi") || command.name == "write-dev-uuid";
     if arguments.len() > usize::from(takes_argument) {
@@ -190,8 +190,13 @@ fn run(program: &str, options: Options, words: &[String], args: &[String]) -> Re
         options,
         minor,
         device: place.device,
+        version: place.version,
         index: place.index,
+        is_fixed: place.is_fixed,
         argument: arguments.first().cloned(),
     };
-    (command.run)(&call)
+    match call.version {
+        Version::V08 => (command.run)(&call),
+        Version::V06 | Version::V07 => counters::run(&call),
+    }
 }

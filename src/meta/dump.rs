@@ -127,11 +127,7 @@ pub fn write_dump(
     if layout.log != LogGeometry::CLASSIC {
         writeln!(out, "al-stripes {};\nal-stripe-size-4k {};", layout.log.stripes, layout.log.stripe_blocks)?;
     }
-    let unreadable = write_bitmap_text(out, file, super_block, layout, progress)?;
-    if unreadable > 0 {
-        writeln!(out, "# {unreadable} pages of the bitmap cannot be read; here they are out of sync.")?;
-    }
-    Ok(unreadable)
+    write_bitmap(out, file, super_block.effective_size_sectors, layout, progress)
 }
 
 /// The bitmap, one word after the other, read in large requests.
@@ -183,15 +179,17 @@ impl WordReader<'_> {
     }
 }
 
-fn write_bitmap_text(
+/// Writes the lines from `# bm-bytes` to `# bits-set`, of a device of `sectors`. Returns how many pages cannot be
+/// read; they are shown as out of sync.
+pub fn write_bitmap(
     out: &mut dyn Write,
     file: &dyn BlockFile,
-    super_block: &SuperBlock,
+    sectors: u64,
     layout: &Layout,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<u64, DumpError> {
-    let words = bitmap::words(super_block.effective_size_sectors);
-    writeln!(out, "# bm-bytes {};", bitmap::stored_bytes(super_block.effective_size_sectors))?;
+    let words = bitmap::words(sectors);
+    writeln!(out, "# bm-bytes {};", bitmap::stored_bytes(sectors))?;
     write!(out, "bm {{")?;
     let mut reader = WordReader {
         file,
@@ -232,6 +230,10 @@ fn write_bitmap_text(
         }
     }
     writeln!(out, "\n}}\n# bits-set {bits_set};")?;
+    if reader.unreadable > 0 {
+        let pages = reader.unreadable;
+        writeln!(out, "# {pages} pages of the bitmap cannot be read; here they are out of sync.")?;
+    }
     Ok(reader.unreadable)
 }
 

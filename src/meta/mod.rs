@@ -10,6 +10,7 @@
 //! | [`damage`] | super blocks of which only a part can be read |
 //! | [`relocation`] | moving internal meta data with the end of their device |
 //! | [`survey`] | finding meta data on a device of which nothing is known |
+//! | [`counters`] | meta data of DRBD 0.6 and 0.7 as they are |
 //! | [`conversion`] | super blocks of DRBD 0.7 and 9 |
 //! | [`dump`], [`dump_parser`] | the text of dump-md, written and read |
 //! | [`foreign`] | what else may be on a device before meta data is created |
@@ -17,6 +18,7 @@
 pub mod activity_log;
 pub mod bitmap;
 pub mod conversion;
+pub mod counters;
 #[cfg(test)]
 pub(crate) mod crash_device;
 pub mod damage;

@@ -47,6 +47,11 @@ impl Bench {
         self.dir.path().join("drbd-minor-0.lkbd")
     }
 
+    /// v06's meta data.
+    pub fn counters_file(&self) -> PathBuf {
+        self.dir.path().join("drbd0")
+    }
+
     pub fn lock_file(&self) -> PathBuf {
         self.dir.path().join("drbd-147-0")
     }
@@ -177,6 +182,7 @@ impl Bench {
         let text = text
             .replace(&self.device().display().to_string(), "DEV")
             .replace(&self.record().display().to_string(), "/var/lib/drbd/drbd-minor-0.lkbd")
+            .replace(&self.counters_file().display().to_string(), "/var/lib/drbd/drbd0")
             .replace(&self.lock_file().display().to_string(), "/var/lock/drbd-147-0")
             .replace(&dir, "DIR");
         let mut after_title = 0;
