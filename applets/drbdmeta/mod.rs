@@ -13,6 +13,7 @@ mod dump_md;
 mod existing_data;
 mod find;
 mod get_gi;
+mod hexdump;
 mod in_use;
 mod invalidate;
 mod json;
@@ -71,6 +72,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "check-resize", usage: Some(""), reads_only: false, run: check_resize::run },
     // Not known to 8.3.16.
     Command { name: "apply-al", usage: None, reads_only: false, run: apply_al::run },
+    Command { name: "hexdump-superblock", usage: None, reads_only: true, run: hexdump::run },
     Command { name: "read-dev-uuid", usage: None, reads_only: true, run: dev_uuid::read },
     Command { name: "write-dev-uuid", usage: None, reads_only: false, run: dev_uuid::write },
     Command { name: "set-gi", usage: None, reads_only: false, run: set_gi::run },
@@ -79,6 +81,7 @@ const COMMANDS: &[Command] = &[
 /// Commands that 8.3.16's usage text does not name.
 const MORE: &[(&str, &str)] = &[
     ("apply-al", "marks what a crashed Primary may have been writing as out of sync"),
+    ("hexdump-superblock", "the bytes where the super block must be"),
     ("read-dev-uuid", "prints the identity of the device"),
     ("write-dev-uuid HEX", "sets it"),
     ("set-gi UUID:UUID:UUID:UUID:FLAGS", "writes what get-gi prints"),

@@ -7,9 +7,10 @@ use super::progress::Progress;
 use super::ui::{confirmed, say, say_err};
 use super::verify_dump::Source;
 use super::{existing_data, EXIT_ERROR, EXIT_NO_META_DATA};
+use drbdbox::meta::activity_log::transaction_84;
 use drbdbox::meta::dump_parser::Dump;
 use drbdbox::meta::image::{self, BlockFile};
-use drbdbox::meta::{Layout, LogGeometry, SuperBlock};
+use drbdbox::meta::{Layout, LogGeometry, MetaFlags, SuperBlock};
 use drbdbox::sys::buffer::Buffer;
 
 /// Bytes of bitmap that are written at a time.
@@ -34,7 +35,7 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
     let dump = source.read()?;
     let layout = Layout::new(call.index, disk.size_bytes(), log_geometry(call, &dump)?)
         .map_err(|error| Failure::new(EXIT_ERROR, error.to_string()))?;
-    let super_block = super_block_of(&dump, &layout)?;
+    let mut super_block = super_block_of(&dump, &layout)?;
     // The log stays with the disk that it describes, as in 8.3.16. Elsewhere, what is in its
     // place is none: 8.4's tools would stumble over it.
     if let Some(found) = &in_place {
@@ -42,12 +43,22 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
     }
     if in_place.map(|found| found.layout) != Some(layout) {
         image::empty_activity_log(&disk, &layout).map_err(io_failure)?;
+    } else if super_block.flags.contains(MetaFlags::AL_CLEAN) && !has_empty_log(&disk, &layout)? {
+        // 8.4 would attach without a look at the log.
+        super_block.flags.set(MetaFlags::AL_CLEAN, false);
     }
     write_bitmap(&disk, &layout, &dump)?;
     disk.sync().map_err(|_| Failure::silent(EXIT_ERROR))?;
     disk.write_super_block(&layout, &super_block)?;
     say!("Successfully restored meta data");
     Ok(0)
+}
+
+fn has_empty_log(disk: &Disk, layout: &Layout) -> Result<bool, Failure> {
+    let area = image::read_activity_log(disk, layout).map_err(io_failure)?;
+    let zeroes = [0; transaction_84::TRANSACTION_BYTES];
+    let initialized = transaction_84::initialized_block();
+    Ok(area.chunks(zeroes.len()).all(|block| block == zeroes || block == initialized))
 }
 
 /// The activity log: by the options, else by the dump, else the classic one.

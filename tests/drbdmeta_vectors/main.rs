@@ -6,6 +6,7 @@ mod bench;
 mod case;
 mod conversion;
 mod crash;
+mod defects;
 mod prepare;
 mod rescue;
 mod tables;

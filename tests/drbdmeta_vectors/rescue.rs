@@ -241,6 +241,19 @@ fn a_damaged_super_block_is_dumped_as_far_as_it_goes() {
 }
 
 #[test]
+fn a_hexdump_shows_the_bytes_whatever_they_are() {
+    let bench = used();
+    let dump = done(&bench, "0 v08 DEV internal hexdump-superblock").stdout;
+    assert!(
+        dump.starts_with("# 4096 bytes at byte 67104768 of DEV\n00000000  00 00 00 00 00 01 ff b0  6f 1b"),
+        "{dump}"
+    );
+    assert!(dump.contains("00 00 00 11 83 74 02 6b  |"), "{dump}");
+    let nothing = done(&bench, "0 v08 DEV flex-external hexdump-superblock").stdout;
+    assert!(nothing.contains("00000430  "), "{nothing}");
+}
+
+#[test]
 fn help_names_what_8_3_16_does_not_have() {
     let bench = Bench::new(DEVICE_BYTES).expect("room for the device");
     let help = done(&bench, "--help");
