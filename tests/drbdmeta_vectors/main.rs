@@ -7,6 +7,7 @@ mod case;
 mod conversion;
 mod crash;
 mod defects;
+mod module;
 mod prepare;
 mod rescue;
 mod tables;
