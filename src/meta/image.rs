@@ -114,7 +114,7 @@ pub(super) fn write_part(
 }
 
 /// Waits until what was written to `part` is on stable storage.
-fn sync_part(file: &dyn BlockFile, part: &'static str, offset: u64) -> Result<(), MetaError> {
+pub(super) fn sync_part(file: &dyn BlockFile, part: &'static str, offset: u64) -> Result<(), MetaError> {
     file.sync().map_err(|error| MetaError::Io { action: "flush", part, len: 0, offset, error })
 }
 

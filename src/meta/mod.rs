@@ -8,6 +8,7 @@
 //! | [`mod@bitmap`] | the bits of blocks out of sync |
 //! | [`image`] | reading and writing all of these on a file descriptor |
 //! | [`damage`] | super blocks of which only a part can be read |
+//! | [`log_application`] | apply-al |
 //! | [`relocation`] | moving internal meta data with the end of their device |
 //! | [`survey`] | finding meta data on a device of which nothing is known |
 //! | [`counters`] | meta data of DRBD 0.6 and 0.7 as they are |
@@ -29,6 +30,7 @@ pub mod flags;
 pub mod foreign;
 pub mod image;
 pub mod layout;
+pub mod log_application;
 pub mod relocation;
 pub mod super_block;
 pub mod survey;
