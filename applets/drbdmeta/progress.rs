@@ -32,16 +32,22 @@ impl Progress {
         if !self.has_terminal {
             return;
         }
-        let now = Instant::now();
+        if let Some(line) = self.line(Instant::now(), done, total) {
+            let mut stderr = std::io::stderr();
+            let _ = write!(stderr, "\r{line}");
+            let _ = stderr.flush();
+        }
+    }
+
+    /// The line, if it is time for one.
+    fn line(&mut self, now: Instant, done: u64, total: u64) -> Option<String> {
         if now < self.next {
-            return;
+            return None;
         }
         self.next = now + UPDATE;
         self.is_shown = true;
         let percent = (u128::from(done) * 100).checked_div(u128::from(total)).unwrap_or(100);
-        let mut stderr = std::io::stderr();
-        let _ = write!(stderr, "\r{}: {percent} %", self.what);
-        let _ = stderr.flush();
+        Some(format!("{}: {percent} %", self.what))
     }
 
     /// Removes the line, so that what is printed next begins at the margin.
@@ -58,5 +64,23 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_long_work_is_talked_about_and_not_too_often() {
+        let mut progress = Progress::new("work");
+        let start = progress.next - QUIET;
+        let mut at = |milliseconds, done| progress.line(start + Duration::from_millis(milliseconds), done, 8);
+        assert_eq!(at(999, 1), None);
+        assert_eq!(at(1000, 2).as_deref(), Some("work: 25 %"));
+        assert_eq!(at(1199, 3), None);
+        assert_eq!(at(1200, 8).as_deref(), Some("work: 100 %"));
+        assert_eq!(progress.line(start + 2 * QUIET, 0, 0).as_deref(), Some("work: 100 %"));
+        progress.is_shown = false;
     }
 }

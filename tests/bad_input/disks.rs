@@ -94,6 +94,22 @@ fn meta_data_of_an_attached_disk_are_not_written() {
     }
     let ran = node.run(&["drbdmeta", "0", "v08", &disk, "internal", "get-gi"]);
     assert_eq!((ran.status, ran.err.as_str()), (20, "Device '0' is configured!\n"));
+    // A meta device with slots: only the slot in use is taken.
+    let slots = node.path("slots").display().to_string();
+    std::fs::File::create(&slots).unwrap().set_len(3 << 27).unwrap();
+    let call = |device: &str, index: &str, command: &str| {
+        node.run(&["drbdmeta", "--force", device, "v08", &slots, index, command])
+    };
+    call("1", "0", "create-md").ok();
+    node.drbdsetup(&["1", "disk", &other, &slots, "0", "--create-device"]).ok();
+    call("-", "1", "create-md").ok();
+    for index in ["0", "flex-external", "internal"] {
+        let ran = call("-", index, "create-md");
+        assert_eq!(
+            (ran.status, ran.err),
+            (20, format!("{slots} is attached to minor 1! Detach it first.\n"))
+        );
+    }
     let scan = node.run(&["drbdmeta", "scan", &disk]);
     assert_eq!(scan.status, 0, "{scan:?}");
     assert!(scan.out.contains("! In use: minor 0 is attached to it."), "{scan:?}");
