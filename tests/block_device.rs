@@ -260,3 +260,42 @@ fn data_are_read_without_a_daemon_as_scan_says() {
     assert_eq!(read.expect("file"), "content");
     assert!(crashed.image() == before);
 }
+
+/// The end of the disk is that of its partition, and the places of the meta data are the same.
+#[test]
+fn meta_data_of_the_last_partition_are_not_those_of_the_disk() {
+    let Some(disk) = Loop::new(65 << 20, 512) else {
+        return;
+    };
+    let name = disk.node.file_name().expect("name").to_string_lossy().into_owned();
+    let added = Command::new("addpart").arg(&disk.node).args(["1", "2048", "131072"]).output();
+    let part = disk.node.with_file_name(format!("{name}p1"));
+    let number = std::fs::read_to_string(format!("/sys/class/block/{name}/{name}p1/dev"));
+    let (Ok(added), Ok(number)) = (added, number) else {
+        eprintln!("skipped: no partitions on loop devices");
+        return;
+    };
+    assert!(added.status.success(), "{added:?}");
+    let made = !part.exists();
+    if made {
+        assert!(run(&format!("mknod {} b {}", part.display(), number.trim().replace(':', " ")))
+            .status
+            .success());
+    }
+    let part_name = part.display().to_string();
+    let created = disk.drbdmeta(&format!("0 v08 {part_name} internal create-md"));
+    let scans = [disk.drbdmeta("scan DEV"), disk.drbdmeta(&format!("scan DEV {part_name}"))];
+    run(&format!("delpart {} 1", disk.node.display()));
+    if made {
+        std::fs::remove_file(&part).ok();
+    }
+    assert!(created.status.success(), "{created:?}");
+    let remark = format!("what lies at its end belongs to {part_name}: scan that");
+    let texts = scans.each_ref().map(|scan| String::from_utf8_lossy(&scan.stdout).into_owned());
+    assert_eq!(scans[0].status.code(), Some(255));
+    assert!(texts[0].contains(&remark) && !texts[0].contains("losetup"), "{}", texts[0]);
+    assert_eq!(scans[1].status.code(), Some(0));
+    let rows: Vec<&str> = texts[1].lines().filter(|line| line.contains(" v08 internal ")).collect();
+    assert_eq!(rows.len(), 1, "{}", texts[1]);
+    assert!(rows[0].starts_with(&part_name) && texts[1].contains(&remark), "{}", texts[1]);
+}

@@ -21,14 +21,20 @@ fn names(text: &str) -> impl Iterator<Item = String> + '_ {
     })
 }
 
-/// Where a partition begins: the name of its disk, and bytes. `None`: it is none.
-pub fn partition_start(device: &str) -> Option<(String, u64)> {
+/// The partition of a disk that has its last 4 KiB (of those that lie on a multiple of 4 KiB within it) at byte
+/// `offset` of the disk. The end of a disk is often that of its last partition.
+pub fn partition_ending_at(device: &str, offset: u64) -> Option<String> {
     let path = fs::canonicalize(device).ok()?;
     let name = path.strip_prefix("/dev").ok()?.to_str()?.replace('/', "!");
-    let entry = fs::canonicalize(Path::new("/sys/class/block").join(name)).ok()?;
-    let sectors: u64 = fs::read_to_string(entry.join("start")).ok()?.trim().parse().ok()?;
-    let disk = entry.parent()?.file_name()?.to_str()?.replace('!', "/");
-    Some((format!("/dev/{disk}"), sectors.checked_mul(512)?))
+    let entries = fs::read_dir(Path::new("/sys/class/block").join(name)).ok()?;
+    entries.filter_map(Result::ok).find_map(|entry| {
+        let sectors =
+            |name: &str| fs::read_to_string(entry.path().join(name)).ok()?.trim().parse::<u64>().ok();
+        let (_, start, size) = (sectors("partition")?, sectors("start")?, sectors("size")?);
+        let last_block = (size.checked_mul(512)? / 4096 * 4096).checked_sub(4096)?;
+        let is_there = start.checked_mul(512)?.checked_add(last_block)? == offset;
+        is_there.then(|| format!("/dev/{}", entry.file_name().to_string_lossy().replace('!', "/")))
+    })
 }
 
 #[cfg(test)]

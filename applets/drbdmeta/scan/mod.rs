@@ -40,9 +40,8 @@ pub fn run(options: &Options, devices: &[String]) -> Result<u8, Failure> {
         devices => devices.to_vec(),
     };
     let snapshot = in_use::daemon();
-    let mut reports: Vec<DeviceReport> =
+    let reports: Vec<DeviceReport> =
         devices.iter().map(|device| report::look_at(device, snapshot.as_ref())).collect();
-    report::drop_seen_through_partitions(&mut reports);
     let found = reports.iter().any(|report| !report.meta_data.is_empty());
     let failed = reports.iter().any(|report| report.error.is_some());
     if options.json {
@@ -78,11 +77,17 @@ fn print(reports: &[DeviceReport], names_given: bool) {
         .iter()
         .filter(|report| names_given && report.meta_data.is_empty() && report.error.is_none())
         .collect();
-    if !table.is_empty() && !without.is_empty() {
+    let with_remarks = reports.iter().filter(|report| !report.remarks.is_empty()).count();
+    if !table.is_empty() && without.len() + with_remarks > 0 {
         say!();
     }
     for report in without {
         say!("{}: no DRBD meta data found", report.device);
+    }
+    for report in reports {
+        for remark in &report.remarks {
+            say!("{}: {remark}", report.device);
+        }
     }
     if table.is_empty() && !names_given {
         say!("No DRBD meta data found on {} devices.", reports.len());

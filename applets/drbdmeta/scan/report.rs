@@ -30,6 +30,8 @@ pub struct DeviceReport {
     pub error: Option<String>,
     /// Places where meta data might be, and that cannot be read.
     pub unreadable: Vec<String>,
+    /// What else is to be said.
+    pub remarks: Vec<String>,
     /// Who uses it.
     pub in_use: Option<String>,
     /// What was found.
@@ -98,6 +100,7 @@ pub fn look_at(device: &str, snapshot: Option<&Snapshot>) -> DeviceReport {
         bytes: None,
         error: None,
         unreadable: Vec::new(),
+        remarks: Vec::new(),
         in_use: None,
         meta_data: Vec::new(),
     };
@@ -115,7 +118,14 @@ pub fn look_at(device: &str, snapshot: Option<&Snapshot>) -> DeviceReport {
         .filter(|(_, record)| record.path.as_deref().is_some_and(|path| same_device(path, device)))
         .collect();
     let former: Vec<u64> = records.iter().map(|(_, record)| record.bytes).collect();
-    let survey = Survey::of(&file, &former);
+    let mut survey = Survey::of(&file, &former);
+    survey.findings.retain(|found| match devices::partition_ending_at(device, found.offset) {
+        Some(partition) => {
+            report.remarks.push(format!("what lies at its end belongs to {partition}: scan that"));
+            false
+        }
+        None => true,
+    });
     report.unreadable = survey
         .unreadable
         .iter()
@@ -228,26 +238,4 @@ fn data(file: &BlockDevice, damaged: &Damaged, place: Place) -> DataReport {
         Err(error) => (format!("cannot be read: {}", error_text(&error)), None),
     };
     DataReport { starts_at: 0, bytes, content, mount }
-}
-
-/// The end of a disk is often that of its last partition: what was found on both is the partition's.
-pub fn drop_seen_through_partitions(reports: &mut [DeviceReport]) {
-    let of_partitions: Vec<(String, u64)> = reports
-        .iter()
-        .filter(|report| !report.meta_data.is_empty())
-        .filter_map(|report| Some((report, devices::partition_start(&report.device)?)))
-        .flat_map(|(report, (disk, start))| {
-            report
-                .meta_data
-                .iter()
-                .map(move |found| (disk.clone(), start.saturating_add(found.fields.super_block_offset)))
-        })
-        .collect();
-    for report in reports {
-        report.meta_data.retain(|found| {
-            !of_partitions
-                .iter()
-                .any(|(disk, at)| *at == found.fields.super_block_offset && same_device(disk, &report.device))
-        });
-    }
 }
