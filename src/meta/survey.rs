@@ -18,6 +18,11 @@ use super::layout::{Layout, LogGeometry, MetaIndex, INDEXED_SLOT_SECTORS, SUPER_
 use super::{MetaFlags, SuperBlock};
 use crate::sys::buffer::Buffer;
 
+/// After so many places that cannot be read, the device is given up: each may take a dying disk half a minute.
+const UNREADABLE_MAX: usize = 4;
+/// After so many pages of the bitmap that cannot be read, the rest is not tried.
+const UNREADABLE_PAGES_MAX: u64 = 16;
+
 /// Where meta data was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -64,7 +69,7 @@ impl Finding {
 pub struct Survey {
     /// Super blocks.
     pub findings: Vec<Finding>,
-    /// Places that could not be read.
+    /// Places that could not be read; after four of them, the others were not tried.
     pub unreadable: Vec<(u64, io::Error)>,
 }
 
@@ -88,7 +93,8 @@ impl Survey {
     }
 
     fn read(&mut self, file: &dyn BlockFile, offset: u64) -> Option<Buffer> {
-        if offset.checked_add(SUPER_BLOCK_BYTES)? > file.size_bytes() {
+        let is_given_up = self.unreadable.len() >= UNREADABLE_MAX;
+        if is_given_up || offset.checked_add(SUPER_BLOCK_BYTES)? > file.size_bytes() {
             return None;
         }
         match read_block(file, offset) {
@@ -175,7 +181,7 @@ pub fn read_block(file: &dyn BlockFile, offset: u64) -> io::Result<Buffer> {
 pub struct OutOfSync {
     /// Bits that are set; those of pages that cannot be read count as set.
     pub bits: u64,
-    /// Pages of the bitmap that cannot be read.
+    /// Pages of the bitmap that cannot be read, or were not tried after many that cannot.
     pub unreadable_pages: u64,
     /// Extents of the activity log that are to be marked after a crash as Primary; some of their bits may be set.
     pub hot_extents: u64,
@@ -194,6 +200,12 @@ impl OutOfSync {
         for first in (0..pages).step_by(pages_per_batch as usize) {
             let count = (pages - first).min(pages_per_batch);
             let words = &mut words[..count as usize * bitmap::WORDS_PER_PAGE];
+            if result.unreadable_pages >= UNREADABLE_PAGES_MAX {
+                let rest = pages - first;
+                result.unreadable_pages += rest;
+                result.bits += bitmap::bits(sectors) - first * bitmap::BITS_PER_PAGE;
+                break;
+            }
             // The size was cut to what the area holds, so only the device can fail.
             result.unreadable_pages +=
                 image::read_readable_bitmap(file, &found.layout, first, words).unwrap_or(0);
@@ -313,6 +325,22 @@ mod tests {
         assert_eq!(survey.findings.len(), 1);
         assert_eq!(survey.unreadable.len(), 1);
         assert_eq!(survey.unreadable[0].0, 0);
+    }
+
+    #[test]
+    fn a_dying_disk_is_given_up() {
+        let mut device = device(64 << 30);
+        let layout = create(&device, MetaIndex::Internal, 64 << 30, LogGeometry::CLASSIC);
+        device.unreadable = vec![(0, layout.md_offset)];
+        let survey = Survey::of(&device, &[]);
+        assert_eq!((survey.findings.len(), survey.unreadable.len()), (1, UNREADABLE_MAX));
+        let Content::V08(mut found) = survey.findings[0].content.clone() else { panic!() };
+        found.super_block.effective_size_sectors = layout.first_meta_byte() / 512;
+        let pages = bitmap::pages(found.plausible_sectors());
+        assert!(pages > 256);
+        let counted = OutOfSync::of(&device, &found, &mut |_, _| ());
+        assert_eq!(counted.unreadable_pages, pages);
+        assert_eq!(counted.bits, bitmap::bits(found.plausible_sectors()));
     }
 
     #[test]
