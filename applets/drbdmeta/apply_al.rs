@@ -4,13 +4,14 @@
 use super::call::{Call, Failure};
 use super::disk::{io_failure, Disk};
 use super::find::{self, Found, Search};
+use super::progress::Progress;
 use super::ui::say_err;
-use super::{move_internal, EXIT_ERROR, EXIT_NO_META_DATA};
+use super::{last_known, move_internal, EXIT_NO_META_DATA};
 use drbdbox::core::log_lines::pretty_kib;
-use drbdbox::meta::activity_log::{self, LogFormat, LogWriter, Replay, Unusable};
-use drbdbox::meta::image::{self, BlockFile};
-use drbdbox::meta::super_block::Cleanness;
-use drbdbox::meta::{bitmap, MetaFlags};
+use drbdbox::meta::activity_log::{self, LogFormat, Replay, Unusable};
+use drbdbox::meta::bitmap;
+use drbdbox::meta::image::Marked;
+use drbdbox::meta::log_application;
 
 /// Runs the command.
 pub fn run(call: &Call) -> Result<u8, Failure> {
@@ -23,33 +24,15 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
         }
         Search::Nothing => return Err(Failure::new(EXIT_NO_META_DATA, "No valid meta data found")),
     };
-    apply(&disk, found)
-}
-
-/// Bitmap, super block, log, super block: at every moment in between, either the log still says what
-/// the bitmap lacks, or the bitmap says it all.
-fn apply(disk: &Disk, mut found: Found) -> Result<u8, Failure> {
-    let area = image::read_activity_log(disk, &found.layout).map_err(io_failure)?;
-    let is_zero = area.iter().all(|byte| *byte == 0);
-    let flags = found.super_block.flags;
-    let is_clean = flags.contains(MetaFlags::AL_CLEAN) && found.super_block.cleanness == Cleanness::Clean;
-    if is_zero && is_clean {
-        return Ok(0);
-    }
-    let was_primary = flags.contains(MetaFlags::PRIMARY_IND);
-    match activity_log::replay(&area, &found.super_block, found.layout.log) {
-        Ok(replay) => {
-            report(&replay, is_zero);
-            if replay.transactions > 0 && was_primary {
-                let bits = mark(disk, &found, &replay)?;
-                match bits {
-                    0 => say_err!("Nothing to do."),
-                    bits => {
-                        say_err!("Marked additional {} as out-of-sync based on AL.", pretty_kib(bits * 4))
-                    }
-                }
-            }
-        }
+    let mut progress = Progress::new("marking the extents of the activity log");
+    let done = log_application::apply(&disk, &found.super_block, &found.layout, &mut |done, total| {
+        progress.show(done, total);
+    });
+    progress.end();
+    let done = done.map_err(io_failure)?;
+    match &done.log {
+        Ok(replay) if done.is_changed || !done.log_is_zero => report(replay, done.log_is_zero),
+        Ok(_) => {}
         Err(unusable) => {
             if let Unusable::NoUpdate { damaged } = unusable {
                 say_err!("{damaged} corrupt AL transactions found");
@@ -61,19 +44,26 @@ fn apply(disk: &Disk, mut found: Found) -> Result<u8, Failure> {
             say_err!("Error ignored, no need to apply the AL");
         }
     }
-    let empty = LogWriter::new(found.layout.log, 0, disk.logical_block_bytes()).initial_area();
-    if area[..] != empty[..] {
-        found.super_block.cleanness = Cleanness::Clean;
-        found.super_block.flags.set(MetaFlags::AL_CLEAN, false);
-        disk.write_super_block(&found.layout, &found.super_block)?;
-        image::write_activity_log(disk, &found.layout, 0, &empty, true).map_err(io_failure)?;
+    if let Some(marked) = &done.marked {
+        report_marked(&found, marked);
     }
-    if !is_clean || area[..] != empty[..] {
-        found.super_block.cleanness = Cleanness::Clean;
-        found.super_block.flags.set(MetaFlags::AL_CLEAN, true);
-        disk.write_super_block(&found.layout, &found.super_block)?;
+    if done.is_changed && !call.options.dry_run {
+        last_known::update(call, &found.layout, done.super_block.device_uuid);
     }
     Ok(0)
+}
+
+fn report_marked(found: &Found, marked: &Marked) {
+    let area_bytes = bitmap::stored_bytes(found.super_block.effective_size_sectors)
+        .next_multiple_of(bitmap::PAGE_BYTES as u64);
+    for extent in &marked.beyond_end {
+        let byte = u64::from(*extent) * activity_log::EXTENT_BITMAP_BYTES;
+        say_err!("extent {extent} beyond end of bitmap! ({byte} >= {area_bytes})");
+    }
+    match marked.bits {
+        0 => say_err!("Nothing to do."),
+        bits => say_err!("Marked additional {} as out-of-sync based on AL.", pretty_kib(bits * 4)),
+    }
 }
 
 /// What is odd about the log. Not an error: the transaction that was being written is torn.
@@ -95,19 +85,4 @@ fn report(replay: &Replay, is_zero: bool) {
         }
         _ => {}
     }
-}
-
-/// Sets the bits of all hot extents; returns how many were clear.
-fn mark(disk: &Disk, found: &Found, replay: &Replay) -> Result<u64, Failure> {
-    let marked =
-        image::mark_extents(disk, &found.layout, found.super_block.effective_size_sectors, &replay.hot)
-            .map_err(io_failure)?;
-    let area_bytes = bitmap::stored_bytes(found.super_block.effective_size_sectors)
-        .next_multiple_of(bitmap::PAGE_BYTES as u64);
-    for extent in &marked.beyond_end {
-        let byte = u64::from(*extent) * activity_log::EXTENT_BITMAP_BYTES;
-        say_err!("extent {extent} beyond end of bitmap! ({byte} >= {area_bytes})");
-    }
-    disk.sync().map_err(|_| Failure::silent(EXIT_ERROR))?;
-    Ok(marked.bits)
 }

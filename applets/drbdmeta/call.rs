@@ -2,11 +2,11 @@
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
+use super::in_use;
 use super::options::Options;
 use super::EXIT_USAGE;
-use drbdbox::control::Client;
 use drbdbox::meta::MetaIndex;
-use drbdbox::sys::paths;
+use drbdbox::status::snapshot::Snapshot;
 
 /// Major number of the module's devices.
 const DRBD_MAJOR: u64 = 147;
@@ -28,8 +28,12 @@ pub struct Call {
     pub minor: Option<u32>,
     /// Path of the device with the meta data.
     pub device: String,
+    /// FORMAT.
+    pub version: Version,
     /// Place of the meta data there.
     pub index: MetaIndex,
+    /// v07's "internal": the last 128 MiB.
+    pub is_fixed: bool,
     /// First argument of the command.
     pub argument: Option<String>,
 }
@@ -86,32 +90,36 @@ pub fn program_name(called: &str) -> String {
 /// FORMAT with its arguments.
 #[derive(Debug)]
 pub struct Place {
-    version: Version,
+    /// The format that was named.
+    pub version: Version,
     /// MD-DEVICE.
     pub device: String,
-    /// INDEX; of v06 and v07 only as far as it means the same as in v08.
+    /// INDEX; without a meaning for v06.
     pub index: MetaIndex,
+    /// v07's "internal": the last 128 MiB.
+    pub is_fixed: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Version {
+/// FORMAT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// DRBD 0.6: a file.
     V06,
+    /// DRBD 0.7.
     V07,
+    /// DRBD 8.0 to 8.4.
     V08,
 }
 
 impl Place {
-    /// Only v08 is worked on; what is left of the older formats is converted by create-md.
-    pub fn supported(self, command: &str) -> Result<Place, Failure> {
-        match self.version {
-            Version::V08 => Ok(self),
-            Version::V06 | Version::V07 => Err(Failure::new(
+    /// Another minor than the call's may have the device; 8.3.16 would write under its feet.
+    pub fn refuse_if_attached(&self, snapshot: &Snapshot) -> Result<(), Failure> {
+        match in_use::minor_with(snapshot, &self.device, Some(self.index.number())) {
+            Some(minor) => Err(Failure::new(
                 EXIT_USAGE,
-                format!(
-                    "{command} does not work on meta data of DRBD 0.6 and 0.7.\n\
-                     Use 'v08 ... create-md', which converts v07."
-                ),
+                format!("{} is attached to minor {minor}! Detach it first.", self.device),
             )),
+            None => Ok(()),
         }
     }
 }
@@ -136,12 +144,13 @@ pub fn parse_format(words: &[String]) -> Result<(Place, &[String]), Failure> {
             return Err(usage(format!("'{device}' is not a valid minor number.")));
         }
         let index = MetaIndex::FlexExternal;
-        return Ok((Place { version, device, index }, rest));
+        return Ok((Place { version, device, index, is_fixed: false }, rest));
     }
     let word = &words[3];
     let index =
         MetaIndex::parse(word).ok_or_else(|| usage(format!("'{word}' is not a valid index number.")))?;
-    Ok((Place { version, device, index }, rest))
+    let is_fixed = version == Version::V07 && word == "internal";
+    Ok((Place { version, device, index, is_fixed }, rest))
 }
 
 /// The minor of DEVICE (spec/metadata.md 11, spec/decisions.md 6.5); `None` for `-`.
@@ -189,15 +198,9 @@ fn minor_of_link(device: &str) -> Option<u32> {
 }
 
 /// True if a disk is attached to the minor: by our daemon, or by a real module (spec/decisions.md 6.4).
-pub fn is_configured(minor: u32) -> bool {
-    daemon_has_minor(minor)
+pub fn is_configured(daemon: Option<&Snapshot>, minor: u32) -> bool {
+    daemon.is_some_and(|snapshot| snapshot.minor(minor).is_some_and(|(_, v)| v.backing.is_some()))
         || std::fs::read_to_string("/proc/drbd").is_ok_and(|text| module_has_minor(&text, minor))
-}
-
-/// Asks the daemon. No daemon, or one that does not answer, has no minors.
-fn daemon_has_minor(minor: u32) -> bool {
-    let snapshot = Client::connect(&paths::socket()).and_then(Client::snapshot);
-    snapshot.is_ok_and(|snapshot| snapshot.minor(minor).is_some_and(|(_, volume)| volume.backing.is_some()))
 }
 
 /// Looks for the minor's entry in the text of /proc/drbd.

@@ -5,7 +5,6 @@ use super::disk::{io_failure, Disk};
 use super::find::{self, Search};
 use super::ui::{confirmed, confirmed_without_empty_line, say, say_err};
 use super::{existing_data, move_internal, EXIT_ERROR};
-use drbdbox::meta::activity_log::LogWriter;
 use drbdbox::meta::conversion::{v07_fixed_offset, Convertible, Generation};
 use drbdbox::meta::image::{self, BlockFile};
 use drbdbox::meta::layout::SUPER_BLOCK_BYTES;
@@ -33,8 +32,9 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
         }
     }
     let convertible = match search {
-        Search::InPlace(_) => {
+        Search::InPlace(found) => {
             ask_to_overwrite(call, &layout)?;
+            disk.give_up(&found)?;
             None
         }
         _ => ask_about_other_generation(call, &disk, &layout)?,
@@ -162,8 +162,8 @@ fn write(call: &Call, disk: &Disk, layout: &Layout, old: Option<OldMetaData>) ->
     let mut super_block = match &old {
         Some(old) if old.convert => {
             say!("Converting meta data...\nWriting meta data...");
-            if moved_from.is_some() {
-                // What is there now was bitmap, or nothing.
+            if moved_from.is_some() || !old.block.has_parts_of(layout) {
+                // What is there now was bitmap, or nothing; the full sync makes up for the old log.
                 initialize_log(disk, layout)?;
             }
             old.block.convert(layout)
@@ -187,6 +187,5 @@ fn write(call: &Call, disk: &Disk, layout: &Layout, old: Option<OldMetaData>) ->
 
 /// Zeroes in the classic log, initialized blocks in a striped one; durable.
 fn initialize_log(disk: &Disk, layout: &Layout) -> Result<(), Failure> {
-    let area = LogWriter::new(layout.log, 0, disk.logical_block_bytes()).initial_area();
-    image::write_activity_log(disk, layout, 0, &area, true).map_err(io_failure)
+    image::empty_activity_log(disk, layout).map_err(io_failure)
 }

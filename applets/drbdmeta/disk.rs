@@ -4,11 +4,12 @@ use std::io;
 use std::path::Path;
 
 use super::call::{Call, Failure};
+use super::find::Found;
 use super::ui::say_err;
 use super::{last_known, DUMP_MD, EXIT_ERROR, EXIT_USAGE};
 use drbdbox::meta::image::{self, BlockFile};
 use drbdbox::meta::layout::LayoutError;
-use drbdbox::meta::{Layout, LogGeometry, MetaError, MetaIndex, SuperBlock};
+use drbdbox::meta::{Layout, LogGeometry, MetaError, MetaFlags, MetaIndex, SuperBlock};
 use drbdbox::sys::block_device::{error_text, BlockDevice, Claim, Kind, OpenMode};
 
 /// From this many `-v` on every request is reported.
@@ -45,6 +46,11 @@ impl Disk<'_> {
             result => result,
         }
         .map_err(|error| Failure::new(EXIT_USAGE, error.to_string()))?;
+        if !call.reads_only && !call.options.dry_run && device.is_read_only() {
+            // Some kernels let it be opened for writing all the same.
+            let text = format!("open({}) failed: Read-only file system", call.device);
+            return Err(Failure::new(EXIT_USAGE, text));
+        }
         if !device.is_direct() && device.kind() == Kind::BlockDevice {
             say_err!("could not open with O_DIRECT, retrying without");
         }
@@ -72,6 +78,19 @@ impl Disk<'_> {
             }
             Ok(()) => {}
         }
+    }
+
+    /// Before log or bitmap of meta data that counts are overwritten: from now on, until there is a new super
+    /// block, all blocks count as out of sync. Else what a crash leaves would have the old UUIDs with half of
+    /// another bitmap.
+    pub fn give_up(&self, found: &Found) -> Result<(), Failure> {
+        let mut given_up = found.super_block.clone();
+        // Without a size, all bits are set at the first attach anyway.
+        if given_up.effective_size_sectors == 0 || given_up.flags.contains(MetaFlags::FULL_SYNC) {
+            return Ok(());
+        }
+        given_up.flags.set(MetaFlags::FULL_SYNC, true);
+        image::write_super_block(self, &found.layout, &given_up, true).map_err(io_failure)
     }
 
     /// Checks the block as a reader will, writes it durably, and keeps the record of the last known

@@ -2,13 +2,14 @@
 //! (spec/metadata.md 2.5, 7 and 9).
 
 use super::call::{Call, Failure};
-use super::disk::{io_failure, Disk};
+use super::disk::Disk;
 use super::last_known::{self, LastKnown};
 use super::ui::{say, say_err};
-use super::EXIT_NO_META_DATA;
-use drbdbox::meta::image::{self, BlockFile};
+use super::{EXIT_ERROR, EXIT_NO_META_DATA};
+use drbdbox::meta::image::BlockFile;
 use drbdbox::meta::layout::SECTOR_BYTES;
 use drbdbox::meta::super_block::{DecodeError, ValidityError};
+use drbdbox::meta::survey::read_block;
 use drbdbox::meta::{Layout, LogGeometry, MetaIndex, SuperBlock};
 
 /// Valid meta data.
@@ -58,7 +59,8 @@ pub fn in_place_or_say_so(call: &Call, disk: &Disk) -> Result<Found, Failure> {
 
 /// Reads and checks the block at `place`, whose activity log is not known yet.
 fn at_place(call: &Call, disk: &Disk, place: &Layout) -> Result<Option<Found>, Failure> {
-    let block = image::read_super_block_bytes(disk, place).map_err(io_failure)?;
+    // Each failed request has been reported.
+    let block = read_block(disk, place.md_offset).map_err(|_| Failure::silent(EXIT_ERROR))?;
     let mut super_block = match SuperBlock::decode(&block) {
         Ok(super_block) => super_block,
         Err(error) => {

@@ -49,6 +49,24 @@ pub fn load(call: &Call) -> Option<LastKnown> {
     record
 }
 
+/// The records of all minors that can be read.
+pub fn all() -> Vec<(u32, LastKnown)> {
+    let Ok(entries) = fs::read_dir(paths::libdir()) else {
+        return Vec::new();
+    };
+    let minor_of = |name: &str| name.strip_prefix("drbd-minor-")?.strip_suffix(".lkbd")?.parse::<u32>().ok();
+    let mut records: Vec<(u32, LastKnown)> = entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let minor = minor_of(entry.file_name().to_str()?)?;
+            let bytes = fs::read(entry.path()).ok()?;
+            Some((minor, parse(&String::from_utf8_lossy(&bytes[..bytes.len().min(RECORD_MAX)]))?))
+        })
+        .collect();
+    records.sort_by_key(|(minor, _)| *minor);
+    records
+}
+
 /// Lenient, as 8.3.16: what is missing counts as absent.
 fn parse(text: &str) -> Option<LastKnown> {
     let text = text.trim_start();
@@ -85,8 +103,8 @@ pub fn update(call: &Call, layout: &Layout, device_uuid: u64) {
 }
 
 /// A reader never sees half a record.
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("lkbd.new");
+pub fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
     let mut file = fs::File::create(&new)?;
     let written = file.write_all(text).and_then(|()| file.sync_all());
     match written.and_then(|()| fs::rename(&new, path)) {

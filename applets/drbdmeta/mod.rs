@@ -4,6 +4,7 @@
 mod apply_al;
 mod call;
 mod check_resize;
+mod counters;
 mod create_md;
 mod dev_uuid;
 mod disk;
@@ -12,19 +13,24 @@ mod dump_md;
 mod existing_data;
 mod find;
 mod get_gi;
+mod hexdump;
+mod in_use;
 mod invalidate;
+mod json;
 mod last_known;
 mod move_internal;
 mod options;
 mod outdate;
+mod progress;
 mod restore_md;
+mod scan;
 mod set_gi;
 mod show_gi;
 mod ui;
 mod verify_dump;
 mod wipe_md;
 
-use call::{Call, Failure};
+use call::{Call, Failure, Version};
 use drbdbox::sys::minor_lock::MinorLock;
 use options::Options;
 use ui::{say, say_err};
@@ -66,15 +72,26 @@ const COMMANDS: &[Command] = &[
     Command { name: "check-resize", usage: Some(""), reads_only: false, run: check_resize::run },
     // Not known to 8.3.16.
     Command { name: "apply-al", usage: None, reads_only: false, run: apply_al::run },
+    Command { name: "hexdump-superblock", usage: None, reads_only: true, run: hexdump::run },
     Command { name: "read-dev-uuid", usage: None, reads_only: true, run: dev_uuid::read },
     Command { name: "write-dev-uuid", usage: None, reads_only: false, run: dev_uuid::write },
     Command { name: "set-gi", usage: None, reads_only: false, run: set_gi::run },
+];
+
+/// Commands that 8.3.16's usage text does not name.
+const MORE: &[(&str, &str)] = &[
+    ("apply-al", "marks what a crashed Primary may have been writing as out of sync"),
+    ("hexdump-superblock", "the bytes where the super block must be"),
+    ("read-dev-uuid", "prints the identity of the device"),
+    ("write-dev-uuid HEX", "sets it"),
+    ("set-gi UUID:UUID:UUID:UUID:FLAGS", "writes what get-gi prints"),
 ];
 
 /// Name of the command that options are checked against.
 const CREATE_MD: &str = "create-md";
 const RESTORE_MD: &str = "restore-md";
 const DUMP_MD: &str = "dump-md";
+const SHOW_GI: &str = "show-gi";
 
 /// The usage text on stdout.
 fn usage(program: &str) {
@@ -88,11 +105,28 @@ fn usage(program: &str) {
     }
 }
 
+/// What 8.3.16's usage text does not have.
+fn usage_of_the_rest() {
+    say!("\nMORE COMMANDS:");
+    for (command, help) in MORE {
+        say!("  {command:30} {help}");
+    }
+    say!("  {:30} what is on devices (all, if none is named), and what to do next", scan::USAGE);
+    say!("\nOPTIONS:");
+    options::print_help();
+}
+
 /// Main function of the applet.
 pub fn main(args: &[String]) -> u8 {
     let called = args.first().map_or("drbdmeta", String::as_str);
     let program = call::program_name(called);
-    if args.len() <= 4 {
+    if let Some("help" | "--help" | "-h") = args.get(1).map(String::as_str) {
+        usage(&program);
+        usage_of_the_rest();
+        return 0;
+    }
+    let is_scan = args.iter().any(|word| word == scan::NAME);
+    if args.len() <= 4 && !is_scan {
         usage(&program);
         return EXIT_USAGE;
     }
@@ -106,7 +140,11 @@ pub fn main(args: &[String]) -> u8 {
             return failure.code;
         }
     };
-    match run(&program, options, &words, args) {
+    let result = match words.split_first() {
+        Some((first, devices)) if first == scan::NAME => scan::run(&options, devices),
+        _ => run(&program, options, &words, args),
+    };
+    match result {
         Ok(code) => code,
         Err(failure) => {
             failure.print();
@@ -131,14 +169,17 @@ fn run(program: &str, options: Options, words: &[String], args: &[String]) -> Re
         }
         None => None,
     };
+    let snapshot = in_use::daemon();
     if let Some(minor) = minor {
         let forced_dump = options.force && command.name == DUMP_MD;
-        if !forced_dump && call::is_configured(minor) {
+        if !forced_dump && call::is_configured(snapshot.as_ref(), minor) {
             return Err(Failure::new(EXIT_USAGE, format!("Device '{}' is configured!", words[0])));
         }
     }
+    if let Some(snapshot) = snapshot.filter(|_| !command.reads_only) {
+        place.refuse_if_attached(&snapshot)?;
+    }
     options.check_command(command.name)?;
-    let place = place.supported(command.name)?;
     let takes_argument =
         command.usage == Some("file") || command.name.ends_with("set-gi") || command.name == "write-dev-uuid";
     if arguments.len() > usize::from(takes_argument) {
@@ -152,8 +193,13 @@ fn run(program: &str, options: Options, words: &[String], args: &[String]) -> Re
         options,
         minor,
         device: place.device,
+        version: place.version,
         index: place.index,
+        is_fixed: place.is_fixed,
         argument: arguments.first().cloned(),
     };
-    (command.run)(&call)
+    match call.version {
+        Version::V08 => (command.run)(&call),
+        Version::V06 | Version::V07 => counters::run(&call),
+    }
 }

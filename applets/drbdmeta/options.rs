@@ -1,7 +1,7 @@
 //! The options: anywhere on the command line, long ones may be abbreviated (spec/metadata.md 6.1).
 
 use super::call::Failure;
-use super::{CREATE_MD, DUMP_MD, EXIT_ERROR, EXIT_USAGE, RESTORE_MD};
+use super::{CREATE_MD, DUMP_MD, EXIT_ERROR, EXIT_USAGE, RESTORE_MD, SHOW_GI};
 use drbdbox::meta::LogGeometry;
 
 /// Largest `--peer-max-bio-size` in bytes.
@@ -24,6 +24,8 @@ pub struct Options {
     al_stripes: Option<u32>,
     /// Blocks of 4 KiB a stripe.
     al_stripe_blocks: Option<u32>,
+    /// JSON instead of text.
+    pub json: bool,
     /// Only for v09; 0 means nothing for v08.
     node_id: Option<u64>,
 }
@@ -39,20 +41,89 @@ enum Name {
     AlStripeSizeKb,
     InitializeBitmap,
     NodeId,
+    Json,
 }
 
-/// Long name, short name, whether a value follows.
-const TABLE: &[(&str, Option<char>, bool, Name)] = &[
-    ("force", Some('f'), false, Name::Force),
-    ("verbose", Some('v'), false, Name::Verbose),
-    ("ignore-sanity-checks", None, false, Name::IgnoreSanityChecks),
-    ("dry-run", None, false, Name::DryRun),
-    ("peer-max-bio-size", Some('p'), true, Name::PeerMaxBioSize),
-    ("al-stripes", Some('s'), true, Name::AlStripes),
-    ("al-stripe-size-kB", Some('z'), true, Name::AlStripeSizeKb),
-    ("initialize-bitmap", Some('b'), true, Name::InitializeBitmap),
-    ("node-id", Some('i'), true, Name::NodeId),
+/// One option.
+struct Row {
+    long: &'static str,
+    short: Option<char>,
+    /// What the value is, if one follows.
+    value: Option<&'static str>,
+    name: Name,
+    help: &'static str,
+}
+
+/// Every option.
+const TABLE: &[Row] = &[
+    Row {
+        long: "force",
+        short: Some('f'),
+        value: None,
+        name: Name::Force,
+        help: "every question is answered with yes",
+    },
+    Row {
+        long: "verbose",
+        short: Some('v'),
+        value: None,
+        name: Name::Verbose,
+        help: "says why; twice: every request",
+    },
+    Row {
+        long: "ignore-sanity-checks",
+        short: None,
+        value: None,
+        name: Name::IgnoreSanityChecks,
+        help: "create-md: known signatures do not stop it",
+    },
+    Row { long: "dry-run", short: None, value: None, name: Name::DryRun, help: "nothing is written" },
+    Row {
+        long: "peer-max-bio-size",
+        short: Some('p'),
+        value: Some("BYTES"),
+        name: Name::PeerMaxBioSize,
+        help: "create-md: what the peer can take",
+    },
+    Row {
+        long: "al-stripes",
+        short: Some('s'),
+        value: Some("N"),
+        name: Name::AlStripes,
+        help: "create-md, restore-md: stripes of the activity log",
+    },
+    Row {
+        long: "al-stripe-size-kB",
+        short: Some('z'),
+        value: Some("KB"),
+        name: Name::AlStripeSizeKb,
+        help: "create-md, restore-md: size of a stripe",
+    },
+    Row {
+        long: "initialize-bitmap",
+        short: Some('b'),
+        value: Some("HOW"),
+        name: Name::InitializeBitmap,
+        help: "accepted; the first attach sets all bits",
+    },
+    Row {
+        long: "node-id",
+        short: Some('i'),
+        value: Some("N"),
+        name: Name::NodeId,
+        help: "accepted; for v09 only",
+    },
+    Row { long: "json", short: None, value: None, name: Name::Json, help: "show-gi, scan: for programs" },
 ];
+
+/// The list of options on stdout.
+pub fn print_help() {
+    for row in TABLE {
+        let value = row.value.map_or(String::new(), |value| format!(" {value}"));
+        let short = row.short.map_or(String::new(), |short| format!("-{short}, "));
+        super::ui::say!("  {:30} {}", format!("{short}--{}{value}", row.long), row.help);
+    }
+}
 
 /// Splits the command line into options and words. The words keep their order.
 pub fn parse(program: &str, args: &[String]) -> Result<(Options, Vec<String>), Failure> {
@@ -68,8 +139,9 @@ pub fn parse(program: &str, args: &[String]) -> Result<(Options, Vec<String>), F
                 Some((given, value)) => (given, Some(value.to_string())),
                 None => (long, None),
             };
-            let (full, takes_value, name) = find_long(given).map_err(usage_error)?;
-            let value = match (takes_value, value) {
+            let row = find_long(given).map_err(usage_error)?;
+            let full = row.long;
+            let value = match (row.value.is_some(), value) {
                 (true, None) => Some(
                     args.next()
                         .cloned()
@@ -80,17 +152,15 @@ pub fn parse(program: &str, args: &[String]) -> Result<(Options, Vec<String>), F
                 }
                 (_, value) => value,
             };
-            options.set(name, value.as_deref().unwrap_or(""))?;
+            options.set(row.name, value.as_deref().unwrap_or(""))?;
         } else if arg.len() > 1 && arg.starts_with('-') {
             let mut letters = arg[1..].chars();
             while let Some(letter) = letters.next() {
-                let Some((_, _, takes_value, name)) =
-                    TABLE.iter().find(|(_, short, _, _)| *short == Some(letter))
-                else {
+                let Some(row) = TABLE.iter().find(|row| row.short == Some(letter)) else {
                     return Err(usage_error(format!("invalid option -- '{letter}'")));
                 };
-                if !takes_value {
-                    options.set(*name, "")?;
+                if row.value.is_none() {
+                    options.set(row.name, "")?;
                     continue;
                 }
                 let attached = letters.as_str();
@@ -101,7 +171,7 @@ pub fn parse(program: &str, args: &[String]) -> Result<(Options, Vec<String>), F
                 } else {
                     attached.to_string()
                 };
-                options.set(*name, &value)?;
+                options.set(row.name, &value)?;
                 break;
             }
         } else {
@@ -112,14 +182,14 @@ pub fn parse(program: &str, args: &[String]) -> Result<(Options, Vec<String>), F
 }
 
 /// The option with this long name, or the only one that begins so.
-fn find_long(given: &str) -> Result<(&'static str, bool, Name), String> {
-    let matches: Vec<_> = TABLE.iter().filter(|(long, _, _, _)| long.starts_with(given)).collect();
-    let exact = matches.iter().find(|(long, _, _, _)| *long == given);
+fn find_long(given: &str) -> Result<&'static Row, String> {
+    let matches: Vec<&Row> = TABLE.iter().filter(|row| row.long.starts_with(given)).collect();
+    let exact = matches.iter().find(|row| row.long == given);
     match (exact, matches.as_slice()) {
-        (Some((long, _, value, name)), _) | (None, [(long, _, value, name)]) => Ok((long, *value, *name)),
+        (Some(row), _) | (None, [row]) => Ok(row),
         (None, []) => Err(format!("unrecognized option '--{given}'")),
         (None, _) => {
-            let names: Vec<String> = matches.iter().map(|(long, _, _, _)| format!("'--{long}'")).collect();
+            let names: Vec<String> = matches.iter().map(|row| format!("'--{}'", row.long)).collect();
             Err(format!("option '--{given}' is ambiguous; possibilities: {}", names.join(" ")))
         }
     }
@@ -153,6 +223,7 @@ impl Options {
             Name::Verbose => self.verbose += 1,
             Name::IgnoreSanityChecks => self.ignore_sanity_checks = true,
             Name::DryRun => self.dry_run = true,
+            Name::Json => self.json = true,
             Name::PeerMaxBioSize => {
                 let bytes = number()?;
                 if bytes > PEER_MAX_BIO_MAX {
@@ -214,6 +285,9 @@ impl Options {
                 );
             }
             self.log_geometry(LogGeometry::CLASSIC)?;
+        }
+        if self.json && command != SHOW_GI {
+            return refused("The --json option is only allowed with show-gi and scan".into());
         }
         match self.node_id {
             Some(_) if command == DUMP_MD => {

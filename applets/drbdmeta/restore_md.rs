@@ -3,13 +3,14 @@
 use super::call::{Call, Failure};
 use super::disk::{io_failure, Disk};
 use super::find::{self, Search};
+use super::progress::Progress;
 use super::ui::{confirmed, say, say_err};
 use super::verify_dump::Source;
 use super::{existing_data, EXIT_ERROR, EXIT_NO_META_DATA};
-use drbdbox::meta::activity_log::LogWriter;
+use drbdbox::meta::activity_log::transaction_84;
 use drbdbox::meta::dump_parser::Dump;
 use drbdbox::meta::image::{self, BlockFile};
-use drbdbox::meta::{Layout, LogGeometry, SuperBlock};
+use drbdbox::meta::{Layout, LogGeometry, MetaFlags, SuperBlock};
 use drbdbox::sys::buffer::Buffer;
 
 /// Bytes of bitmap that are written at a time.
@@ -20,7 +21,7 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
     let source = Source::open(call)?;
     let disk = Disk::open(call)?;
     let in_place = match find::search(call, &disk)? {
-        Search::InPlace(found) => Some(found.layout),
+        Search::InPlace(found) => Some(found),
         _ => None,
     };
     if in_place.is_some() {
@@ -34,18 +35,30 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
     let dump = source.read()?;
     let layout = Layout::new(call.index, disk.size_bytes(), log_geometry(call, &dump)?)
         .map_err(|error| Failure::new(EXIT_ERROR, error.to_string()))?;
-    let super_block = super_block_of(&dump, &layout)?;
+    let mut super_block = super_block_of(&dump, &layout)?;
     // The log stays with the disk that it describes, as in 8.3.16. Elsewhere, what is in its
     // place is none: 8.4's tools would stumble over it.
-    if in_place != Some(layout) {
-        let area = LogWriter::new(layout.log, 0, disk.logical_block_bytes()).initial_area();
-        image::write_activity_log(&disk, &layout, 0, &area, false).map_err(io_failure)?;
+    if let Some(found) = &in_place {
+        disk.give_up(found)?;
+    }
+    if in_place.map(|found| found.layout) != Some(layout) {
+        image::empty_activity_log(&disk, &layout).map_err(io_failure)?;
+    } else if super_block.flags.contains(MetaFlags::AL_CLEAN) && !has_empty_log(&disk, &layout)? {
+        // 8.4 would attach without a look at the log.
+        super_block.flags.set(MetaFlags::AL_CLEAN, false);
     }
     write_bitmap(&disk, &layout, &dump)?;
     disk.sync().map_err(|_| Failure::silent(EXIT_ERROR))?;
     disk.write_super_block(&layout, &super_block)?;
     say!("Successfully restored meta data");
     Ok(0)
+}
+
+fn has_empty_log(disk: &Disk, layout: &Layout) -> Result<bool, Failure> {
+    let area = image::read_activity_log(disk, layout).map_err(io_failure)?;
+    let zeroes = [0; transaction_84::TRANSACTION_BYTES];
+    let initialized = transaction_84::initialized_block();
+    Ok(area.chunks(zeroes.len()).all(|block| block == zeroes || block == initialized))
 }
 
 /// The activity log: by the options, else by the dump, else the classic one.
@@ -103,7 +116,9 @@ fn write_bitmap(disk: &Disk, layout: &Layout, dump: &Dump) -> Result<(), Failure
     let mut buffer = Buffer::zeroed(PIECE_BYTES);
     let mut filled = 0;
     let mut offset = layout.bm_offset();
-    let mut remaining = given.min(available);
+    let words = given.min(available);
+    let mut remaining = words;
+    let mut progress = Progress::new("writing the bitmap");
     for (count, word) in &dump.bitmap {
         let mut count = (*count).min(remaining);
         remaining -= count;
@@ -118,6 +133,7 @@ fn write_bitmap(disk: &Disk, layout: &Layout, dump: &Dump) -> Result<(), Failure
             if filled == PIECE_BYTES {
                 disk.write_at(offset, &buffer).map_err(|_| Failure::silent(EXIT_ERROR))?;
                 offset += PIECE_BYTES as u64;
+                progress.show(words - remaining - count, words);
                 filled = 0;
             }
         }

@@ -3,6 +3,7 @@
 use super::call::{Call, Failure};
 use super::disk::Disk;
 use super::find;
+use super::json::{self, MetaJson};
 use super::ui::say;
 use drbdbox::core::log_lines::pretty_kib;
 use drbdbox::meta::MetaFlags;
@@ -11,7 +12,12 @@ use drbdbox::status::gi;
 /// Runs the command.
 pub fn run(call: &Call) -> Result<u8, Failure> {
     let disk = Disk::open(call)?;
-    let super_block = find::in_place(call, &disk)?.super_block;
+    let found = find::in_place(call, &disk)?;
+    if call.options.json {
+        json::print(&MetaJson::new(&found.super_block, &found.layout));
+        return Ok(0);
+    }
+    let super_block = found.super_block;
     let picture = gi::show_gi(super_block.uuids, super_block.flags.0);
     say!("{}", picture.trim_end_matches('\n'));
     if super_block.flags.contains(MetaFlags::AL_CLEAN) {

@@ -10,8 +10,7 @@ use crate::core::types::{AttachedDisk, Level, VolumeIndex};
 use crate::meta::activity_log::{replay, LogFormat};
 use crate::meta::layout::SECTOR_BYTES;
 use crate::meta::{bitmap, image, Layout, LogGeometry, MetaError, MetaFlags, MetaIndex, SuperBlock};
-use crate::sys::block_device::{BlockDevice, Claim, OpenError, OpenMode};
-use std::os::unix::fs::MetadataExt;
+use crate::sys::block_device::{same_device, BlockDevice, Claim, OpenError, OpenMode};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -143,21 +142,6 @@ fn open_device(path: &str, claim: Claim, code: ConfigCode) -> Result<BlockDevice
         let text = format!("open(\"{path}\") failed with -{number} ({error}{hint})");
         Refusal { info: vec![format!("{error}{hint}")], ..Refusal::new(code, Level::Error, text) }
     })
-}
-
-/// Whether two paths lead to one device or file.
-fn same_device(one: &str, other: &str) -> bool {
-    if one == other {
-        return true;
-    }
-    let identity = |path: &str| {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some(match metadata.rdev() {
-            0 => (metadata.dev(), metadata.ino()),
-            number => (number, 0),
-        })
-    };
-    matches!((identity(one), identity(other)), (Some(a), Some(b)) if a == b)
 }
 
 /// Step 9: whether everything fits. Returns the largest size that the disk allows, in sectors.

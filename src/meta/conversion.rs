@@ -48,6 +48,8 @@ pub struct Convertible {
     device_uuid: u64,
     flags: MetaFlags,
     al_slots: u32,
+    al_offset_sectors: i32,
+    bm_offset_sectors: i32,
 }
 
 fn u32_at(block: &[u8], at: usize) -> u32 {
@@ -89,6 +91,8 @@ impl Convertible {
             device_uuid: 0,
             flags: MetaFlags(u32_at(block, 8)),
             al_slots: u32_at(block, 40),
+            al_offset_sectors: u32_at(block, 36) as i32,
+            bm_offset_sectors: u32_at(block, 44) as i32,
         }
     }
 
@@ -110,16 +114,29 @@ impl Convertible {
             device_uuid: u64_at(block, 48),
             flags,
             al_slots: u32_at(block, 72),
+            al_offset_sectors: u32_at(block, 68) as i32,
+            bm_offset_sectors: u32_at(block, 76) as i32,
         }
     }
 
-    /// The v08 super block for `layout`.
+    /// True if log and bitmap lie where v08 has them in `layout`, whose super block replaces this one in its place.
+    pub fn has_parts_of(&self, layout: &Layout) -> bool {
+        i64::from(self.al_offset_sectors) == layout.al_offset_sectors
+            && i64::from(self.bm_offset_sectors) == layout.bm_offset_sectors
+    }
+
+    /// The v08 super block for `layout`. Log and bitmap are not moved: where they lie elsewhere, all blocks count
+    /// as out of sync from now on.
     pub fn convert(&self, layout: &Layout) -> SuperBlock {
+        let mut flags = self.flags;
+        if self.effective_size_sectors > 0 && !self.has_parts_of(layout) {
+            flags.set(MetaFlags::FULL_SYNC, true);
+        }
         SuperBlock {
             effective_size_sectors: self.effective_size_sectors,
             uuids: self.uuids,
             device_uuid: self.device_uuid,
-            flags: self.flags,
+            flags,
             al_slots: match self.al_slots {
                 0 => AL_SLOTS_AT_CREATION,
                 slots => slots,
@@ -165,8 +182,22 @@ mod tests {
         assert!(old.super_block_first);
         let new = old.convert(&layout());
         assert_eq!(new.uuids, [0x0002_0003_0009_BABE, 0, 0x0002_0003_0008_BABE, 0x0002_0003_0007_BABE]);
-        assert_eq!(new.flags, MetaFlags(7));
+        // Its log and bitmap lie behind the super block, those of the new one in front.
+        assert_eq!(new.flags, MetaFlags(7 | 8));
         assert_eq!((new.effective_size_sectors, new.al_slots), (1000, 127));
+    }
+
+    #[test]
+    fn log_and_bitmap_in_another_place_cost_a_full_sync() {
+        let fields = |al: i32, bm: i32, size: u32| {
+            [(4, size), (56, 0x11), (60, MAGIC_V09), (68, al as u32), (76, bm as u32), (88, 1)]
+        };
+        for (al, bm, size, flags) in
+            [(-64, -72, 9, 0x11), (-128, -136, 9, 0x11 | 8), (-64, -80, 9, 0x11 | 8), (-128, -136, 0, 0x11)]
+        {
+            let new = Convertible::decode(&block(&fields(al, bm, size))).unwrap().convert(&layout());
+            assert_eq!(new.flags, MetaFlags(flags), "{al} {bm} {size}");
+        }
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 
 use super::bitmap;
-use super::image::{read_bitmap, BlockFile, MetaError, BATCH_BYTES};
+use super::damage::Complaint;
+use super::image::{read_readable_bitmap, BlockFile, MetaError, BATCH_BYTES};
 use super::layout::{Layout, LogGeometry};
 use super::super_block::SuperBlock;
 
@@ -14,8 +15,13 @@ const WORDS_PER_LINE: u64 = 4;
 const WORDS_PER_COMMENT: u64 = 32;
 /// 8.3.16 reads whole sectors, and a run of equal words may go on to the end of what was read.
 const WORDS_PER_SECTOR: u64 = 64;
+/// Words between two reports of progress.
+const WORDS_PER_PROGRESS: u64 = 1 << 17;
 /// KiB of data that a word stands for.
 const KIB_PER_WORD: u64 = 256;
+
+/// Stands where no reader expects it.
+const DAMAGED: &str = "This_is_a_dump_of_damaged_meta_data._Don't_trust_it.";
 
 /// Why a dump cannot be finished.
 #[derive(Debug)]
@@ -49,17 +55,37 @@ pub struct Relocated<'a> {
     pub last_known_path: Option<&'a str>,
 }
 
+/// What a dump tells beside the meta data.
+#[derive(Debug, Clone, Default)]
+pub struct Remarks<'a> {
+    /// Where it was found, if not at its place.
+    pub relocated: Option<Relocated<'a>>,
+    /// What is wrong with the super block: then no reader takes the dump before somebody has looked at it.
+    pub complaints: &'a [Complaint],
+}
+
 /// Writes the lines from `version` to `# bits-set`. `layout` is where the meta data was found.
+///
+/// Returns how many pages of the bitmap cannot be read. They are shown as out of sync, so that the dump can be
+/// restored.
 pub fn write_dump(
     out: &mut dyn Write,
     file: &dyn BlockFile,
     super_block: &SuperBlock,
     layout: &Layout,
-    relocated: Option<&Relocated>,
-) -> Result<(), DumpError> {
+    remarks: &Remarks,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<u64, DumpError> {
     writeln!(out, "version \"v08\";\n")?;
+    if !remarks.complaints.is_empty() {
+        writeln!(out, "{DAMAGED}\n# What cannot be right:")?;
+        for Complaint { field, found, expected } in remarks.complaints {
+            writeln!(out, "#   {field} is {found}, expected {expected}")?;
+        }
+        writeln!(out, "# Before restore-md, correct the values and remove the line in front of these.\n")?;
+    }
     writeln!(out, "# md_size_sect {}", super_block.md_size_sectors)?;
-    if let Some(relocated) = relocated {
+    if let Some(relocated) = &remarks.relocated {
         let expected = &relocated.expected;
         writeln!(
             out,
@@ -101,7 +127,7 @@ pub fn write_dump(
     if layout.log != LogGeometry::CLASSIC {
         writeln!(out, "al-stripes {};\nal-stripe-size-4k {};", layout.log.stripes, layout.log.stripe_blocks)?;
     }
-    write_bitmap_text(out, file, super_block, layout)
+    write_bitmap(out, file, super_block.effective_size_sectors, layout, progress)
 }
 
 /// The bitmap, one word after the other, read in large requests.
@@ -113,6 +139,8 @@ struct WordReader<'a> {
     next_page: u64,
     /// Words that were not read yet.
     remaining: u64,
+    /// Pages that cannot be read.
+    unreadable: u64,
 }
 
 impl WordReader<'_> {
@@ -120,7 +148,7 @@ impl WordReader<'_> {
         if self.ahead.is_empty() && self.remaining > 0 {
             let count = self.remaining.min(BATCH_BYTES as u64 / 8);
             let mut words = vec![0; count as usize];
-            read_bitmap(self.file, self.layout, self.next_page, &mut words)?;
+            self.unreadable += read_readable_bitmap(self.file, self.layout, self.next_page, &mut words)?;
             self.ahead.extend(words);
             self.next_page += (BATCH_BYTES / bitmap::PAGE_BYTES) as u64;
             self.remaining -= count;
@@ -151,14 +179,17 @@ impl WordReader<'_> {
     }
 }
 
-fn write_bitmap_text(
+/// Writes the lines from `# bm-bytes` to `# bits-set`, of a device of `sectors`. Returns how many pages cannot be
+/// read; they are shown as out of sync.
+pub fn write_bitmap(
     out: &mut dyn Write,
     file: &dyn BlockFile,
-    super_block: &SuperBlock,
+    sectors: u64,
     layout: &Layout,
-) -> Result<(), DumpError> {
-    let words = bitmap::words(super_block.effective_size_sectors);
-    writeln!(out, "# bm-bytes {};", bitmap::stored_bytes(super_block.effective_size_sectors))?;
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<u64, DumpError> {
+    let words = bitmap::words(sectors);
+    writeln!(out, "# bm-bytes {};", bitmap::stored_bytes(sectors))?;
     write!(out, "bm {{")?;
     let mut reader = WordReader {
         file,
@@ -166,6 +197,7 @@ fn write_bitmap_text(
         ahead: VecDeque::new(),
         next_page: 0,
         remaining: words.next_multiple_of(WORDS_PER_SECTOR),
+        unreadable: 0,
     };
     let mut at = 0;
     let mut bits_set = 0;
@@ -183,6 +215,7 @@ fn write_bitmap_text(
             reader.put_back(word, run - whole_lines);
             at += whole_lines;
             bits_set += u64::from(word.count_ones()) * whole_lines;
+            progress(at, words);
             continue;
         }
         reader.put_back(word, run);
@@ -192,7 +225,75 @@ fn write_bitmap_text(
             bits_set += u64::from(word.count_ones());
         }
         at += WORDS_PER_LINE;
+        if at % WORDS_PER_PROGRESS == 0 {
+            progress(at, words);
+        }
     }
     writeln!(out, "\n}}\n# bits-set {bits_set};")?;
-    Ok(())
+    if reader.unreadable > 0 {
+        let pages = reader.unreadable;
+        writeln!(out, "# {pages} pages of the bitmap cannot be read; here they are out of sync.")?;
+    }
+    Ok(reader.unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meta::crash_device::CrashDevice;
+    use crate::meta::damage::examine;
+    use crate::meta::dump_parser::parse_v08;
+    use crate::meta::image;
+    use crate::meta::MetaIndex;
+
+    fn device() -> (CrashDevice, SuperBlock, Layout) {
+        let bytes = 300 << 20;
+        let layout = Layout::new(MetaIndex::Internal, bytes, LogGeometry::CLASSIC).unwrap();
+        let super_block = SuperBlock {
+            effective_size_sectors: layout.first_meta_byte() / 512,
+            ..SuperBlock::just_created(&layout)
+        };
+        let device = CrashDevice::new(bytes, Default::default());
+        image::write_super_block(&device, &layout, &super_block, true).unwrap();
+        image::write_bitmap(&device, &layout, 0, &[1, 0, 2], true).unwrap();
+        (device, super_block, layout)
+    }
+
+    fn dump(device: &CrashDevice, block: &SuperBlock, layout: &Layout, remarks: &Remarks) -> (String, u64) {
+        let mut text = Vec::new();
+        let unreadable = write_dump(&mut text, device, block, layout, remarks, &mut |_, _| ()).unwrap();
+        (String::from_utf8(text).unwrap(), unreadable)
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_out_of_sync() {
+        let (mut device, block, layout) = device();
+        let (whole, unreadable) = dump(&device, &block, &layout, &Remarks::default());
+        assert_eq!(unreadable, 0);
+        assert_eq!(parse_v08(whole.as_bytes()).unwrap().bitmap[..3], [(1, 1), (1, 0), (1, 2)]);
+        let start = layout.bm_offset();
+        device.unreadable = vec![(start + 4096, start + 4608)];
+        let (partial, unreadable) = dump(&device, &block, &layout, &Remarks::default());
+        assert_eq!(unreadable, 1);
+        let bitmap = parse_v08(partial.as_bytes()).unwrap().bitmap;
+        assert_eq!(bitmap[..5], [(1, 1), (1, 0), (1, 2), (509, 0), (512, u64::MAX)]);
+        assert!(partial.ends_with("# 1 pages of the bitmap cannot be read; here they are out of sync.\n"));
+    }
+
+    #[test]
+    fn a_dump_of_damaged_meta_data_is_read_only_once_it_was_corrected() {
+        let (device, block, layout) = device();
+        let block = SuperBlock { md_size_sectors: 7, ..block };
+        let found = examine(&block.encode(), &layout).unwrap();
+        let remarks = Remarks { relocated: None, complaints: &found.complaints };
+        let (text, _) = dump(&device, &block, &layout, &remarks);
+        assert!(text.contains("#   md_size_sect is 7, expected 96\n"), "{text}");
+        assert_eq!(
+            parse_v08(text.as_bytes()).unwrap_err().to_string(),
+            "line 3: unknown token: This_is_a_dump_of_damaged_meta_data ...\n\
+             Parse error in line 3: keyword 'uuid' expected"
+        );
+        let corrected = text.replace(DAMAGED, "");
+        assert_eq!(parse_v08(corrected.as_bytes()).unwrap().uuids, block.uuids);
+    }
 }

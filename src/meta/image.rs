@@ -4,7 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
-use super::activity_log::EXTENT_BITMAP_BYTES;
+use super::activity_log::{empty_block, EXTENT_BITMAP_BYTES};
 use super::bitmap::{self, PAGE_BYTES};
 use super::layout::{Layout, LayoutError, LogGeometry, MetaIndex, SUPER_BLOCK_BYTES};
 use super::super_block::{DecodeError, SuperBlock, ValidityError};
@@ -86,7 +86,8 @@ pub enum MetaError {
     },
 }
 
-fn read_part(
+/// Reads a piece of one part.
+pub(super) fn read_part(
     file: &dyn BlockFile,
     part: &'static str,
     offset: u64,
@@ -96,7 +97,13 @@ fn read_part(
     file.read_at(offset, buffer).map_err(|error| MetaError::Io { action: "read", part, len, offset, error })
 }
 
-fn write_part(file: &dyn BlockFile, part: &'static str, offset: u64, buffer: &[u8]) -> Result<(), MetaError> {
+/// Writes a piece of one part.
+pub(super) fn write_part(
+    file: &dyn BlockFile,
+    part: &'static str,
+    offset: u64,
+    buffer: &[u8],
+) -> Result<(), MetaError> {
     file.write_at(offset, buffer).map_err(|error| MetaError::Io {
         action: "write",
         part,
@@ -107,7 +114,7 @@ fn write_part(file: &dyn BlockFile, part: &'static str, offset: u64, buffer: &[u
 }
 
 /// Waits until what was written to `part` is on stable storage.
-fn sync_part(file: &dyn BlockFile, part: &'static str, offset: u64) -> Result<(), MetaError> {
+pub(super) fn sync_part(file: &dyn BlockFile, part: &'static str, offset: u64) -> Result<(), MetaError> {
     file.sync().map_err(|error| MetaError::Io { action: "flush", part, len: 0, offset, error })
 }
 
@@ -158,6 +165,17 @@ pub fn read_activity_log(file: &dyn BlockFile, layout: &Layout) -> Result<Buffer
     Ok(area)
 }
 
+/// Makes the activity log an empty one; durable. In pieces: a striped log may have 32 MiB.
+pub fn empty_activity_log(file: &dyn BlockFile, layout: &Layout) -> Result<(), MetaError> {
+    let block = empty_block(layout.log);
+    let piece = Buffer::from_bytes(&block.repeat(BATCH_BYTES.min(layout.log.bytes() as usize) / block.len()));
+    for start in (0..layout.log.bytes()).step_by(piece.len()) {
+        let len = (layout.log.bytes() - start).min(piece.len() as u64) as usize;
+        write_activity_log(file, layout, start, &piece[..len], false)?;
+    }
+    sync_part(file, "activity log", layout.al_offset())
+}
+
 /// Writes `bytes` at `offset` of the activity log.
 pub fn write_activity_log(
     file: &dyn BlockFile,
@@ -203,6 +221,33 @@ pub fn read_bitmap(
     Ok(())
 }
 
+/// As [`read_bitmap`], but pages that cannot be read count as out of sync; returns how many there are.
+///
+/// # Errors
+/// Only if the area is too small.
+pub fn read_readable_bitmap(
+    file: &dyn BlockFile,
+    layout: &Layout,
+    first_page: u64,
+    words: &mut [u64],
+) -> Result<u64, MetaError> {
+    match read_bitmap(file, layout, first_page, words) {
+        Err(MetaError::Io { .. }) => {}
+        result => return result.map(|()| 0),
+    }
+    let mut unreadable = 0;
+    for (page, words) in (first_page..).zip(words.chunks_mut(bitmap::WORDS_PER_PAGE)) {
+        match read_bitmap(file, layout, page, words) {
+            Err(MetaError::Io { .. }) => {
+                words.fill(u64::MAX);
+                unreadable += 1;
+            }
+            result => result?,
+        }
+    }
+    Ok(unreadable)
+}
+
 /// Writes `words` into the bitmap from page `first_page` on, in whole pages: the rest of the last
 /// page becomes 0. `durable`: returns only when they are on stable storage.
 pub fn write_bitmap(
@@ -237,23 +282,27 @@ pub struct Marked {
 }
 
 /// Sets the bits of activity log extents (ascending) in the bitmap of a device of `sectors`. Only
-/// pages with such bits are read and written. Not durable until the caller syncs.
+/// pages with such bits are read and written. Not durable until the caller syncs. `progress` is told how many
+/// extents of how many are done.
 pub fn mark_extents(
     file: &dyn BlockFile,
     layout: &Layout,
     sectors: u64,
     extents: &[u32],
+    progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Marked, MetaError> {
     const EXTENTS_PER_PAGE: u32 = (PAGE_BYTES as u64 / EXTENT_BITMAP_BYTES) as u32;
     let stored_bytes = bitmap::stored_bytes(sectors);
     let mut marked = Marked { bits: 0, beyond_end: Vec::new() };
     let mut page = Buffer::zeroed(PAGE_BYTES);
     let mut rest = extents;
+    let all = extents.len();
     while let Some(first) = rest.first() {
         let number = u64::from(first / EXTENTS_PER_PAGE);
         let same_page = rest.partition_point(|e| u64::from(e / EXTENTS_PER_PAGE) == number);
         let (extents, others) = rest.split_at(same_page);
         rest = others;
+        progress((all - rest.len()) as u64, all as u64);
         let start = number * PAGE_BYTES as u64;
         if start >= stored_bytes {
             marked.beyond_end.extend(extents);

@@ -219,7 +219,12 @@ impl SuperBlock {
             _ if u32_at(bytes, AT_MAGIC_V07) == MAGIC_V07 => return Err(DecodeError::Version7),
             found => return Err(DecodeError::NoMagic { found }),
         };
-        Ok(SuperBlock {
+        Ok(SuperBlock::fields(bytes, cleanness))
+    }
+
+    /// The fields, whatever the magic; `bytes` are at least [`FIELD_BYTES`].
+    pub(super) fn fields(bytes: &[u8], cleanness: Cleanness) -> SuperBlock {
+        SuperBlock {
             effective_size_sectors: u64_at(bytes, AT_EFFECTIVE_SIZE),
             uuids: std::array::from_fn(|i| u64_at(bytes, AT_UUIDS + 8 * i)),
             device_uuid: u64_at(bytes, AT_DEVICE_UUID),
@@ -233,7 +238,7 @@ impl SuperBlock {
             peer_max_bio_bytes: u32_at(bytes, AT_PEER_MAX_BIO),
             al_stripes: u32_at(bytes, AT_AL_STRIPES),
             al_stripe_blocks: u32_at(bytes, AT_AL_STRIPE_BLOCKS),
-        })
+        }
     }
 
     /// The whole block; reserved bytes are zero.

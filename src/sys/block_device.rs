@@ -80,6 +80,9 @@ pub enum OpenError {
 /// The system's text of an error, as C programs print it.
 pub fn error_text(error: &io::Error) -> String {
     match error.raw_os_error() {
+        // glibc's words, which people look for, where the table of nix has others.
+        Some(libc::EIO) => "Input/output error".to_string(),
+        Some(libc::EAGAIN) => "Resource temporarily unavailable".to_string(),
         Some(number) => nix::errno::Errno::from_raw(number).desc().to_string(),
         None => error.to_string(),
     }
@@ -468,6 +471,21 @@ impl BlockDevice {
         };
         Ok(())
     }
+}
+
+/// Whether two paths lead to one device or file.
+pub fn same_device(one: &str, other: &str) -> bool {
+    if one == other {
+        return true;
+    }
+    let identity = |path: &str| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(match metadata.rdev() {
+            0 => (metadata.dev(), metadata.ino()),
+            number => (number, 0),
+        })
+    };
+    matches!((identity(one), identity(other)), (Some(a), Some(b)) if a == b)
 }
 
 /// The kernel does not know the system call or its flag.

@@ -78,6 +78,44 @@ fn a_disk_that_vanishes_between_tool_and_daemon() {
     assert_eq!(node.volume().state.disk, Disk::Diskless);
 }
 
+/// drbdmeta asks about its own minor; the device may be that of another one.
+#[test]
+fn meta_data_of_an_attached_disk_are_not_written() {
+    let node = Node::start();
+    let other = node.make_disk("other", DISK_BYTES);
+    let disk = node.attach();
+    for device in ["1", "-"] {
+        for command in ["outdate", "create-md", "wipe-md", "apply-al"] {
+            let ran = node.run(&["drbdmeta", "--force", device, "v08", &disk, "internal", command]);
+            assert_eq!(ran.status, 20, "{ran:?}");
+            assert_eq!(ran.err, format!("{disk} is attached to minor 0! Detach it first.\n"));
+        }
+        node.run(&["drbdmeta", "--force", device, "v08", &other, "internal", "create-md"]).ok();
+    }
+    let ran = node.run(&["drbdmeta", "0", "v08", &disk, "internal", "get-gi"]);
+    assert_eq!((ran.status, ran.err.as_str()), (20, "Device '0' is configured!\n"));
+    // A meta device with slots: only the slot in use is taken.
+    let slots = node.path("slots").display().to_string();
+    std::fs::File::create(&slots).unwrap().set_len(3 << 27).unwrap();
+    let call = |device: &str, index: &str, command: &str| {
+        node.run(&["drbdmeta", "--force", device, "v08", &slots, index, command])
+    };
+    call("1", "0", "create-md").ok();
+    node.drbdsetup(&["1", "disk", &other, &slots, "0", "--create-device"]).ok();
+    call("-", "1", "create-md").ok();
+    for index in ["0", "flex-external", "internal"] {
+        let ran = call("-", index, "create-md");
+        assert_eq!(
+            (ran.status, ran.err),
+            (20, format!("{slots} is attached to minor 1! Detach it first.\n"))
+        );
+    }
+    let scan = node.run(&["drbdmeta", "scan", &disk]);
+    assert_eq!(scan.status, 0, "{scan:?}");
+    assert!(scan.out.contains("! In use: minor 0 is attached to it."), "{scan:?}");
+    assert!(!scan.out.contains("losetup"), "{scan:?}");
+}
+
 /// Where drbdmeta puts the super block of a disk with internal meta data.
 fn super_block_offset(bytes: u64) -> u64 {
     bytes - 4096

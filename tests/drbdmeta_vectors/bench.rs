@@ -14,6 +14,8 @@ use nix::unistd::{lseek, Whence};
 /// One device and its surroundings.
 pub struct Bench {
     dir: tempfile::TempDir,
+    /// A loop device over the file: then that is the device.
+    node: Option<PathBuf>,
 }
 
 /// What a call did.
@@ -25,6 +27,17 @@ pub struct Outcome {
     pub merged: String,
 }
 
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if let Some(node) = &self.node {
+            let status = Command::new("losetup").arg("-d").arg(node).status();
+            if !status.is_ok_and(|status| status.success()) {
+                eprintln!("{} stays", node.display());
+            }
+        }
+    }
+}
+
 impl Bench {
     /// A device of `bytes` zeroes; `None` if no file system here can hold such a file: ext4 ends at
     /// 16 TiB, tmpfs does not.
@@ -34,17 +47,42 @@ impl Bench {
                 "" => tempfile::tempdir(),
                 place => tempfile::tempdir_in(place),
             };
-            let bench = Bench { dir: dir.ok()? };
+            let bench = Bench { dir: dir.ok()?, node: None };
             bench.resize(bytes).ok().map(|()| bench)
         })
     }
 
-    pub fn device(&self) -> PathBuf {
+    /// As [`Bench::new`], a block device. Needs root and loop devices.
+    pub fn on_block_device(bytes: u64) -> Option<Bench> {
+        let mut bench = Bench::new(bytes)?;
+        let output = Command::new("losetup").args(["--find", "--show"]).arg(bench.file()).output().ok()?;
+        let node = String::from_utf8_lossy(&output.stdout).trim().to_string();
+        if !output.status.success() {
+            return None;
+        }
+        bench.node = Some(node.into());
+        Some(bench)
+    }
+
+    pub fn is_block_device(&self) -> bool {
+        self.node.is_some()
+    }
+
+    fn file(&self) -> PathBuf {
         self.dir.path().join("device")
+    }
+
+    pub fn device(&self) -> PathBuf {
+        self.node.clone().unwrap_or_else(|| self.file())
     }
 
     pub fn record(&self) -> PathBuf {
         self.dir.path().join("drbd-minor-0.lkbd")
+    }
+
+    /// v06's meta data.
+    pub fn counters_file(&self) -> PathBuf {
+        self.dir.path().join("drbd0")
     }
 
     pub fn lock_file(&self) -> PathBuf {
@@ -58,11 +96,16 @@ impl Bench {
     fn open(&self) -> File {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        options.open(self.device()).expect("device file")
+        options.open(self.file()).expect("device file")
     }
 
     pub fn resize(&self, bytes: u64) -> std::io::Result<()> {
-        self.open().set_len(bytes)
+        self.open().set_len(bytes)?;
+        if let Some(node) = &self.node {
+            let status = Command::new("losetup").arg("--set-capacity").arg(node).status()?;
+            assert!(status.success(), "losetup --set-capacity");
+        }
+        Ok(())
     }
 
     pub fn size(&self) -> u64 {
@@ -110,11 +153,24 @@ impl Bench {
 
     /// Runs drbdmeta; `DEV` and other place holders in `words` are replaced, and put back in what it prints.
     pub fn run(&self, words: &[String], stdin: &Stdin) -> Outcome {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_drbdbox"));
+        command.arg0("drbdmeta");
+        self.run_command(command, words, stdin)
+    }
+
+    /// As [`Bench::run`]; requests that write behind byte `end` of a file fail.
+    pub fn run_with_writes_failing_from(&self, end: u64, words: &[String], stdin: &Stdin) -> Outcome {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &(end / 512).to_string()])
+            .args([env!("CARGO_BIN_EXE_drbdbox"), "drbdmeta"]);
+        self.run_command(command, words, stdin)
+    }
+
+    fn run_command(&self, mut command: Command, words: &[String], stdin: &Stdin) -> Outcome {
         let device = self.device().display().to_string();
         let merged_path = self.path("merged");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_drbdbox"));
         command
-            .arg0("drbdmeta")
             .current_dir(self.dir.path())
             .env("DRBDBOX_LIBDIR", self.dir.path())
             .env("DRBDBOX_LOCKDIR", self.dir.path())
@@ -164,6 +220,7 @@ impl Bench {
         let text = text
             .replace(&self.device().display().to_string(), "DEV")
             .replace(&self.record().display().to_string(), "/var/lib/drbd/drbd-minor-0.lkbd")
+            .replace(&self.counters_file().display().to_string(), "/var/lib/drbd/drbd0")
             .replace(&self.lock_file().display().to_string(), "/var/lock/drbd-147-0")
             .replace(&dir, "DIR");
         let mut after_title = 0;

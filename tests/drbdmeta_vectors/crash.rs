@@ -1,7 +1,7 @@
 //! The order of writes, as `-v -v` reports it: what must be on stable storage before what.
 
 use super::bench::Bench;
-use super::case::Stdin;
+use super::case::{unhex, Stdin};
 use super::prepare::super_block_at;
 use drbdbox::meta::activity_log::{LogWriter, SlotUpdate};
 use drbdbox::meta::LogGeometry;
@@ -10,6 +10,10 @@ const DEVICE_BYTES: u64 = 67_108_864;
 const SUPER_BLOCK: u64 = 67_104_768;
 const LOG: u64 = 67_072_000;
 const BITMAP: u64 = 67_067_904;
+
+const DUMP: &str = "version \"v08\"; uuid { 0x0000000000000006; 0x0000000000000000; 0x0000000000000000; \
+    0x0000000000000000; flags 0x00000011; } la-size-sect 130992; bm-byte-per-bit 4096; \
+    device-uuid 0x0000000000000001; bm { 256 times 0x0000000000000001; }";
 
 #[derive(Debug, PartialEq)]
 enum Done {
@@ -99,12 +103,54 @@ fn a_move_writes_the_super_block_last() {
 #[test]
 fn restore_md_writes_the_super_block_last() {
     let bench = created();
-    let dump = "version \"v08\"; uuid { 0x0000000000000006; 0x0000000000000000; 0x0000000000000000; \
-        0x0000000000000000; flags 0x00000011; } la-size-sect 130992; bm-byte-per-bit 4096; \
-        device-uuid 0x0000000000000001; bm { 256 times 0x0000000000000001; }";
-    std::fs::write(bench.path("dump.txt"), dump).expect("dump file");
+    std::fs::write(bench.path("dump.txt"), DUMP).expect("dump file");
     let expected = [Done::Write(BITMAP), Done::Sync, Done::Write(SUPER_BLOCK), Done::Sync];
     assert_eq!(trace(&bench, "0 v08 DEV internal restore-md dump.txt"), expected);
+}
+
+/// Meta data in use: what is on the device before log or bitmap are overwritten must not count them.
+fn used() -> Bench {
+    let bench = created();
+    bench.write(super_block_at(&bench), &130_992u64.to_be_bytes());
+    bench
+}
+
+#[test]
+fn meta_data_that_are_overwritten_are_given_up_first() {
+    let bench = used();
+    let start = [Done::Write(SUPER_BLOCK), Done::Sync];
+    std::fs::write(bench.path("dump.txt"), DUMP).expect("dump file");
+    let done = trace(&bench, "0 v08 DEV internal restore-md dump.txt");
+    assert_eq!(done[..2], start);
+    assert_eq!(done[2..], [Done::Write(BITMAP), Done::Sync, Done::Write(SUPER_BLOCK), Done::Sync]);
+    let done = trace(&bench, "0 v08 DEV internal create-md");
+    assert_eq!(done[..2], start);
+    assert_eq!(done[2..], [Done::Write(LOG), Done::Sync, Done::Write(SUPER_BLOCK), Done::Sync]);
+}
+
+/// The last write that a failing device lets through is the one before the bitmap's.
+#[test]
+fn a_restore_that_fails_in_the_bitmap_leaves_a_full_sync() {
+    let bench = Bench::new(DEVICE_BYTES).expect("room for the device");
+    trace(&bench, "0 v08 DEV flex-external create-md");
+    bench.write(0, &unhex("000000000001ffb06f1b3a2c4d5e6f70"));
+    bench.write(59, &[0x11]);
+    std::fs::write(bench.path("dump.txt"), DUMP).expect("dump file");
+    let before = bench.image(4096);
+    let words: Vec<String> =
+        "--force 0 v08 DEV flex-external restore-md dump.txt".split(' ').map(str::to_string).collect();
+    let outcome = bench.run_with_writes_failing_from(36864, &words, &Stdin::Empty);
+    assert_eq!(outcome.exit, 10, "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("pwrite(FD,...,2048,36864) in TAG failed: File too large"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(!outcome.stdout.contains("Successfully"));
+    assert!(bench.image(4096) == before);
+    let words: Vec<String> = "0 v08 DEV flex-external get-gi".split(' ').map(str::to_string).collect();
+    let gi = bench.run(&words, &Stdin::Empty).stdout;
+    assert!(gi.starts_with("6F1B3A2C4D5E6F70:") && gi.ends_with(":1:1:0:0:1:0:0\n"), "{gi}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::bench::Bench;
 use super::case::{self, unhex, Case, Image, Stdin, Step};
 use nix::fcntl::{fcntl, FcntlArg};
+use std::os::unix::fs::OpenOptionsExt;
 
 fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_string).collect()
@@ -24,8 +25,10 @@ pub fn initial(case: &Case, bench: &Bench) -> Result<(), String> {
     if text.contains("v09") {
         return Err("v09 is recognized instead of overwritten without a question".into());
     }
-    if text.contains("v06") || text.starts_with("file /var/lib/drbd/drbd0") {
-        return Err("v06 is not supported".into());
+    if text.starts_with("file /var/lib/drbd/drbd0 of 24 bytes: gc 7 2 3 4 5, magic") {
+        let bytes = unhex("000000070000000200000003000000040000000583740269");
+        std::fs::write(bench.counters_file(), bytes).expect("counters");
+        return Ok(());
     }
     if let Some(content) = &case.dump_file {
         std::fs::write(bench.path("dump.txt"), content).expect("dump file");
@@ -52,7 +55,7 @@ pub fn initial(case: &Case, bench: &Bench) -> Result<(), String> {
     } else if text.starts_with("create-md by 9.22") {
         by_9_22(bench, text);
     } else if text.starts_with("another process") {
-        return Ok(());
+        create(bench, "0 v08 DEV internal create-md");
     } else if text.starts_with("create-md flex-external") {
         create(bench, "0 v08 DEV flex-external create-md");
     } else if text.starts_with("create-md internal") && case.initial_disk.is_none() {
@@ -169,24 +172,15 @@ pub fn follow_note(case: &Case, bench: &Bench, note: &str) {
     } else if let Some(rest) = note.strip_prefix("lkbd file set to ") {
         let size = rest.split(' ').next().expect("size");
         std::fs::write(bench.record(), format!("{size}\t/dev/foo\n")).expect("record");
-    } else if note.starts_with("v08 create over it, converting") {
-        v07_for_conversion(case, bench);
+    } else if note == "file removed" {
+        std::fs::remove_file(bench.counters_file()).expect("counters");
+    } else if let Some(hex) = note.strip_prefix("file now: ") {
+        assert_eq!(std::fs::read(bench.counters_file()).expect("counters"), unhex(hex), "{}", case.title);
+    } else if let Some(hex) = note.strip_prefix("magic changed to ") {
+        let mut bytes = std::fs::read(bench.counters_file()).expect("counters");
+        bytes[20..].copy_from_slice(&unhex(hex));
+        std::fs::write(bench.counters_file(), bytes).expect("counters");
     }
-}
-
-/// The v07 steps before a conversion are not replayed; this is what they leave.
-fn v07_for_conversion(case: &Case, bench: &Bench) {
-    let (offset, fields) = if case.title.contains("flex-internal") {
-        (super_block_at(bench), "00000028ffffffc000000101ffffffb8")
-    } else if case.title.contains("flex-external") {
-        (0, "00010000000000080000010100000048")
-    } else {
-        (bench.size() - 134_217_728, "00020000000000080000010100000048")
-    };
-    bench.write(
-        offset,
-        &unhex(&format!("000000000000000000000007000000020000000300000004000000058374026a{fields}")),
-    );
 }
 
 /// Takes out of both images what is known to differ on purpose.
@@ -208,6 +202,12 @@ pub fn forgive(case: &Case, step: &Step, expected: &mut Image, found: &mut Image
             }
         }
     }
+}
+
+/// Claims a block device as a mount does; held while the file is open.
+pub fn hold_device(bench: &Bench) -> std::fs::File {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).custom_flags(nix::libc::O_EXCL).open(bench.device()).expect("claim")
 }
 
 /// Takes the lock of minor 0 as another process would; held while the file is open.

@@ -13,12 +13,14 @@ use drbdbox::core::state::{Conn, Role};
 use drbdbox::core::types::{Command as Admin, Link, Payload};
 use drbdbox::meta::activity_log::{replay, LogFormat};
 use drbdbox::meta::dump_parser::parse_v08;
-use drbdbox::meta::{foreign, Layout, LogGeometry, MetaFlags, MetaIndex, SuperBlock};
+use drbdbox::meta::survey::{Content, Survey};
+use drbdbox::meta::{foreign, BlockFile, Layout, LogGeometry, MetaFlags, MetaIndex, SuperBlock};
 use drbdbox::sys::buffer::Buffer;
 use drbdbox::wire::auth::{self, Authenticator};
 use drbdbox::wire::bitmap_code::{Progress, Receiver, Sender};
 use drbdbox::wire::handshake::{self, Offer};
 use drbdbox::wire::*;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A target: its name, and what it does with an input.
@@ -509,9 +511,57 @@ pub fn conf(data: &[u8]) {
     }
 }
 
-/// The last 4 KiB of a device.
+/// A device with nothing but these blocks.
+#[derive(Default)]
+struct Sparse {
+    blocks: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Sparse {
+    const BYTES: u64 = 1 << 30;
+}
+
+impl BlockFile for Sparse {
+    fn size_bytes(&self) -> u64 {
+        Sparse::BYTES
+    }
+
+    fn logical_block_bytes(&self) -> usize {
+        4096
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+        buffer.fill(0);
+        if let Some(block) = self.blocks.get(&offset) {
+            let len = block.len().min(buffer.len());
+            buffer[..len].copy_from_slice(&block[..len]);
+        }
+        Ok(())
+    }
+
+    fn write_at(&self, _: u64, _: &[u8]) -> std::io::Result<()> {
+        panic!("looking writes nothing")
+    }
+
+    fn sync(&self) -> std::io::Result<()> {
+        panic!("looking writes nothing")
+    }
+}
+
+/// The last 4 KiB of a device, and the first.
 pub fn super_block(data: &[u8]) {
     let _ = foreign::detect(data);
+    let mut whole = data.to_vec();
+    whole.resize(4096, 0);
+    let mut device = Sparse::default();
+    device.blocks.insert(Sparse::BYTES - 4096, whole.clone());
+    device.blocks.insert(0, whole);
+    for found in Survey::of(&device, &[Sparse::BYTES / 2]).findings {
+        if let Content::V08(found) = found.content {
+            let pages = found.plausible_sectors().div_ceil(8 * 32768);
+            assert!(pages * 4096 <= found.layout.bitmap_bytes().next_multiple_of(4096));
+        }
+    }
     let Ok(block) = SuperBlock::decode(data) else { return };
     let bytes = block.encode();
     assert_eq!(SuperBlock::decode(&bytes).as_ref(), Ok(&block));

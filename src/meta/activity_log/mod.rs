@@ -13,7 +13,7 @@ mod writer;
 
 pub use replay::{choose_format, replay, LogFormat, Replay, Unusable};
 pub use text::write_log_text;
-pub use writer::{LogWrite, LogWriter, SlotUpdate, WriterError};
+pub use writer::{empty_block, LogWrite, LogWriter, SlotUpdate, WriterError};
 
 /// Bytes of data that one extent of the activity log covers.
 pub const EXTENT_BYTES: u64 = 4_194_304;

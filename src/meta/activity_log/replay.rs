@@ -75,9 +75,11 @@ pub enum Unusable {
 }
 
 impl Unusable {
-    /// True if the node may have been Primary, so that the lost log matters.
+    /// True if the node may have been Primary, so that the lost log matters: unless all blocks count as out
+    /// of sync anyway.
     pub fn matters(self, super_block: &SuperBlock) -> bool {
-        super_block.flags.contains(MetaFlags::PRIMARY_IND)
+        let flags = super_block.flags;
+        flags.contains(MetaFlags::PRIMARY_IND) && !flags.contains(MetaFlags::FULL_SYNC)
     }
 }
 

@@ -82,6 +82,16 @@ enum Ring {
     Blocks(LogGeometry),
 }
 
+/// What each block of 4 KiB of an empty log must be: zeroes in the classic one, an initialized block of 8.4's
+/// format in others.
+pub fn empty_block(geometry: LogGeometry) -> [u8; transaction_84::TRANSACTION_BYTES] {
+    if geometry == LogGeometry::CLASSIC {
+        [0; transaction_84::TRANSACTION_BYTES]
+    } else {
+        transaction_84::initialized_block()
+    }
+}
+
 impl LogWriter {
     /// A writer for an empty log of `geometry` with `slots` slots (`al-extents`; cut to what the log
     /// holds, see [`LogWriter::slots`]), on a device with logical blocks of `block_bytes`.
@@ -183,13 +193,11 @@ impl LogWriter {
 
     /// What must be in the area before the first transaction: zeroes, or initialized blocks.
     pub fn initial_area(&self) -> Buffer {
-        match &self.ring {
-            Ring::Sectors { .. } => Buffer::zeroed(LogGeometry::CLASSIC.bytes() as usize),
-            Ring::Blocks(geometry) => {
-                let block = transaction_84::initialized_block();
-                Buffer::from_bytes(&block.repeat(geometry.blocks() as usize))
-            }
-        }
+        let geometry = match &self.ring {
+            Ring::Sectors { .. } => LogGeometry::CLASSIC,
+            Ring::Blocks(geometry) => *geometry,
+        };
+        Buffer::from_bytes(&empty_block(geometry).repeat(geometry.blocks() as usize))
     }
 
     /// Most updates that one transaction holds; each must name another slot.
