@@ -3,8 +3,9 @@
 use std::io;
 use std::path::Path;
 
+use drbdbox::conf::files::{self, STANDARD_INPUT};
 use drbdbox::conf::model::{Config, FileName};
-use drbdbox::conf::parser::{self, Parser, Stop, STANDARD_INPUT};
+use drbdbox::conf::parser::{self, Parser, Stop};
 use drbdbox::conf::{check, inherit, Dialect};
 use drbdbox::sys::paths;
 
@@ -43,9 +44,9 @@ fn default_file(dialect: Dialect) -> Result<(FileName, Vec<u8>), io::Error> {
     for directory in directories {
         for name in names {
             let path = format!("{directory}/{name}");
-            match parser::read_limited(Path::new(&path)) {
+            match files::read_limited(Path::new(&path)) {
                 Ok(bytes) => {
-                    let file = FileName { absolute: parser::absolute_name(Path::new(&path)), display: path };
+                    let file = FileName { absolute: files::absolute_name(Path::new(&path)), display: path };
                     return Ok((file, bytes));
                 }
                 Err(error) => reason = error,
@@ -58,13 +59,13 @@ fn default_file(dialect: Dialect) -> Result<(FileName, Vec<u8>), io::Error> {
 /// A file named on the command line.
 fn named_file(name: &str) -> Option<(FileName, Vec<u8>)> {
     if name == "-" {
-        let bytes = parser::read_stream(io::stdin().lock()).ok()?;
+        let bytes = files::read_stream(io::stdin().lock()).ok()?;
         let file = FileName { display: STANDARD_INPUT.to_string(), absolute: STANDARD_INPUT.to_string() };
         return Some((file, bytes));
     }
     let path = Path::new(name);
-    let bytes = parser::read_limited(path).ok()?;
-    let file = FileName { display: name.to_string(), absolute: parser::absolute_name(path) };
+    let bytes = files::read_limited(path).ok()?;
+    let file = FileName { display: name.to_string(), absolute: files::absolute_name(path) };
     Some((file, bytes))
 }
 

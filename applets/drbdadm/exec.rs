@@ -165,11 +165,11 @@ impl Session {
     }
 
     fn seconds(&self, limit: Limit) -> Option<u64> {
-        let limits = self.config.global.command_timeouts;
+        let global = &self.config.global;
         let seconds = match limit {
-            Limit::Short => limits[0],
-            Limit::Long => limits[1],
-            Limit::Verbose => limits[2],
+            Limit::Short => global.cmd_timeout_short,
+            Limit::Long => global.cmd_timeout_medium,
+            Limit::Verbose => global.cmd_timeout_long,
             Limit::Forever => 0,
         };
         (seconds > 0).then_some(u64::from(seconds))

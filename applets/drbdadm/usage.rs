@@ -1,20 +1,10 @@
 //! Usage, help and version texts. spec/drbdadm.md 11.4, 11.5, 14.1.
 
 use drbdbox::conf::Dialect;
+use drbdbox::sys::build::{tag as build_tag, RELEASE};
 
 use super::arguments::{allowed_options, OWN};
 use super::table::{Command, COMMANDS};
-
-/// Our own release.
-const RELEASE: &str = env!("CARGO_PKG_VERSION");
-
-/// Line that names the build: the form of the original's is parsed, the content is ours.
-/// spec/decisions.md 2.1.
-pub fn build_tag() -> String {
-    let commit = option_env!("DRBDBOX_COMMIT").unwrap_or("0000000000000000000000000000000000000000");
-    let time = option_env!("DRBDBOX_COMMIT_TIME").unwrap_or("1970-01-01 00:00:00");
-    format!("GIT-hash: {commit} build by drbdbox@{RELEASE}, {time}")
-}
 
 /// `drbdadm --version`.
 pub fn version(dialect: Dialect) -> String {

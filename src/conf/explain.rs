@@ -1,0 +1,226 @@
+//! The second part of a diagnostic: the line with a caret, and what could have been meant. DRBD
+//! prints nothing of this; it follows the original's lines on a terminal and in `drbdadm check`.
+
+use super::options::{self, Section};
+use super::retired;
+use super::token::{Token, TokenKind};
+
+/// Where in the file a word stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Outside of every section.
+    Top,
+    /// In `resource` or `common`.
+    Resource,
+    /// In `on` or `floating`.
+    Host,
+    /// In `stacked-on-top-of`.
+    Stacked,
+    /// In `volume`.
+    Volume,
+    /// In `proxy on HOSTS { }` of a host section.
+    ProxyHost,
+    /// In a section of options.
+    Options(Section),
+}
+
+impl Place {
+    /// All places whose words are statements.
+    pub const STATEMENTS: [Place; 6] =
+        [Place::Top, Place::Resource, Place::Host, Place::Stacked, Place::Volume, Place::ProxyHost];
+
+    /// The words that may begin a statement here. The parser's arms are the same; a test compares.
+    pub fn words(self) -> Vec<&'static str> {
+        let words: &[&str] = match self {
+            Place::Top => &["global", "common", "resource", "skip", "include"],
+            Place::Resource => &[
+                "protocol",
+                "on",
+                "floating",
+                "stacked-on-top-of",
+                "ignore-on",
+                "device",
+                "disk",
+                "meta-disk",
+                "flexible-meta-disk",
+                "volume",
+                "options",
+                "net",
+                "syncer",
+                "startup",
+                "handlers",
+                "proxy",
+            ],
+            Place::Host => &[
+                "device",
+                "disk",
+                "address",
+                "meta-disk",
+                "flexible-meta-disk",
+                "volume",
+                "options",
+                "proxy",
+                "alternate-link-address",
+            ],
+            Place::Stacked => &["device", "address", "volume", "proxy", "alternate-link-address"],
+            Place::Volume => &["device", "disk", "meta-disk", "flexible-meta-disk"],
+            Place::ProxyHost => &["inside", "outside", "options"],
+            Place::Options(section) => return options::words_of(section),
+        };
+        words.to_vec()
+    }
+
+    fn name(self) -> String {
+        match self {
+            Place::Top => "the top level of the file".to_string(),
+            Place::Resource => "resource { }".to_string(),
+            Place::Host => "an `on` section".to_string(),
+            Place::Stacked => "a stacked-on-top-of section".to_string(),
+            Place::Volume => "volume { }".to_string(),
+            Place::ProxyHost => "`proxy on` of a host section".to_string(),
+            Place::Options(section) => format!("{} {{ }}", section.word()),
+        }
+    }
+}
+
+/// Most words that are offered.
+const NEAREST_MAX: usize = 3;
+/// Bytes that are shown before and behind the caret.
+const BEFORE_MAX: usize = 60;
+const BEHIND_MAX: usize = 40;
+
+/// The line of a file around `column`, and below it a caret of `length` characters.
+pub fn excerpt(line: &[u8], column: usize, length: usize) -> String {
+    let column = column.min(line.len());
+    let start = column.saturating_sub(BEFORE_MAX);
+    let end = line.len().min(column.saturating_add(length.clamp(1, BEFORE_MAX)).saturating_add(BEHIND_MAX));
+    // One character a byte, so that the caret is below its place.
+    let shown: String = line[start..end]
+        .iter()
+        .map(|byte| match byte {
+            b' '..=b'~' => char::from(*byte),
+            b'\t' => ' ',
+            _ => '?',
+        })
+        .collect();
+    let cut = |is: bool| if is { "..." } else { "" };
+    let lead = cut(start > 0);
+    let width = length.clamp(1, end.saturating_sub(column).max(1)).min(BEFORE_MAX);
+    format!(
+        "    {lead}{}{}\n    {}^{}\n",
+        shown.trim_end(),
+        cut(end < line.len()),
+        " ".repeat(lead.len() + column - start),
+        "~".repeat(width - 1)
+    )
+}
+
+/// The known words that are nearest to a word, best first.
+pub fn nearest(word: &str, known: &[&'static str]) -> Vec<&'static str> {
+    let allowed = (word.chars().count() / 3).clamp(1, 3);
+    let mut found: Vec<(usize, &'static str)> = known
+        .iter()
+        .filter_map(|other| {
+            let distance = strsim::damerau_levenshtein(word, other);
+            // A word that was not finished, or has something behind it.
+            let part = word.len() >= 4 && (other.starts_with(word) || word.starts_with(other));
+            (distance <= allowed || part).then_some((distance, *other))
+        })
+        .collect();
+    found.sort_by_key(|(distance, _)| *distance);
+    found.into_iter().map(|(_, other)| other).take(NEAREST_MAX).collect()
+}
+
+fn quoted(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+    quoted.join(", ")
+}
+
+/// What to say about a token that begins no statement at a place; empty: nothing.
+pub fn unknown_word(token: &Token, place: Place) -> String {
+    let word = token.text.as_str();
+    if !matches!(token.kind, TokenKind::String | TokenKind::Keyword | TokenKind::WordTooLong) {
+        return other_token(token);
+    }
+    if let Some(retired) = retired::find(word) {
+        return format!("'{word}' is a word of {}: {}", retired.of, retired.advice);
+    }
+    let mut homes: Vec<String> =
+        Place::STATEMENTS.iter().filter(|p| p.words().contains(&word)).map(|p| p.name()).collect();
+    for section in Section::ALL {
+        if options::in_file(section, word).is_some() {
+            homes.push(Place::Options(section).name());
+        }
+    }
+    if !homes.is_empty() {
+        return format!("'{word}' belongs into {}", homes.join(" or "));
+    }
+    let known = place.words();
+    let near = nearest(word, &known);
+    if !near.is_empty() {
+        return format!("did you mean {}?", quoted(&near));
+    }
+    let everywhere: Vec<&'static str> = options::all().iter().map(|row| row.name).collect();
+    match nearest(word, &everywhere).first().and_then(|name| options::find(name)) {
+        Some(row) => format!("did you mean '{}'? It belongs into {} {{ }}", row.name, row.section.word()),
+        None => format!("known in {}: {}", place.name(), known.join(", ")),
+    }
+}
+
+/// What to say about a token that is not what had to come; empty: nothing. `text`: a word or a
+/// value had to come.
+pub fn other_than_expected(token: &Token, text: bool) -> String {
+    match token.kind {
+        TokenKind::Keyword if text => {
+            format!("'{0}' is a word of the language; as a name or value it is written \"{0}\"", token.text)
+        }
+        TokenKind::Integer | TokenKind::Ipv4 | TokenKind::Ipv6 if text => {
+            format!("as a name or value it is written in quotes: \"{}\"", token.text)
+        }
+        _ => other_token(token),
+    }
+}
+
+fn other_token(token: &Token) -> String {
+    match token.kind {
+        TokenKind::End => "the file ends within a section: a '}' is missing".to_string(),
+        TokenKind::Other if token.text == "\"" => "the closing '\"' is missing".to_string(),
+        TokenKind::Other | TokenKind::Ipv6 | TokenKind::Operator(b':') => {
+            "a text with other characters than A-Z a-z 0-9 / . _ - is written in quotes".to_string()
+        }
+        TokenKind::WordTooLong => {
+            "a word has at most 80 characters; longer ones are written in quotes".to_string()
+        }
+        TokenKind::QuotedTooLong => "a text has at most 255 characters".to_string(),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_caret_is_below_its_place() {
+        assert_eq!(
+            excerpt(b"  net { timeuot 60; }", 8, 7),
+            "      net { timeuot 60; }\n            ^~~~~~~\n"
+        );
+        assert_eq!(excerpt(b"\tx\xff;", 1, 1), "     x?;\n     ^\n");
+        assert_eq!(excerpt(b"", 5, 0), "    \n    ^\n");
+        let long = [b'a'; 1000];
+        let text = excerpt(&long, 500, 3);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("    ...aaa") && lines[0].ends_with("aaa..."));
+        assert_eq!(lines[1].find('^'), Some(4 + 3 + BEFORE_MAX));
+    }
+
+    #[test]
+    fn nearest_words_come_first() {
+        let net = options::words_of(Section::Net);
+        assert_eq!(nearest("timeuot", &net)[0], "timeout");
+        assert_eq!(nearest("pingint", &net), ["ping-int"]);
+        assert_eq!(nearest("after-sb-1pr", &net)[0], "after-sb-1pri");
+        assert!(nearest("frobnicate", &net).is_empty());
+    }
+}
