@@ -61,8 +61,19 @@ fn text(config: &Config) -> (String, String) {
 fn without_lines(mut resource: Resource, dialect: Dialect) -> Resource {
     resource.line = 0;
     resource.file = FileName::default();
+    resource.settings.iter_mut().for_each(|setting| setting.line = 0);
+    for volume in &mut resource.volumes {
+        volume.options.iter_mut().for_each(|setting| setting.line = 0);
+    }
     for host in &mut resource.hosts {
         host.line = 0;
+        host.options.iter_mut().for_each(|setting| setting.line = 0);
+        for volume in &mut host.volumes {
+            volume.options.iter_mut().for_each(|setting| setting.line = 0);
+        }
+        if let Some(proxy) = &mut host.proxy {
+            proxy.options.iter_mut().for_each(|setting| setting.line = 0);
+        }
     }
     // Each section of the dialect has an order by itself; 8.3's protocol is none of a section.
     resource.settings.sort_by_key(|s| (s.row.name == "protocol", s.section_in(dialect)));

@@ -1,11 +1,11 @@
 //! Finding, reading and checking the configuration. spec/config.md 1, spec/drbdadm.md 3 (8 to 15).
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use drbdbox::conf::files::{self, STANDARD_INPUT};
 use drbdbox::conf::model::{Config, FileName};
-use drbdbox::conf::parser::{self, Parser, Stop};
+use drbdbox::conf::parser::{self, Parser, Reading, Stop};
 use drbdbox::conf::{check, inherit, Dialect};
 use drbdbox::sys::paths;
 
@@ -84,6 +84,20 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
+/// The file that is named, or the default one.
+///
+/// # Errors
+/// It cannot be read; it has been said.
+pub fn file(dialect: Dialect, named: Option<&str>) -> Result<(FileName, Vec<u8>), Exit> {
+    match named {
+        Some(name) => named_file(name).ok_or_else(|| cannot_open(name)),
+        None => default_file(dialect).map_err(|error| {
+            complain(&format!("Can not open '/etc/drbd.conf': {}\n", reason(&error)));
+            Exit(parser::EXIT_INVALID)
+        }),
+    }
+}
+
 /// Which dialect `--version` reports: silent, nothing is executed. spec/decisions.md 1.1.
 pub fn dialect_for_version(by_name: Dialect, config_file: Option<&str>) -> Dialect {
     let found = match config_file {
@@ -156,7 +170,9 @@ fn read(called: &Called, session: &Session) -> Result<Config, Exit> {
             })?,
         },
     };
-    let mut parser = Parser::new(called.dialect);
+    // In a pipe there is what DRBD prints, and nothing else.
+    let reading = Reading { explains: io::stderr().is_terminal(), recovers: false };
+    let mut parser = Parser::with(called.dialect, reading);
     let mut result = parser.read(file, bytes);
     if let (Ok(()), Some(name)) = (result, &session.options.config_to_test) {
         match named_file(name) {

@@ -317,6 +317,7 @@ impl Session {
             | Action::ShResources
             | Action::ShModParms
             | Action::ShStatus
+            | Action::Check
             | Action::Proc => Ok(0),
         }
     }

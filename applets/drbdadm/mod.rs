@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `mod` | the sequence of one call |
 //! | `table`, `arguments`, `usage` | the one table of commands, the command line, help |
+//! | `check` | `drbdadm check` |
 //! | `configuration` | finding, reading and checking the configuration |
 //! | `session`, `exec`, `deferred`, `register` | what commands share: calling programs, phases, links |
 //! | `dispatch` | from table row to function |
@@ -14,6 +15,7 @@ mod adjust;
 mod adjust_83;
 mod adjust_84;
 mod arguments;
+mod check;
 mod configuration;
 mod deferred;
 mod device;
@@ -105,6 +107,9 @@ fn run(args: &[String]) -> Result<u8, Exit> {
         return Err(called.usage(None, missing_arguments(called.dialect)));
     }
     let (options, command) = parse(&called, words)?;
+    if command.action == table::Action::Check {
+        return check::run(&called, &this, &options);
+    }
     let session = configuration::session(&called, this, options, command)?;
     dispatch::run(session)
 }
@@ -277,7 +282,9 @@ fn check_names(called: &Called, command: &Command, options: &mut Options) -> Res
         return Err(called.usage(Some(command), message));
     }
     if options.names.len() >= 2 {
-        if !takes_names {
+        if command.action == table::Action::Check {
+            // A file; one too many is told there.
+        } else if !takes_names {
             let this = match called.dialect {
                 Dialect::V83 => "this",
                 Dialect::V84 => "This",

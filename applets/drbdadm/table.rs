@@ -56,6 +56,8 @@ pub enum Action {
     NewMinor,
     Handler,
     Proc,
+    /// Of a file, not of a resource.
+    Check,
 }
 
 /// How long a called program may take. spec/drbdadm.md 5.2.
@@ -274,6 +276,7 @@ pub const COMMANDS: &[Command] = &[
     command("new-current-uuid", (4, 4), Volumes, Plain(Short)).options(Options::ClearBitmap),
     command("check-resize", (4, 4), Volumes, Action::CheckResize),
     command("proc", (0, 0), Nothing, Action::Proc),
+    command("check", (0, 0), Nothing, Action::Check),
 ];
 
 /// Old names and what they are now.

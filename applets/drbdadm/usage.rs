@@ -4,7 +4,7 @@ use drbdbox::conf::Dialect;
 use drbdbox::sys::build::{tag as build_tag, RELEASE};
 
 use super::arguments::{allowed_options, OWN};
-use super::table::{Command, COMMANDS};
+use super::table::{Action, Command, COMMANDS};
 
 /// `drbdadm --version`.
 pub fn version(dialect: Dialect) -> String {
@@ -66,7 +66,11 @@ pub fn usage_83(program: &str, message: Option<&str>) -> String {
 /// The usage of 8.4, of one command or in general.
 pub fn usage_84(program: &str, dialect: Dialect, command: Option<&Command>, message: Option<&str>) -> String {
     let name = command.map_or("COMMAND", |c| c.name);
-    let mut text = format!("\nUSAGE: {program} {name} [OPTION...] {{all|RESOURCE...}}\n\nGENERAL OPTIONS:\n");
+    let objects = match command.map(|c| c.action) {
+        Some(Action::Check) => "[FILE]",
+        _ => "{all|RESOURCE...}",
+    };
+    let mut text = format!("\nUSAGE: {program} {name} [OPTION...] {objects}\n\nGENERAL OPTIONS:\n");
     for option in OWN.iter().filter(|o| o.shown.1) {
         let value = match option.argument {
             true => ("=...", " ..."),
@@ -79,6 +83,7 @@ pub fn usage_84(program: &str, dialect: Dialect, command: Option<&Command>, mess
             text.push_str("\nCOMMANDS:\n");
             text.push_str(&columns(Dialect::V84, 1));
         }
+        Some(command) if command.action == Action::Check => text.push_str(&super::check::help()),
         Some(command) => {
             let options = allowed_options(command);
             if !options.is_empty() {

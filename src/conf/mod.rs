@@ -13,6 +13,7 @@
 //! | `settings`, `access` | the typed settings of a running resource, and access to them by table row |
 
 pub mod access;
+pub mod audit;
 pub mod check;
 pub mod dialect;
 pub mod dump;

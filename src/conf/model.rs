@@ -27,6 +27,8 @@ pub struct Setting {
     pub value: String,
     /// Carries `_is_default` (output of 8.3's `show`).
     pub is_default: bool,
+    /// Line in its file, for messages.
+    pub line: u32,
 }
 
 impl Setting {

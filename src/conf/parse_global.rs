@@ -10,7 +10,7 @@ use super::value::Value;
 impl Parser {
     pub(super) fn global(&mut self, start: &Token) -> Result<(), Stop> {
         if !self.config.resources.is_empty() {
-            self.say(
+            self.note(
                 start.line,
                 "You should put the global {} section\n\tin front of any resource {} section",
             );

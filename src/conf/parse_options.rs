@@ -86,6 +86,7 @@ impl Parser {
             row,
             value: String::new(),
             is_default: false,
+            line: self.statement_line,
         };
         if row.kind == Kind::Flag {
             let mut token = self.next();

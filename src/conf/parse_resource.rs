@@ -68,7 +68,7 @@ impl Parser {
                 self.expect(b';')?;
                 let text =
                     format!("in resource {}, WARN: The 'ignore-on' keyword is deprecated.", resource.name);
-                self.say(line, &text);
+                self.note(line, &text);
                 return Ok(());
             }
             "disk" => {
@@ -137,7 +137,8 @@ impl Parser {
         self.expect(b';')?;
         self.check_protocol(&value);
         if let Some(row) = options::find("protocol") {
-            resource.settings.push(Setting { section: Section::Net, row, value, is_default: false });
+            let line = self.statement_line;
+            resource.settings.push(Setting { section: Section::Net, row, value, is_default: false, line });
         }
         Ok(())
     }

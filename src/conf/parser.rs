@@ -305,6 +305,12 @@ impl Parser {
         }
     }
 
+    /// What DRBD says and goes on.
+    pub(super) fn note(&mut self, line: u32, text: &str) {
+        self.warnings += 1;
+        self.say(line, text);
+    }
+
     /// What is worth a look and no error: told only if reading explains itself.
     pub(super) fn warn(&mut self, line: u32, text: &str) {
         if self.reading.explains {
