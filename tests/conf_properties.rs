@@ -1,19 +1,19 @@
 //! Properties of the configuration language: no input breaks the reader, and a dump reads back as
 //! what was dumped.
 
-use drbdbox::conf::check::{self, Choice, ThisHost};
 use drbdbox::conf::model::{Config, FileName, Resource};
 use drbdbox::conf::options::{self, Kind, Scope};
 use drbdbox::conf::parser::Parser;
-use drbdbox::conf::{dump, dump_xml, inherit, Dialect};
+use drbdbox::conf::{dump, dump_xml, Dialect};
 use proptest::prelude::*;
+
+#[path = "support/conf_use.rs"]
+mod conf_use;
+
+use conf_use::use_all;
 
 fn file() -> FileName {
     FileName { display: "drbd.conf".to_string(), absolute: "/nowhere/drbd.conf".to_string() }
-}
-
-fn this_host() -> ThisHost {
-    ThisHost { name: "alice".to_string(), ..ThisHost::default() }
 }
 
 fn read(bytes: &[u8], dialect: Dialect) -> Result<Config, String> {
@@ -24,27 +24,6 @@ fn read(bytes: &[u8], dialect: Dialect) -> Result<Config, String> {
         Ok(()) if config.valid => Ok(config),
         _ => Err(messages),
     }
-}
-
-/// Everything that drbdadm does with a configuration before it calls anybody.
-fn use_all(bytes: &[u8], dialect: Dialect) {
-    let Ok(mut config) = read(bytes, dialect) else {
-        return;
-    };
-    let choice = Choice { no_terminal: true, ..Choice::default() };
-    let mut messages = String::new();
-    let this = this_host();
-    if check::find_this_host(&mut config, &this, &choice, &mut messages).is_err() {
-        return;
-    }
-    let _ = text(&config);
-    inherit::expand(&mut config);
-    let _ = check::validate(&mut config, &this, &choice, &mut messages);
-    let _ = check::convert_names(&mut config, &this, &mut messages);
-    for resource in &config.resources {
-        let _ = check::missing_address(&config, resource, &this);
-    }
-    let _ = text(&config);
 }
 
 fn text(config: &Config) -> (String, String) {

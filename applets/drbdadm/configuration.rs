@@ -98,9 +98,11 @@ pub fn file(dialect: Dialect, named: Option<&str>) -> Result<(FileName, Vec<u8>)
     }
 }
 
-/// Which dialect `--version` reports: silent, nothing is executed. spec/decisions.md 1.1.
+/// Which dialect the file puts in force: silent, nothing is executed. What comes from standard input cannot
+/// be read twice, and is not looked at. spec/decisions.md 1.1.
 pub fn dialect_for_version(by_name: Dialect, config_file: Option<&str>) -> Dialect {
     let found = match config_file {
+        Some("-") => None,
         Some(name) => named_file(name),
         None => default_file(by_name).ok(),
     };

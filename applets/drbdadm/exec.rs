@@ -215,6 +215,14 @@ pub fn complain(line: &str) {
     let _ = std::io::stderr().write_all(&text::to_bytes(line));
 }
 
+/// Behind a message about an unknown word, on a terminal only: the known words that are nearest.
+pub fn suggest(word: &str, known: &[&str]) {
+    let meant = drbdbox::conf::explain::meant(word, known);
+    if !meant.is_empty() && std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+        complain(&format!("{meant}\n"));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

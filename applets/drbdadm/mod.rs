@@ -37,7 +37,7 @@ use std::io::Write;
 use drbdbox::conf::Dialect;
 
 use arguments::{Item, Own};
-use exec::{complain, EXIT_FAILED};
+use exec::{complain, suggest, EXIT_FAILED};
 use session::{Exit, Options, Session, EXIT_USAGE};
 use table::Command;
 
@@ -93,6 +93,11 @@ impl Called {
             Dialect::V84 => EXIT_USAGE,
         })
     }
+}
+
+fn suggest_command(word: &str) {
+    let names: Vec<&str> = table::COMMANDS.iter().map(|command| command.name).collect();
+    suggest(word, &names);
 }
 
 fn print(text: &str) {
@@ -177,10 +182,15 @@ fn parse(called: &Called, words: &[String]) -> Result<(Options, &'static Command
             (Dialect::V84, Some(word)) => {
                 let program = &called.program;
                 complain(&format!("{program}: Unknown command '{word}'\n"));
+                suggest_command(word);
                 Exit(EXIT_USAGE)
             }
             (Dialect::V84, None) => called.usage(None, "No command specified"),
-            (Dialect::V83, _) => called.usage(None, ""),
+            (Dialect::V83, first) => {
+                let exit = called.usage(None, "");
+                first.iter().for_each(|word| suggest_command(word));
+                exit
+            }
         });
     };
     options.names = operands.collect();
@@ -188,7 +198,9 @@ fn parse(called: &Called, words: &[String]) -> Result<(Options, &'static Command
     options.pass_through.extend(before);
     for (name, written) in for_setup {
         if !arguments::allows(command, &name) {
-            return Err(refused(called, command, &name));
+            // The file is not read yet; what it would make of the dialect, the message has.
+            let dialect = configuration::dialect_for_version(called.dialect, options.config_file.as_deref());
+            return Err(refused(called, dialect, command, &name));
         }
         options.typed.extend_from_slice(&written);
         options.pass_through.extend(written);
@@ -197,10 +209,10 @@ fn parse(called: &Called, words: &[String]) -> Result<(Options, &'static Command
     Ok((options, command))
 }
 
-fn refused(called: &Called, command: &Command, name: &str) -> Exit {
+fn refused(called: &Called, dialect: Dialect, command: &Command, name: &str) -> Exit {
     let program = &called.program;
     complain(&format!("{program}: unrecognized option '--{name}'\n"));
-    match called.dialect {
+    match dialect {
         Dialect::V83 => called.bad_option(),
         Dialect::V84 => {
             complain(&format!("try '{program} help {}'\n", command.name));
@@ -219,6 +231,7 @@ fn help_for(called: &Called, topic: Option<&str>) -> Result<(), Exit> {
             None => {
                 let program = &called.program;
                 complain(&format!("{program}: Unknown command '{name}'\n"));
+                suggest_command(name);
                 Err(Exit(EXIT_USAGE))
             }
         },

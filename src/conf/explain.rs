@@ -116,9 +116,9 @@ pub fn excerpt(line: &[u8], column: usize, length: usize) -> String {
 }
 
 /// The known words that are nearest to a word, best first.
-pub fn nearest(word: &str, known: &[&'static str]) -> Vec<&'static str> {
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Vec<&'a str> {
     let allowed = (word.chars().count() / 3).clamp(1, 3);
-    let mut found: Vec<(usize, &'static str)> = known
+    let mut found: Vec<(usize, &'a str)> = known
         .iter()
         .filter_map(|other| {
             let distance = strsim::damerau_levenshtein(word, other);
@@ -131,9 +131,13 @@ pub fn nearest(word: &str, known: &[&'static str]) -> Vec<&'static str> {
     found.into_iter().map(|(_, other)| other).take(NEAREST_MAX).collect()
 }
 
-fn quoted(words: &[&str]) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
-    quoted.join(", ")
+/// `did you mean 'x', 'y'?`, or nothing.
+pub fn meant(word: &str, known: &[&str]) -> String {
+    let quoted: Vec<String> = nearest(word, known).iter().map(|word| format!("'{word}'")).collect();
+    match quoted.is_empty() {
+        true => String::new(),
+        false => format!("did you mean {}?", quoted.join(", ")),
+    }
 }
 
 /// What to say about a token that begins no statement at a place; empty: nothing.
@@ -156,9 +160,9 @@ pub fn unknown_word(token: &Token, place: Place) -> String {
         return format!("'{word}' belongs into {}", homes.join(" or "));
     }
     let known = place.words();
-    let near = nearest(word, &known);
-    if !near.is_empty() {
-        return format!("did you mean {}?", quoted(&near));
+    let meant = meant(word, &known);
+    if !meant.is_empty() {
+        return meant;
     }
     let everywhere: Vec<&'static str> = options::all().iter().map(|row| row.name).collect();
     match nearest(word, &everywhere).first().and_then(|name| options::find(name)) {

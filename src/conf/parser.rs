@@ -413,7 +413,10 @@ impl Parser {
         }
         self.show(token.at, token.length);
         let text = expected.contains("TK_STRING") && token.kind != TokenKind::End;
-        let advice = explain::other_than_expected(token, text);
+        let advice = match expected {
+            ":" => "the port is missing: IP:PORT".to_string(),
+            _ => explain::other_than_expected(token, text),
+        };
         self.advise(&advice);
     }
 

@@ -79,6 +79,17 @@ pub(super) fn one_host(subject: &Subject, report: &mut Report) {
     }
 }
 
+pub(super) fn many_hosts(subject: &Subject, report: &mut Report) {
+    for resource in subject.resources().filter(|r| r.hosts.len() > 2 && r.me.is_some()) {
+        let text = format!(
+            "in resource {}: {} host sections, and a resource has one peer: commands need --peer NAME",
+            resource.name,
+            resource.hosts.len()
+        );
+        report.add(subject.place(resource), text);
+    }
+}
+
 pub(super) fn not_here(subject: &Subject, report: &mut Report) {
     let here = subject.resources().any(|r| !r.ignored);
     let place = subject.full.file.display.clone();

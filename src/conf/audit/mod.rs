@@ -138,6 +138,7 @@ pub const CHECKS: &[Check] = &[
     warning("disk-missing", "the disk or meta-disk does not exist on this host, or cannot hold data", disks::missing),
     warning("disk-in-use", "the disk or meta-disk is mounted or used as swap on this host", disks::in_use),
     warning("one-host", "a resource with one host only", host::one_host),
+    warning("many-hosts", "more than two hosts that could be connected: commands need --peer", host::many_hosts),
     warning("not-here", "no resource, or none with a section for this host", host::not_here),
     warning("host-name", "a host name that is almost this host's", host::almost),
 ];

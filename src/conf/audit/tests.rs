@@ -172,6 +172,11 @@ fn every_check_finds_what_it_looks_for() {
         ("disk-missing", hosts(&ALICE.replace("internal", "/dev/null[0]"), BOB)),
         ("disk-in-use", hosts(&ALICE.replace("/dev/sda5", "/dev/mounted"), BOB)),
         ("one-host", hosts(ALICE, BOB).replace(" on bob", "}\nskip {")),
+        (
+            "many-hosts",
+            hosts(ALICE, BOB)
+                .replace(" on bob", &format!(" on carol {{ {} }}\n on bob", BOB.replace("1.2", "1.3"))),
+        ),
         ("not-here", "# nothing".to_string()),
         ("not-here", hosts(ALICE, BOB).replace("on alice", "on carol")),
         (

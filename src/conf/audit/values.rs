@@ -62,9 +62,9 @@ pub(super) fn refused(subject: &Subject, report: &mut Report) {
         let text = match problem {
             ValueError::Word { name, text, known } => {
                 let words: Vec<&'static str> = known.iter().map(|w| w.text).collect();
-                let nearest = explain::nearest(&text, &words);
-                let meant = nearest.first().map(|w| format!("did you mean '{w}'? ")).unwrap_or_default();
-                format!("{name}: '{text}' is not known; {meant}known: {}", words.join(", "))
+                let meant = explain::meant(&text, &words);
+                let blank = if meant.is_empty() { "" } else { " " };
+                format!("{name}: '{text}' is not known; {meant}{blank}known: {}", words.join(", "))
             }
             other => other.to_string(),
         };
