@@ -330,6 +330,14 @@ fn too_much_of_anything_is_refused() {
         (format!("resource r {{ on {}", many("x ", 2_000)), "host names"),
         (numbered(10_100, &|n| format!("resource r{n} {{}}")), "resources"),
         (format!("common {{ proxy {{ plugin {{ {}", many("a;", 100)), "plugins"),
+        (format!("common {{ net {{ {}", many("timeout 60;", 2_000)), "options"),
+        (format!("resource r {{ on a {{ {}", many("options { cpu-mask 1; } ", 2_000)), "options"),
+        (
+            numbered(300, &|r| {
+                format!("resource r{r} {{ on a {{ {} }} }}", numbered(900, &|n| format!("volume {n} {{}}")))
+            }),
+            "volumes in all",
+        ),
         (
             format!(
                 "resource r {{ {} {}",
@@ -341,6 +349,21 @@ fn too_much_of_anything_is_refused() {
     ] {
         let messages = read(input.as_bytes(), Dialect::V84).expect_err("refused");
         assert!(messages.contains(&format!(" {what}.")), "{what}: {messages}");
+    }
+}
+
+/// A pipe of which nobody writes the other end; a folder; what is not there.
+#[test]
+fn what_is_no_file_is_not_waited_for() {
+    let directory = tempfile::tempdir().expect("a folder");
+    let pipe = directory.path().join("pipe.res");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).expect("a pipe");
+    for (name, reason) in [("pipe.res", ""), ("*.res", "\tpipe.res: not a file\n"), ("gone.res", "")] {
+        let path = directory.path().join("a.conf").to_string_lossy().into_owned();
+        let mut parser = Parser::new(Dialect::V83);
+        let file = FileName { display: path.clone(), absolute: path.clone() };
+        assert_eq!(parser.read(file, format!("include \"{name}\";").into_bytes()), Ok(()));
+        assert_eq!(parser.messages, format!("{path}:1: Failed to open include file '{name}'.\n{reason}"));
     }
 }
 

@@ -36,6 +36,7 @@ impl Parser {
             }
             let result = self.option_statement(section, &token, &mut parsed);
             self.recover(token.at, true, result)?;
+            self.limit(parsed.settings.len(), LIST_MAX, "options")?;
         }
     }
 

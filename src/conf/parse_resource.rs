@@ -6,7 +6,7 @@ use super::model::{Address, HostKind, HostSection, Proxy, Resource, Setting, Vol
 use super::options::{self, Section};
 use super::parse_finish::names_or;
 use super::parse_statements::leading_number;
-use super::parser::{Parser, Stop, EXIT_INVALID, LIST_MAX};
+use super::parser::{Parser, Stop, EXIT_INVALID, LIST_MAX, VOLUMES_MAX};
 use super::token::{Token, TokenKind};
 use super::Dialect;
 
@@ -236,6 +236,7 @@ impl Parser {
             "options" => {
                 self.expect(b'{')?;
                 host.options.extend(self.options(Section::Options)?.settings);
+                self.limit(host.options.len(), LIST_MAX, "options")?;
             }
             _ => {
                 let expected = "disk | device | address | meta-disk | flexible-meta-disk";
@@ -353,6 +354,7 @@ impl Parser {
                 let parsed = self.options(Section::Proxy)?;
                 proxy.options.extend(parsed.settings);
                 proxy.plugins.extend(parsed.plugins);
+                self.limit(proxy.options.len().max(proxy.plugins.len()), LIST_MAX, "options")?;
             }
             _ => return Err(self.unknown(token, Place::ProxyHost, "inside | outside", false)),
         }
@@ -380,6 +382,8 @@ impl Parser {
         if !volumes.iter().any(|v| v.number == number) {
             volumes.push(volume);
         }
+        self.volumes += 1;
+        self.limit(self.volumes, VOLUMES_MAX, "volumes in all")?;
         self.limit(volumes.len(), LIST_MAX, "volumes")
     }
 
@@ -396,6 +400,7 @@ impl Parser {
                 let next = self.next();
                 if next.is(b'{') {
                     volume.options.extend(self.options(Section::Disk)?.settings);
+                    self.limit(volume.options.len(), LIST_MAX, "options")?;
                 } else if next.kind == TokenKind::String {
                     self.expect(b';')?;
                     volume.disk = Some(next.text);

@@ -21,7 +21,9 @@ const KEYS_MAX: usize = 300_000;
 /// Most host names, plugins or volumes in one place.
 pub(super) const LIST_MAX: usize = 1_000;
 /// Most volumes that host sections inherit, all together.
-pub(super) const INHERITED_MAX: usize = 200_000;
+pub(super) const INHERITED_MAX: usize = 100_000;
+/// Most volumes that are written out, all together: each gets all options of its resource.
+pub(super) const VOLUMES_MAX: usize = 100_000;
 /// Most errors of one configuration that are told, if reading goes on behind them.
 const ERRORS_MAX: u32 = 100;
 
@@ -69,6 +71,8 @@ pub struct Parser {
     pub(super) bytes_read: usize,
     /// Volumes that host sections have inherited.
     pub(super) inherited: usize,
+    /// Volumes that are written out.
+    pub(super) volumes: usize,
 }
 
 impl Parser {
@@ -102,6 +106,7 @@ impl Parser {
             included: 0,
             bytes_read: 0,
             inherited: 0,
+            volumes: 0,
         }
     }
 

@@ -75,59 +75,69 @@ pub(super) fn same_device(subject: &Subject, report: &mut Report) {
     }
 }
 
-/// What is known of one device that holds meta data: who uses it, and how.
-type Areas<'a> = HashMap<(String, String), Vec<(&'a Resource, &'a HostSection, &'a MetaDisk)>>;
+/// What is known of one device that holds meta data.
+#[derive(Default)]
+struct Areas<'a> {
+    /// The first one with the whole device.
+    flexible: Option<(&'a Resource, &'a MetaDisk)>,
+    /// The first one with an index.
+    indexed: Option<(&'a Resource, &'a MetaDisk)>,
+    /// The first one of each index.
+    by_index: HashMap<u64, (&'a Resource, &'a MetaDisk)>,
+}
+
+impl<'a> Areas<'a> {
+    /// Adds an area: whose it overlaps, if it does, and how.
+    fn add(&mut self, resource: &'a Resource, meta: &'a MetaDisk) -> Option<(&'a Resource, &'static str)> {
+        // What the same text says twice, reading the file tells.
+        let unsaid = |other: &MetaDisk| other.device != meta.device || other.index != meta.index;
+        let flexible = meta.index == "flexible";
+        let same = match flexible {
+            true => *self.flexible.get_or_insert((resource, meta)),
+            false => {
+                let index = number::parse(&meta.index, Unit::One).unwrap_or(u64::MAX);
+                self.indexed.get_or_insert((resource, meta));
+                *self.by_index.entry(index).or_insert((resource, meta))
+            }
+        };
+        if !std::ptr::eq(same.1, meta) && unsaid(same.1) {
+            return Some((same.0, "is the same area as that"));
+        }
+        let other = if flexible { self.indexed } else { self.flexible };
+        other.map(|(resource, _)| (resource, "with an index and a flexible one overlap: this one and that"))
+    }
+}
 
 pub(super) fn overlap(subject: &Subject, report: &mut Report) {
-    let mut disks: HashMap<(String, String), &Resource> = HashMap::new();
-    let mut areas: Areas = HashMap::new();
+    let mut disks: HashMap<(&str, String), &Resource> = HashMap::new();
     for (resource, host, volume) in each(subject) {
         let here = subject.is_here(resource, host);
         for name in &host.hosts {
-            let key = |path: &str| (name.clone(), subject.identity(here, path));
             if let Some(disk) = &volume.disk {
-                disks.insert(key(disk), resource);
-            }
-            if let Some(meta) = external(volume) {
-                areas.entry(key(&meta.device)).or_default().push((resource, host, meta));
+                disks.insert((name, subject.identity(here, disk)), resource);
             }
         }
     }
+    let mut areas: HashMap<(&str, String), Areas> = HashMap::new();
     for (resource, host, volume) in each(subject) {
         let Some(meta) = external(volume) else {
             continue;
         };
         let here = subject.is_here(resource, host);
         for name in &host.hosts {
-            let key = (name.clone(), subject.identity(here, &meta.device));
-            let place = || subject.host_place(resource, host);
-            let other_disk = disks.get(&key).filter(|r| r.name != resource.name);
-            if let Some(other) = other_disk {
-                let text = format!("meta-disk {} is the disk of resource {}", meta.device, other.name);
-                report.add(place(), on(resource, host) + &text);
+            let key = (name.as_str(), subject.identity(here, &meta.device));
+            let mut tell = |what: String| {
+                let text = format!("meta-disk {} {what}", meta.device);
+                report.add(subject.host_place(resource, host), on(resource, host) + &text);
+            };
+            if let Some(other) = disks.get(&key).filter(|r| r.name != resource.name) {
+                tell(format!("is the disk of resource {}", other.name));
             }
-            let users = areas.get(&key).map_or(&[][..], |users| users.as_slice());
-            let mine = users.iter().position(|(_, _, m)| std::ptr::eq(*m, meta)).unwrap_or(0);
-            for (other, _, theirs) in &users[..mine] {
-                if let Some(how) = overlapping(meta, theirs) {
-                    let text = format!("meta-disk {}: {how} of resource {}", meta.device, other.name);
-                    report.add(place(), on(resource, host) + &text);
-                }
+            if let Some((other, how)) = areas.entry(key).or_default().add(resource, meta) {
+                tell(format!("{how} of resource {}", other.name));
             }
         }
     }
-}
-
-/// How two areas on one device overlap; what the same text says twice, reading the file tells.
-fn overlapping(one: &MetaDisk, other: &MetaDisk) -> Option<&'static str> {
-    let flexible = |meta: &MetaDisk| meta.index == "flexible";
-    if flexible(one) != flexible(other) {
-        return Some("an index and a flexible area overlap: this one and that");
-    }
-    let index = |meta: &MetaDisk| number::parse(&meta.index, Unit::One).ok();
-    let same = flexible(one) || index(one).is_some() && index(one) == index(other);
-    let told = one.device == other.device && one.index == other.index;
-    (same && !told).then_some("the same area as that")
 }
 
 pub(super) fn twice(subject: &Subject, report: &mut Report) {

@@ -1,6 +1,6 @@
 //! Checks of options that must fit together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::super::model::{Resource, Setting};
 use super::super::number::{self, Unit};
@@ -32,6 +32,9 @@ const CALLING: &[(&str, &str, &str)] = &[
     ("after-sb-2pri", "call-pri-lost-after-sb", "pri-lost-after-sb"),
     ("rr-conflict", "call-pri-lost", "pri-lost"),
 ];
+
+/// Most names of a circle that are shown.
+const SHOWN_MAX: usize = 20;
 
 fn name(resource: &Resource) -> String {
     format!("in resource {}: ", resource.name)
@@ -93,25 +96,25 @@ pub(super) fn after_cycle(subject: &Subject, report: &mut Report) {
             }
         }
     }
+    // Everyone waits for one other at most: each walk ends at its end, at one that was seen, or in a circle.
+    let mut seen: HashSet<&str> = HashSet::new();
     for start in subject.resources().map(|r| r.name.as_str()) {
-        let mut chain = vec![start];
+        let mut walk: Vec<&str> = Vec::new();
         let mut at = start;
-        while let Some((_, _, next)) = waits.get(at) {
-            if *next == start {
-                // Told once, for the first name of it.
-                if chain.iter().min() == Some(&start) {
-                    let (resource, setting, _) = waits[start];
-                    chain.push(start);
-                    let text = format!("they wait for each other: {}", chain.join(" after "));
-                    report.add(subject.setting_place(resource, setting), name(resource) + &text);
-                }
-                break;
+        while seen.insert(at) {
+            walk.push(at);
+            match waits.get(at) {
+                Some((_, _, next)) => at = next,
+                None => break,
             }
-            if chain.contains(next) || chain.len() > 64 {
-                break;
-            }
-            chain.push(next);
-            at = next;
+        }
+        let circle = walk.iter().position(|name| *name == at).filter(|_| waits.contains_key(at));
+        if let (Some(first), Some((resource, setting, _))) = (circle, waits.get(at)) {
+            let mut names = walk.split_off(first);
+            names.truncate(SHOWN_MAX);
+            names.push(at);
+            let text = format!("they wait for each other: {}", names.join(" after "));
+            report.add(subject.setting_place(resource, setting), name(resource) + &text);
         }
     }
 }

@@ -223,6 +223,31 @@ fn every_check_finds_what_it_looks_for() {
     }
 }
 
+/// Three that wait in a circle, one that waits for the circle, and a chain without one.
+#[test]
+fn circles_are_told_once() {
+    let after = |name: &str, other: &str| {
+        format!(
+            "resource {name} {{ protocol C; syncer {{ rate 1M; after {other}; }} on alice {{ device minor {}; disk /dev/{name}; \
+             address 10.1.1.1:{}; meta-disk internal; }} on bob {{ device minor {}; disk /dev/{name}; address 10.1.1.2:{}; \
+             meta-disk internal; }} }}\n",
+            name.len(),
+            7000 + name.len(),
+            name.len(),
+            7000 + name.len()
+        )
+    };
+    let text = [("a", "bb"), ("bb", "ccc"), ("ccc", "dddd"), ("dddd", "bb"), ("eeeee", "a")]
+        .map(|(n, o)| after(n, o))
+        .concat();
+    let found = findings(&text);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(
+        found[0].text.ends_with("they wait for each other: bb after ccc after dddd after bb"),
+        "{found:#?}"
+    );
+}
+
 #[test]
 fn findings_name_the_line_of_the_option() {
     let text = resource("allow-two-primaries;", "", "");
