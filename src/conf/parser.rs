@@ -355,6 +355,9 @@ impl Parser {
             Err(text) => {
                 self.messages.push_str(&text);
                 self.errors += 1;
+                if self.reading.explains {
+                    self.show_last();
+                }
                 if self.recovers() {
                     self.config.valid = false;
                     return Ok(());
