@@ -101,7 +101,7 @@ fn suggest_command(word: &str) {
 }
 
 fn print(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = std::io::stdout().write_all(&drbdbox::conf::text::to_bytes(text));
 }
 
 fn run(args: &[String]) -> Result<u8, Exit> {

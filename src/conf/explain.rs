@@ -3,6 +3,7 @@
 
 use super::options::{self, Section};
 use super::retired;
+use super::text;
 use super::token::{Token, TokenKind};
 
 /// Where in the file a word stands.
@@ -115,13 +116,15 @@ pub fn excerpt(line: &[u8], column: usize, length: usize) -> String {
     )
 }
 
-/// The known words that are nearest to a word, best first.
+/// The known words that are nearest to a word, best first. Short words are near to everything: of one or two
+/// letters only the case may be wrong.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Vec<&'a str> {
-    let allowed = (word.chars().count() / 3).clamp(1, 3);
+    let allowed = (word.chars().count() / 3).min(3);
+    let lower = word.to_lowercase();
     let mut found: Vec<(usize, &'a str)> = known
         .iter()
         .filter_map(|other| {
-            let distance = strsim::damerau_levenshtein(word, other);
+            let distance = strsim::damerau_levenshtein(&lower, &other.to_lowercase());
             // A word that was not finished, or has something behind it.
             let part = word.len() >= 4 && (other.starts_with(word) || word.starts_with(other));
             (distance <= allowed || part).then_some((distance, *other))
@@ -145,6 +148,9 @@ pub fn unknown_word(token: &Token, place: Place) -> String {
     let word = token.text.as_str();
     if !matches!(token.kind, TokenKind::String | TokenKind::Keyword | TokenKind::WordTooLong) {
         return other_token(token);
+    }
+    if word.starts_with("//") || word == "/" {
+        return "a comment begins with '#' and ends with the line".to_string();
     }
     if let Some(retired) = retired::find(word) {
         return format!("'{word}' is a word of {}: {}", retired.of, retired.advice);
@@ -171,33 +177,56 @@ pub fn unknown_word(token: &Token, place: Place) -> String {
     }
 }
 
-/// What to say about a token that is not what had to come; empty: nothing. `text`: a word or a
-/// value had to come.
-pub fn other_than_expected(token: &Token, text: bool) -> String {
-    match token.kind {
+/// What to say about a token that is not what had to come; empty: nothing. `expected`: as in the parse error.
+pub fn other_than_expected(token: &Token, expected: &str) -> String {
+    let text = expected.contains("TK_STRING");
+    let advice = match token.kind {
+        TokenKind::Other if token.text == "=" => "an option and its value stand side by side, without '='",
+        TokenKind::Operator(b':') if text => "behind a word there is no ':'",
+        TokenKind::Operator(b'{' | b';') if text => "a name or value is missing here",
+        TokenKind::Operator(b'[') if expected == ";" => "there is no index here",
         TokenKind::Keyword if text => {
-            format!("'{0}' is a word of the language; as a name or value it is written \"{0}\"", token.text)
+            return format!(
+                "'{0}' is a word of the language; as a name or value it is written \"{0}\"",
+                token.text
+            )
         }
         TokenKind::Integer | TokenKind::Ipv4 | TokenKind::Ipv6 if text => {
-            format!("as a name or value it is written in quotes: \"{}\"", token.text)
+            return format!("as a name or value it is written in quotes: \"{}\"", token.text)
         }
-        _ => other_token(token),
-    }
+        TokenKind::String | TokenKind::Integer | TokenKind::Keyword if expected.ends_with("| ;") => {
+            "a ';' is missing, or this is part of the value: a value with blanks is written in quotes"
+        }
+        _ => match expected {
+            ":" => "the port is missing: IP:PORT",
+            "[" | "TK_IPADDR6" => "it is written ipv6 [ADDRESS]:PORT",
+            _ if expected.contains("<ipv4 address>") => {
+                "an address is a number: 10.1.1.1:7788, or ipv6 [fd00::1]:7788; names of hosts are not looked up"
+            }
+            _ => return other_token(token),
+        },
+    };
+    advice.to_string()
 }
 
 fn other_token(token: &Token) -> String {
-    match token.kind {
-        TokenKind::End => "the file ends within a section: a '}' is missing".to_string(),
-        TokenKind::Other if token.text == "\"" => "the closing '\"' is missing".to_string(),
+    let advice = match token.kind {
+        TokenKind::End => "the file ends within a section: a '}' is missing",
+        TokenKind::Other if token.text == "\"" => "the closing '\"' is missing",
+        TokenKind::Other if token.at == 0 && text::to_bytes(&token.text) == [0xef] => {
+            "the file seems to begin with a byte order mark; save it without"
+        }
+        TokenKind::Other if !token.text.is_ascii() => {
+            "only quoted texts and comments may have characters beyond ASCII; quotes are '\"'"
+        }
         TokenKind::Other | TokenKind::Ipv6 | TokenKind::Operator(b':') => {
-            "a text with other characters than A-Z a-z 0-9 / . _ - is written in quotes".to_string()
+            "a text with other characters than A-Z a-z 0-9 / . _ - is written in quotes"
         }
-        TokenKind::WordTooLong => {
-            "a word has at most 80 characters; longer ones are written in quotes".to_string()
-        }
-        TokenKind::QuotedTooLong => "a text has at most 255 characters".to_string(),
-        _ => String::new(),
-    }
+        TokenKind::WordTooLong => "a word has at most 80 characters; longer ones are written in quotes",
+        TokenKind::QuotedTooLong => "a text has at most 255 characters",
+        _ => "",
+    };
+    advice.to_string()
 }
 
 #[cfg(test)]
@@ -226,5 +255,7 @@ mod tests {
         assert_eq!(nearest("pingint", &net), ["ping-int"]);
         assert_eq!(nearest("after-sb-1pr", &net)[0], "after-sb-1pri");
         assert!(nearest("frobnicate", &net).is_empty());
+        assert!(nearest("D", &["A", "B", "C"]).is_empty());
+        assert_eq!(nearest("Timeout", &net)[0], "timeout");
     }
 }

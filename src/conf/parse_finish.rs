@@ -119,7 +119,7 @@ impl Parser {
                 resource.name,
                 names_or(&host.hosts, self.config.dialect)
             );
-            self.record_at(host.line, &text);
+            self.record_missing(host.line, &text);
         }
     }
 

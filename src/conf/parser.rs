@@ -342,6 +342,13 @@ impl Parser {
         }
     }
 
+    /// Records what is not there: no line can be shown.
+    pub(super) fn record_missing(&mut self, line: u32, text: &str) {
+        self.config.valid = false;
+        self.errors += 1;
+        self.say(line, text);
+    }
+
     /// Registers a key at the current statement.
     pub(super) fn register(&mut self, what: &str, key: &str) -> Result<(), Stop> {
         if !self.strict {
@@ -420,11 +427,7 @@ impl Parser {
             return;
         }
         self.show(token.at, token.length);
-        let text = expected.contains("TK_STRING") && token.kind != TokenKind::End;
-        let advice = match expected {
-            ":" => "the port is missing: IP:PORT".to_string(),
-            _ => explain::other_than_expected(token, text),
-        };
+        let advice = explain::other_than_expected(token, expected);
         self.advise(&advice);
     }
 
@@ -488,6 +491,7 @@ impl Parser {
                 let line = self.last.line;
                 self.say(line, "here:");
                 self.show_last();
+                self.advise("a number may have one letter behind it: K, M or G, or s for sectors");
             }
             Stop(error.exit_status())
         })
