@@ -111,6 +111,7 @@ pub const CHECKS: &[Check] = &[
     error("meta-disk-overlap", "meta data that overlap: flexible beside an index, one index in two spellings, on another's disk", disks::overlap),
     error("disk-twice", "one disk for two volumes of a host", disks::twice),
     error("address", "an address that is none", network::address),
+    error("address-twice", "one address and port in two spellings for two resources of a host", network::twice),
     error("address-here", "this host does not have the address of its section", network::address_here),
     warning("no-authentication", "an address that is not private, and neither cram-hmac-alg nor shared-secret", network::no_authentication),
     warning("half-authentication", "only one of cram-hmac-alg and shared-secret: no authentication", network::half_authentication),

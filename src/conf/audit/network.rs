@@ -1,5 +1,6 @@
 //! Checks of addresses, ports and authentication.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::super::check;
@@ -62,6 +63,24 @@ pub(super) fn address(subject: &Subject, report: &mut Report) {
         if !fits {
             let text = format!("'{}' is no {family} address", address.address);
             report.add(subject.host_place(resource, host), on(resource, host) + &text);
+        }
+    }
+}
+
+pub(super) fn twice(subject: &Subject, report: &mut Report) {
+    let mut seen: HashMap<(&str, IpAddr, u64), (&Resource, String)> = HashMap::new();
+    for (resource, host, address) in each(subject) {
+        let (Some(ip), Ok(port)) = (parsed(address), number::parse(&address.port, Unit::One)) else {
+            continue;
+        };
+        for name in &host.hosts {
+            let here = (resource, address.with_port());
+            let (other, spelt) = seen.entry((name, ip, port)).or_insert_with(|| here.clone());
+            // The same text twice is a conflict that reading the file tells.
+            if *spelt != here.1 {
+                let text = format!("{} is {spelt} of resource {}", here.1, other.name);
+                report.add(subject.host_place(resource, host), on(resource, host) + &text);
+            }
         }
     }
 }

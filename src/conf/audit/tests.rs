@@ -139,6 +139,12 @@ fn every_check_finds_what_it_looks_for() {
             two("disk /dev/sdb1; meta-disk internal;", "disk /dev/disk/by-id/b1; meta-disk internal;"),
         ),
         ("address", hosts(ALICE, &BOB.replace("10.1.1.2", "10.1.1.999"))),
+        (
+            "address-twice",
+            two("disk /dev/a; meta-disk internal;", "disk /dev/b; meta-disk internal;")
+                .replace("10.1.1.1:7788", "10.1.1.1:7K")
+                .replace("10.1.1.1:7789", "10.1.1.1:7168"),
+        ),
         ("address-here", hosts(&ALICE.replace("10.1.1.1", "10.1.1.7"), BOB)),
         ("no-authentication", hosts(ALICE, &BOB.replace("10.1.1.2", "203.0.113.2"))),
         ("half-authentication", resource("shared-secret x;", "", "")),
