@@ -248,6 +248,36 @@ mod tests {
         assert_eq!(lines[1].find('^'), Some(4 + 3 + BEFORE_MAX));
     }
 
+    /// At each place exactly its words begin a statement.
+    #[test]
+    fn the_words_of_a_place_are_those_of_the_parser() {
+        use super::super::model::FileName;
+        use super::super::parser::Parser;
+        use super::super::Dialect;
+        let mut places: Vec<Place> = Place::STATEMENTS.to_vec();
+        places.extend(Section::ALL.map(Place::Options));
+        let all: std::collections::BTreeSet<&str> = places.iter().flat_map(|p| p.words()).collect();
+        for place in places {
+            let before = match place {
+                Place::Top => String::new(),
+                Place::Resource => "resource r {".to_string(),
+                Place::Host => "resource r { on a {".to_string(),
+                Place::Stacked => "resource r { stacked-on-top-of q {".to_string(),
+                Place::Volume => "resource r { on a { volume 0 {".to_string(),
+                Place::ProxyHost => "resource r { on a { proxy on b {".to_string(),
+                Place::Options(Section::Global) => "global {".to_string(),
+                Place::Options(section) => format!("resource r {{ {} {{", section.word()),
+            };
+            for word in &all {
+                let mut parser = Parser::new(Dialect::V83);
+                let file = FileName { display: "x".into(), absolute: "/x".into() };
+                let _ = parser.read(file, format!("{before} {word}").into_bytes());
+                let refused = parser.messages.contains(&format!("but got '{}'", text::clip(word, 20)));
+                assert_eq!(refused, !place.words().contains(word), "{before} {word}: {}", parser.messages);
+            }
+        }
+    }
+
     #[test]
     fn nearest_words_come_first() {
         let net = options::words_of(Section::Net);
