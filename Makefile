@@ -94,6 +94,7 @@ fuzz:
 	@FUZZ_SECONDS='$(FUZZ_SECONDS)' FUZZ_TARGETS='$(FUZZ_TARGETS)' tests/fuzz.sh
 
 bench: build
+	tests/bench-conf.sh
 	tests/hosts/bench.sh --out bench.tsv
 
 clean:

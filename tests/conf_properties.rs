@@ -1,19 +1,19 @@
 //! Properties of the configuration language: no input breaks the reader, and a dump reads back as
 //! what was dumped.
 
-use drbdbox::conf::check::{self, Choice, ThisHost};
 use drbdbox::conf::model::{Config, FileName, Resource};
 use drbdbox::conf::options::{self, Kind, Scope};
 use drbdbox::conf::parser::Parser;
-use drbdbox::conf::{dump, dump_xml, inherit, Dialect};
+use drbdbox::conf::{dump, dump_xml, Dialect};
 use proptest::prelude::*;
+
+#[path = "support/conf_use.rs"]
+mod conf_use;
+
+use conf_use::use_all;
 
 fn file() -> FileName {
     FileName { display: "drbd.conf".to_string(), absolute: "/nowhere/drbd.conf".to_string() }
-}
-
-fn this_host() -> ThisHost {
-    ThisHost { name: "alice".to_string(), ..ThisHost::default() }
 }
 
 fn read(bytes: &[u8], dialect: Dialect) -> Result<Config, String> {
@@ -24,27 +24,6 @@ fn read(bytes: &[u8], dialect: Dialect) -> Result<Config, String> {
         Ok(()) if config.valid => Ok(config),
         _ => Err(messages),
     }
-}
-
-/// Everything that drbdadm does with a configuration before it calls anybody.
-fn use_all(bytes: &[u8], dialect: Dialect) {
-    let Ok(mut config) = read(bytes, dialect) else {
-        return;
-    };
-    let choice = Choice { no_terminal: true, ..Choice::default() };
-    let mut messages = String::new();
-    let this = this_host();
-    if check::find_this_host(&mut config, &this, &choice, &mut messages).is_err() {
-        return;
-    }
-    let _ = text(&config);
-    inherit::expand(&mut config);
-    let _ = check::validate(&mut config, &this, &choice, &mut messages);
-    let _ = check::convert_names(&mut config, &this, &mut messages);
-    for resource in &config.resources {
-        let _ = check::missing_address(&config, resource, &this);
-    }
-    let _ = text(&config);
 }
 
 fn text(config: &Config) -> (String, String) {
@@ -61,8 +40,19 @@ fn text(config: &Config) -> (String, String) {
 fn without_lines(mut resource: Resource, dialect: Dialect) -> Resource {
     resource.line = 0;
     resource.file = FileName::default();
+    resource.settings.iter_mut().for_each(|setting| setting.line = 0);
+    for volume in &mut resource.volumes {
+        volume.options.iter_mut().for_each(|setting| setting.line = 0);
+    }
     for host in &mut resource.hosts {
         host.line = 0;
+        host.options.iter_mut().for_each(|setting| setting.line = 0);
+        for volume in &mut host.volumes {
+            volume.options.iter_mut().for_each(|setting| setting.line = 0);
+        }
+        if let Some(proxy) = &mut host.proxy {
+            proxy.options.iter_mut().for_each(|setting| setting.line = 0);
+        }
     }
     // Each section of the dialect has an order by itself; 8.3's protocol is none of a section.
     resource.settings.sort_by_key(|s| (s.row.name == "protocol", s.section_in(dialect)));
@@ -168,8 +158,104 @@ fn configuration(volumes: bool) -> impl Strategy<Value = String> {
     })
 }
 
+/// An endpoint with a family word, as `address` and `floating` have it.
+fn endpoint(kind: usize, number: usize, port: usize) -> String {
+    match kind % 5 {
+        0 => format!("10.2.{number}.1:{port}"),
+        1 => format!("ipv6 [fd00::{number:x}]:{port}"),
+        2 => format!("sdp 10.3.{number}.1:{port}"),
+        3 => format!("ssocks 10.4.{number}.1:{port}"),
+        _ => format!("ipv4 127.0.0.1:{port}"),
+    }
+}
+
+/// A resource in all the ways in which hosts, devices, meta data and proxies can be written. `index` makes
+/// names unique.
+fn unusual(index: usize) -> impl Strategy<Value = String> {
+    let numbers = prop::collection::vec(0..60usize, 8);
+    (numbers, section(options::Section::Net), word(), any::<[bool; 6]>()).prop_map(
+        move |(n, net, word, [quoted, proxied, stacked, several, inherited, switches])| {
+            let minor = 50 + index * 4;
+            let device = match n[0] % 4 {
+                0 => format!("device /dev/drbd{minor};"),
+                1 => format!("device minor {minor};"),
+                2 => format!("device drbd{minor} minor {minor};"),
+                _ => format!("device /dev/drbd_{word} minor {minor};"),
+            };
+            let disk = if quoted { format!("\"/dev/my {word}\"") } else { format!("/dev/{word}") };
+            let meta = match n[1] % 3 {
+                0 => "meta-disk internal;".to_string(),
+                1 => format!("meta-disk /dev/m{word} [{}];", n[2]),
+                _ => format!("flexible-meta-disk /dev/m{word};"),
+            };
+            let backing = format!("{device} disk {disk}; {meta}");
+            let (outer, inner) = if inherited { (backing, String::new()) } else { (String::new(), backing) };
+            let proxy = |host: usize| match proxied {
+                false => String::new(),
+                true => format!(
+                    "proxy on p{host} q{host} {{ inside 127.0.0.1:{}; outside 10.9.{index}.{host}:7801; }}",
+                    7900 + index * 2 + host
+                ),
+            };
+            let host = |host: usize| {
+                let address = endpoint(n[3], index * 2 + host, 7000 + index * 10 + host);
+                match n[4] % 3 {
+                    0 => format!("  floating {address} {{ {inner} {} }}\n", proxy(host)),
+                    _ => {
+                        let more = if several { format!(" more{host}") } else { String::new() };
+                        format!("  on host{host}{more} {{ {inner} address {address}; {} }}\n", proxy(host))
+                    }
+                }
+            };
+            let name = if quoted { format!("\"u{index} {word}\"") } else { format!("u{index}{word}") };
+            let plugins = "  proxy { memlimit 5M; plugin { lzma contexts 4 level 9; zlib; } }\n";
+            let startup = "  startup { wait-after-sb; stacked-timeouts; become-primary-on host0 host1; }\n";
+            let top = format!(
+                "resource s{index} {{ protocol A;\n  stacked-on-top-of {name} {{ device minor {}; address \
+                 10.5.{index}.1:1; }}\n  on far {{ device minor {}; disk /dev/f{word}; address 10.5.{index}.2:1; \
+                 meta-disk internal; }}\n}}\n",
+                minor + 1,
+                minor + 1
+            );
+            format!(
+                "resource {name} {{\n  protocol C;\n  {outer}\n{}{}{net}{}{}  syncer {{ rate {}M; al-extents 257; \
+                 after nobody; use-rle; cpu-mask f; }}\n}}\n{}",
+                host(0),
+                host(1),
+                if proxied { plugins } else { "" },
+                if switches { startup } else { "" },
+                n[5] + 1,
+                if stacked { top.as_str() } else { "" },
+            )
+        },
+    )
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// The same for hosts, devices, meta data and proxies in all their forms.
+    #[test]
+    fn a_dump_of_unusual_forms_reads_back(
+        texts in (unusual(0), unusual(1)),
+        new in any::<bool>(),
+    ) {
+        let dialect = if new { Dialect::V84 } else { Dialect::V83 };
+        let input = texts.0 + &texts.1;
+        let first = read(input.as_bytes(), dialect).map_err(|messages| format!("{messages}\n{input}")).expect("valid");
+        let (dumped, _) = text(&first);
+        let second = read(dumped.as_bytes(), dialect).map_err(|messages| format!("{messages}\n{dumped}")).expect("valid");
+        // What a host section inherited stands in it in the dump.
+        let flat = |mut config: Config| {
+            for resource in &mut config.resources {
+                resource.volumes.clear();
+                resource.hosts.iter_mut().flat_map(|h| &mut h.volumes).for_each(|v| v.implicit = true);
+            }
+            config
+        };
+        // 8.4.4 prints an inherited volume as `volume 0 { }`, and that puts 8.4 in force.
+        assert_same(&flat(first), &flat(second));
+    }
 
     #[test]
     fn a_dump_reads_back_as_the_same_model(
@@ -244,6 +330,14 @@ fn too_much_of_anything_is_refused() {
         (format!("resource r {{ on {}", many("x ", 2_000)), "host names"),
         (numbered(10_100, &|n| format!("resource r{n} {{}}")), "resources"),
         (format!("common {{ proxy {{ plugin {{ {}", many("a;", 100)), "plugins"),
+        (format!("common {{ net {{ {}", many("timeout 60;", 2_000)), "options"),
+        (format!("resource r {{ on a {{ {}", many("options { cpu-mask 1; } ", 2_000)), "options"),
+        (
+            numbered(300, &|r| {
+                format!("resource r{r} {{ on a {{ {} }} }}", numbered(900, &|n| format!("volume {n} {{}}")))
+            }),
+            "volumes in all",
+        ),
         (
             format!(
                 "resource r {{ {} {}",
@@ -255,6 +349,21 @@ fn too_much_of_anything_is_refused() {
     ] {
         let messages = read(input.as_bytes(), Dialect::V84).expect_err("refused");
         assert!(messages.contains(&format!(" {what}.")), "{what}: {messages}");
+    }
+}
+
+/// A pipe of which nobody writes the other end; a folder; what is not there.
+#[test]
+fn what_is_no_file_is_not_waited_for() {
+    let directory = tempfile::tempdir().expect("a folder");
+    let pipe = directory.path().join("pipe.res");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).expect("a pipe");
+    for (name, reason) in [("pipe.res", ""), ("*.res", "\tpipe.res: not a file\n"), ("gone.res", "")] {
+        let path = directory.path().join("a.conf").to_string_lossy().into_owned();
+        let mut parser = Parser::new(Dialect::V83);
+        let file = FileName { display: path.clone(), absolute: path.clone() };
+        assert_eq!(parser.read(file, format!("include \"{name}\";").into_bytes()), Ok(()));
+        assert_eq!(parser.messages, format!("{path}:1: Failed to open include file '{name}'.\n{reason}"));
     }
 }
 

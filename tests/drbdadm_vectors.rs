@@ -10,37 +10,48 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Runs that do not apply, and why: release, case prefix, runs (none: all), reason.
+/// Runs that do not apply, with the number of the rule in spec/decisions.md: release, case prefix, runs (none: all).
+/// Section 8 names them; `c-syncer`, `c-status`, `syncer`, `cmdtimeout` and g64 refuse a word of the other release, too.
+/// A run that comes out as recorded must leave the list.
 const NOT_REPLAYED: &[(&str, &str, &[&str], &str)] = &[
-    ("8.3.16", "g01", &["dwis84", "apply-al", "disk-options"], "8.4's options and words are accepted"),
-    ("8.3.16", "g26", &["help-up", "primary-help", "help-opt", "up-help"], "8.4's help is accepted"),
-    ("8.3.16", "g06b", &[], "8.4's meta-disk form is accepted"),
-    ("8.3.16", "g60", &[], "volumes: as 8.4.4"),
-    ("8.3.16", "g61", &[], "8.4's options are accepted"),
-    ("8.3.16", "g62", &[], "8.4's words are accepted"),
-    ("8.3.16", "g63", &[], "volumes: as 8.4.4"),
-    ("8.3.16", "g64", &[], "words of later tools are accepted"),
-    ("8.3.16", "g65", &[], "volumes: as 8.4.4"),
-    ("8.3.16", "g66", &[], "volumes: as 8.4.4"),
-    ("8.3.16", "b51", &["noindex"], "8.4's meta-disk form is accepted"),
-    ("8.3.16", "b62", &[], "volumes: as 8.4.4"),
-    ("8.3.16", "b63", &[], "8.4's words are accepted"),
-    ("8.3.16", "b25", &["r-al2"], "8.4's range is accepted"),
-    ("8.3.16", "b70", &["emptyq"], "a defect: an empty string reads as a quote"),
-    ("8.3.16", "g15", &["dump", "dumpxml", "up"], "the same defect"),
-    ("8.3.16", "g23", &["up-two"], "results of several names: the maximum"),
-    ("8.4.4", "g01", &["c-syncer", "c-status"], "commands of 8.3 and of later tools are accepted"),
-    ("8.4.4", "g19", &["syncer", "syncer0"], "8.3's command is accepted"),
-    ("8.4.4", "b63", &["cmdtimeout"], "words of later 8.4 tools are accepted"),
-    ("8.4.4", "g64", &[], "words of later 8.4 tools are accepted"),
-    ("8.4.4", "b26", &["mc"], "8.3's range is accepted"),
-    ("8.4.4", "b70", &["isdef"], "8.3's word is accepted"),
-    ("8.4.4", "g04", &[], "8.3's words are accepted"),
-    ("8.4.4", "g22", &[], "8.3's words are accepted"),
+    (
+        "8.3.16",
+        "g01",
+        &["dwis84", "apply-al", "disk-options"],
+        "1.5, 1.6: 8.4's options and words are accepted",
+    ),
+    ("8.3.16", "g26", &["help-up", "primary-help", "help-opt", "up-help"], "1.5: 8.4's help is accepted"),
+    ("8.3.16", "g06b", &[], "1.2: 8.4's meta-disk form is accepted"),
+    ("8.3.16", "g60", &[], "1.1: volumes, as 8.4.4"),
+    ("8.3.16", "g61", &[], "1.2: 8.4's options are accepted"),
+    ("8.3.16", "g62", &[], "1.2: 8.4's words are accepted"),
+    ("8.3.16", "g63", &[], "1.1: volumes, as 8.4.4"),
+    ("8.3.16", "g64", &[], "1.2: words of later tools are accepted"),
+    ("8.3.16", "g65", &[], "1.1: volumes, as 8.4.4"),
+    ("8.3.16", "g66", &[], "1.1: volumes, as 8.4.4"),
+    ("8.3.16", "b51", &["noindex"], "1.2: 8.4's meta-disk form is accepted"),
+    ("8.3.16", "b62", &[], "1.1: volumes, as 8.4.4"),
+    ("8.3.16", "b63", &[], "1.2: 8.4's words are accepted"),
+    ("8.3.16", "b25", &["r-al2"], "3.5: 8.4's range is accepted"),
+    ("8.4.4", "g01", &["c-syncer", "c-status"], "1.5: commands of 8.3 and of later tools are accepted"),
+    ("8.4.4", "g19", &["syncer", "syncer0"], "1.5: 8.3's command is accepted"),
+    ("8.4.4", "b63", &["cmdtimeout"], "1.2: words of later 8.4 tools are accepted"),
+    ("8.4.4", "g64", &[], "1.2: words of later 8.4 tools are accepted"),
+    ("8.4.4", "b26", &["mc"], "1.2: 8.3's range is accepted"),
+    ("8.4.4", "b70", &["isdef"], "1.2: 8.3's word is accepted"),
+    ("8.4.4", "g04", &[], "1.2: 8.3's words are accepted"),
+    ("8.4.4", "g22", &[], "1.2: 8.3's words are accepted"),
 ];
 
-/// Runs whose outcome is known to be another one. Must stay small; a run that passes must leave it.
-const KNOWN_DIFFERENT: &[(&str, &str, &str)] = &[];
+/// Runs that are compared but for one line: release, case prefix, runs, what that line starts with, what ours is.
+/// 8.3.16 reads an empty string as a quote, and lets a later success hide a failure.
+const COMPARED_IN_PART: &[(&str, &str, &[&str], &str, &str)] = &[
+    ("8.3.16", "b70", &["emptyq"], "o|drbdsetup 0 net ", "--shared-secret= "),
+    ("8.3.16", "g15", &["dump"], "o|        cpu-mask ", " \"\";"),
+    ("8.3.16", "g15", &["dumpxml"], "o|            <option name=\"cpu-mask\" ", "value=\"\"/>"),
+    ("8.3.16", "g15", &["up"], "o|drbdsetup 0 syncer ", " --cpu-mask= "),
+    ("8.3.16", "g23", &["up-two"], "@ ", "@ 3"),
+];
 
 struct Run {
     id: String,
@@ -247,8 +258,21 @@ fn cases() -> Vec<PathBuf> {
     all
 }
 
+/// Takes a line out of both that is known to differ, if ours is what it must be.
+fn in_part(release: &str, case: &str, id: &str, got: &mut Vec<String>, wanted: &mut Vec<String>) {
+    for (_, _, _, start, ours) in COMPARED_IN_PART.iter().filter(|(r, prefix, ids, _, _)| {
+        *r == release && case.split('-').next() == Some(prefix) && ids.contains(&id)
+    }) {
+        let line = got.iter().position(|l| l.starts_with(start)).expect("the line that differs");
+        assert!(got[line].contains(ours), "{case} {id}: {}", got[line]);
+        assert_ne!(got[line], wanted[line], "{case} {id}: as recorded, take it from the list");
+        got.remove(line);
+        wanted.remove(line);
+    }
+}
+
 fn check(release: &str, name: &str) {
-    let (mut passed, mut skipped, mut known) = (0, 0, 0);
+    let (mut passed, mut skipped) = (0, 0);
     let mut failures = Vec::new();
     let filter = std::env::var("VECTORS").unwrap_or_default();
     for case in cases() {
@@ -261,17 +285,13 @@ fn check(release: &str, name: &str) {
             let Some(expectation) = expectations.get(&run.id) else {
                 continue;
             };
-            if excluded(release, &case_name, &run.id) {
-                skipped += 1;
-                continue;
-            }
             let mask = release == "8.4.4";
-            let got = comparable(&replay(&case, &run, name), mask);
-            let wanted = comparable(expectation, mask);
-            let listed = KNOWN_DIFFERENT.contains(&(release, &case_name, &run.id));
-            match (got == wanted, listed) {
+            let mut got = comparable(&replay(&case, &run, name), mask);
+            let mut wanted = comparable(expectation, mask);
+            in_part(release, &case_name, &run.id, &mut got, &mut wanted);
+            match (got == wanted, excluded(release, &case_name, &run.id)) {
                 (true, false) => passed += 1,
-                (false, true) => known += 1,
+                (false, true) => skipped += 1,
                 (true, true) => {
                     failures.push(format!("{case_name} {}: passes, take it from the list", run.id))
                 }
@@ -284,11 +304,7 @@ fn check(release: &str, name: &str) {
             }
         }
     }
-    println!(
-        "{release}: {passed} runs as the original, {known} known to differ, {skipped} do not \
-         apply, {} fail",
-        failures.len()
-    );
+    println!("{release}: {passed} runs as the original, {skipped} do not apply, {} fail", failures.len());
     assert!(failures.is_empty(), "\n{}", failures.join("\n\n"));
 }
 
@@ -337,10 +353,6 @@ fn volumes_make_the_plain_name_speak_8_4() {
         }
         let expectations = expected(&case, "8.4.4");
         for run in runs(&case) {
-            // What is wrong with the command line is said before the file is read.
-            if expectations[&run.id].first().map(String::as_str) == Some("@ 3") {
-                continue;
-            }
             let got = comparable(&replay(&case, &run, "drbdadm"), true);
             let wanted = comparable(&expectations[&run.id], true);
             assert_eq!(got, wanted, "{case_name} {}", run.id);

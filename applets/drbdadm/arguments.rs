@@ -59,9 +59,6 @@ pub const OWN: &[OwnOption] = &[
     own(Own::Help, "help", 'h', false, (false, true)),
 ];
 
-/// Options of drbdsetup that are not in the option table.
-const EXTRA: &[&str] = &["force", "clear-bitmap", "overwrite-data-of-peer"];
-
 /// What was found, in the order of the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
@@ -93,9 +90,7 @@ pub fn allows(command: &Command, name: &str) -> bool {
         Allowed::Connect => of(Section::Net, &[Any, OneShot]),
         Allowed::Net => of(Section::Net, &[Any]),
         Allowed::Resource => of(Section::Options, &[Any]),
-        Allowed::Force => name == "force",
-        Allowed::ForcePrimary => name == "force" || name == "overwrite-data-of-peer",
-        Allowed::ClearBitmap => name == "clear-bitmap",
+        Allowed::Switches => crate::drbdsetup::switches(command.name, None).contains(&name),
     }
 }
 
@@ -103,8 +98,10 @@ pub fn allows(command: &Command, name: &str) -> bool {
 pub fn allowed_options(command: &Command) -> Vec<(&'static str, bool)> {
     let sections: &[Section] = match command.options {
         Allowed::None | Allowed::Any => return Vec::new(),
-        Allowed::Force | Allowed::ForcePrimary => return vec![("force", true)],
-        Allowed::ClearBitmap => return vec![("clear-bitmap", true)],
+        Allowed::Switches => {
+            let switches = crate::drbdsetup::switches(command.name, Some(Dialect::V84));
+            return switches.into_iter().map(|name| (name, true)).collect();
+        }
         Allowed::Attach | Allowed::Disk => &[Section::Disk],
         Allowed::Connect | Allowed::Net => &[Section::Net],
         Allowed::Resource => &[Section::Options],
@@ -117,7 +114,8 @@ pub fn allowed_options(command: &Command) -> Vec<(&'static str, bool)> {
 }
 
 fn setup_option(name: &str) -> Option<bool> {
-    if EXTRA.contains(&name) {
+    let with_switches = table::COMMANDS.iter().filter(|c| c.options == Allowed::Switches);
+    if with_switches.clone().any(|c| allows(c, name)) {
         return Some(true);
     }
     let known = |row: &OptionRow| row.scope != OptionScope::FileOnly;

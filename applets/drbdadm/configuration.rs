@@ -1,10 +1,11 @@
 //! Finding, reading and checking the configuration. spec/config.md 1, spec/drbdadm.md 3 (8 to 15).
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 
+use drbdbox::conf::files::{self, STANDARD_INPUT};
 use drbdbox::conf::model::{Config, FileName};
-use drbdbox::conf::parser::{self, Parser, Stop, STANDARD_INPUT};
+use drbdbox::conf::parser::{self, Parser, Reading, Stop};
 use drbdbox::conf::{check, inherit, Dialect};
 use drbdbox::sys::paths;
 
@@ -43,9 +44,9 @@ fn default_file(dialect: Dialect) -> Result<(FileName, Vec<u8>), io::Error> {
     for directory in directories {
         for name in names {
             let path = format!("{directory}/{name}");
-            match parser::read_limited(Path::new(&path)) {
+            match files::read_limited(Path::new(&path)) {
                 Ok(bytes) => {
-                    let file = FileName { absolute: parser::absolute_name(Path::new(&path)), display: path };
+                    let file = FileName { absolute: files::absolute_name(Path::new(&path)), display: path };
                     return Ok((file, bytes));
                 }
                 Err(error) => reason = error,
@@ -58,13 +59,13 @@ fn default_file(dialect: Dialect) -> Result<(FileName, Vec<u8>), io::Error> {
 /// A file named on the command line.
 fn named_file(name: &str) -> Option<(FileName, Vec<u8>)> {
     if name == "-" {
-        let bytes = parser::read_stream(io::stdin().lock()).ok()?;
+        let bytes = files::read_stream(io::stdin().lock()).ok()?;
         let file = FileName { display: STANDARD_INPUT.to_string(), absolute: STANDARD_INPUT.to_string() };
         return Some((file, bytes));
     }
     let path = Path::new(name);
-    let bytes = parser::read_limited(path).ok()?;
-    let file = FileName { display: name.to_string(), absolute: parser::absolute_name(path) };
+    let bytes = files::read_limited(path).ok()?;
+    let file = FileName { display: name.to_string(), absolute: files::absolute_name(path) };
     Some((file, bytes))
 }
 
@@ -83,9 +84,25 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
-/// Which dialect `--version` reports: silent, nothing is executed. spec/decisions.md 1.1.
+/// The file that is named, or the default one.
+///
+/// # Errors
+/// It cannot be read; it has been said.
+pub fn file(dialect: Dialect, named: Option<&str>) -> Result<(FileName, Vec<u8>), Exit> {
+    match named {
+        Some(name) => named_file(name).ok_or_else(|| cannot_open(name)),
+        None => default_file(dialect).map_err(|error| {
+            complain(&format!("Can not open '/etc/drbd.conf': {}\n", reason(&error)));
+            Exit(parser::EXIT_INVALID)
+        }),
+    }
+}
+
+/// Which dialect the file puts in force: silent, nothing is executed. What comes from standard input cannot
+/// be read twice, and is not looked at. spec/decisions.md 1.1.
 pub fn dialect_for_version(by_name: Dialect, config_file: Option<&str>) -> Dialect {
     let found = match config_file {
+        Some("-") => None,
         Some(name) => named_file(name),
         None => default_file(by_name).ok(),
     };
@@ -155,7 +172,9 @@ fn read(called: &Called, session: &Session) -> Result<Config, Exit> {
             })?,
         },
     };
-    let mut parser = Parser::new(called.dialect);
+    // In a pipe there is what DRBD prints, and nothing else.
+    let reading = Reading { explains: io::stderr().is_terminal(), recovers: false };
+    let mut parser = Parser::with(called.dialect, reading);
     let mut result = parser.read(file, bytes);
     if let (Ok(()), Some(name)) = (result, &session.options.config_to_test) {
         match named_file(name) {

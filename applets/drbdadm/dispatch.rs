@@ -5,7 +5,7 @@ use drbdbox::conf::number::{self, Unit};
 use drbdbox::conf::Dialect;
 use drbdbox::engine::helpers::CALLED_BY_DAEMON;
 
-use super::exec::complain;
+use super::exec::{complain, suggest};
 use super::session::{Exit, Selected, Session, EXIT_USAGE};
 use super::table::{Action, Scope};
 
@@ -169,6 +169,8 @@ impl Session {
             Dialect::V84 => " (for this host)",
         };
         complain(&format!("'{name}' not defined in your config{here}.\n"));
+        let known: Vec<&str> = self.config.resources.iter().map(|r| r.name.as_str()).collect();
+        suggest(name, &known);
         Exit(EXIT_USAGE)
     }
 
@@ -317,6 +319,7 @@ impl Session {
             | Action::ShResources
             | Action::ShModParms
             | Action::ShStatus
+            | Action::Check
             | Action::Proc => Ok(0),
         }
     }

@@ -165,11 +165,11 @@ impl Session {
     }
 
     fn seconds(&self, limit: Limit) -> Option<u64> {
-        let limits = self.config.global.command_timeouts;
+        let global = &self.config.global;
         let seconds = match limit {
-            Limit::Short => limits[0],
-            Limit::Long => limits[1],
-            Limit::Verbose => limits[2],
+            Limit::Short => global.cmd_timeout_short,
+            Limit::Long => global.cmd_timeout_medium,
+            Limit::Verbose => global.cmd_timeout_long,
             Limit::Forever => 0,
         };
         (seconds > 0).then_some(u64::from(seconds))
@@ -213,6 +213,14 @@ impl Session {
 /// Writes to standard error.
 pub fn complain(line: &str) {
     let _ = std::io::stderr().write_all(&text::to_bytes(line));
+}
+
+/// Behind a message about an unknown word, on a terminal only: the known words that are nearest.
+pub fn suggest(word: &str, known: &[&str]) {
+    let meant = drbdbox::conf::explain::meant(word, known);
+    if !meant.is_empty() && std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+        complain(&format!("{meant}\n"));
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `mod` | the sequence of one call |
 //! | `table`, `arguments`, `usage` | the one table of commands, the command line, help |
+//! | `check` | `drbdadm check` |
 //! | `configuration` | finding, reading and checking the configuration |
 //! | `session`, `exec`, `deferred`, `register` | what commands share: calling programs, phases, links |
 //! | `dispatch` | from table row to function |
@@ -14,6 +15,7 @@ mod adjust;
 mod adjust_83;
 mod adjust_84;
 mod arguments;
+mod check;
 mod configuration;
 mod deferred;
 mod device;
@@ -35,7 +37,7 @@ use std::io::Write;
 use drbdbox::conf::Dialect;
 
 use arguments::{Item, Own};
-use exec::{complain, EXIT_FAILED};
+use exec::{complain, suggest, EXIT_FAILED};
 use session::{Exit, Options, Session, EXIT_USAGE};
 use table::Command;
 
@@ -93,8 +95,13 @@ impl Called {
     }
 }
 
+fn suggest_command(word: &str) {
+    let names: Vec<&str> = table::COMMANDS.iter().map(|command| command.name).collect();
+    suggest(word, &names);
+}
+
 fn print(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = std::io::stdout().write_all(&drbdbox::conf::text::to_bytes(text));
 }
 
 fn run(args: &[String]) -> Result<u8, Exit> {
@@ -105,6 +112,9 @@ fn run(args: &[String]) -> Result<u8, Exit> {
         return Err(called.usage(None, missing_arguments(called.dialect)));
     }
     let (options, command) = parse(&called, words)?;
+    if command.action == table::Action::Check {
+        return check::run(&called, &this, &options);
+    }
     let session = configuration::session(&called, this, options, command)?;
     dispatch::run(session)
 }
@@ -172,10 +182,15 @@ fn parse(called: &Called, words: &[String]) -> Result<(Options, &'static Command
             (Dialect::V84, Some(word)) => {
                 let program = &called.program;
                 complain(&format!("{program}: Unknown command '{word}'\n"));
+                suggest_command(word);
                 Exit(EXIT_USAGE)
             }
             (Dialect::V84, None) => called.usage(None, "No command specified"),
-            (Dialect::V83, _) => called.usage(None, ""),
+            (Dialect::V83, first) => {
+                let exit = called.usage(None, "");
+                first.iter().for_each(|word| suggest_command(word));
+                exit
+            }
         });
     };
     options.names = operands.collect();
@@ -183,7 +198,9 @@ fn parse(called: &Called, words: &[String]) -> Result<(Options, &'static Command
     options.pass_through.extend(before);
     for (name, written) in for_setup {
         if !arguments::allows(command, &name) {
-            return Err(refused(called, command, &name));
+            // The file is not read yet; what it would make of the dialect, the message has.
+            let dialect = configuration::dialect_for_version(called.dialect, options.config_file.as_deref());
+            return Err(refused(called, dialect, command, &name));
         }
         options.typed.extend_from_slice(&written);
         options.pass_through.extend(written);
@@ -192,10 +209,10 @@ fn parse(called: &Called, words: &[String]) -> Result<(Options, &'static Command
     Ok((options, command))
 }
 
-fn refused(called: &Called, command: &Command, name: &str) -> Exit {
+fn refused(called: &Called, dialect: Dialect, command: &Command, name: &str) -> Exit {
     let program = &called.program;
     complain(&format!("{program}: unrecognized option '--{name}'\n"));
-    match called.dialect {
+    match dialect {
         Dialect::V83 => called.bad_option(),
         Dialect::V84 => {
             complain(&format!("try '{program} help {}'\n", command.name));
@@ -214,6 +231,7 @@ fn help_for(called: &Called, topic: Option<&str>) -> Result<(), Exit> {
             None => {
                 let program = &called.program;
                 complain(&format!("{program}: Unknown command '{name}'\n"));
+                suggest_command(name);
                 Err(Exit(EXIT_USAGE))
             }
         },
@@ -277,7 +295,9 @@ fn check_names(called: &Called, command: &Command, options: &mut Options) -> Res
         return Err(called.usage(Some(command), message));
     }
     if options.names.len() >= 2 {
-        if !takes_names {
+        if command.action == table::Action::Check {
+            // A file; one too many is told there.
+        } else if !takes_names {
             let this = match called.dialect {
                 Dialect::V83 => "this",
                 Dialect::V84 => "This",

@@ -5,7 +5,7 @@ use std::io::{BufRead, Write};
 use std::os::unix::fs::{symlink, DirBuilderExt};
 use std::path::Path;
 
-use drbdbox::conf::parser::STANDARD_INPUT;
+use drbdbox::conf::files::STANDARD_INPUT;
 use drbdbox::conf::Dialect;
 use drbdbox::sys::child::Stream;
 use drbdbox::sys::paths;

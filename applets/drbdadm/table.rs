@@ -56,6 +56,8 @@ pub enum Action {
     NewMinor,
     Handler,
     Proc,
+    /// Of a file, not of a resource.
+    Check,
 }
 
 /// How long a called program may take. spec/drbdadm.md 5.2.
@@ -99,9 +101,8 @@ pub enum Options {
     /// Those of `net` that can be changed.
     Net,
     Resource,
-    Force,
-    ForcePrimary,
-    ClearBitmap,
+    /// The switches that drbdsetup's command of the same name has: `--force` and its like.
+    Switches,
     /// Whatever there is: for drbdmeta.
     Any,
 }
@@ -200,14 +201,14 @@ use Scope::{Nothing, OneVolume, Resource, Volumes};
 pub const COMMANDS: &[Command] = &[
     command("attach", (1, 1), Volumes, Action::Attach).options(Options::Attach),
     command("disk-options", (0, 1), Volumes, Action::DiskOptions).options(Options::Disk),
-    command("detach", (1, 1), Volumes, Action::Detach).options(Options::Force),
+    command("detach", (1, 1), Volumes, Action::Detach).options(Options::Switches),
     command("connect", (1, 1), Resource, Action::Connect).options(Options::Connect).address().peer(),
     command("net-options", (0, 1), Resource, Action::NetOptions).options(Options::Net).address().peer(),
-    command("disconnect", (1, 1), Resource, Action::Disconnect).options(Options::Force),
+    command("disconnect", (1, 1), Resource, Action::Disconnect).options(Options::Switches),
     command("up", (1, 1), Resource, Action::Up).address().peer(),
     command("resource-options", (0, 1), Resource, Action::ResourceOptions).options(Options::Resource),
     command("down", (1, 1), Resource, Action::Down),
-    command("primary", (1, 1), Volumes, Plain(Long)).options(Options::ForcePrimary),
+    command("primary", (1, 1), Volumes, Plain(Long)).options(Options::Switches),
     command("secondary", (1, 1), Volumes, Plain(Long)),
     command("invalidate", (1, 1), Volumes, Action::SetupThenMeta),
     command("invalidate-remote", (1, 1), Volumes, Plain(Long)).address(),
@@ -271,9 +272,10 @@ pub const COMMANDS: &[Command] = &[
     command("suspend-io", (4, 4), Volumes, Plain(Short)),
     command("resume-io", (4, 4), Volumes, Plain(Short)),
     command("set-gi", (4, 4), OneVolume, Action::Meta),
-    command("new-current-uuid", (4, 4), Volumes, Plain(Short)).options(Options::ClearBitmap),
+    command("new-current-uuid", (4, 4), Volumes, Plain(Short)).options(Options::Switches),
     command("check-resize", (4, 4), Volumes, Action::CheckResize),
     command("proc", (0, 0), Nothing, Action::Proc),
+    command("check", (0, 0), Nothing, Action::Check),
 ];
 
 /// Old names and what they are now.

@@ -1,20 +1,10 @@
 //! Usage, help and version texts. spec/drbdadm.md 11.4, 11.5, 14.1.
 
 use drbdbox::conf::Dialect;
+use drbdbox::sys::build::{tag as build_tag, RELEASE};
 
 use super::arguments::{allowed_options, OWN};
-use super::table::{Command, COMMANDS};
-
-/// Our own release.
-const RELEASE: &str = env!("CARGO_PKG_VERSION");
-
-/// Line that names the build: the form of the original's is parsed, the content is ours.
-/// spec/decisions.md 2.1.
-pub fn build_tag() -> String {
-    let commit = option_env!("DRBDBOX_COMMIT").unwrap_or("0000000000000000000000000000000000000000");
-    let time = option_env!("DRBDBOX_COMMIT_TIME").unwrap_or("1970-01-01 00:00:00");
-    format!("GIT-hash: {commit} build by drbdbox@{RELEASE}, {time}")
-}
+use super::table::{Action, Command, COMMANDS};
 
 /// `drbdadm --version`.
 pub fn version(dialect: Dialect) -> String {
@@ -76,7 +66,11 @@ pub fn usage_83(program: &str, message: Option<&str>) -> String {
 /// The usage of 8.4, of one command or in general.
 pub fn usage_84(program: &str, dialect: Dialect, command: Option<&Command>, message: Option<&str>) -> String {
     let name = command.map_or("COMMAND", |c| c.name);
-    let mut text = format!("\nUSAGE: {program} {name} [OPTION...] {{all|RESOURCE...}}\n\nGENERAL OPTIONS:\n");
+    let objects = match command.map(|c| c.action) {
+        Some(Action::Check) => "[FILE]",
+        _ => "{all|RESOURCE...}",
+    };
+    let mut text = format!("\nUSAGE: {program} {name} [OPTION...] {objects}\n\nGENERAL OPTIONS:\n");
     for option in OWN.iter().filter(|o| o.shown.1) {
         let value = match option.argument {
             true => ("=...", " ..."),
@@ -89,6 +83,7 @@ pub fn usage_84(program: &str, dialect: Dialect, command: Option<&Command>, mess
             text.push_str("\nCOMMANDS:\n");
             text.push_str(&columns(Dialect::V84, 1));
         }
+        Some(command) if command.action == Action::Check => text.push_str(&super::check::help()),
         Some(command) => {
             let options = allowed_options(command);
             if !options.is_empty() {

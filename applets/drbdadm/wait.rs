@@ -54,7 +54,8 @@ impl Session {
             for volume in 0..self.volumes_of(*at)? {
                 let mut call = vec![self.program_name(Program::Drbdsetup)];
                 call.extend(self.on_minor(*at, volume, "wait-connect")?);
-                call.extend(self.wait_words(*at));
+                // Here also stacked resources wait as the startup section says.
+                call.extend(self.startup_words(*at));
                 let name = self.resource(*at).name.clone();
                 if self.options.dry_run > 0 || self.options.verbose > 0 {
                     self.print_call(&call, &name);

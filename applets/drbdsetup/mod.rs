@@ -36,6 +36,19 @@ const USAGE: u8 = 20;
 /// Commands that exist only in 8.3's form.
 const ONLY_83: [&str; 3] = ["disk", "net", "syncer"];
 
+/// The switches of a command that are no settings, such as `force`: of one form, or of both.
+pub fn switches(command: &str, form: Option<Dialect>) -> Vec<&'static str> {
+    let forms = [Dialect::V84, Dialect::V83].into_iter().filter(|f| form.is_none_or(|form| form == *f));
+    let commands = forms.filter_map(|form| Some((table::find(command, form)?, form)));
+    let options = commands.flat_map(|(command, form)| command.native_options(form));
+    options
+        .filter_map(|spec| match spec.target {
+            table::Target::Own(own) if own.kind == table::OwnKind::Switch => Some(own.long),
+            _ => None,
+        })
+        .collect()
+}
+
 /// Runs the applet; `args[0]` is its name as called. Returns the exit status.
 pub fn main(args: &[String]) -> u8 {
     let called = args.first().map_or("drbdsetup", String::as_str);

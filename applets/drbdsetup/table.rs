@@ -88,6 +88,8 @@ pub enum OwnKind {
 enum Item {
     /// An option of its own.
     Own(Own),
+    /// The options of the `startup` section that have a letter; the command looks at their texts.
+    Startup,
     /// 8.3: all options of a section.
     Section83(Section),
     /// 8.4: the options of a section with one of these scopes.
@@ -192,10 +194,6 @@ const fn plain(long: &'static str, short: Option<char>) -> Item {
     Item::Own(Own { long, short, kind: OwnKind::Plain })
 }
 
-const fn text(long: &'static str, short: char) -> Item {
-    Item::Own(Own { long, short: Some(short), kind: OwnKind::Text })
-}
-
 const fn sectors(long: &'static str, short: char) -> Item {
     Item::Own(Own {
         long,
@@ -203,7 +201,7 @@ const fn sectors(long: &'static str, short: char) -> Item {
         kind: OwnKind::Number {
             unit: Unit::Sector,
             min: 0,
-            max: 2_199_023_255_552,
+            max: options::SECTORS_MAX,
             default: 0,
             unit_text: "bytes",
         },
@@ -226,12 +224,8 @@ const GENERAL_83: [Own; 2] = [
     Own { long: "set-defaults", short: Some('('), kind: OwnKind::Plain },
 ];
 
-const WAIT: &[Item] = &[
-    text("wfc-timeout", 't'),
-    text("degr-wfc-timeout", 'd'),
-    text("outdated-wfc-timeout", 'o'),
-    Item::Own(Own { long: "wait-after-sb", short: Some('w'), kind: OwnKind::OptionalText }),
-];
+/// The options of drbdadm's `startup` section that the waiting commands take.
+const WAIT: &[Item] = &[Item::Startup];
 
 /// Settings that can be changed later.
 const CHANGEABLE: &[Scope] = &[Scope::Any];
@@ -520,7 +514,7 @@ impl Command {
                     sections.push(*section);
                     scopes.extend_from_slice(known);
                 }
-                Item::Own(_) => {}
+                Item::Own(_) | Item::Startup => {}
             }
         }
         sections.dedup();
@@ -554,6 +548,14 @@ fn setting(row: &'static OptionRow, form: Dialect) -> Spec {
 fn expand(item: &Item, form: Dialect) -> Vec<Spec> {
     match *item {
         Item::Own(own) => vec![own.spec(true)],
+        Item::Startup => options::all()
+            .iter()
+            .filter(|row| row.section == Section::Startup && row.short().is_some())
+            .map(|row| {
+                let kind = if row.kind == Kind::Flag { OwnKind::OptionalText } else { OwnKind::Text };
+                Own { long: row.name, short: row.short(), kind }.spec(true)
+            })
+            .collect(),
         Item::Section83(section) => {
             in_section(Dialect::V83, section).into_iter().map(|row| setting(row, form)).collect()
         }

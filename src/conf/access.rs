@@ -1,5 +1,6 @@
 //! Typed settings by row of the option table: defaults, set, get. spec/decisions.md 3.4.
 
+use super::model::{Global, UsageCount};
 use super::options::{self, OptionRow, Scope, Section};
 use super::settings::{
     AfterSplitBrain, DiskSettings, Fencing, NetSettings, OnCongestion, OnIoError, OnNoData, Protocol,
@@ -96,6 +97,7 @@ choice_field!(OnNoData { IoError = 0, SuspendIo = 1 });
 choice_field!(Protocol { A = 1, B = 2, C = 3 });
 choice_field!(RrConflict { Disconnect = 0, CallPriLost = 9, Violently = 10 });
 choice_field!(OnCongestion { Block = 0, PullAhead = 1, Disconnect = 2 });
+choice_field!(UsageCount { Yes = 0, No = 1, Ask = 2 });
 choice_field!(AfterSplitBrain {
     Disconnect = 0,
     DiscardYoungerPrimary = 1,
@@ -177,7 +179,7 @@ macro_rules! access {
             /// Sets every option for which `which` holds to the default of `dialect`.
             pub fn reset(&mut self, dialect: Dialect, which: impl Fn(&OptionRow) -> bool) {
                 for row in options::all() {
-                    if row.section == $section && row.scope != Scope::FileOnly && which(row) {
+                    if row.section == $section && which(row) {
                         // A default always fits: the table's own test checks it.
                         let _ = self.set(row, &row.default_value(dialect));
                     }
@@ -250,6 +252,35 @@ access!(ResourceSettings, Section::Options, {
     "cpu-mask" => cpu_mask,
     "on-no-data-accessible" => on_no_data_accessible,
 });
+
+access!(Global, Section::Global, {
+    "disable-ip-verification" => disable_ip_verification,
+    "minor-count" => minor_count,
+    "dialog-refresh" => dialog_refresh,
+    "usage-count" => usage_count,
+    "cmd-timeout-short" => cmd_timeout_short,
+    "cmd-timeout-medium" => cmd_timeout_medium,
+    "cmd-timeout-long" => cmd_timeout_long,
+    "udev-always-use-vnr" => udev_always_use_vnr,
+});
+
+impl Default for Global {
+    fn default() -> Self {
+        let mut made = Global {
+            disable_ip_verification: false,
+            minor_count: 0,
+            dialog_refresh: 0,
+            usage_count: UsageCount::Ask,
+            cmd_timeout_short: 0,
+            cmd_timeout_medium: 0,
+            cmd_timeout_long: 0,
+            udev_always_use_vnr: false,
+        };
+        // Both dialects have the same defaults here.
+        made.reset(Dialect::V83, |_| true);
+        made
+    }
+}
 
 impl DiskSettings {
     /// What holds when a command of `dialect` configures a disk and says nothing.
@@ -345,14 +376,17 @@ mod tests {
             let mut disk = DiskSettings::defaults(dialect);
             let mut net = NetSettings::defaults(dialect);
             let mut resource = ResourceSettings::defaults(dialect);
+            let mut global = Global::default();
             for row in options::all() {
-                if matches!(row.scope, Scope::FileOnly | Scope::Historic) {
+                let of_file = row.scope == Scope::FileOnly && row.section != Section::Global;
+                if of_file || row.scope == Scope::Historic {
                     continue;
                 }
                 let mut values = vec![row.default_value(dialect)];
                 let got = match row.section {
                     Section::Disk => disk.get(row.name),
                     Section::Net => net.get(row.name),
+                    Section::Global => global.get(row.name),
                     _ => resource.get(row.name),
                 };
                 assert_eq!(got.as_ref(), Some(&values[0]), "{}", row.name);
@@ -363,6 +397,7 @@ mod tests {
                     let back = match row.section {
                         Section::Disk => disk.set(row, &value).map(|()| disk.get(row.name)),
                         Section::Net => net.set(row, &value).map(|()| net.get(row.name)),
+                        Section::Global => global.set(row, &value).map(|()| global.get(row.name)),
                         _ => resource.set(row, &value).map(|()| resource.get(row.name)),
                     };
                     assert_eq!(back, Ok(Some(value)), "{}", row.name);

@@ -330,6 +330,14 @@ pub fn validate(
     Ok(())
 }
 
+/// As [`validate`], but every resource is looked at, also behind one with an error.
+pub fn validate_all(config: &mut Config, this: &ThisHost, choice: &Choice, messages: &mut String) {
+    let known: Known = config.resources.iter().map(|r| (r.name.clone(), r.ignored)).collect();
+    for at in 0..config.resources.len() {
+        validate_resource(config, at, &known, this, choice, messages);
+    }
+}
+
 fn validate_resource(
     config: &mut Config,
     at: usize,

@@ -2,9 +2,9 @@
 
 use super::model::{
     section_of, Address, Config, Global, HostKind, HostSection, Proxy, Resource, Setting, Volume,
-    COMMAND_TIMEOUTS,
 };
-use super::options::Section;
+use super::options::{self, Section};
+use super::value::Value;
 use super::Dialect;
 
 /// Quotes a value as 8.3 and 8.4.4 do: only if it has a blank, TAB or backslash, or is empty.
@@ -111,43 +111,32 @@ pub(super) fn entries(resource: &Resource, dialect: Dialect, section: Section) -
     entries
 }
 
-/// Time limits that are not the usual ones.
-fn command_timeouts(global: &Global) -> impl Iterator<Item = (&'static str, u32)> + '_ {
-    ["cmd-timeout-short", "cmd-timeout-medium", "cmd-timeout-long"]
-        .into_iter()
-        .zip(global.command_timeouts)
-        .zip(COMMAND_TIMEOUTS)
-        .filter(|((_, seconds), usual)| seconds != usual)
-        .map(|(limit, _)| limit)
-}
-
-/// Whether there is anything to print of `global { }`; `usage-count` is not printed.
-pub(super) fn has_global(global: &Global) -> bool {
+/// The options of `global { }` that are not as usual, in the order of the table; `usage-count` is
+/// not printed. A switch has no value.
+pub(super) fn global_entries(global: &Global) -> Vec<Entry> {
     let usual = Global { usage_count: global.usage_count, ..Global::default() };
-    *global != usual
+    let rows = options::all().iter().filter(|row| row.section == Section::Global);
+    rows.filter_map(|row| {
+        let value = global.get(row.name)?;
+        let differs = usual.get(row.name).as_ref() != Some(&value);
+        let printed = (!matches!(value, Value::Flag(_))).then(|| row.format(&value));
+        differs.then_some(Entry { name: row.name, value: printed })
+    })
+    .collect()
 }
 
 /// The head: file, `global`, `common`. Only without resource names or with `all`.
 pub fn head(config: &Config) -> String {
     let mut out = Writer::default();
     out.line(&format!("# {}", config.file.absolute));
-    let global = &config.global;
-    if has_global(global) {
+    let global = global_entries(&config.global);
+    if !global.is_empty() {
         out.open("global {");
-        if global.disable_ip_verification {
-            out.line("disable-ip-verification;");
-        }
-        if global.minor_count != 0 {
-            out.line(&format!("minor-count {};", global.minor_count));
-        }
-        if global.dialog_refresh != 1 {
-            out.line(&format!("dialog-refresh {};", global.dialog_refresh));
-        }
-        for (name, seconds) in command_timeouts(global) {
-            out.line(&format!("{name} {seconds};"));
-        }
-        if global.udev_always_use_vnr {
-            out.line("udev-always-use-vnr;");
+        for entry in global {
+            match entry.value {
+                Some(value) => out.line(&format!("{} {value};", entry.name)),
+                None => out.line(&format!("{};", entry.name)),
+            }
         }
         out.close("}");
         out.line("");

@@ -1,6 +1,6 @@
 //! `drbdadm dump-xml`. spec/drbdadm.md 11.2, 14.5.
 
-use super::dump::{entries, has_global, sections, write_section, Writer};
+use super::dump::{entries, global_entries, sections, write_section, Writer};
 use super::model::{section_of, Address, Config, HostKind, HostSection, Resource, Setting, Volume};
 use super::options::Section;
 use super::Dialect;
@@ -28,17 +28,19 @@ pub fn escape(text: &str) -> String {
 pub fn head(config: &Config) -> String {
     let mut out = Writer::default();
     out.open(&format!("<config file=\"{}\">", escape(&config.file.absolute)));
-    let global = &config.global;
-    if has_global(global) {
+    let global = global_entries(&config.global);
+    if !global.is_empty() {
         out.open("<global>");
-        if global.disable_ip_verification {
-            out.line("<disable-ip-verification/>");
-        }
-        if global.minor_count != 0 {
-            out.line(&format!("<minor-count count=\"{}\"/>", global.minor_count));
-        }
-        if global.dialog_refresh != 1 {
-            out.line(&format!("<dialog-refresh refresh=\"{}\"/>", global.dialog_refresh));
+        for entry in global {
+            let name = entry.name;
+            match entry.value {
+                // The attribute is the last word of the name.
+                Some(value) => {
+                    let attribute = name.rsplit('-').next().unwrap_or(name);
+                    out.line(&format!("<{name} {attribute}=\"{}\"/>", escape(&value)));
+                }
+                None => out.line(&format!("<{name}/>")),
+            }
         }
         out.close("</global>");
     }

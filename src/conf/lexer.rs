@@ -84,8 +84,18 @@ impl Lexer {
     }
 
     fn token(&mut self, kind: TokenKind, length: usize, text: String) -> Token {
+        let at = self.at;
         self.at += length;
-        Token { kind, text, line: self.line }
+        Token { kind, text, line: self.line, at, length }
+    }
+
+    /// The line around a byte, and how many bytes of it are before that byte: for messages.
+    pub fn line_around(&self, at: usize) -> (&[u8], usize) {
+        let at = at.min(self.bytes.len());
+        let (before, behind) = self.bytes.split_at(at);
+        let start = before.iter().rposition(|b| *b == b'\n').map_or(0, |p| p + 1);
+        let end = behind.iter().position(|b| *b == b'\n').map_or(self.bytes.len(), |p| at + p);
+        (&self.bytes[start..end], at - start)
     }
 
     fn skip_blanks(&mut self) {

@@ -27,6 +27,8 @@ pub struct Setting {
     pub value: String,
     /// Carries `_is_default` (output of 8.3's `show`).
     pub is_default: bool,
+    /// Line in its file, for messages.
+    pub line: u32,
 }
 
 impl Setting {
@@ -305,7 +307,7 @@ pub enum UsageCount {
     Ask,
 }
 
-/// `global { }`.
+/// `global { }`. Access by row of the option table: `access`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Global {
     /// No check that the own address exists.
@@ -316,26 +318,14 @@ pub struct Global {
     pub dialog_refresh: u32,
     /// `usage-count`.
     pub usage_count: UsageCount,
-    /// Seconds a called program may take: short, medium, long; 0: no limit.
-    pub command_timeouts: [u32; 3],
+    /// Seconds that a called program may take; 0: no limit. spec/drbdadm.md 5.2.
+    pub cmd_timeout_short: u32,
+    /// The same for what waits for the peer or a disk.
+    pub cmd_timeout_medium: u32,
+    /// The same for drbdmeta and handlers.
+    pub cmd_timeout_long: u32,
     /// `sh-udev` prints the volume also where it is implicit.
     pub udev_always_use_vnr: bool,
-}
-
-/// Time limits of called programs: short, medium and long, in seconds. spec/drbdadm.md 5.2.
-pub const COMMAND_TIMEOUTS: [u32; 3] = [5, 121, 600];
-
-impl Default for Global {
-    fn default() -> Self {
-        Global {
-            disable_ip_verification: false,
-            minor_count: 0,
-            dialog_refresh: 1,
-            usage_count: UsageCount::default(),
-            command_timeouts: COMMAND_TIMEOUTS,
-            udev_always_use_vnr: false,
-        }
-    }
 }
 
 /// Everything that was read.

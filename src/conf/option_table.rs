@@ -5,8 +5,8 @@
 //! 8.4; what it has beyond that follows by name.
 
 use super::number::Unit::{Kibi, One, Sector};
-use super::options::{Kind, OldForm, OptionRow, Range, Scope, Section, Word};
-use Section::{Disk, Handlers, Net, Options, Proxy, Startup, Syncer};
+use super::options::{Forgotten, Kind, OldForm, OptionRow, Range, Scope, Section, Word, SECTORS_MAX};
+use Section::{Disk, Global, Handlers, Net, Options, Proxy, Startup, Syncer};
 
 const fn word(text: &'static str, number: u8) -> Word {
     Word { text, number }
@@ -50,8 +50,8 @@ const READ_BALANCING: &[Word] = &[
     word("1M-striping", 10),
 ];
 
-/// Largest size of a device: 1 PiB in sectors.
-const SIZE_MAX: i64 = 2_199_023_255_552;
+const USAGE_COUNT: &[Word] = &[word("yes", 0), word("no", 1), word("ask", 2)];
+
 /// Largest rate, KiB/s.
 const RATE_MAX: i64 = 4_194_304;
 
@@ -67,6 +67,9 @@ const fn row(
         name,
         section,
         old: None,
+        older: &[],
+        in_proxy: false,
+        token: 0,
         kind,
         range_83: None,
         range_84: None,
@@ -156,6 +159,24 @@ impl OptionRow {
         self
     }
 
+    /// Names of releases before 8.3 that are still read.
+    const fn older(mut self, names: &'static [&'static str]) -> OptionRow {
+        self.older = names;
+        self
+    }
+
+    /// May stand in `proxy` too.
+    const fn in_proxy(mut self) -> OptionRow {
+        self.in_proxy = true;
+        self
+    }
+
+    /// A token number of its own.
+    const fn token(mut self, number: u16) -> OptionRow {
+        self.token = number;
+        self
+    }
+
     const fn scoped(mut self, scope: Scope) -> OptionRow {
         self.scope = scope;
         self
@@ -170,6 +191,24 @@ const RATE: &str = "bytes/second";
 /// Every option.
 #[rustfmt::skip]
 pub(super) const TABLE: &[OptionRow] = &[
+    // global: drbdadm's own
+    flag("disable-ip-verification", Global, false, false, "do not check that this host has the address of its section")
+        .old("disable-ip-verification", Global, '\0', 0).file_only().token(268),
+    row("minor-count", Global, Kind::Number(One), 0, 0, "number of minors for which scripts shall load the module; 0: computed")
+        .old("minor-count", Global, '\0', 0).range_in_83(1, 256).range_in_84(1, 255).checked().file_only().token(278),
+    row("dialog-refresh", Global, Kind::Number(One), 1, 1, "redraw interval of the question of wait-con-int; 0: never")
+        .old("dialog-refresh", Global, '\0', 0).range_both(0, 600).unit_is(SECONDS).checked().file_only().token(269),
+    row("usage-count", Global, Kind::Choice(USAGE_COUNT), 2, 2, "accepted, without effect: nothing is ever sent")
+        .old("usage-count", Global, '\0', 0).file_only().token(293),
+    row("cmd-timeout-short", Global, Kind::Number(One), 5, 5, "time limit of called programs that answer at once; 0: none")
+        .range_in_84(0, 900).unit_is(SECONDS).from("8.4.5").checked().file_only().token(323),
+    row("cmd-timeout-medium", Global, Kind::Number(One), 121, 121, "time limit of called programs that wait for the peer or a disk; 0: none")
+        .range_in_84(0, 900).unit_is(SECONDS).from("8.4.5").checked().file_only().token(324),
+    row("cmd-timeout-long", Global, Kind::Number(One), 600, 600, "time limit of drbdmeta and of handlers; 0: none")
+        .range_in_84(0, 900).unit_is(SECONDS).from("8.4.5").checked().file_only().token(325),
+    flag("udev-always-use-vnr", Global, false, false, "sh-udev prints the volume also where the file has none")
+        .from("8.4.5").file_only().token(328),
+
     // options: of a resource
     text("cpu-mask", Options, 31, "CPUs that the threads of the resource may run on, hexadecimal")
         .old("cpu-mask", Syncer, 'c', 6),
@@ -181,8 +220,8 @@ pub(super) const TABLE: &[OptionRow] = &[
     flag("tentative", Net, false, false, "only find out which direction a resync would take, then disconnect")
         .old("dry-run", Net, 'n', 22).scoped(Scope::OneShot),
     flag("discard-my-data", Net, false, false, "after split brain: give up this node's changes")
-        .old("discard-my-data", Net, 'D', 19).scoped(Scope::OneShot),
-    row("protocol", Net, Kind::Choice(PROTOCOL), 3, 3, "when a write is complete: A sent, B received, C written by the peer"),
+        .old("discard-my-data", Net, 'D', 19).scoped(Scope::OneShot).token(316),
+    row("protocol", Net, Kind::Choice(PROTOCOL), 3, 3, "when a write is complete: A sent, B received, C written by the peer").token(270),
     row("timeout", Net, Kind::Number(One), 60, 60, "the peer must answer within this time")
         .old("timeout", Net, 't', 1).range_both(1, 600).unit_is(DECISECONDS).checked(),
     row("max-epoch-size", Net, Kind::Number(One), 2048, 2048, "writes between two barriers at most")
@@ -196,9 +235,9 @@ pub(super) const TABLE: &[OptionRow] = &[
     row("ping-int", Net, Kind::Number(One), 10, 10, "keep-alive when idle")
         .old("ping-int", Net, 'i', 6).range_both(1, 120).unit_is(SECONDS).checked(),
     row("sndbuf-size", Net, Kind::Number(One), 0, 0, "send buffer of the data socket; 0: chosen by the kernel")
-        .old("sndbuf-size", Net, 'S', 7).range_both(0, 10_485_760).unit_is(BYTES).checked(),
+        .old("sndbuf-size", Net, 'S', 7).range_both(0, 10_485_760).unit_is(BYTES).checked().in_proxy(),
     row("rcvbuf-size", Net, Kind::Number(One), 0, 0, "receive buffer of the data socket; 0: chosen by the kernel")
-        .old("rcvbuf-size", Net, 'r', 8).range_both(0, 10_485_760).unit_is(BYTES).from("8.3.2").checked(),
+        .old("rcvbuf-size", Net, 'r', 8).range_both(0, 10_485_760).unit_is(BYTES).from("8.3.2").checked().in_proxy(),
     row("ko-count", Net, Kind::Number(One), 0, 7, "timeouts of one request before the peer is given up; 0: never")
         .old("ko-count", Net, 'k', 9).range_both(0, 200).checked(),
     flag("allow-two-primaries", Net, false, false, "both nodes may be Primary at the same time")
@@ -218,7 +257,7 @@ pub(super) const TABLE: &[OptionRow] = &[
     row("rr-conflict", Net, Kind::Choice(RR_CONFLICT), 0, 0, "the direction of a resync contradicts the roles")
         .old("rr-conflict", Net, 'R', 17),
     row("ping-timeout", Net, Kind::Number(One), 5, 5, "a ping must be answered within this time")
-        .old("ping-timeout", Net, 'p', 18).range_both(1, 300).unit_is(DECISECONDS),
+        .old("ping-timeout", Net, 'p', 18).range_both(1, 300).unit_is(DECISECONDS).in_proxy(),
     text("data-integrity-alg", Net, 63, "digest over every block on the network; empty: none")
         .old("data-integrity-alg", Net, 'd', 20),
     flag("tcp-cork", Net, true, true, "collect small packets with TCP_CORK")
@@ -243,7 +282,7 @@ pub(super) const TABLE: &[OptionRow] = &[
 
     // disk: of a volume
     row("size", Disk, Kind::Number(Sector), 0, 0, "use only this much of the device; 0: all")
-        .old("size", Disk, 'd', 1).range_both(0, SIZE_MAX).unit_is(BYTES).checked().scoped(Scope::Creation),
+        .old("size", Disk, 'd', 1).range_both(0, SECTORS_MAX).unit_is(BYTES).checked().scoped(Scope::Creation),
     row("max-bio-bvecs", Disk, Kind::Number(One), 0, 0, "largest number of segments in a request; 0: no limit")
         .old("max-bio-bvecs", Disk, 's', 9).range_both(0, 128).scoped(Scope::Creation),
     row("on-io-error", Disk, Kind::Choice(ON_IO_ERROR), 0, 2, "what a failed local request does to the disk")
@@ -319,11 +358,23 @@ pub(super) const TABLE: &[OptionRow] = &[
     handler("pri-lost", "8.3.0", "this Primary should become the target of a resync"),
     handler("initial-split-brain", "8.3.8", "split brain is found, before the policies"),
     handler("split-brain", "8.3.0", "split brain is found and stays"),
-    handler("fence-peer", "8.3.0", "make sure that the peer does not use its data"),
+    handler("fence-peer", "8.3.0", "make sure that the peer does not use its data").older(&["outdate-peer"]),
     handler("unfence-peer", "8.4.5", "the peer is up to date again"),
     handler("local-io-error", "8.3.0", "a local request failed"),
     handler("before-resync-target", "8.3.0", "before this node becomes the target of a resync"),
     handler("after-resync-target", "8.3.0", "after this node was the target of a resync"),
     handler("before-resync-source", "8.3.10", "before this node becomes the source of a resync"),
     handler("out-of-sync", "8.3.0", "online verify found differences"),
+];
+
+const fn forgotten(name: &'static str, help: &'static str) -> Forgotten {
+    Forgotten { name, since: "8.3.8", help }
+}
+
+/// Words that are read in every section, each with a value, and forgotten.
+pub(super) const FORGOTTEN: &[Forgotten] = &[
+    forgotten("delay-probe-volume", "accepted, without effect"),
+    forgotten("delay-probe-interval", "accepted, without effect"),
+    forgotten("throttle-threshold", "accepted, without effect"),
+    forgotten("hold-off-threshold", "accepted, without effect"),
 ];

@@ -4,12 +4,17 @@
 //! nothing else lists options. spec/decisions.md 3, spec/config.md 6, spec/drbdsetup.md 3.1 and 6.3.
 
 use super::number::Unit;
-use super::option_table::TABLE;
+use super::option_table::{FORGOTTEN, TABLE};
 use super::Dialect;
+
+/// Largest size of a device: 1 PiB in sectors.
+pub const SECTORS_MAX: i64 = 2_199_023_255_552;
 
 /// A section of the configuration that holds options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Section {
+    /// `global`, read by drbdadm only.
+    Global,
     /// `options` (8.4), of a resource.
     Options,
     /// `net`, of a connection.
@@ -27,9 +32,22 @@ pub enum Section {
 }
 
 impl Section {
+    /// All sections, in the order of the manual.
+    pub const ALL: [Section; 8] = [
+        Section::Global,
+        Section::Options,
+        Section::Net,
+        Section::Disk,
+        Section::Syncer,
+        Section::Startup,
+        Section::Handlers,
+        Section::Proxy,
+    ];
+
     /// The word in the configuration.
     pub fn word(self) -> &'static str {
         match self {
+            Section::Global => "global",
             Section::Options => "options",
             Section::Net => "net",
             Section::Disk => "disk",
@@ -113,6 +131,12 @@ pub struct OptionRow {
     pub section: Section,
     /// 8.3's spelling; none if 8.3 has no such option.
     pub old: Option<OldForm>,
+    /// Names of releases before 8.3, under which it is still read.
+    pub older: &'static [&'static str],
+    /// May stand in `proxy` as well as in its own section.
+    pub in_proxy: bool,
+    /// Its number in parse errors; 0: that of its section and type.
+    pub(super) token: u16,
     /// Type of the value.
     pub kind: Kind,
     pub(super) range_83: Option<Range>,
@@ -222,13 +246,14 @@ pub fn find(name: &str) -> Option<&'static OptionRow> {
     TABLE.iter().find(|row| row.name == name)
 }
 
-/// The row of an option by either dialect's name.
+/// The row of an option by any of its names.
 pub fn lookup(name: &str) -> Option<(&'static OptionRow, Spelling)> {
     if let Some(row) = find(name) {
         return Some((row, Spelling::New));
     }
-    let row = TABLE.iter().find(|row| row.old.is_some_and(|old| old.name == name))?;
-    let inverted = row.old.is_some_and(|old| old.inverted);
+    let row =
+        TABLE.iter().find(|row| row.old.is_some_and(|old| old.name == name) || row.older.contains(&name))?;
+    let inverted = row.old.is_some_and(|old| old.inverted && old.name == name);
     let spelling = if inverted { Spelling::Inverted } else { Spelling::Old };
     Some((row, spelling))
 }
@@ -250,9 +275,52 @@ pub fn in_section(dialect: Dialect, section: Section) -> Vec<&'static OptionRow>
     rows
 }
 
-/// Words that 8.3 reads and forgets, each with a value, in every section. spec/config.md 6.3.
-pub const FORGOTTEN: &[&str] =
-    &["delay-probe-volume", "delay-probe-interval", "throttle-threshold", "hold-off-threshold"];
+/// A word that 8.3 reads and forgets, with a value, in every section. spec/config.md 6.3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forgotten {
+    /// The word.
+    pub name: &'static str,
+    /// First release.
+    pub since: &'static str,
+    /// One line of help.
+    pub help: &'static str,
+}
+
+/// All words that are read and forgotten.
+pub fn forgotten() -> &'static [Forgotten] {
+    FORGOTTEN
+}
+
+/// Whether a word is read and forgotten.
+pub fn is_forgotten(word: &str) -> bool {
+    FORGOTTEN.iter().any(|forgotten| forgotten.name == word)
+}
+
+/// The row that a word of the file means in a section, if the section may have it.
+/// spec/decisions.md 3.2.
+pub fn in_file(section: Section, word: &str) -> Option<(&'static OptionRow, Spelling)> {
+    let (row, spelling) = lookup(word)?;
+    let allowed = match section {
+        Section::Syncer => row.old.is_some_and(|old| old.section == section && old.name == word),
+        Section::Proxy => row.section == section || row.in_proxy,
+        _ => row.section == section && row.scope != Scope::OneShot,
+    };
+    allowed.then_some((row, spelling))
+}
+
+/// Every word that stands for an option in a section of the file, in the order of the table.
+pub fn words_of(section: Section) -> Vec<&'static str> {
+    let mut words: Vec<&'static str> = Vec::new();
+    for row in TABLE {
+        let names = [Some(row.name), row.old.map(|old| old.name)];
+        for name in names.into_iter().flatten().chain(row.older.iter().copied()) {
+            if in_file(section, name).is_some() && !words.contains(&name) {
+                words.push(name);
+            }
+        }
+    }
+    words
+}
 
 #[cfg(test)]
 mod tests {
@@ -275,6 +343,10 @@ mod tests {
     #[test]
     fn defaults_are_inside_their_ranges() {
         for row in TABLE {
+            if row.name == "minor-count" {
+                // 0 stands for what is computed, and cannot be written.
+                continue;
+            }
             for (range, default) in [(row.range_83, row.default_83), (row.range_84, row.default_84)] {
                 if let Some(range) = range {
                     assert!((range.min..=range.max).contains(&default), "{}", row.name);

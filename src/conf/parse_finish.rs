@@ -8,7 +8,13 @@ use super::Dialect;
 
 impl Parser {
     /// Inheritance from the resource level, missing statements, the order of volumes.
-    pub(super) fn finish_host(&mut self, resource: &mut Resource, mut host: HostSection) -> Result<(), Stop> {
+    /// `complete`: nothing in it was skipped.
+    pub(super) fn finish_host(
+        &mut self,
+        resource: &mut Resource,
+        mut host: HostSection,
+        complete: bool,
+    ) -> Result<(), Stop> {
         for outer in &resource.volumes {
             self.inherit(&mut host, outer)?;
         }
@@ -17,7 +23,7 @@ impl Parser {
                 self.register_meta(&host.hosts, meta)?;
             }
         }
-        if self.strict && host.hosts.first().map(String::as_str) != Some("_this_host") {
+        if self.strict && complete && host.hosts.first().map(String::as_str) != Some("_this_host") {
             self.check_missing(resource, &host);
         }
         host.volumes.sort_by_key(|v| v.number);
@@ -113,7 +119,7 @@ impl Parser {
                 resource.name,
                 names_or(&host.hosts, self.config.dialect)
             );
-            self.record_at(host.line, &text);
+            self.record_missing(host.line, &text);
         }
     }
 

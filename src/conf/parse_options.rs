@@ -1,11 +1,12 @@
 //! Option sections: `net`, `disk`, `syncer`, `options`, `startup`, `handlers`, `proxy`.
 //! spec/config.md 3.1, 3.3, 6; spec/decisions.md 3.2.
 
+use super::explain::Place;
 use super::model::{Setting, Settings};
-use super::options::{self, Kind, OptionRow, Scope, Section, Spelling, FORGOTTEN};
+use super::options::{self, Kind, OptionRow, Section, Spelling};
 use super::parser::{Parser, Stop, EXIT_INVALID, LIST_MAX};
 use super::text;
-use super::token::{Token, TokenKind, OLD_FENCE_PEER};
+use super::token::{Token, TokenKind};
 use super::Dialect;
 
 /// What a section held.
@@ -33,36 +34,37 @@ impl Parser {
             if token.is(b'}') {
                 return Ok(parsed);
             }
-            if token.kind == TokenKind::Keyword {
-                if FORGOTTEN.contains(&token.text.as_str()) {
-                    self.value()?;
-                    self.expect(b';')?;
-                    continue;
-                }
-                if !self.strict && section == Section::Net && token.text == "discard-my-data" {
-                    let mut end = self.next();
-                    if matches!(end.keyword(), "yes" | "no") {
-                        end = self.next();
-                    }
-                    self.flag_end(section, true, end)?;
-                    continue;
-                }
-                if section == Section::Proxy && token.text == "plugin" {
-                    self.plugins(&mut parsed.plugins)?;
-                    continue;
-                }
-                if let Some((row, spelling)) = known(section, &token.text) {
-                    self.option(section, row, spelling, &mut parsed)?;
-                    continue;
-                }
-            }
-            let in_syncer = section == Section::Syncer && self.config.dialect == Dialect::V84;
-            let expected = match in_syncer {
-                true => "a syncer option keyword",
-                false => "an option keyword",
-            };
-            return Err(self.unexpected(&token, expected, false));
+            let result = self.option_statement(section, &token, &mut parsed);
+            self.recover(token.at, true, result)?;
+            self.limit(parsed.settings.len(), LIST_MAX, "options")?;
         }
+    }
+
+    fn option_statement(&mut self, section: Section, token: &Token, parsed: &mut Parsed) -> Result<(), Stop> {
+        let word = token.keyword();
+        if options::is_forgotten(word) {
+            self.value()?;
+            return self.expect(b';');
+        }
+        if !self.strict && section == Section::Net && word == "discard-my-data" {
+            let mut end = self.next();
+            if matches!(end.keyword(), "yes" | "no") {
+                end = self.next();
+            }
+            return self.flag_end(section, true, end).map(|_| ());
+        }
+        if section == Section::Proxy && word == "plugin" {
+            return self.plugins(&mut parsed.plugins);
+        }
+        if let Some((row, spelling)) = options::in_file(section, word) {
+            return self.option(section, row, spelling, parsed);
+        }
+        let in_syncer = section == Section::Syncer && self.config.dialect == Dialect::V84;
+        let expected = match in_syncer {
+            true => "a syncer option keyword",
+            false => "an option keyword",
+        };
+        Err(self.unknown(token, Place::Options(section), expected, false))
     }
 
     fn option(
@@ -85,6 +87,7 @@ impl Parser {
             row,
             value: String::new(),
             is_default: false,
+            line: self.statement_line,
         };
         if row.kind == Kind::Flag {
             let mut token = self.next();
@@ -185,6 +188,7 @@ impl Parser {
         let known = ["A", "B", "C"].iter().any(|p| p.eq_ignore_ascii_case(protocol));
         if !known && self.config.dialect == Dialect::V84 {
             self.config.valid = false;
+            self.errors += 1;
             self.messages.push_str(&format!("unknown protocol '{protocol}', should be one of A,B,C\n"));
         }
     }
@@ -213,6 +217,7 @@ impl Parser {
     fn plugins(&mut self, lines: &mut Vec<String>) -> Result<(), Stop> {
         let statement = self.statement_line;
         let fatal = |parser: &mut Parser, text: &str| {
+            parser.errors += 1;
             parser.say(statement, text);
             Stop(EXIT_INVALID)
         };
@@ -245,24 +250,4 @@ impl Parser {
             }
         }
     }
-}
-
-/// The row that a word means in a section, if the section may have it.
-fn known(section: Section, word: &str) -> Option<(&'static OptionRow, Spelling)> {
-    if section == Section::Handlers && word == OLD_FENCE_PEER {
-        return options::find("fence-peer").map(|row| (row, Spelling::Old));
-    }
-    let (row, spelling) = options::lookup(word)?;
-    let old_section = row.old.map(|old| old.section);
-    let allowed = match section {
-        Section::Syncer => {
-            old_section == Some(Section::Syncer) && row.old.is_some_and(|old| old.name == word)
-        }
-        Section::Proxy => {
-            row.section == Section::Proxy
-                || matches!(row.name, "sndbuf-size" | "rcvbuf-size" | "ping-timeout")
-        }
-        _ => row.section == section && row.scope != Scope::OneShot,
-    };
-    allowed.then_some((row, spelling))
 }

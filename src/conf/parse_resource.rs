@@ -1,13 +1,18 @@
 //! Resource bodies, host sections, volumes. spec/config.md 3, 5, 10, 13.
 
+use super::explain::Place;
 use super::model::{Address, HostKind, HostSection, Proxy, Resource, Setting, Volume};
 
 use super::options::{self, Section};
 use super::parse_finish::names_or;
 use super::parse_statements::leading_number;
-use super::parser::{Parser, Stop, EXIT_INVALID, LIST_MAX};
+use super::parser::{Parser, Stop, EXIT_INVALID, LIST_MAX, VOLUMES_MAX};
 use super::token::{Token, TokenKind};
 use super::Dialect;
+
+/// What the parse error in a resource names.
+const RESOURCE_STATEMENTS: &str =
+    "protocol | on | disk | net | syncer | startup | handlers | ignore-on | stacked-on-top-of";
 
 impl Parser {
     /// Behind the opening brace. The end of the file ends it too.
@@ -20,7 +25,16 @@ impl Parser {
             if token.is(b'}') || token.kind == TokenKind::End {
                 break;
             }
-            self.resource_statement(&mut resource, &token)?;
+            if self.recovers() && matches!(token.keyword(), "resource" | "common" | "global") {
+                // The brace that ends this resource is missing: what follows is the next one.
+                self.unexpected(&token, RESOURCE_STATEMENTS, true);
+                self.config.valid = false;
+                self.advise("the '}' that ends the section before it is missing");
+                self.push_back(token);
+                break;
+            }
+            let result = self.resource_statement(&mut resource, &token);
+            self.recover(token.at, true, result)?;
         }
         if self.config.dialect == Dialect::V84 && self.strict {
             self.check_volumes(&resource);
@@ -54,7 +68,7 @@ impl Parser {
                 self.expect(b';')?;
                 let text =
                     format!("in resource {}, WARN: The 'ignore-on' keyword is deprecated.", resource.name);
-                self.say(line, &text);
+                self.note(line, &text);
                 return Ok(());
             }
             "disk" => {
@@ -85,20 +99,14 @@ impl Parser {
                 return Ok(());
             }
             "volume" => return self.volume(&mut resource.volumes, &[]),
+
             "net" => Section::Net,
             "syncer" => Section::Syncer,
             "handlers" => Section::Handlers,
             "startup" => Section::Startup,
             "proxy" => Section::Proxy,
             "options" => Section::Options,
-            _ => {
-                return Err(self.unexpected(
-                    token,
-                    "protocol | on | disk | net | syncer | startup | handlers | ignore-on | \
-                     stacked-on-top-of",
-                    true,
-                ))
-            }
+            _ => return Err(self.unknown(token, Place::Resource, RESOURCE_STATEMENTS, true)),
         };
         self.expect(b'{')?;
         self.section(resource, section)
@@ -129,7 +137,8 @@ impl Parser {
         self.expect(b';')?;
         self.check_protocol(&value);
         if let Some(row) = options::find("protocol") {
-            resource.settings.push(Setting { section: Section::Net, row, value, is_default: false });
+            let line = self.statement_line;
+            resource.settings.push(Setting { section: Section::Net, row, value, is_default: false, line });
         }
         Ok(())
     }
@@ -149,7 +158,7 @@ impl Parser {
         let next = self.next();
         if next.is(b';') {
             let host = new_host(HostKind::Floating, hosts, Some(address), self.section_line);
-            return self.finish_host(resource, host);
+            return self.finish_host(resource, host, true);
         }
         if !next.is(b'{') {
             return Err(self.unexpected(&next, "{ | ;", true));
@@ -166,60 +175,75 @@ impl Parser {
         address: Option<Address>,
     ) -> Result<(), Stop> {
         let mut host = new_host(kind, hosts, address, self.section_line);
+        let errors = self.errors;
         loop {
             let token = self.next();
             self.statement_line = token.line;
-            match token.keyword() {
-                "disk" => {
-                    self.register_statement(resource, &host, "disk")?;
-                    self.host_disk(&mut host)?;
-                }
-                "device" => {
-                    self.register_statement(resource, &host, "device")?;
-                    if let Some(device) = self.device()? {
-                        self.register_device(&host.hosts, device.name.as_deref(), device.minor)?;
-                        let volume = self.implicit(&mut host.volumes);
-                        volume.device = device.name;
-                        volume.minor = device.minor;
-                    }
-                }
-                "address" => {
-                    if host.kind == HostKind::Floating {
-                        let line = self.statement_line;
-                        self.say(line, "address statement not allowed for floating {} host sections");
-                        return Err(Stop(EXIT_INVALID));
-                    }
-                    self.register_statement(resource, &host, "address")?;
-                    host.address = Some(self.host_address(&host.hosts)?);
-                }
-                "alternate-link-address" => {
-                    host.alternate = Some(self.endpoint()?);
-                    self.expect(b';')?;
-                }
-                "meta-disk" | "flexible-meta-disk" => {
-                    self.register_statement(resource, &host, "meta-disk")?;
-                    let meta = self.meta_disk(token.text == "flexible-meta-disk")?;
-                    if self.config.dialect == Dialect::V83 {
-                        self.register_meta(&host.hosts, &meta)?;
-                    }
-                    self.implicit(&mut host.volumes).meta = Some(meta);
-                }
-                "proxy" => host.proxy = Some(self.proxy(&host.hosts)?),
-                "volume" => self.volume(&mut host.volumes, &host.hosts)?,
-                "options" => {
-                    self.expect(b'{')?;
-                    host.options.extend(self.options(Section::Options)?.settings);
-                }
-                _ if token.is(b'}') => return self.finish_host(resource, host),
-                _ => {
-                    return Err(self.unexpected(
-                        &token,
-                        "disk | device | address | meta-disk | flexible-meta-disk",
-                        false,
-                    ))
+            if token.is(b'}') {
+                // What an error has hidden is not missing.
+                let complete = !self.reading.recovers || self.errors == errors;
+                return self.finish_host(resource, host, complete);
+            }
+            let result = self.host_statement(resource, &mut host, &token);
+            self.recover(token.at, true, result)?;
+        }
+    }
+
+    fn host_statement(
+        &mut self,
+        resource: &Resource,
+        host: &mut HostSection,
+        token: &Token,
+    ) -> Result<(), Stop> {
+        match token.keyword() {
+            "disk" => {
+                self.register_statement(resource, host, "disk")?;
+                self.host_disk(host)?;
+            }
+            "device" => {
+                self.register_statement(resource, host, "device")?;
+                if let Some(device) = self.device()? {
+                    self.register_device(&host.hosts, device.name.as_deref(), device.minor)?;
+                    let volume = self.implicit(&mut host.volumes);
+                    volume.device = device.name;
+                    volume.minor = device.minor;
                 }
             }
+            "address" => {
+                if host.kind == HostKind::Floating {
+                    let line = self.statement_line;
+                    self.errors += 1;
+                    self.say(line, "address statement not allowed for floating {} host sections");
+                    return Err(Stop(EXIT_INVALID));
+                }
+                self.register_statement(resource, host, "address")?;
+                host.address = Some(self.host_address(&host.hosts)?);
+            }
+            "alternate-link-address" => {
+                host.alternate = Some(self.endpoint()?);
+                self.expect(b';')?;
+            }
+            "meta-disk" | "flexible-meta-disk" => {
+                self.register_statement(resource, host, "meta-disk")?;
+                let meta = self.meta_disk(token.text == "flexible-meta-disk")?;
+                if self.config.dialect == Dialect::V83 {
+                    self.register_meta(&host.hosts, &meta)?;
+                }
+                self.implicit(&mut host.volumes).meta = Some(meta);
+            }
+            "proxy" => host.proxy = Some(self.proxy(&host.hosts)?),
+            "volume" => self.volume(&mut host.volumes, &host.hosts)?,
+            "options" => {
+                self.expect(b'{')?;
+                host.options.extend(self.options(Section::Options)?.settings);
+                self.limit(host.options.len(), LIST_MAX, "options")?;
+            }
+            _ => {
+                let expected = "disk | device | address | meta-disk | flexible-meta-disk";
+                return Err(self.unknown(token, Place::Host, expected, false));
+            }
         }
+        Ok(())
     }
 
     fn host_disk(&mut self, host: &mut HostSection) -> Result<(), Stop> {
@@ -259,27 +283,37 @@ impl Parser {
         self.section_line = self.lexer.line();
         let line = self.section_line;
         let mut host = new_host(HostKind::Stacked(lower), Vec::new(), None, line);
+        let errors = self.errors;
         loop {
             let token = self.next();
-            match token.keyword() {
-                "device" => {
-                    if let Some(device) = self.device()? {
-                        let volume = self.implicit(&mut host.volumes);
-                        volume.device = device.name;
-                        volume.minor = device.minor;
-                    }
-                }
-                "address" => host.address = Some(self.host_address(&[])?),
-                "alternate-link-address" => {
-                    host.alternate = Some(self.endpoint()?);
-                    self.expect(b';')?;
-                }
-                "proxy" => host.proxy = Some(self.proxy(&[])?),
-                "volume" => self.volume(&mut host.volumes, &[])?,
-                _ if token.is(b'}') => return self.finish_host(resource, host),
-                _ => return Err(self.unexpected(&token, "device | address | proxy", false)),
+            if token.is(b'}') {
+                let complete = !self.reading.recovers || self.errors == errors;
+                return self.finish_host(resource, host, complete);
             }
+            let result = self.stacked_statement(&mut host, &token);
+            self.recover(token.at, true, result)?;
         }
+    }
+
+    fn stacked_statement(&mut self, host: &mut HostSection, token: &Token) -> Result<(), Stop> {
+        match token.keyword() {
+            "device" => {
+                if let Some(device) = self.device()? {
+                    let volume = self.implicit(&mut host.volumes);
+                    volume.device = device.name;
+                    volume.minor = device.minor;
+                }
+            }
+            "address" => host.address = Some(self.host_address(&[])?),
+            "alternate-link-address" => {
+                host.alternate = Some(self.endpoint()?);
+                self.expect(b';')?;
+            }
+            "proxy" => host.proxy = Some(self.proxy(&[])?),
+            "volume" => self.volume(&mut host.volumes, &[])?,
+            _ => return Err(self.unknown(token, Place::Stacked, "device | address | proxy", false)),
+        }
+        Ok(())
     }
 
     /// `proxy on HOSTS { inside …; outside …; }`, behind `proxy`.
@@ -291,18 +325,11 @@ impl Parser {
         let mut proxy = Proxy { hosts: self.hosts(b'{')?, ..Proxy::default() };
         loop {
             let token = self.next();
-            match token.keyword() {
-                "inside" => proxy.inside = Some(self.host_address(hosts)?),
-                "outside" => proxy.outside = Some(self.host_address(hosts)?),
-                "options" => {
-                    self.expect(b'{')?;
-                    let parsed = self.options(Section::Proxy)?;
-                    proxy.options.extend(parsed.settings);
-                    proxy.plugins.extend(parsed.plugins);
-                }
-                _ if token.is(b'}') => break,
-                _ => return Err(self.unexpected(&token, "inside | outside", false)),
+            if token.is(b'}') {
+                break;
             }
+            let result = self.proxy_statement(hosts, &mut proxy, &token);
+            self.recover(token.at, true, result)?;
         }
         for (address, word) in [(&proxy.inside, "inside"), (&proxy.outside, "outside")] {
             if address.is_none() && self.strict {
@@ -318,6 +345,22 @@ impl Parser {
         Ok(proxy)
     }
 
+    fn proxy_statement(&mut self, hosts: &[String], proxy: &mut Proxy, token: &Token) -> Result<(), Stop> {
+        match token.keyword() {
+            "inside" => proxy.inside = Some(self.host_address(hosts)?),
+            "outside" => proxy.outside = Some(self.host_address(hosts)?),
+            "options" => {
+                self.expect(b'{')?;
+                let parsed = self.options(Section::Proxy)?;
+                proxy.options.extend(parsed.settings);
+                proxy.plugins.extend(parsed.plugins);
+                self.limit(proxy.options.len().max(proxy.plugins.len()), LIST_MAX, "options")?;
+            }
+            _ => return Err(self.unknown(token, Place::ProxyHost, "inside | outside", false)),
+        }
+        Ok(())
+    }
+
     /// `volume INT { … }`, behind `volume`. `hosts`: of the host section, empty at resource level.
     fn volume(&mut self, volumes: &mut Vec<Volume>, hosts: &[String]) -> Result<(), Stop> {
         // From the first volume on it is a file of 8.4. spec/decisions.md 1.2.
@@ -329,43 +372,51 @@ impl Parser {
         loop {
             let token = self.next();
             self.statement_line = token.line;
-            match token.keyword() {
-                "device" => {
-                    if let Some(device) = self.device()? {
-                        self.register_device(hosts, device.name.as_deref(), device.minor)?;
-                        volume.device = device.name;
-                        volume.minor = device.minor;
-                    }
-                }
-                "disk" => {
-                    let next = self.next();
-                    if next.is(b'{') {
-                        volume.options.extend(self.options(Section::Disk)?.settings);
-                    } else if next.kind == TokenKind::String {
-                        self.expect(b';')?;
-                        volume.disk = Some(next.text);
-                    } else {
-                        return Err(self.no_string(&next, "TK_STRING | {"));
-                    }
-                }
-                "meta-disk" | "flexible-meta-disk" => {
-                    volume.meta = Some(self.meta_disk(token.text == "flexible-meta-disk")?);
-                }
-                _ if token.is(b'}') => break,
-                _ => {
-                    return Err(self.unexpected(
-                        &token,
-                        "device | disk | meta-disk | flex-meta-disk | }",
-                        true,
-                    ))
-                }
+            if token.is(b'}') {
+                break;
             }
+            let result = self.volume_statement(hosts, &mut volume, &token);
+            self.recover(token.at, true, result)?;
         }
         // Of a number given twice the first is used.
         if !volumes.iter().any(|v| v.number == number) {
             volumes.push(volume);
         }
+        self.volumes += 1;
+        self.limit(self.volumes, VOLUMES_MAX, "volumes in all")?;
         self.limit(volumes.len(), LIST_MAX, "volumes")
+    }
+
+    fn volume_statement(&mut self, hosts: &[String], volume: &mut Volume, token: &Token) -> Result<(), Stop> {
+        match token.keyword() {
+            "device" => {
+                if let Some(device) = self.device()? {
+                    self.register_device(hosts, device.name.as_deref(), device.minor)?;
+                    volume.device = device.name;
+                    volume.minor = device.minor;
+                }
+            }
+            "disk" => {
+                let next = self.next();
+                if next.is(b'{') {
+                    volume.options.extend(self.options(Section::Disk)?.settings);
+                    self.limit(volume.options.len(), LIST_MAX, "options")?;
+                } else if next.kind == TokenKind::String {
+                    self.expect(b';')?;
+                    volume.disk = Some(next.text);
+                } else {
+                    return Err(self.no_string(&next, "TK_STRING | {"));
+                }
+            }
+            "meta-disk" | "flexible-meta-disk" => {
+                volume.meta = Some(self.meta_disk(token.text == "flexible-meta-disk")?);
+            }
+            _ => {
+                let expected = "device | disk | meta-disk | flex-meta-disk | }";
+                return Err(self.unknown(token, Place::Volume, expected, true));
+            }
+        }
+        Ok(())
     }
 
     /// The implicit volume 0.

@@ -3,14 +3,10 @@
 //! Resource and host bodies are in `parse_resource`, option sections in `parse_options`.
 //! Messages are collected in the order in which the original prints them.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
-
+use super::explain::{self, Place};
 use super::lexer::Lexer;
-use super::model::{Config, FileName, Global, Resource, UsageCount};
+use super::model::{Config, FileName, Global, Resource};
 use super::number::{self, Unit};
-use super::pattern;
 use super::text;
 use super::token::{Token, TokenKind};
 use super::unique::Registry;
@@ -18,10 +14,6 @@ use super::Dialect;
 
 /// Exit status of a configuration that is not valid.
 pub const EXIT_INVALID: u8 = 10;
-/// Largest file that is read.
-const FILE_BYTES_MAX: u64 = 16 << 20;
-/// Most bytes of all files together.
-const TOTAL_BYTES_MAX: usize = 32 << 20;
 /// Most resources.
 const RESOURCES_MAX: usize = 10_000;
 /// Most keys that are kept unique.
@@ -29,15 +21,24 @@ const KEYS_MAX: usize = 300_000;
 /// Most host names, plugins or volumes in one place.
 pub(super) const LIST_MAX: usize = 1_000;
 /// Most volumes that host sections inherit, all together.
-pub(super) const INHERITED_MAX: usize = 200_000;
-/// Deepest nesting of includes: below the number of files that a process may open.
-const INCLUDE_DEPTH_MAX: u32 = 100;
-/// Most files that one configuration may include.
-const INCLUDES_MAX: u32 = 10_000;
+pub(super) const INHERITED_MAX: usize = 100_000;
+/// Most volumes that are written out, all together: each gets all options of its resource.
+pub(super) const VOLUMES_MAX: usize = 100_000;
+/// Most errors of one configuration that are told, if reading goes on behind them.
+const ERRORS_MAX: u32 = 100;
 
 /// The input ends here: the exit status. The reason is in the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stop(pub u8);
+
+/// How a configuration is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Behind the original's lines: the line of the file, and what could have been meant.
+    pub explains: bool,
+    /// An error does not end it: the next statement is read.
+    pub recovers: bool,
+}
 
 /// Reads one or several files into a [`Config`].
 #[derive(Debug)]
@@ -53,11 +54,25 @@ pub struct Parser {
     pub(super) config: Config,
     /// What the original has printed on stderr so far.
     pub messages: String,
-    depth: u32,
-    included: u32,
-    bytes_read: usize,
+    /// Errors that were recorded or ended a statement.
+    pub errors: u32,
+    /// What was said and is no error, if reading explains itself.
+    pub warnings: u32,
+    pub(super) reading: Reading,
+    /// The token that was read last, and where the one before it ended.
+    pub(super) last: Token,
+    previous_end: (u32, usize),
+    /// A token that is read again.
+    pushed: Option<Token>,
+    /// Too many of something: no use in going on.
+    exhausted: bool,
+    pub(super) depth: u32,
+    pub(super) included: u32,
+    pub(super) bytes_read: usize,
     /// Volumes that host sections have inherited.
     pub(super) inherited: usize,
+    /// Volumes that are written out.
+    pub(super) volumes: usize,
 }
 
 impl Parser {
@@ -80,11 +95,24 @@ impl Parser {
                 valid: true,
             },
             messages: String::new(),
+            errors: 0,
+            warnings: 0,
+            reading: Reading::default(),
+            last: Token::nothing(),
+            previous_end: (0, 0),
+            pushed: None,
+            exhausted: false,
             depth: 0,
             included: 0,
             bytes_read: 0,
             inherited: 0,
+            volumes: 0,
         }
+    }
+
+    /// The same, with another way of reading.
+    pub fn with(dialect: Dialect, reading: Reading) -> Self {
+        Parser { reading, ..Parser::new(dialect) }
     }
 
     /// Reads a file's bytes as if they followed what was read before. The first file is the main one.
@@ -143,192 +171,127 @@ impl Parser {
     }
 
     /// file = { global | common | resource | skip | include }
-    fn top_level(&mut self) -> Result<(), Stop> {
+    pub(super) fn top_level(&mut self) -> Result<(), Stop> {
         loop {
             let token = self.next();
             self.statement_line = token.line;
-            match token.keyword() {
-                "global" => self.global(&token)?,
-                "common" => {
-                    self.register("resource section", "common")?;
-                    self.expect(b'{')?;
-                    let common = self.resource_body(String::new())?;
-                    if !common.hosts.is_empty() {
-                        let line = self.section_line;
-                        self.record_at(line, "in the common section, there are no host sections allowed.");
-                    }
-                    self.config.common = Some(common);
-                }
-                "resource" => {
-                    let name = self.expect_string()?;
-                    self.register("resource section", &name)?;
-                    self.expect(b'{')?;
-                    let resource = self.resource_body(name)?;
-                    self.config.resources.push(resource);
-                    self.limit(self.config.resources.len(), RESOURCES_MAX, "resources")?;
-                }
-                "skip" => self.skip()?,
-                "include" => {
-                    let name = self.expect_string()?;
-                    self.expect(b';')?;
-                    self.include(&name, token.line)?;
-                }
-                _ if token.kind == TokenKind::End => return Ok(()),
-                _ => {
-                    return Err(self.unexpected(&token, "global | common | resource | skip | include", false))
-                }
+            if token.kind == TokenKind::End {
+                return Ok(());
+            }
+            let result = self.top_statement(&token);
+            let result = self.recover(token.at, false, result);
+            // The end of the file within a section has been told.
+            match result {
+                Err(_) if self.recovers() && self.last.kind == TokenKind::End => return Ok(()),
+                result => result?,
             }
         }
     }
 
-    fn global(&mut self, start: &Token) -> Result<(), Stop> {
-        if !self.config.resources.is_empty() {
-            self.say(
-                start.line,
-                "You should put the global {} section\n\tin front of any resource {} section",
-            );
-        }
-        self.register("global section", "global")?;
-        self.expect(b'{')?;
-        loop {
-            let token = self.next();
-            self.statement_line = token.line;
-            match token.keyword() {
-                "disable-ip-verification" => self.config.global.disable_ip_verification = true,
-                "udev-always-use-vnr" => self.config.global.udev_always_use_vnr = true,
-                "minor-count" => {
-                    self.config.global.minor_count = self.global_number("minor-count", 1, 256)?;
+    fn top_statement(&mut self, token: &Token) -> Result<(), Stop> {
+        match token.keyword() {
+            "global" => self.global(token),
+            "common" => {
+                self.register("resource section", "common")?;
+                self.expect(b'{')?;
+                let common = self.resource_body(String::new())?;
+                if !common.hosts.is_empty() {
+                    let line = self.section_line;
+                    self.record_at(line, "in the common section, there are no host sections allowed.");
                 }
-                "dialog-refresh" => {
-                    self.config.global.dialog_refresh = self.global_number("dialog-refresh", 0, 600)?;
-                }
-                "cmd-timeout-short" => {
-                    self.config.global.command_timeouts[0] =
-                        self.global_number("cmd-timeout-short", 0, 900)?;
-                }
-                "cmd-timeout-medium" => {
-                    self.config.global.command_timeouts[1] =
-                        self.global_number("cmd-timeout-medium", 0, 900)?;
-                }
-                "cmd-timeout-long" => {
-                    self.config.global.command_timeouts[2] =
-                        self.global_number("cmd-timeout-long", 0, 900)?;
-                }
-                "usage-count" => {
-                    let value = self.next();
-                    self.config.global.usage_count = match value.keyword() {
-                        "yes" => UsageCount::Yes,
-                        "no" => UsageCount::No,
-                        "ask" => UsageCount::Ask,
-                        _ => return Err(self.unexpected(&value, "yes | no | ask", false)),
-                    };
-                }
-                _ if token.is(b'}') => return Ok(()),
-                _ => {
-                    return Err(self.unexpected(
-                        &token,
-                        "dialog-refresh | minor-count | disable-ip-verification",
-                        false,
-                    ))
-                }
+                self.config.common = Some(common);
+                Ok(())
             }
-            self.expect(b';')?;
+            "resource" => {
+                let name = self.expect_string()?;
+                self.register("resource section", &name)?;
+                self.expect(b'{')?;
+                let resource = self.resource_body(name)?;
+                self.config.resources.push(resource);
+                self.limit(self.config.resources.len(), RESOURCES_MAX, "resources")
+            }
+            "skip" => self.skip(),
+            "include" => {
+                let name = self.expect_string()?;
+                self.expect(b';')?;
+                self.include(&name, token.line)
+            }
+            _ => {
+                let expected = "global | common | resource | skip | include";
+                Err(self.unknown(token, Place::Top, expected, false))
+            }
         }
     }
 
-    fn global_number(&mut self, name: &str, min: u64, max: u64) -> Result<u32, Stop> {
-        let text = self.expect_integer()?;
-        let value = self.number(&text, Unit::One)?;
-        // minor-count up to 256 is 8.3.16's; 8.4 allows 255. spec/config.md 5.1.
-        let shown_max = match (self.config.dialect, name) {
-            (Dialect::V84, "minor-count") => 255,
-            _ => max,
+    pub(super) fn recovers(&self) -> bool {
+        self.reading.recovers && !self.exhausted && self.errors < ERRORS_MAX
+    }
+
+    /// Behind a statement: if it failed and reading goes on, skips to its end. `start`: where its
+    /// first token is. `inside`: within braces, of which the closing one is left to the caller.
+    ///
+    /// # Errors
+    /// The statement's, if reading ends here.
+    pub(super) fn recover(
+        &mut self,
+        start: usize,
+        inside: bool,
+        result: Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        let Err(stop) = result else {
+            return Ok(());
         };
-        if !(min..=max).contains(&value) {
-            let line = self.statement_line;
-            self.record_at(line, &format!("{name} {text} => {value} out of range [{min}..{shown_max}]."));
+        if !self.recovers() {
+            return Err(stop);
         }
-        Ok(u32::try_from(value).unwrap_or(u32::MAX))
-    }
-
-    /// Balanced braces; the content is read as tokens and forgotten.
-    fn skip(&mut self) -> Result<(), Stop> {
-        let start = self.statement_line;
-        let mut token = self.next();
-        if token.kind == TokenKind::String {
-            token = self.next();
-        }
-        if !token.is(b'{') {
-            return Err(self.unexpected(&token, "[ some_text ] {", false));
-        }
-        let mut depth = 1u64;
-        while depth > 0 {
-            let token = self.next();
+        self.config.valid = false;
+        let mut token = self.last.clone();
+        let mut depth = 0u32;
+        let mut first = true;
+        loop {
+            // A word on a further line probably begins the next statement: a semicolon is missing.
+            let next_line = token.line > self.statement_line && token.at != start;
+            let opens_file_section = matches!(token.keyword(), "resource" | "common" | "global");
             match token.kind {
-                TokenKind::Operator(b'{') => depth += 1,
-                TokenKind::Operator(b'}') => depth -= 1,
-                TokenKind::End => {
-                    self.say(start, "reached eof while parsing this skip block.");
-                    return Err(Stop(EXIT_INVALID));
+                TokenKind::End => return Err(stop),
+                TokenKind::Operator(b';') if depth == 0 => return Ok(()),
+                TokenKind::Operator(b'{') => depth = depth.saturating_add(1),
+                TokenKind::Operator(b'}') if depth == 0 => {
+                    if inside {
+                        self.pushed = Some(token);
+                    }
+                    return Ok(());
+                }
+                TokenKind::Operator(b'}') => {
+                    depth -= 1;
+                    if depth == 0 {
+                        return Ok(());
+                    }
+                }
+                TokenKind::Keyword if next_line && depth == 0 && (first || opens_file_section) => {
+                    self.pushed = Some(token);
+                    return Ok(());
                 }
                 _ => {}
             }
+            first = false;
+            token = self.next();
         }
-        Ok(())
-    }
-
-    fn include(&mut self, name: &str, line: u32) -> Result<(), Stop> {
-        let failed = format!("Failed to open include file '{name}'.");
-        if self.config.file.absolute == STANDARD_INPUT {
-            self.messages
-                .push_str(&format!("chdir(\"{STANDARD_INPUT}\") failed: No such file or directory\n"));
-            return Err(Stop(3));
-        }
-        let directory = match self.file.absolute.rfind('/') {
-            Some(at) => self.file.absolute[..at.max(1)].to_string(),
-            None => "/".to_string(),
-        };
-        let names = pattern::expand(Path::new(&directory), name);
-        if names.is_empty() && !pattern::is_pattern(name) {
-            self.record_at(line, &failed);
-        }
-        for display in names {
-            let path = Path::new(&directory).join(&display);
-            self.included += 1;
-            let allowed = self.depth < INCLUDE_DEPTH_MAX
-                && self.included <= INCLUDES_MAX
-                && self.bytes_read <= TOTAL_BYTES_MAX;
-            let read = match allowed {
-                true => read_limited(&path),
-                false => Err(io::Error::other("too many files; does one include itself?")),
-            };
-            let bytes = match read {
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    self.record_at(line, &failed);
-                    // The original does not say which of the files that match, nor why.
-                    if display != name || error.kind() == io::ErrorKind::PermissionDenied {
-                        self.messages.push_str(&format!("\t{display}: {error}\n"));
-                    }
-                    continue;
-                }
-            };
-            self.bytes_read += bytes.len();
-            let file = FileName { absolute: absolute_name(&path), display };
-            let outer_file = std::mem::replace(&mut self.file, file);
-            let outer_lexer = std::mem::replace(&mut self.lexer, Lexer::new(bytes));
-            self.depth += 1;
-            let result = self.top_level();
-            self.depth -= 1;
-            result?;
-            self.file = outer_file;
-            self.lexer = outer_lexer;
-        }
-        Ok(())
     }
 
     pub(super) fn next(&mut self) -> Token {
-        self.lexer.next_token()
+        let token = match self.pushed.take() {
+            Some(token) => token,
+            None => self.lexer.next_token(),
+        };
+        self.previous_end = (self.last.line, self.last.at + self.last.length);
+        self.last = token.clone();
+        token
+    }
+
+    /// The token is read again.
+    pub(super) fn push_back(&mut self, token: Token) {
+        self.pushed = Some(token);
     }
 
     /// Prints `FILE:LINE: text`.
@@ -340,6 +303,49 @@ impl Parser {
     /// Prints it, and the configuration is not valid; reading goes on.
     pub(super) fn record_at(&mut self, line: u32, text: &str) {
         self.config.valid = false;
+        self.errors += 1;
+        self.say(line, text);
+        if self.reading.explains && self.last.line == line {
+            self.show_last();
+        }
+    }
+
+    /// What DRBD says and goes on.
+    pub(super) fn note(&mut self, line: u32, text: &str) {
+        self.warnings += 1;
+        self.say(line, text);
+    }
+
+    /// What is worth a look and no error: told only if reading explains itself.
+    pub(super) fn warn(&mut self, line: u32, text: &str) {
+        if self.reading.explains {
+            self.warnings += 1;
+            self.say(line, &format!("warning: {text}"));
+        }
+    }
+
+    /// The line of the last token with a caret below it.
+    fn show_last(&mut self) {
+        let (at, length) = (self.last.at, self.last.length);
+        self.show(at, length);
+    }
+
+    fn show(&mut self, at: usize, length: usize) {
+        let (line, column) = self.lexer.line_around(at);
+        let text = explain::excerpt(line, column, length);
+        self.messages.push_str(&text);
+    }
+
+    pub(super) fn advise(&mut self, advice: &str) {
+        if !advice.is_empty() {
+            self.messages.push_str(&format!("    {advice}\n"));
+        }
+    }
+
+    /// Records what is not there: no line can be shown.
+    pub(super) fn record_missing(&mut self, line: u32, text: &str) {
+        self.config.valid = false;
+        self.errors += 1;
         self.say(line, text);
     }
 
@@ -355,6 +361,14 @@ impl Parser {
             Ok(()) => Ok(()),
             Err(text) => {
                 self.messages.push_str(&text);
+                self.errors += 1;
+                if self.reading.explains {
+                    self.show_last();
+                }
+                if self.recovers() {
+                    self.config.valid = false;
+                    return Ok(());
+                }
                 Err(Stop(EXIT_INVALID))
             }
         }
@@ -367,18 +381,54 @@ impl Parser {
         }
         let line = self.lexer.line();
         self.say(line, &format!("more than {max} {what}."));
+        self.errors += 1;
+        self.exhausted = true;
         Err(Stop(EXIT_INVALID))
     }
 
     /// A parse error; `numbered`: with the token's number.
     pub(super) fn unexpected(&mut self, token: &Token, expected: &str, numbered: bool) -> Stop {
+        self.parse_error(token, expected, numbered);
+        if self.reading.explains {
+            self.point_at(token, expected);
+        }
+        Stop(EXIT_INVALID)
+    }
+
+    /// The parse error about a token that begins no statement at a place.
+    pub(super) fn unknown(&mut self, token: &Token, place: Place, expected: &str, numbered: bool) -> Stop {
+        self.parse_error(token, expected, numbered);
+        if self.reading.explains {
+            self.show(token.at, token.length);
+            let advice = explain::unknown_word(token, place);
+            self.advise(&advice);
+        }
+        Stop(EXIT_INVALID)
+    }
+
+    fn parse_error(&mut self, token: &Token, expected: &str, numbered: bool) {
         let got = text::clip(&token.text, 20);
         let number = match numbered {
             true => format!(" (TK {})", token.number()),
             false => String::new(),
         };
+        self.errors += 1;
         self.say(token.line, &format!("Parse error: '{expected}' expected,\n\tbut got '{got}'{number}"));
-        Stop(EXIT_INVALID)
+    }
+
+    /// Shows a token that is not what had to come, or the place where a semicolon is missing.
+    fn point_at(&mut self, token: &Token, expected: &str) {
+        let (line, end) = self.previous_end;
+        let ends_statement = expected == ";" || expected.ends_with("| ;");
+        let missing = ends_statement && (line < token.line || token.is(b'}'));
+        if missing {
+            self.show(end, 1);
+            self.advise(&format!("a ';' is missing here, at the end of line {line}"));
+            return;
+        }
+        self.show(token.at, token.length);
+        let advice = explain::other_than_expected(token, expected);
+        self.advise(&advice);
     }
 
     pub(super) fn expect(&mut self, operator: u8) -> Result<(), Stop> {
@@ -416,7 +466,11 @@ impl Parser {
             ),
             _ => return self.unexpected(token, expected, true),
         };
+        self.errors += 1;
         self.say(token.line, &message);
+        if self.reading.explains {
+            self.point_at(token, expected);
+        }
         Stop(EXIT_INVALID)
     }
 
@@ -432,44 +486,14 @@ impl Parser {
     pub(super) fn number(&mut self, text: &str, unit: Unit) -> Result<u64, Stop> {
         number::parse(text, unit).map_err(|error| {
             self.messages.push_str(&format!("{error}\n"));
+            self.errors += 1;
+            if self.reading.explains {
+                let line = self.last.line;
+                self.say(line, "here:");
+                self.show_last();
+                self.advise("a number may have one letter behind it: K, M or G, or s for sectors");
+            }
             Stop(error.exit_status())
         })
-    }
-}
-
-/// The name of standard input in messages.
-pub const STANDARD_INPUT: &str = "STDIN";
-
-/// A file's bytes, unless there are too many of them (a device, for instance).
-///
-/// # Errors
-/// Those of opening and reading, and `InvalidData` above 16 MiB.
-pub fn read_limited(path: &Path) -> std::io::Result<Vec<u8>> {
-    read_stream(File::open(path)?)
-}
-
-/// As [`read_limited`], from an open stream.
-///
-/// # Errors
-/// Those of reading, and `InvalidData` above 16 MiB.
-pub fn read_stream(stream: impl Read) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    stream.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "larger than 16 MiB"));
-    }
-    Ok(bytes)
-}
-
-/// The directory resolved, the last component as it is. spec/config.md 1.
-pub fn absolute_name(path: &Path) -> String {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let directory = std::fs::canonicalize(directory).unwrap_or_else(|_| directory.to_path_buf());
-    match path.file_name() {
-        Some(name) => directory.join(name).to_string_lossy().into_owned(),
-        None => directory.to_string_lossy().into_owned(),
     }
 }

@@ -4,6 +4,8 @@ use std::path::Path;
 
 /// Most names that one pattern may expand to.
 const NAMES_MAX: usize = 100_000;
+/// Most folders that are read for one pattern: `/*/*/*/*` must not walk through all file systems.
+const FOLDERS_MAX: usize = 10_000;
 
 /// Whether a name has something to expand.
 pub fn is_pattern(name: &str) -> bool {
@@ -15,6 +17,7 @@ pub fn is_pattern(name: &str) -> bool {
 pub fn expand(directory: &Path, pattern: &str) -> Vec<String> {
     let mut found = vec![String::new()];
     let mut rest = pattern;
+    let mut folders = 0;
     while !rest.is_empty() {
         let slashes = rest.len() - rest.trim_start_matches('/').len();
         let (lead, tail) = rest.split_at(slashes);
@@ -27,6 +30,10 @@ pub fn expand(directory: &Path, pattern: &str) -> Vec<String> {
             if component.is_empty() {
                 grown.push(base);
             } else if is_pattern(component) {
+                folders += 1;
+                if folders > FOLDERS_MAX {
+                    return Vec::new();
+                }
                 grown.extend(matching(directory, &base, component));
             } else {
                 grown.push(format!("{base}{}", unescape(component)));
@@ -156,6 +163,19 @@ mod tests {
     fn many_stars_end_soon() {
         let pattern = "*a".repeat(40);
         assert!(!matches(pattern.as_bytes(), "b".repeat(4000).as_bytes()));
+    }
+
+    /// 20 folders with 20 each, seven levels deep by a link to the first: more than anybody waits for.
+    #[test]
+    fn a_pattern_that_grows_without_end_is_given_up() {
+        let directory = tempfile::tempdir().expect("a directory");
+        for number in 0..20 {
+            let folder = directory.path().join(format!("d{number}"));
+            std::fs::create_dir(&folder).expect("made");
+            std::os::unix::fs::symlink(directory.path(), folder.join("up")).expect("link");
+        }
+        assert_eq!(expand(directory.path(), "*/up/*").len(), 20 * 20);
+        assert_eq!(expand(directory.path(), &"*/up/".repeat(20)), [""; 0]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Tokens of drbd.conf: kinds, keywords and the numbers in parse errors. spec/config.md 2.2, 2.3.
 
-use super::options::{self, Kind, OptionRow, Section, Spelling, FORGOTTEN};
+use super::options::{self, Kind, OptionRow, Section, Spelling};
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,9 +38,18 @@ pub struct Token {
     pub text: String,
     /// Line, from 1.
     pub line: u32,
+    /// Where it starts in its file, in bytes.
+    pub at: usize,
+    /// Bytes of it, with quotes and escapes.
+    pub length: usize,
 }
 
 impl Token {
+    /// Before the first one.
+    pub fn nothing() -> Token {
+        Token { kind: TokenKind::End, text: String::new(), line: 0, at: 0, length: 0 }
+    }
+
     /// Whether it is this operator.
     pub fn is(&self, operator: u8) -> bool {
         self.kind == TokenKind::Operator(operator)
@@ -72,13 +81,10 @@ impl Token {
                 .find(|(word, _)| *word == self.text)
                 .map(|(_, number)| *number)
                 .or_else(|| options::lookup(&self.text).map(option_number))
-                .unwrap_or(if FORGOTTEN.contains(&self.text.as_str()) { 319 } else { 292 }),
+                .unwrap_or(319),
         }
     }
 }
-
-/// 8.3's old name of the handler `fence-peer`.
-pub const OLD_FENCE_PEER: &str = "outdate-peer";
 
 /// Keywords that are no options, and their token numbers.
 const KEYWORDS: &[(&str, u16)] = &[
@@ -92,9 +98,6 @@ const KEYWORDS: &[(&str, u16)] = &[
     ("skip", 265),
     ("syncer", 266),
     ("startup", 267),
-    ("disable-ip-verification", 268),
-    ("dialog-refresh", 269),
-    ("protocol", 270),
     ("handlers", 271),
     ("common", 272),
     ("address", 273),
@@ -103,8 +106,6 @@ const KEYWORDS: &[(&str, u16)] = &[
     ("minor", 275),
     ("meta-disk", 276),
     ("flexible-meta-disk", 277),
-    ("minor-count", 278),
-    ("usage-count", 293),
     ("ask", 294),
     ("yes", 295),
     ("no", 296),
@@ -120,27 +121,25 @@ const KEYWORDS: &[(&str, u16)] = &[
     ("ssocks", 312),
     ("ipv4", 313),
     ("ipv6", 314),
-    ("discard-my-data", 316),
     ("include", 317),
     ("floating", 318),
     ("volume", 321),
     ("options", 323),
-    ("cmd-timeout-short", 323),
-    ("cmd-timeout-medium", 324),
-    ("cmd-timeout-long", 325),
-    ("udev-always-use-vnr", 328),
 ];
 
 /// Whether an unquoted word is a word of the language.
 pub fn is_keyword(word: &str) -> bool {
     KEYWORDS.iter().any(|(known, _)| *known == word)
-        || FORGOTTEN.contains(&word)
-        || word == OLD_FENCE_PEER
-        || options::lookup(word).is_some_and(|(row, _)| row.scope != options::Scope::OneShot)
+        || options::is_forgotten(word)
+        // Of the options that never stand in a file only this one is a word of the language.
+        || options::lookup(word).is_some_and(|(row, _)| row.scope != options::Scope::OneShot || row.token != 0)
 }
 
 /// Options share a token number by section and type.
 fn option_number((row, spelling): (&OptionRow, Spelling)) -> u16 {
+    if row.token != 0 {
+        return row.token;
+    }
     // 8.4's new names count as 8.4's tokens, also where 8.3 has the same option under another name.
     let old = row.old.filter(|old| spelling != Spelling::New || old.name == row.name);
     let is_flag = row.kind == Kind::Flag;
@@ -149,14 +148,15 @@ fn option_number((row, spelling): (&OptionRow, Spelling)) -> u16 {
             Section::Disk if is_flag => 283,
             Section::Disk => 284,
             Section::Net if is_flag => 285,
-            Section::Net if matches!(row.name, "sndbuf-size" | "rcvbuf-size" | "ping-timeout") => 8478,
+            Section::Net if row.in_proxy => 8478,
             Section::Net => 286,
             Section::Syncer if is_flag => 287,
             Section::Syncer | Section::Options => 288,
-            Section::Startup if row.name == "wait-after-sb" => 289,
+            // `wait-after-sb` has a letter, `stacked-timeouts` has none.
+            Section::Startup if is_flag && row.short().is_some() => 289,
             Section::Startup if is_flag || row.kind == Kind::Hosts => 291,
             Section::Startup => 290,
-            Section::Handlers => 292,
+            Section::Handlers | Section::Global => 292,
             Section::Proxy => 8496,
         },
         None => match row.section {

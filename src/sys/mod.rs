@@ -7,6 +7,7 @@ pub mod child;
 pub mod host;
 pub mod local_time;
 pub mod minor_lock;
+pub mod mounts;
 pub mod net;
 pub mod netlink;
 pub mod paths;

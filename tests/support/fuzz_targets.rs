@@ -1,12 +1,12 @@
 //! What the fuzzer calls, one function a target. `tests/corpus.rs` calls the same functions with every file of
 //! `tests/vectors/corpus`. A function returns, or panics: then something is wrong.
 
+#[path = "conf_use.rs"]
+mod conf_use;
+
 use crate::core_node::{Meta, Node, Sent, V};
-use drbdbox::conf::check::{self, Choice, ThisHost};
-use drbdbox::conf::model::FileName;
-use drbdbox::conf::parser::Parser;
 use drbdbox::conf::settings::{DiskSettings, NetSettings};
-use drbdbox::conf::{dump, dump_xml, inherit, Dialect};
+use drbdbox::conf::Dialect;
 use drbdbox::control::frame;
 use drbdbox::control::message::{Call, Reply as ControlReply};
 use drbdbox::core::state::{Conn, Role};
@@ -487,27 +487,7 @@ pub fn conf(data: &[u8]) {
         return;
     }
     for dialect in [Dialect::V83, Dialect::V84] {
-        let mut parser = Parser::new(dialect);
-        let file = FileName { display: "drbd.conf".into(), absolute: "/nowhere/drbd.conf".into() };
-        let result = parser.read(file, data.to_vec());
-        let (mut config, mut messages) = parser.finish();
-        if result.is_err() || !config.valid {
-            assert!(!messages.is_empty(), "refused without a word");
-            continue;
-        }
-        let choice = Choice { no_terminal: true, ..Choice::default() };
-        let this = ThisHost { name: "alice".into(), ..ThisHost::default() };
-        if check::find_this_host(&mut config, &this, &choice, &mut messages).is_err() {
-            continue;
-        }
-        inherit::expand(&mut config);
-        let _ = check::validate(&mut config, &this, &choice, &mut messages);
-        let _ = check::convert_names(&mut config, &this, &mut messages);
-        let _ = (dump::head(&config), dump_xml::head(&config));
-        for resource in &config.resources {
-            let _ = check::missing_address(&config, resource, &this);
-            let _ = (dump::resource(&config, resource, "alice"), dump_xml::resource(&config, resource, 1));
-        }
+        conf_use::use_all(data, dialect);
     }
 }
 
