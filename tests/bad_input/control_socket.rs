@@ -1,9 +1,11 @@
 //! Noise on the control socket: it harms nobody but its sender.
 
-use crate::node::{Node, LIMIT};
+use crate::node::{self, Node, Ran, LIMIT};
 use drbdbox::control::Client;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 
 fn connect(node: &Node) -> UnixStream {
     let stream = UnixStream::connect(node.socket()).unwrap();
@@ -84,4 +86,59 @@ fn too_many_clients_are_sent_away() {
     while node.drbdsetup(&["0", "cstate"]).status != 0 {
         assert!(std::time::Instant::now() < deadline);
     }
+}
+
+/// Groups that no host has; they are in no table, hence the primary group of a process decides.
+const ADMINS: u32 = 54_321;
+const LOOKERS: u32 = 54_322;
+const OTHERS: u32 = 54_323;
+
+/// Runs drbdsetup as somebody in this group.
+fn as_member(node: &Node, group: u32, words: &[&str]) -> Ran {
+    let mut command = node.command(&[&["drbdsetup"], words].concat());
+    command.uid(54_320).gid(group);
+    node::run(command)
+}
+
+#[test]
+fn one_group_may_order_another_may_look_and_nobody_else_gets_in() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("SKIPPED: groups of the control socket: needs root");
+        return;
+    }
+    let node = Node::with_options(&["--admin-group", "54321", "--status-group", "54322"]);
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(node.directory.path(), open).unwrap();
+    let mut probe = node.command(&["--version"]);
+    if probe.uid(54_320).gid(OTHERS).output().is_err() {
+        println!("SKIPPED: groups of the control socket: another user cannot execute {}", node::PROGRAM);
+        return;
+    }
+    node.attach();
+    let secret = "not for everybody";
+    node.connect(node::new_address(), &["--cram-hmac-alg", "sha1", "--shared-secret", secret]);
+
+    as_member(&node, OTHERS, &["0", "role"]).refused(10, "(152) Permission denied");
+    as_member(&node, OTHERS, &["proc"]).refused(10, "(152) Permission denied");
+    as_member(&node, OTHERS, &["events2", "--now"]).refused(10, "(152) Permission denied");
+
+    assert_eq!(as_member(&node, LOOKERS, &["0", "role"]).ok().out, "Secondary/Unknown\n");
+    as_member(&node, LOOKERS, &["events2", "--now"]).ok();
+    let shown = as_member(&node, LOOKERS, &["0", "show"]).ok().out;
+    assert!(shown.contains("cram-hmac-alg") && !shown.contains(secret), "{shown}");
+    for order in [&["0", "primary", "--force"][..], &["0", "syncer", "-r", "1M"], &["0", "down"]] {
+        as_member(&node, LOOKERS, order).refused(10, "(152) Permission denied");
+    }
+    assert_eq!(node.drbdsetup(&["0", "role"]).ok().out, "Secondary/Unknown\n");
+
+    as_member(&node, ADMINS, &["0", "primary", "--force"]).ok();
+    assert!(as_member(&node, ADMINS, &["0", "show"]).ok().out.contains(secret));
+    assert_eq!(node.drbdsetup(&["0", "role"]).ok().out, "Primary/Unknown\n");
+}
+
+#[test]
+fn without_groups_the_socket_is_closed_to_everybody_but_root() {
+    let node = Node::start();
+    let mode = std::fs::metadata(node.socket()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
 }
