@@ -209,6 +209,9 @@ pub fn check_resize(form: Dialect, object: &str, minor: u32) -> Outcome {
     };
     let failed = |text: String| Failure { status: 1, ..Failure::refused(text) };
     let Some(backing) = &volume.backing else {
+        if form == Dialect::V84 {
+            return Ok(0);
+        }
         return Err(failed("Has no disk config, try with drbdmeta.".to_string()));
     };
     remember(minor, backing).map_err(failed)?;

@@ -131,6 +131,10 @@ pub fn run(command: &str, asker: &Asker, minor: u32, values: &Values) -> Outcome
             _ => continue,
         };
         let Some((resource, volume)) = found else {
+            if first && asker.form == Dialect::V84 {
+                // 8.4 looks at its timeouts before it asks.
+                err(&timeouts.choose(TimeoutClass::Normal, asker.form).1);
+            }
             return Err(unknown_minor(asker, first));
         };
         if first {

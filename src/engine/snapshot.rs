@@ -51,7 +51,8 @@ fn picture(state: &State, v: VolumeIndex, volume: &Volume) -> status::Volume {
         number: volume.number,
         state: word,
         write_ordering: match volume.disk() {
-            None => WriteOrdering::None,
+            // What a device has from the start.
+            None => WriteOrdering::Flush,
             Some(_) if settings.disk_flushes => WriteOrdering::Flush,
             Some(_) if settings.disk_drain => WriteOrdering::Drain,
             Some(_) => WriteOrdering::None,
