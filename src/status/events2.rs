@@ -61,9 +61,9 @@ fn field(name: &'static str, value: impl ToString, when: When) -> Field {
 
 /// The objects of a resource, in the order of the initial dump.
 ///
-/// The connection of a resource comes when it gets addresses and goes with them; only the initial dump shows it
-/// without (`dumped`), then without its name.
-fn objects(resource: &Resource, dumped: bool) -> Vec<Object> {
+/// The connection of a resource comes when it gets addresses and goes with them. The original's initial dump shows it
+/// without them too, but then without `conn-name:`, and drbdmon gives up at such a line.
+fn objects(resource: &Resource) -> Vec<Object> {
     use When::{Changed, StatisticsAlways, StatisticsChanged};
     let name = &resource.name;
     let mut objects = vec![Object {
@@ -76,12 +76,11 @@ fn objects(resource: &Resource, dumped: bool) -> Vec<Object> {
         ],
     }];
     let connection = &resource.connection;
-    let key = connection_key(resource);
-    let shown = dumped || connection.addresses.is_some();
-    if shown {
+    let connected = connection.addresses.is_some();
+    if connected {
         objects.push(Object {
             kind: "connection",
-            key: key.clone(),
+            key: connection_key(name),
             fields: vec![
                 field("connection", connection_name(connection.cstate), Changed),
                 field("role", resource.peer_role(), Changed),
@@ -109,24 +108,23 @@ fn objects(resource: &Resource, dumped: bool) -> Vec<Object> {
             ],
         });
     }
-    if shown {
-        objects.extend(volumes.iter().map(|volume| peer_device(&key, volume)));
+    if connected {
+        objects.extend(volumes.iter().map(|volume| peer_device(name, volume)));
     }
     objects
 }
 
-fn connection_key(resource: &Resource) -> String {
-    let name = if resource.connection.addresses.is_some() { " conn-name:peer" } else { "" };
-    format!("name:{} peer-node-id:0{name}", resource.name)
+fn connection_key(resource: &str) -> String {
+    format!("name:{resource} peer-node-id:0 conn-name:peer")
 }
 
-fn peer_device(connection_key: &str, volume: &Volume) -> Object {
+fn peer_device(resource: &str, volume: &Volume) -> Object {
     use When::{Changed, StatisticsAlways};
     let c = &volume.counters;
     let pending = c.ap_pending.saturating_add(c.rs_pending);
     Object {
         kind: "peer-device",
-        key: format!("{connection_key} volume:{}", volume.number),
+        key: format!("{} volume:{}", connection_key(resource), volume.number),
         fields: vec![
             field("replication", replication_name(volume.state.conn), Changed),
             field("peer-disk", volume.state.pdsk, Changed),
@@ -175,14 +173,14 @@ fn changed(old: &Object, new: &Object, statistics: bool) -> Option<String> {
 
 /// Lines of the initial dump of a resource. `exists -` follows the last one.
 pub fn existing(resource: &Resource, statistics: bool) -> Vec<String> {
-    let objects = objects(resource, true);
+    let objects = objects(resource);
     objects.iter().map(|object| full(Action::Exists, object, statistics)).collect()
 }
 
 /// Lines of a change of a resource: `None` as `old`: it was created; as `new`: destroyed.
 pub fn change(old: Option<&Resource>, new: Option<&Resource>, statistics: bool) -> Vec<String> {
-    let old = old.map(|resource| objects(resource, false)).unwrap_or_default();
-    let new = new.map(|resource| objects(resource, false)).unwrap_or_default();
+    let old = old.map(objects).unwrap_or_default();
+    let new = new.map(objects).unwrap_or_default();
     let same = |a: &Object, b: &Object| a.kind == b.kind && a.key == b.key;
     let mut lines = Vec::new();
     for object in &new {

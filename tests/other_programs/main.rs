@@ -35,15 +35,21 @@ impl Drop for Running {
 /// Two nodes; the first is the source of a resync that takes long.
 fn syncing() -> [Node; 2] {
     let nodes = [Node::start(), Node::start()];
-    for node in &nodes {
-        node.attach();
+    nodes[0].attach();
+    sync(&nodes);
+    nodes
+}
+
+/// Begins the resync. The first node has its disk.
+fn sync(nodes: &[Node; 2]) {
+    let [one, other] = nodes;
+    other.attach();
+    for node in nodes {
         node.drbdsetup(&["0", "syncer", "-r", "200k"]).ok();
     }
-    let [one, other] = &nodes;
     connect_both(one, other, &[]);
     one.drbdsetup(&["0", "primary", "--force"]).ok();
     one.wait_conn(Conn::SyncSource);
-    nodes
 }
 
 /// Lets the resync come to its end.
@@ -95,8 +101,9 @@ fn wait_for(screen: &Receiver<String>, wanted: &[&str]) {
 #[test]
 fn drbdmon_shows_what_happens() {
     let Some(drbdmon) = package::program("drbdmon", "drbd-utils", "sbin/drbdmon") else { return };
-    let nodes = syncing();
+    let nodes = [Node::start(), Node::start()];
     let [one, other] = &nodes;
+    one.attach();
     let size = Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
     let pty = openpty(Some(&size), None).unwrap();
     let end = || Stdio::from(pty.slave.try_clone().unwrap());
@@ -105,6 +112,9 @@ fn drbdmon_shows_what_happens() {
     command.env("PATH", programs(one)).env("TERM", "xterm").env("LC_ALL", "C.UTF-8");
     let _running = Running(command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap());
     let screen = pieces(File::from(pty.master));
+    // StandAlone at first.
+    wait_for(&screen, &["minor-0", "Secondary", "Inconsistent"]);
+    sync(&nodes);
     wait_for(&screen, &["minor-0", "Primary", "Connected", "Secondary", "Inconsistent", "SyncSource"]);
     other.drbdsetup(&["0", "pause-sync"]).ok();
     wait_for(&screen, &["PausedSyncS"]);
