@@ -8,7 +8,7 @@
 //! | `daemon` | asking the daemon; messages and exit statuses of its codes |
 //! | `configure`, `query`, `events`, `wait` | the commands |
 //! | `live` | progress in place, for people at a terminal |
-//! | `nine` | the form of `status` that DRBD 9 has |
+//! | `nine`, `nine_events` | the forms of `status` and `events2` that DRBD 9 has |
 //!
 //! Here: which dialect a call means (spec/drbdsetup.md 1, spec/decisions.md 1), and the order in
 //! which its parts are looked at (spec/drbdsetup.md 2.1 and 6.1).
@@ -21,6 +21,7 @@ mod failure;
 mod getopt;
 pub mod live;
 mod nine;
+mod nine_events;
 mod query;
 mod table;
 mod usage;
@@ -52,10 +53,11 @@ pub fn main(args: &[String]) -> u8 {
         Shape::Old { device, command, rest } => old(program, spoken, &device, &command, rest),
         Shape::New { command, words } => {
             let nine = name.ends_with("-9") || nine::is_asked_for(&words);
-            if nine && command.name == "status" {
-                daemon::check(command.name, false).and_then(|()| nine::status(&words))
-            } else {
-                new(program, spoken, command, &words)
+            let checked = || daemon::check(command.name, false);
+            match command.name {
+                "status" if nine => checked().and_then(|()| nine::status(&words)),
+                "events2" if nine => checked().and_then(|()| nine_events::run(&words)),
+                _ => new(program, spoken, command, &words),
             }
         }
         Shape::Unknown => match spoken {
