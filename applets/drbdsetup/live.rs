@@ -83,11 +83,11 @@ pub fn after(command: &str, minors: &[u32]) {
 
 /// Says once what runs on these minors.
 fn remark(minors: &[u32]) {
-    // The bitmaps are exchanged first; then it is known how much there is to do.
+    // The peer has to be told and the bitmaps to be exchanged; then it is known how much there is to do.
     let patience = Instant::now() + PAUSE;
     while let Some(snapshot) = snapshot() {
         let volumes = || minors.iter().filter_map(|minor| Some(snapshot.minor(*minor)?.1));
-        let begins = volumes().any(|volume| people::is_busy(volume) && volume.progress.is_none());
+        let begins = volumes().any(|volume| people::expects_resync(volume) && volume.progress.is_none());
         if begins && Instant::now() < patience {
             std::thread::sleep(PAUSE / 10);
             continue;

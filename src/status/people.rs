@@ -4,7 +4,7 @@ use super::colors::{painted, LOCAL};
 use super::progress::{bar, Pace, KIB_PER_BIT};
 use super::snapshot::{Snapshot, Volume};
 use super::status84::{self, resync_suspended_word, Style};
-use crate::core::state::Conn;
+use crate::core::state::{Conn, Disk};
 
 /// `12 KiB`, `4.0 MiB`, `1.5 TiB`.
 pub fn amount(kib: u64) -> String {
@@ -65,6 +65,13 @@ fn outlook(volume: &Volume, pace: &Pace) -> String {
 /// Whether a resync or verify of this volume is under way, from the moment that it was asked for.
 pub fn is_busy(volume: &Volume) -> bool {
     (Conn::StartingSyncS..=Conn::PausedSyncT).contains(&volume.state.conn)
+}
+
+/// Whether one is under way, or has to follow because the two disks are not equally good.
+pub fn expects_resync(volume: &Volume) -> bool {
+    let state = &volume.state;
+    let unequal = state.disk != state.pdsk && state.disk.min(state.pdsk) >= Disk::Inconsistent;
+    is_busy(volume) || (state.conn == Conn::Connected && unequal)
 }
 
 /// What is going on with a volume, for a line that is drawn again and again: `r0: resync [==>...] 18.8% ...`.
