@@ -23,6 +23,8 @@ pub enum Own {
     Version,
     SetupOption,
     Help,
+    /// Our own: `status --watch`.
+    Watch,
 }
 
 /// One of them: long name, letter, whether it takes an argument, and which usage shows it.
@@ -57,6 +59,7 @@ pub const OWN: &[OwnOption] = &[
     own(Own::Version, "version", 'V', false, (true, true)),
     own(Own::SetupOption, "setup-option", 'W', true, (false, true)),
     own(Own::Help, "help", 'h', false, (false, true)),
+    own(Own::Watch, "watch", '\0', false, (false, false)),
 ];
 
 /// What was found, in the order of the line.

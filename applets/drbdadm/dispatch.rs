@@ -15,6 +15,11 @@ use super::table::{Action, Scope};
 /// The status of what ended it early.
 pub fn run(mut session: Session) -> Result<u8, Exit> {
     let command = session.command;
+    if command.action == Action::Status {
+        if let Some(result) = session.status_for_people()? {
+            return Ok(result);
+        }
+    }
     let status_84 = command.action == Action::Status && session.dialect() == Dialect::V84;
     // 8.4's status may name a resource, and shows all without.
     let named_status = status_84 && !session.options.names.is_empty();
@@ -39,6 +44,9 @@ pub fn run(mut session: Session) -> Result<u8, Exit> {
     let progress = command.action == Action::Adjust { progress: true };
     if !session.deferred.is_empty() || progress {
         result |= session.run_deferred(progress)?;
+    }
+    if result == 0 {
+        session.show_progress(&names);
     }
     Ok(result)
 }
@@ -123,7 +131,7 @@ impl Session {
     }
 
     /// A resource by name, `minor-N`, or in 8.4 `NAME/VOLUME`.
-    fn find(&mut self, name: &str) -> Result<(usize, Selected), Exit> {
+    pub fn find(&mut self, name: &str) -> Result<(usize, Selected), Exit> {
         let by_name = |name: &str| self.config.resources.iter().position(|r| r.name == name);
         let is_84 = self.dialect() == Dialect::V84;
         if let Some(at) = by_name(name) {

@@ -24,6 +24,7 @@ mod exec;
 mod handlers;
 mod meta;
 mod net;
+mod people;
 mod printing;
 mod proxy;
 mod register;
@@ -205,6 +206,9 @@ fn parse(called: &Called, words: &[String]) -> Result<(Options, &'static Command
         options.typed.extend_from_slice(&written);
         options.pass_through.extend(written);
     }
+    if options.watch && command.action != table::Action::Status {
+        return Err(refused(called, command, "watch"));
+    }
     check_names(called, command, &mut options)?;
     Ok((options, command))
 }
@@ -249,6 +253,7 @@ fn set(options: &mut Options, own: Own, value: String) -> Result<(), Exit> {
         Own::Drbdmeta => options.drbdmeta = Some(executable(value)?),
         Own::ProxyCtl => options.proxy_ctl = Some(executable(value)?),
         Own::Force => options.force = true,
+        Own::Watch => options.watch = true,
         Own::Peer => options.peer = Some(value),
         Own::SetupOption => options.pass_through.push(value),
         Own::ShVarname => {
@@ -282,8 +287,10 @@ fn check_names(called: &Called, command: &Command, options: &mut Options) -> Res
         complain("The --config-to-test (-t) option is only allowed with the dump and sh-nop commands\n");
         return Err(Exit(EXIT_USAGE));
     }
-    // 8.4's status shows one resource.
-    let takes_names = command.needs_resource() || command.name == "status" && called.dialect == Dialect::V84;
+    // 8.4's status shows one resource, ours on a terminal several.
+    let named_status = command.action == table::Action::Status
+        && (called.dialect == Dialect::V84 || options.is_for_people());
+    let takes_names = command.needs_resource() || named_status;
     if options.names.is_empty() {
         if command.is_dump() || !command.needs_resource() {
             return Ok(());

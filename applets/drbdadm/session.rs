@@ -32,6 +32,8 @@ pub struct Options {
     pub sh_varname: Option<String>,
     pub force: bool,
     pub peer: Option<String>,
+    /// Draw the status again and again.
+    pub watch: bool,
     /// Words for drbdsetup and drbdmeta.
     pub pass_through: Vec<String>,
     /// Those of them that were typed as options behind the command word.

@@ -1,6 +1,7 @@
 //! Options of the daemon.
 
 use argh::FromArgs;
+use drbdbox::control::access::{self, Access};
 use drbdbox::engine::doors::DoorKind;
 use drbdbox::engine::helpers::Program;
 use drbdbox::engine::shared::Config;
@@ -55,6 +56,14 @@ struct Arguments {
     #[argh(option)]
     usermode_helper: Option<PathBuf>,
 
+    /// group whose members may give orders as root may (name or number; default: none)
+    #[argh(option)]
+    admin_group: Option<String>,
+
+    /// group whose members may see the state, without secrets (name or number; default: none)
+    #[argh(option)]
+    status_group: Option<String>,
+
     /// threads of a door for a device, where it needs some (default 8)
     #[argh(option, default = "8")]
     door_threads: usize,
@@ -71,6 +80,8 @@ pub struct Options {
     pub foreground: bool,
     /// Least important lines that are logged.
     pub log_level: LevelFilter,
+    /// Who may use the control socket, beside root.
+    pub access: Access,
     /// For the engine.
     pub config: Config,
 }
@@ -107,6 +118,14 @@ impl Options {
         if !(1..=256).contains(&arguments.door_threads) {
             return Err(format!("--door-threads {}: must be 1 to 256", arguments.door_threads));
         }
+        let group = |option: &str, name: Option<String>| {
+            let found = name.map(|name| access::group(&name));
+            found.transpose().map_err(|error| format!("--{option} {error}"))
+        };
+        let access = Access {
+            change: group("admin-group", arguments.admin_group)?,
+            look: group("status-group", arguments.status_group)?,
+        };
         let run_directory = paths::rundir();
         let listen = match arguments.nbd_listen {
             None => Listen::Unix(run_directory.join("nbd.sock")),
@@ -135,6 +154,7 @@ impl Options {
         Ok(Options {
             foreground: arguments.foreground || !arguments.background,
             log_level: arguments.log_level,
+            access,
             config: Config {
                 protocol_max,
                 helper,
@@ -173,6 +193,7 @@ mod tests {
             &["--door", "window"],
             &["--nbd-listen", "somewhere"],
             &["--minor-count", "0"],
+            &["--status-group", "no-such-group"],
             &["--no-such-option"],
         ] {
             assert_eq!(parse(wrong).unwrap_err(), 2, "{wrong:?}");

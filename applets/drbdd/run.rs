@@ -147,7 +147,9 @@ fn start(options: Options) -> Result<Running, String> {
     running::restore(&daemon, &paths::running());
     let files = proc_file::Files { proc_text: paths::proc_text(), running: paths::running() };
     let socket = paths::socket();
-    let server = Server::start(&socket, daemon.clone()).map_err(|e| format!("{}: {e}", socket.display()))?;
+    let access = options.access;
+    let server =
+        Server::start(&socket, access, daemon.clone()).map_err(|e| format!("{}: {e}", socket.display()))?;
     let proc_writer = proc_file::start(Arc::clone(&daemon), files)
         .map_err(|error| format!("{}: {error}", paths::proc_text().display()))?;
     let of_thread = sender.clone();

@@ -217,10 +217,6 @@ pub fn events2(call: &Call84) -> Outcome {
     listen(&asker, |event| {
         match &event.kind {
             EventKind::Start(snapshot) if std::mem::take(&mut first) => {
-                if object != "all" && snapshot.resource(object).is_none() {
-                    let text = format!("{object}: No such resource");
-                    return Err(Failure { status: 10, ..Failure::refused(text) });
-                }
                 let mut lines = Vec::new();
                 for resource in chosen(snapshot, object) {
                     lines.extend(events2::existing(resource, statistics));

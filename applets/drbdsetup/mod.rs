@@ -7,7 +7,8 @@
 //! | `getopt`, `values`, `device` | the words of a call taken apart and converted |
 //! | `daemon` | asking the daemon; messages and exit statuses of its codes |
 //! | `configure`, `query`, `events`, `wait` | the commands |
-//! | `nine` | the form of `status` that DRBD 9 has |
+//! | `live` | progress in place, for people at a terminal |
+//! | `nine`, `nine_events` | the forms of `status` and `events2` that DRBD 9 has |
 //!
 //! Here: which dialect a call means (spec/drbdsetup.md 1, spec/decisions.md 1), and the order in
 //! which its parts are looked at (spec/drbdsetup.md 2.1 and 6.1).
@@ -18,7 +19,9 @@ mod device;
 mod events;
 mod failure;
 mod getopt;
+pub mod live;
 mod nine;
+mod nine_events;
 mod query;
 mod table;
 mod usage;
@@ -63,10 +66,11 @@ pub fn main(args: &[String]) -> u8 {
         Shape::Old { device, command, rest } => old(program, spoken, &device, &command, rest),
         Shape::New { command, words } => {
             let nine = name.ends_with("-9") || nine::is_asked_for(&words);
-            if nine && command.name == "status" {
-                daemon::check(command.name, false).and_then(|()| nine::status(&words))
-            } else {
-                new(program, spoken, command, &words)
+            let checked = || daemon::check(command.name, false);
+            match command.name {
+                "status" if nine => checked().and_then(|()| nine::status(&words)),
+                "events2" if nine => checked().and_then(|()| nine_events::run(&words)),
+                _ => new(program, spoken, command, &words),
             }
         }
         Shape::Unknown => match spoken {
@@ -205,7 +209,10 @@ fn old(program: &str, spoken: Dialect, device: &str, name: &str, rest: &[String]
     daemon::check(name, asks_for_device(command, rest))?;
     let minor = device::minor(device)?;
     match command.action {
-        Action::Configure => configure::run_83(program, command, device, minor, rest),
+        Action::Configure => {
+            let outcome = configure::run_83(program, command, device, minor, rest)?;
+            show_progress(outcome, command, minor)
+        }
         Action::Down83 => configure::down_83(program, device, minor, rest),
         Action::Query => query::run_83(name, device, minor, rest),
         Action::CheckResize => {
@@ -223,6 +230,14 @@ fn old(program: &str, spoken: Dialect, device: &str, name: &str, rest: &[String]
         }
         Action::Events2 => Ok(print_usage(spoken, Some("invalid command"))),
     }
+}
+
+/// After a command that succeeded.
+fn show_progress(status: u8, command: &Command, minor: u32) -> Outcome {
+    if status == 0 {
+        live::after(command.name, &[minor]);
+    }
+    Ok(status)
 }
 
 /// Whether the call has `--create-device`, which starts a daemon. spec/decisions.md 7.1.
@@ -247,7 +262,11 @@ fn new(program: &str, spoken: Dialect, command: &Command, words: &[String]) -> O
     daemon::check(command.name, command.name == "new-resource")?;
     let call = configure::take_apart_84(program, command, words, spoken)?;
     match command.action {
-        Action::Configure | Action::Down83 => configure::run_84(command, call),
+        Action::Configure | Action::Down83 => {
+            let minor = device::minor_of_object(&call.object);
+            let outcome = configure::run_84(command, call)?;
+            minor.map_or(Ok(outcome), |minor| show_progress(outcome, command, minor))
+        }
         Action::Query => query::run_84(command.name, &call),
         Action::CheckResize => {
             let minor = device::minor_84(&call.object)?;

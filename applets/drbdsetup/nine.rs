@@ -11,7 +11,8 @@ use drbdbox::status::status84::chosen;
 use drbdbox::status::status9::{self, Style, View};
 use std::io::IsTerminal;
 
-const fn option(long: &'static str, short: char, kind: OwnKind) -> Spec {
+/// An option of 9's forms.
+pub const fn option(long: &'static str, short: char, kind: OwnKind) -> Spec {
     let own = Own { long, short: Some(short), kind };
     Spec { long, short: Some(short), target: Target::Own(own), native: true }
 }
@@ -24,9 +25,10 @@ const STATUS: [Spec; 4] = [
     option("color", 'c', OwnKind::OptionalText),
 ];
 
-/// Whether the words of a `status` ask for 9's form.
+/// Whether the words of a `status` or `events2` ask for 9's form. spec/decisions.md 1.7.
 pub fn is_asked_for(words: &[String]) -> bool {
-    words.iter().any(|word| word == "--json" || word == "-j")
+    const ONLY_9: [&str; 8] = ["--json", "-j", "--full", "--diff", "--poll", "-f", "-i", "-p"];
+    words.iter().any(|word| ONLY_9.contains(&word.as_str()))
 }
 
 /// `status [RESOURCE] [OPTIONS]`.
@@ -55,7 +57,7 @@ pub fn status(words: &[String]) -> Outcome {
         return Err(Failure { status: 10, ..Failure::refused(format!("{object}: No such resource")) });
     }
     let resources = chosen(&snapshot, object);
-    let views: Vec<View> = resources.iter().map(|r| status9::view(&snapshot, r)).collect();
+    let views: Vec<View> = resources.iter().map(|r| status9::view(snapshot.now_ms, r)).collect();
     if json {
         out(&status9::json(&views));
         return Ok(0);

@@ -13,8 +13,7 @@ use drbdbox::status::line::{self, Minor83};
 use drbdbox::status::status84::{self, Style};
 use drbdbox::status::{gi, show, Backing, Resource, Snapshot, Volume};
 use drbdbox::sys::minor_lock::MinorLock;
-use drbdbox::sys::paths;
-use std::io::IsTerminal;
+use drbdbox::sys::{paths, terminal};
 
 /// 8.3's notice about the old name of `role`.
 pub fn state_is_deprecated(program: &str) {
@@ -171,7 +170,7 @@ fn sh_status_84(asker: &Asker, object: &str) -> Outcome {
 
 fn status_84(asker: &Asker, call: &Call84) -> Outcome {
     let color = match call.values.text("color") {
-        None | Some(Some("auto")) => std::io::stdout().is_terminal(),
+        None | Some(Some("auto")) => terminal::takes_colors(&std::io::stdout()),
         Some(None | Some("always")) => true,
         Some(Some("never")) => false,
         Some(Some(other)) => {
@@ -188,6 +187,7 @@ fn status_84(asker: &Asker, call: &Call84) -> Outcome {
         statistics: call.values.has("statistics"),
         color,
         width: terminal_width(),
+        progress_at_ms: None,
     };
     for resource in status84::chosen(&snapshot, &call.object) {
         out(&status84::text(resource, &style));
@@ -209,6 +209,9 @@ pub fn check_resize(form: Dialect, object: &str, minor: u32) -> Outcome {
     };
     let failed = |text: String| Failure { status: 1, ..Failure::refused(text) };
     let Some(backing) = &volume.backing else {
+        if form == Dialect::V84 {
+            return Ok(0);
+        }
         return Err(failed("Has no disk config, try with drbdmeta.".to_string()));
     };
     remember(minor, backing).map_err(failed)?;

@@ -6,6 +6,7 @@
 use super::daemon::Asker;
 use super::device::plain_number;
 use super::failure::{err, Failure, Outcome};
+use super::live::{self, WhileWaiting};
 use super::values::Values;
 use drbdbox::conf::Dialect;
 use drbdbox::control::client::Next;
@@ -102,11 +103,21 @@ pub fn run(command: &str, asker: &Asker, minor: u32, values: &Values) -> Outcome
     let mut stream = asker.events()?;
     let mut first = true;
     let stdout = std::io::stdout();
+    let mut live = sync.then(|| WhileWaiting::new(minor)).filter(WhileWaiting::is_shown);
     loop {
-        let next = stream.next(deadline, Some(&stdout));
+        let redraw = live.is_some().then(|| Instant::now() + live::PAUSE);
+        let until = match (deadline, redraw) {
+            (Some(deadline), Some(redraw)) => Some(redraw.min(deadline)),
+            (deadline, redraw) => deadline.or(redraw),
+        };
+        let next = stream.next(until, Some(&stdout));
         let event = match next.map_err(|error| asker.stream_failed(&error))? {
             Next::Event(event) => event,
-            Next::Deadline => return Ok(TIMED_OUT),
+            Next::Deadline if deadline.is_some_and(|at| Instant::now() >= at) => return Ok(TIMED_OUT),
+            Next::Deadline => {
+                live.iter_mut().for_each(WhileWaiting::draw);
+                continue;
+            }
             Next::WatchedClosed => return Ok(0),
         };
         // Which pictures say something about our minor; `None`: it does not exist.
@@ -120,6 +131,10 @@ pub fn run(command: &str, asker: &Asker, minor: u32, values: &Values) -> Outcome
             _ => continue,
         };
         let Some((resource, volume)) = found else {
+            if first && asker.form == Dialect::V84 {
+                // 8.4 looks at its timeouts before it asks.
+                err(&timeouts.choose(TimeoutClass::Normal, asker.form).1);
+            }
             return Err(unknown_minor(asker, first));
         };
         if first {

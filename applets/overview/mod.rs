@@ -5,9 +5,9 @@
 use drbdbox::conf::Dialect;
 use drbdbox::control::{Call, Client, Reply, Request};
 use drbdbox::status::overview;
-use drbdbox::sys::paths;
+use drbdbox::sys::{paths, terminal};
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -49,7 +49,9 @@ pub fn main(args: &[String]) -> u8 {
             known.entry(minor).or_default().usage = cells;
         }
     }
-    print(&overview::table(&text, &known, form));
+    let stdout = std::io::stdout();
+    let look = overview::Look { color: terminal::takes_colors(&stdout), finish: stdout.is_terminal() };
+    print(&overview::table(&text, &known, form, look));
     0
 }
 

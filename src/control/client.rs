@@ -152,11 +152,17 @@ impl Client {
     /// Asks for events: the first one is [`super::EventKind::Start`].
     ///
     /// # Errors
-    /// [`ClientError::Broken`].
+    /// [`ClientError::Refused`], [`ClientError::Broken`].
     pub fn subscribe(self) -> Result<EventStream, ClientError> {
         let mut stream = &self.stream;
-        frame::write(&mut stream, &Call::new(Request::Subscribe)).map_err(ClientError::Broken)?;
         stream.set_read_timeout(Some(REPLY_TIMEOUT)).map_err(ClientError::Broken)?;
+        if let Err(error) = frame::write(&mut stream, &Call::new(Request::Subscribe)) {
+            // A daemon that refuses the client answers before it has read the request.
+            return Err(match frame::read(&mut stream, frame::REPLY_MAX) {
+                Ok(Some(reply)) => unexpected(reply),
+                _ => ClientError::Broken(error),
+            });
+        }
         Ok(EventStream { stream: self.stream })
     }
 }

@@ -5,6 +5,7 @@
 //! client can cost is bounded: clients at a time, length of a request, time to send it, time to
 //! take an answer, events that wait.
 
+use super::access::{self, Access, Right};
 use super::frame;
 use super::hub::{now_us, Received, Subscription};
 use super::message::{Call, Event, EventKind, Reply, Request};
@@ -13,6 +14,7 @@ use crate::status::{proc, Snapshot};
 use nix::errno::Errno;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::{Gid, Uid};
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
@@ -26,6 +28,9 @@ use std::time::Duration;
 
 /// Clients at a time; more are refused at once.
 pub const CLIENTS_MAX: usize = 128;
+
+/// Of these, clients that may only look: they cannot keep those out who may change something.
+pub const LOOKERS_MAX: usize = 96;
 
 /// A client must have sent its request within this time, and take an answer within it.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -52,20 +57,26 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds the socket (mode 0600) and starts to serve. A socket that refuses connections is
-    /// stale and replaced. spec/decisions.md 4.
+    /// Binds the socket (mode 0600, unless `access` lets somebody in) and starts to serve. A socket that refuses
+    /// connections is stale and replaced. spec/decisions.md 4.
     ///
     /// # Errors
     /// `AddrInUse`: another daemon answers on it. Anything else: from the system.
-    pub fn start(path: &Path, service: Arc<dyn Service>) -> io::Result<Server> {
+    pub fn start(path: &Path, access: Access, service: Arc<dyn Service>) -> io::Result<Server> {
         remove_stale(path)?;
         let listener = UnixListener::bind(path)?;
+        let (mode, group) = access.of_socket();
+        // First closed to everybody, so that it never belongs to the wrong group with a mode that lets it in.
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        if group.is_some() {
+            nix::unistd::chown(path, None, group)?;
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
         listener.set_nonblocking(true)?;
         let (stop, stopped) = UnixStream::pair()?;
         let acceptor = thread::Builder::new()
             .name("control".into())
-            .spawn(move || accept_loop(&listener, &stopped, &service))?;
+            .spawn(move || accept_loop(&listener, &stopped, &Clients::new(access, service)))?;
         Ok(Server { path: path.to_path_buf(), stop, acceptor: Some(acceptor) })
     }
 }
@@ -101,8 +112,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 }
 
 /// Accepts until `stopped` is closed at its other end. Blocks only in poll.
-fn accept_loop(listener: &UnixListener, stopped: &UnixStream, service: &Arc<dyn Service>) {
-    let clients = Arc::new(AtomicUsize::new(0));
+fn accept_loop(listener: &UnixListener, stopped: &UnixStream, clients: &Clients) {
     loop {
         let mut ready = [
             PollFd::new(listener.as_fd(), PollFlags::POLLIN),
@@ -120,7 +130,7 @@ fn accept_loop(listener: &UnixListener, stopped: &UnixStream, service: &Arc<dyn 
             return;
         }
         match listener.accept() {
-            Ok((stream, _)) => admit(stream, service, &clients),
+            Ok((stream, _)) => admit(stream, clients),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
@@ -132,8 +142,36 @@ fn accept_loop(listener: &UnixListener, stopped: &UnixStream, service: &Arc<dyn 
     }
 }
 
+/// What the threads of clients have in common.
+#[derive(Clone)]
+struct Clients {
+    access: Access,
+    service: Arc<dyn Service>,
+    all: Arc<AtomicUsize>,
+    lookers: Arc<AtomicUsize>,
+}
+
+impl Clients {
+    fn new(access: Access, service: Arc<dyn Service>) -> Clients {
+        Clients { access, service, all: Arc::default(), lookers: Arc::default() }
+    }
+}
+
 /// Counts a client while its thread lives.
 struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    /// `None`: there are `limit` already.
+    fn take(count: &Arc<AtomicUsize>, limit: usize) -> Option<Place> {
+        let before = count.fetch_add(1, Ordering::AcqRel);
+        let place = Place(Arc::clone(count));
+        if before >= limit {
+            log::warn!("control socket: {before} clients already, one more refused");
+            return None;
+        }
+        Some(place)
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
@@ -142,17 +180,12 @@ impl Drop for Place {
 }
 
 /// Starts the thread of a client, if there is room for one more.
-fn admit(stream: UnixStream, service: &Arc<dyn Service>, clients: &Arc<AtomicUsize>) {
-    let before = clients.fetch_add(1, Ordering::AcqRel);
-    let place = Place(Arc::clone(clients));
-    if before >= CLIENTS_MAX {
-        log::warn!("control socket: {before} clients already, one more refused");
-        return;
-    }
-    let service = Arc::clone(service);
+fn admit(stream: UnixStream, clients: &Clients) {
+    let Some(place) = Place::take(&clients.all, CLIENTS_MAX) else { return };
+    let clients = clients.clone();
     let spawned = thread::Builder::new().name("control client".into()).spawn(move || {
         let _place = place;
-        if let Err(error) = serve(&stream, &*service) {
+        if let Err(error) = serve(&stream, &clients) {
             log::debug!("control client: {error}");
         }
     });
@@ -161,19 +194,20 @@ fn admit(stream: UnixStream, service: &Arc<dyn Service>, clients: &Arc<AtomicUsi
     }
 }
 
-/// Whether the other end may give orders: root, or the user that runs this daemon.
-fn is_privileged(stream: &UnixStream) -> io::Result<bool> {
-    let uid = getsockopt(stream, PeerCredentials)?.uid();
-    Ok(uid == 0 || uid == nix::unistd::geteuid().as_raw())
-}
-
 /// Serves one client: one call, one answer or a stream of events.
-fn serve(mut stream: &UnixStream, service: &dyn Service) -> io::Result<()> {
+fn serve(mut stream: &UnixStream, clients: &Clients) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(CLIENT_TIMEOUT))?;
     stream.set_write_timeout(Some(CLIENT_TIMEOUT))?;
-    if !is_privileged(stream)? {
+    let peer = getsockopt(stream, PeerCredentials)?;
+    let right = clients.access.right_of(Uid::from_raw(peer.uid()), Gid::from_raw(peer.gid()));
+    if right == Right::None {
         return frame::write(&mut stream, &Reply::from(ConfigCode::Permission));
+    }
+    let hidden = right < Right::Change;
+    let place = hidden.then(|| Place::take(&clients.lookers, LOOKERS_MAX));
+    if matches!(place, Some(None)) {
+        return Ok(());
     }
     let call: Call = match frame::read(&mut stream, frame::REQUEST_MAX) {
         Ok(Some(call)) => call,
@@ -184,23 +218,34 @@ fn serve(mut stream: &UnixStream, service: &dyn Service) -> io::Result<()> {
         }
         Err(error) => return Err(error),
     };
+    let service = &*clients.service;
     let reply = match call.request {
-        Request::Snapshot => Reply::Snapshot(Box::new(service.snapshot())),
+        _ if hidden && !access::is_question(&call.request) => Reply::from(ConfigCode::Permission),
+        Request::Snapshot => {
+            let mut snapshot = service.snapshot();
+            if hidden {
+                access::hide_secrets(&mut snapshot);
+            }
+            Reply::Snapshot(Box::new(snapshot))
+        }
         Request::ProcText => Reply::Text(proc::text(&service.snapshot())),
-        Request::Subscribe => return stream_events(stream, service),
+        Request::Subscribe => return stream_events(stream, service, hidden),
         _ => service.handle(call),
     };
     frame::write(&mut stream, &reply)
 }
 
-/// Sends a snapshot, then events, until the reader goes away.
-fn stream_events(stream: &UnixStream, service: &dyn Service) -> io::Result<()> {
+/// Sends a snapshot, then events, until the reader goes away. `hidden`: without what is not for everybody.
+fn stream_events(stream: &UnixStream, service: &dyn Service, hidden: bool) -> io::Result<()> {
     // A reader that stops reading stops only its own thread; what it misses is counted.
     stream.set_write_timeout(None)?;
     // Subscribed first, so that nothing falls between; what is in both is recognized by the
     // revision of its resource.
     let subscription = service.subscribe();
-    let send = |event: Event| {
+    let send = |mut event: Event| {
+        if hidden {
+            access::hide_secrets_in(&mut event);
+        }
         let mut to = stream;
         frame::write(&mut to, &Reply::Event(Box::new(event)))
     };

@@ -1,5 +1,6 @@
 //! What the server must survive, and what its clients must get.
 
+use super::access::Access;
 use super::client::{Client, ClientError, Next};
 use super::hub::Hub;
 use super::message::{Call, EventKind, Reply, Request};
@@ -64,7 +65,7 @@ fn start() -> Running {
     let path = dir.path().join("drbdd.sock");
     let (open, gate) = channel();
     let engine = Arc::new(Engine { hub: Hub::new(), gate: Mutex::new(gate) });
-    let server = Server::start(&path, engine.clone()).expect("server starts");
+    let server = Server::start(&path, Access::default(), engine.clone()).expect("server starts");
     Running { engine, open, path, _server: server, _dir: dir }
 }
 
@@ -164,14 +165,14 @@ fn a_wait_for_an_event_ends_at_its_deadline() {
 #[test]
 fn a_second_daemon_is_refused_and_a_stale_socket_replaced() {
     let running = start();
-    let second = Server::start(&running.path, running.engine.clone());
+    let second = Server::start(&running.path, Access::default(), running.engine.clone());
     assert_eq!(second.err().map(|e| e.kind()), Some(std::io::ErrorKind::AddrInUse));
     assert!(is_alive(&running));
 
     let dir = tempfile::tempdir().expect("temporary directory");
     let path = dir.path().join("drbdd.sock");
     drop(std::os::unix::net::UnixListener::bind(&path).expect("binds"));
-    let third = Server::start(&path, running.engine.clone()).expect("replaces it");
+    let third = Server::start(&path, Access::default(), running.engine.clone()).expect("replaces it");
     assert!(Client::connect(&path).is_ok());
     drop(third);
     assert!(!path.exists());

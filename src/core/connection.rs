@@ -175,7 +175,7 @@ impl Resource {
             return true;
         }
         self.connection.state_sent = true;
-        self.send_directly(0, Packet::Protocol(self.protocol_packet(&net)));
+        self.send_directly(0, Packet::Protocol(Self::protocol_packet(&net)));
         for v in self.volume_indices() {
             self.send_directly(v, Packet::SyncParam(self.sync_param(v)));
             self.send_sizes(v, false, 0);
@@ -195,7 +195,8 @@ impl Resource {
         true
     }
 
-    fn protocol_packet(&self, net: &NetSettings) -> Protocol {
+    /// P_PROTOCOL, and P_PROTOCOL_UPDATE.
+    pub(super) fn protocol_packet(net: &NetSettings) -> Protocol {
         let mut conn_flags = 0;
         if net.discard_my_data {
             conn_flags |= Protocol::DISCARD_MY_DATA;

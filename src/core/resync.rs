@@ -102,6 +102,18 @@ pub enum Answer {
     Cancelled,
 }
 
+impl Resync {
+    /// Blocks that checksums found equal.
+    pub fn same_checksum(&self) -> u64 {
+        self.same_checksum
+    }
+
+    /// First sector of a verify, and the one where it ends if it does so before the end of the device.
+    pub fn verify_range(&self) -> (u64, Option<u64>) {
+        (self.verify_start, self.verify_stop)
+    }
+}
+
 impl Volume {
     pub(super) fn next_timeout(&self) -> Option<Millis> {
         let dirty =

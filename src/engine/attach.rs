@@ -65,8 +65,14 @@ pub fn open(paths: &BackingPaths, settings: DiskSettings, form: Dialect) -> Resu
     let index = meta_index(paths.meta_index).ok_or(ConfigCode::MetaDiskIndexInvalid)?;
     let data = open_device(&paths.lower_device, Claim::Exclusive, ConfigCode::OpenDisk)?;
     let data = Arc::new(data);
-    if same_device(&paths.lower_device, &paths.meta_device) != index.is_internal() {
-        return Err(ConfigCode::MetaDiskIndexInvalid.into());
+    match (same_device(&paths.lower_device, &paths.meta_device), index) {
+        (true, MetaIndex::Internal) => {}
+        (false, MetaIndex::FlexExternal | MetaIndex::Indexed(_)) => {}
+        // The claim of the data excludes the shared one.
+        (true, MetaIndex::Indexed(_)) => return Err(ConfigCode::OpenMetaDisk.into()),
+        (true, MetaIndex::FlexExternal) | (false, MetaIndex::Internal) => {
+            return Err(ConfigCode::MetaDiskIndexInvalid.into());
+        }
     }
     let meta = match index {
         MetaIndex::Internal => Arc::clone(&data),
@@ -316,6 +322,7 @@ mod tests {
         create_md(&disk, MetaIndex::Internal);
         assert_eq!(refused(&paths(&disk, &disk, -4), 0), 116);
         assert_eq!(refused(&paths(&disk, &disk, -2), 0), 116);
+        assert_eq!(refused(&paths(&disk, &disk, 0), 0), 105);
         assert_eq!(refused(&paths(&disk, &other, -3), 0), 116);
         assert_eq!(refused(&paths(&disk, &disk, -3), BYTES), 111);
         assert_eq!(refused(&paths(&disk, &other, 1), 0), 112);

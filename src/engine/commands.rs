@@ -10,7 +10,7 @@ use crate::conf::settings::{Fencing, NetSettings};
 use crate::conf::Dialect;
 use crate::control::message::{Call, ConnectionOf, Reply, Request, SettingChange};
 use crate::core::codes::ConfigCode;
-use crate::core::state::{Conn, Role};
+use crate::core::state::{Conn, Role, StateWord};
 use crate::core::types::{Command, Level};
 use crate::status::AddressPair;
 use crate::sys::net::{self, BufferSizes};
@@ -336,6 +336,12 @@ impl Daemon {
         if version.is_some_and(|v| !v.has_volumes()) && announced(&before) != announced(&net) {
             return Err(ConfigCode::NeedApv100.into());
         }
+        if before.allow_two_primaries
+            && !net.allow_two_primaries
+            && runner.look(|state| has_two_primaries(state))
+        {
+            return Err(ConfigCode::NeedAllowTwoPrimaries.into());
+        }
         check_net(&net, fencing, primary, Dialect::V84)?;
         check_running(&runner, &before, &net)?;
         check_algorithms(&net, Dialect::V84)?;
@@ -389,6 +395,11 @@ fn check_port(runner: &Runner, addresses: &AddressPair) -> Result<(), Reply> {
 fn strictest_fencing(state: &State) -> Fencing {
     let all = state.core.volumes().map(|(_, volume)| volume.settings().fencing);
     all.max().unwrap_or(Fencing::DontCare)
+}
+
+fn has_two_primaries(state: &State) -> bool {
+    let both = |word: StateWord| word.role == Role::Primary && word.peer == Role::Primary;
+    state.core.volumes().any(|(_, volume)| both(volume.state()))
 }
 
 fn has_primary(state: &State) -> bool {

@@ -124,7 +124,10 @@ impl Daemon {
             return Ok(place);
         }
         if !call.create_device || minor >= self.shared.config.minor_count {
-            return Err(ConfigCode::MinorInvalid.into());
+            return Err(match call.form {
+                Dialect::V83 => ConfigCode::MinorInvalid.into(),
+                Dialect::V84 => Reply::with_info(ConfigCode::MinorInvalid, "unknown minor"),
+            });
         }
         let wanted = call.resource_name.clone().unwrap_or_else(|| format!("minor-{minor}"));
         let taken = |name: &str| {
@@ -305,7 +308,7 @@ impl Daemon {
 
     fn delete_minor(&self, minor: u32) -> Result<Reply, Reply> {
         if self.minor(minor).is_none() {
-            return Err(ConfigCode::MinorInvalid.into());
+            return Err(Reply::with_info(ConfigCode::MinorInvalid, "unknown minor"));
         }
         if !self.delete_volume(minor) {
             return Err(ConfigCode::MinorConfigured.into());

@@ -167,6 +167,11 @@ impl Outbox {
         queue.holder == Holder::Nobody
     }
 
+    /// Whether more waits than TCP takes now. A bitmap that is being sent counts as such.
+    pub fn is_full(&self) -> bool {
+        self.queue.lock().holder == Holder::Sender
+    }
+
     /// Sends what waits, unless somebody is at it already. Does not block.
     pub fn pass(&self, events: &dyn SendEvents) {
         {
@@ -537,12 +542,14 @@ mod tests {
             }
         }
         assert!(events.sent.lock().len() < COUNT as usize, "nobody reads");
+        assert!(outbox.is_full());
         for number in 0..COUNT {
             let (packet, payload) = read(&mut far);
             assert!(matches!(packet, Packet::Data(Data { sector, .. }) if sector == number));
             assert!(payload.iter().all(|&b| b == number as u8));
         }
         outbox.wait_drained(Duration::from_secs(60));
+        assert!(!outbox.is_full());
         let mut sent = events.sent.lock();
         while sent.len() < COUNT as usize {
             sent = events.changed.wait(sent);

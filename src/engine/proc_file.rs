@@ -96,16 +96,7 @@ fn run(daemon: &Daemon, files: &Files) {
 fn publish_progress(daemon: &Daemon, snapshot: &Snapshot, last: &mut BTreeMap<u32, u32>) {
     last.retain(|minor, _| snapshot.minor(*minor).is_some_and(|(_, volume)| volume.progress.is_some()));
     for (resource, volume) in snapshot.volumes() {
-        let Some(progress) = &volume.progress else { continue };
-        let left = match volume.state.conn.is_verify() {
-            true => progress.verify_left,
-            false => volume.out_of_sync_bits.saturating_sub(progress.failed),
-        };
-        let done = progress.total.saturating_sub(left);
-        let permille = match progress.total {
-            0 => 1000,
-            total => (u128::from(done) * 1000 / u128::from(total)) as u32,
-        };
+        let Some(permille) = volume.permille() else { continue };
         if last.insert(volume.minor, permille) != Some(permille) {
             daemon.shared.hub.publish(EventKind::SyncProgress {
                 resource: resource.name.clone(),

@@ -170,6 +170,13 @@ enum Todo {
     Helper(helpers::Run),
 }
 
+impl State {
+    /// Whether the data socket takes less than there is to send.
+    pub fn is_congested(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.data.is_full())
+    }
+}
+
 /// The todos of one round, and the sockets that got packets.
 #[derive(Default)]
 struct Batch {

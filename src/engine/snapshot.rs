@@ -33,7 +33,7 @@ fn connection(state: &State) -> Connection {
         addresses: core.net_settings().and(state.addresses),
         net: core.net_settings().unwrap_or(&state.net).clone(),
         agreed_version: core.link().map_or(state.agreed_version, |link| u32::from(link.version.number())),
-        congested: false,
+        congested: state.is_congested(),
         peer_name: None,
         ap_in_flight,
         rs_in_flight,
@@ -51,7 +51,8 @@ fn picture(state: &State, v: VolumeIndex, volume: &Volume) -> status::Volume {
         number: volume.number,
         state: word,
         write_ordering: match volume.disk() {
-            None => WriteOrdering::None,
+            // What a device has from the start.
+            None => WriteOrdering::Flush,
             Some(_) if settings.disk_flushes => WriteOrdering::Flush,
             Some(_) if settings.disk_drain => WriteOrdering::Drain,
             Some(_) => WriteOrdering::None,
@@ -78,7 +79,7 @@ fn picture(state: &State, v: VolumeIndex, volume: &Volume) -> status::Volume {
         bitmap_bits: volume.disk().map_or(0, |disk| disk.bitmap.bits()),
         progress: progress(volume),
         al_suspended: volume.al_suspended(),
-        congestion: Congestion::None,
+        congestion: if state.is_congested() { Congestion::Network } else { Congestion::None },
         blocked_upper: word.is_susp(),
         blocked_lower: false,
         timeout_class: if word.pdsk == Disk::Outdated {
@@ -110,6 +111,7 @@ fn progress(volume: &Volume) -> Option<Progress> {
         return None;
     }
     let resync = volume.resync();
+    let (verify_start_sector, verify_stop_sector) = resync.verify_range();
     let mut marks = [Mark::default(); MARKS];
     for (mark, &(left, time_ms)) in marks.iter_mut().zip(&resync.marks) {
         *mark = Mark { time_ms, left };
@@ -118,10 +120,10 @@ fn progress(volume: &Volume) -> Option<Progress> {
         total: resync.total,
         failed: resync.failed,
         verify_left: resync.verify_left,
-        verify_start_sector: 0,
-        verify_stop_sector: None,
+        verify_start_sector,
+        verify_stop_sector,
         resync_position: resync.position,
-        same_checksum: 0,
+        same_checksum: resync.same_checksum(),
         start_ms: resync.started,
         paused_ms: resync.paused_ms,
         marks,

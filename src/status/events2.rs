@@ -60,6 +60,9 @@ fn field(name: &'static str, value: impl ToString, when: When) -> Field {
 }
 
 /// The objects of a resource, in the order of the initial dump.
+///
+/// The connection of a resource comes when it gets addresses and goes with them. The original's initial dump shows it
+/// without them too, but then without `conn-name:`, and drbdmon gives up at such a line.
 fn objects(resource: &Resource) -> Vec<Object> {
     use When::{Changed, StatisticsAlways, StatisticsChanged};
     let name = &resource.name;
@@ -204,8 +207,18 @@ pub fn helper(
     status: Option<u32>,
 ) -> String {
     let peer = if has_peer { " conn-name:peer" } else { "" };
+    helper_with_key(&format!("name:{resource} peer-node-id:0{peer}"), volume, name, status)
+}
+
+/// As [`helper`], behind the key of a connection.
+pub fn helper_with_key(
+    connection_key: &str,
+    volume: Option<(u32, u16)>,
+    name: &str,
+    status: Option<u32>,
+) -> String {
     let volume = volume.map(|(minor, number)| format!(" volume:{number} minor:{minor}")).unwrap_or_default();
-    let key = format!("name:{resource} peer-node-id:0{peer}{volume}");
+    let key = format!("{connection_key}{volume}");
     match status {
         None => format!("call helper {key} helper:{name}"),
         Some(status) => format!("response helper {key} helper:{name} status:{status}"),

@@ -3,12 +3,15 @@
 //! spec/drbdsetup.md 5 to 8. Nothing here does I/O.
 
 pub mod address;
+pub mod colors;
 pub mod events;
 pub mod events2;
 pub mod gi;
 pub mod line;
 pub mod overview;
+pub mod people;
 pub mod proc;
+pub mod progress;
 pub mod show;
 pub mod snapshot;
 pub mod status84;

@@ -1,7 +1,9 @@
 //! The table of `drbd-overview`: one line a device, made from the text of /proc/drbd.
 //! spec/system.md 4.1.
 
+use super::colors::{connection_color, painted, replication_color, Palette, LOCAL, PEER};
 use crate::conf::Dialect;
+use crate::core::state::{Conn, Disk, Role};
 use std::collections::BTreeMap;
 
 /// What is known about a minor beside its line in /proc/drbd.
@@ -17,6 +19,15 @@ pub struct Known {
     pub usage: Vec<String>,
 }
 
+/// What is added on a terminal; nothing of it in a pipe.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Look {
+    /// States in colour.
+    pub color: bool,
+    /// Speed and end below a progress bar.
+    pub finish: bool,
+}
+
 /// Printed where a name is not known.
 const NOT_FOUND: &str = "??not-found??";
 
@@ -28,6 +39,8 @@ struct Device<'a> {
     words: Vec<&'a str>,
     /// The line with the progress bar, as it is.
     progress: Option<&'a str>,
+    /// The line below it: end and speed.
+    finish: Option<&'a str>,
 }
 
 /// A word without the key in front of it: `Primary/Secondary` of `ro:Primary/Secondary`.
@@ -43,14 +56,17 @@ fn devices(text: &str) -> Vec<Device<'_>> {
         let device = line.split_once(": cs:").and_then(|(minor, rest)| {
             let minor = minor.trim().parse().ok()?;
             let words = rest.split_whitespace().map(without_key).collect();
-            Some(Device { minor, words, progress: None })
+            Some(Device { minor, words, progress: None, finish: None })
         });
         match device {
             Some(device) => found.push(device),
             None => {
                 let bar = line.contains("sync'ed:") || line.contains("verified:");
-                if let (true, Some(device)) = (bar, found.last_mut()) {
+                let Some(device) = found.last_mut() else { continue };
+                if bar {
                     device.progress = Some(line);
+                } else if line.contains("finish:") {
+                    device.finish = Some(line);
                 }
             }
         }
@@ -58,9 +74,10 @@ fn devices(text: &str) -> Vec<Device<'_>> {
     found
 }
 
-/// The table. Minors whose name is not known are left out if they are not configured.
-pub fn table(proc_text: &str, known: &BTreeMap<u32, Known>, form: Dialect) -> String {
-    let mut rows: Vec<(Vec<String>, Option<&str>)> = Vec::new();
+/// The table. Minors whose name is not known are left out if they are not configured. `look`: for a terminal, with more
+/// than the original prints.
+pub fn table(proc_text: &str, known: &BTreeMap<u32, Known>, form: Dialect, look: Look) -> String {
+    let mut rows: Vec<(Vec<String>, Option<String>)> = Vec::new();
     for device in devices(proc_text) {
         let about = known.get(&device.minor);
         let name = about.map_or("", |k| k.name.as_str());
@@ -90,7 +107,12 @@ pub fn table(proc_text: &str, known: &BTreeMap<u32, Known>, form: Dialect) -> St
         if let Some(known) = about {
             cells.extend(known.usage.iter().cloned());
         }
-        rows.push((cells, device.progress));
+        let finish = device.finish.filter(|_| look.finish);
+        let progress = device.progress.map(|line| match finish {
+            Some(finish) => format!("{line}\n{finish}"),
+            None => line.to_string(),
+        });
+        rows.push((cells, progress));
     }
     let mut widths: Vec<usize> = Vec::new();
     for (cells, _) in &rows {
@@ -104,16 +126,44 @@ pub fn table(proc_text: &str, known: &BTreeMap<u32, Known>, form: Dialect) -> St
     }
     let mut out = String::new();
     for (cells, progress) in rows {
-        for (cell, width) in cells.iter().zip(&widths) {
-            out += &format!("{cell:0$}", width + 1);
+        for (i, (cell, width)) in cells.iter().zip(&widths).enumerate() {
+            let blanks = (width + 1).saturating_sub(cell.chars().count());
+            match look.color {
+                true => out += &in_color(i, cell),
+                false => out += cell,
+            }
+            out.extend(std::iter::repeat_n(' ', blanks));
         }
         out.push('\n');
         if let Some(line) = progress {
-            out += line;
+            out += &line;
             out.push('\n');
         }
     }
     out
+}
+
+/// A cell in the colours of its states; other cells as they are.
+fn in_color(column: usize, cell: &str) -> String {
+    // Behind name and stacking.
+    let state = column.checked_sub(2);
+    let pair = |paint: fn(&Palette, &str) -> String| match cell.split_once('/') {
+        Some((local, peer)) => format!("{}/{}", paint(&LOCAL, local), paint(&PEER, peer)),
+        None => cell.to_string(),
+    };
+    match state {
+        Some(0) => Conn::from_name(cell).map_or(cell.to_string(), |conn| {
+            let color = if conn < Conn::Connected { connection_color(conn) } else { replication_color(conn) };
+            painted(color, cell)
+        }),
+        Some(1) => {
+            pair(|palette, word| painted(Role::from_name(word).map_or("", |role| palette.role(role)), word))
+        }
+        Some(2) => {
+            pair(|palette, word| painted(Disk::from_name(word).map_or("", |disk| palette.disk(disk)), word))
+        }
+        _ => cell.to_string(),
+    }
 }
 
 /// Names and stacking from the output of `drbdadm sh-status`.
@@ -227,13 +277,13 @@ mod tests {
             "  7:??not-found??     WFConnection Secondary/Unknown UpToDate/DUnknown     C      r----- \
              lvm-pv: vg0  10.00g 4.00g ",
         ];
-        let got = table(PROC, &known, Dialect::V83);
+        let got = table(PROC, &known, Dialect::V83, Look::default());
         assert_eq!(got.lines().collect::<Vec<_>>(), want);
     }
 
     #[test]
     fn the_table_of_8_4() {
-        let got = table(PROC, &known(), Dialect::V84);
+        let got = table(PROC, &known(), Dialect::V84, Look::default());
         let first = got.lines().next().unwrap_or("");
         let want = " 0:r0/0              Connected    Primary/Secondary UpToDate/UpToDate     \
                     /data ext3 2.3G 68M 2.2G 4% ";
@@ -244,5 +294,26 @@ mod tests {
     fn a_lower_device_tells_who_is_on_it() {
         let known = names(SH_STATUS);
         assert_eq!(known[&0].usage, ["ll-dev", "of:", "2", "r2"]);
+    }
+
+    #[test]
+    fn a_terminal_gets_colours_and_the_end_of_a_resync() {
+        let got = table(PROC, &known(), Dialect::V83, Look { color: true, finish: true });
+        let lines: Vec<&str> = got.lines().collect();
+        assert!(lines[0].contains(" \u{1b}[1;36mPrimary\u{1b}[0m/Secondary "), "{got}");
+        assert!(
+            lines[1].contains("\u{1b}[1;32mUpToDate\u{1b}[0m/\u{1b}[31mInconsistent\u{1b}[0m A "),
+            "{got}"
+        );
+        let bar =
+            "\t[=>..................] sync'ed: 10.0% (921600/1024000)K finish: 0:00:27 speed: 1 (1) K/sec";
+        assert_eq!(lines[2], bar);
+        // Without the escapes the columns are where they were.
+        let plain = table(PROC, &known(), Dialect::V83, Look { color: false, finish: true });
+        let mut stripped = String::new();
+        for (i, part) in got.split('\u{1b}').enumerate() {
+            stripped += if i == 0 { part } else { part.split_once('m').map_or("", |(_, rest)| rest) };
+        }
+        assert_eq!(stripped, plain);
     }
 }

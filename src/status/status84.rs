@@ -1,9 +1,11 @@
 //! 8.4's `status`: a block of text per resource; and the words that it shares with `events2`.
 //! spec/drbdsetup.md 6.6, 7.5.
 
+use super::colors::{connection_color, painted, replication_color, LOCAL, PEER};
+use super::people;
 use super::snapshot::{Resource, Snapshot, Suspended, Volume};
 use super::wrap::Wrapper;
-use crate::core::state::{Conn, Disk, Role};
+use crate::core::state::Conn;
 
 /// How to print.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +18,8 @@ pub struct Style {
     pub color: bool,
     /// Columns.
     pub width: usize,
+    /// With a line about each running resync and verify, at this time of the snapshot's clock. DRBD has no such line.
+    pub progress_at_ms: Option<u64>,
 }
 
 /// The resources of an object (`all` or a name), by name.
@@ -89,60 +93,10 @@ pub fn out_of_sync_kib(volume: &Volume) -> u64 {
     volume.out_of_sync_bits.saturating_mul(4)
 }
 
-/// Starts of escape sequences. spec/drbdsetup.md 7.5.
-const LOCAL: Palette =
-    Palette { primary: "\u{1b}[1;36m", good: "\u{1b}[1;32m", bad: "\u{1b}[1;31m", transitional: "\u{1b}[1m" };
-const PEER: Palette =
-    Palette { primary: "\u{1b}[36m", good: "\u{1b}[32m", bad: "\u{1b}[31m", transitional: "" };
-const STOP: &str = "\u{1b}[0m";
-
-struct Palette {
-    primary: &'static str,
-    good: &'static str,
-    bad: &'static str,
-    transitional: &'static str,
-}
-
-impl Palette {
-    fn role(&self, role: Role) -> &'static str {
-        match role {
-            Role::Primary => self.primary,
-            Role::Secondary => "",
-            Role::Unknown => self.transitional,
-        }
-    }
-
-    fn disk(&self, disk: Disk) -> &'static str {
-        match disk {
-            Disk::UpToDate => self.good,
-            Disk::Diskless | Disk::Inconsistent | Disk::Outdated => self.bad,
-            _ => self.transitional,
-        }
-    }
-}
-
-fn connection_color(cstate: Conn) -> &'static str {
-    match cstate {
-        Conn::StandAlone | Conn::WFConnection => LOCAL.bad,
-        state if state >= Conn::WFReportParams => "",
-        _ => LOCAL.transitional,
-    }
-}
-
-fn replication_color(conn: Conn) -> &'static str {
-    match conn {
-        Conn::SyncSource => PEER.bad,
-        Conn::SyncTarget | Conn::PausedSyncT => LOCAL.bad,
-        Conn::Connected | Conn::VerifyS | Conn::VerifyT | Conn::PausedSyncS | Conn::Ahead => "",
-        Conn::Behind => LOCAL.transitional,
-        _ => "",
-    }
-}
-
 /// A word in its colour.
 fn colored(style: &Style, color: &str, word: &str) -> String {
     if style.color && !color.is_empty() {
-        format!("{color}{word}{STOP}")
+        painted(color, word)
     } else {
         word.to_string()
     }
@@ -268,6 +222,10 @@ fn peer_device(text: &mut Wrapper, volume: &Volume, numbered: bool, style: &Styl
         item(text, format!(" resync-suspended:{}", resync_suspended_word(volume)));
     }
     text.newline();
+    if let Some(line) = style.progress_at_ms.and_then(|now| people::progress(volume, now)) {
+        text.item(4, &line);
+        text.newline();
+    }
     if s {
         let c = &volume.counters;
         text.item(8, &format!(" received:{}", c.received_sectors / 2));

@@ -115,6 +115,7 @@ pub struct Node {
     pub address: SocketAddr,
     pub log: Arc<Log>,
     door: &'static str,
+    options: &'static [&'static str],
     daemon: Option<Child>,
 }
 
@@ -131,13 +132,21 @@ impl Node {
         node
     }
 
+    /// A daemon with more options, without device nodes and without resources.
+    pub fn with_options(options: &'static [&'static str]) -> Node {
+        let mut node = Node::stopped("none");
+        node.options = options;
+        node.start_daemon();
+        node
+    }
+
     /// The directories of a node; no daemon.
     pub fn stopped(door: &'static str) -> Node {
         let directory = tempfile::tempdir().unwrap();
         for name in ["run", "lib", "lock"] {
             std::fs::create_dir(directory.path().join(name)).unwrap();
         }
-        Node { directory, address: new_address(), log: Arc::default(), door, daemon: None }
+        Node { directory, address: new_address(), log: Arc::default(), door, options: &[], daemon: None }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -184,6 +193,7 @@ impl Node {
     pub fn spawn_daemon(&mut self) {
         let mut command = self.command(&["drbdd", "--foreground", "--door", self.door]);
         command.arg("--device-directory").arg(self.directory.path()).args(["--usermode-helper", "/bin/true"]);
+        command.args(self.options);
         let mut daemon = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = daemon.stderr.take().unwrap();
         let log = Arc::clone(&self.log);

@@ -68,6 +68,11 @@ impl FakeDaemon {
         FakeDaemon { dir, calls, answer, events, stop, thread: Some(thread) }
     }
 
+    /// Where its files are.
+    pub fn directory(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// From now on, answers with this; the number counts the calls since [`run`](Self::run).
     pub fn answers(&self, answer: impl Fn(&Call, usize) -> Reply + Send + 'static) {
         *self.answer.lock().unwrap_or_else(|e| panic!("{e}")) = Box::new(answer);

@@ -8,6 +8,7 @@ mod event_lines;
 mod fake_daemon;
 mod fixture;
 mod live;
+mod on_terminal;
 mod proc_text;
 mod queries;
 mod status9;

@@ -1,14 +1,17 @@
 //! DRBD 9's `status`: `status-9.jsonl`.
 
 use crate::fake_daemon::FakeDaemon;
-use crate::fixture::{self, number, rows, string};
-use drbdbox::control::message::Reply;
+use crate::fixture::{self, argv, number, rows, string};
+use drbdbox::control::message::{Event, EventKind, Reply};
 use drbdbox::core::state::{Conn, Role};
+use drbdbox::status::status9::events::EventStyle;
 use drbdbox::status::status9::{
-    json, text, ClientFlag, ConnectionView, DeviceStatistics, DeviceView, PeerDeviceView, Style, SyncDetails,
-    View,
+    events, json, text, ClientFlag, ConnectionView, DeviceStatistics, DeviceView, PathView, PeerDeviceView,
+    Style, SyncDetails, View,
 };
 use serde_json::Value;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 fn flag(row: &Value, key: &str) -> bool {
     number(row, key) != 0
@@ -78,6 +81,11 @@ fn peer_device(row: &Value) -> PeerDeviceView {
     }
 }
 
+fn path(row: &Value) -> PathView {
+    let address = |key| format!("ipv4:{}", string(row, key));
+    PathView { local: address("local"), peer: address("remote"), established: flag(row, "est") }
+}
+
 fn view(objects: &[Value]) -> View {
     let of_kind = |kind: &'static str| objects.iter().filter(move |o| string(o, "kind") == kind);
     let role = |row: &Value| Role::from_name(string(row, "role")).unwrap_or(Role::Unknown);
@@ -90,6 +98,7 @@ fn view(objects: &[Value]) -> View {
         congested: flag(row, "congested"),
         in_flight: row["ap"].is_u64().then(|| (unsigned(row, "ap"), unsigned(row, "rs"))),
         devices: of_kind("pd").filter(|pd| pd["peer"] == row["peer"]).map(peer_device).collect(),
+        paths: of_kind("path").filter(|path| path["peer"] == row["peer"]).map(path).collect(),
     });
     View {
         name: string(resource, "name").into(),
@@ -146,6 +155,32 @@ fn situations_read_as_in_9_22() {
 }
 
 #[test]
+fn a_life_cycle_is_told_as_in_9_22() {
+    let rows = rows("events2-9.jsonl");
+    for row in &rows {
+        let count = |word: &str| argv(row).iter().filter(|w| *w == word).count() as u32;
+        let style = EventStyle {
+            statistics: count("--statistics"),
+            full: count("--full") > 0,
+            diff: count("--diff") > 0,
+        };
+        let states = row["states"].as_array().unwrap_or_else(|| panic!("{row}"));
+        let views: Vec<Option<View>> = states
+            .iter()
+            .map(|objects| objects.as_array().filter(|o| !o.is_empty()).map(|o| view(o)))
+            .collect();
+        let mut lines: Vec<String> = views[0].iter().flat_map(|v| events::existing(v, &style)).collect();
+        lines.push("exists -".to_string());
+        for pair in views.windows(2) {
+            lines.extend(events::change(pair[0].as_ref(), pair[1].as_ref(), &style, false));
+        }
+        let want: Vec<&str> = string(row, "stdout").lines().collect();
+        assert_eq!(lines, want, "{:?}", argv(row));
+    }
+    println!("events2-9: {} rows", rows.len());
+}
+
+#[test]
 fn json_is_json_and_tells_the_state() {
     let mut resource = fixture::resource("r\"0", vec![fixture::volume(3)]);
     resource.connection.addresses = Some(fixture::addresses());
@@ -165,4 +200,57 @@ fn json_is_json_and_tells_the_state() {
     let words = ["drbdsetup-9", "status", "nosuch"].map(String::from);
     let (output, _) = daemon.run(&words, &[]);
     assert_eq!(output.status.code(), Some(10));
+}
+
+#[test]
+fn events2_has_the_form_of_9_where_it_is_asked_for() {
+    let mut resource = fixture::resource("r0", vec![fixture::volume(3)]);
+    resource.connection.addresses = Some(fixture::addresses());
+    resource.connection.cstate = Conn::WFConnection;
+    let snapshot = fixture::snapshot(vec![resource.clone()]);
+    let mut connected = resource;
+    connected.revision += 1;
+    connected.connection.cstate = Conn::WFReportParams;
+    let daemon = FakeDaemon::start();
+    daemon.answers(move |_, _| Reply::Snapshot(Box::new(snapshot.clone())));
+    let kind = EventKind::Resource(Box::new(connected));
+    daemon.publishes(vec![Event { sequence: 3, time_us: 0, kind }]);
+    let words = |line: &str| line.split(' ').map(String::from).collect::<Vec<_>>();
+    let key = "name:r0 peer-node-id:1 conn-name:peer";
+    let path = "local:ipv4:192.168.197.134:7801 peer:ipv4:192.168.197.135:7801";
+    let dump = format!(
+        "exists resource name:r0 role:Secondary suspended:no force-io-failures:no may_promote:no promotion_score:0\n\
+         exists connection {key} connection:Connecting role:Unknown\n\
+         exists device name:r0 volume:0 minor:3 backing_dev:none disk:Diskless client:no quorum:yes\n\
+         exists peer-device {key} volume:0 replication:Off peer-disk:DUnknown peer-client:no resync-suspended:no\n\
+         exists path {key} {path} established:no\nexists -\n"
+    );
+    let (output, _) = daemon.run(&words("drbdsetup-9 events2 r0"), &[]);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!(
+            "{dump}change connection {key} connection:Connected\nchange path {key} {path} established:yes\n"
+        )
+    );
+    let (output, _) = daemon.run(&words("drbdsetup events2 --diff"), &[]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.ends_with(&format!("change path {key} {path} established:no->yes\n")), "{text}");
+    // 8.4's form without these.
+    let (output, _) = daemon.run(&words("drbdsetup events2 r0 --now"), &[]);
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("may_promote"));
+
+    // Two questions on stdin: three dumps in all.
+    let mut asking = Command::new(env!("CARGO_BIN_EXE_drbdbox"))
+        .args(["drbdsetup", "events2", "--poll", "--now"])
+        .env("DRBDBOX_RUNDIR", daemon.directory())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("{e}"));
+    let mut stdin = asking.stdin.take().unwrap_or_else(|| panic!("no stdin"));
+    stdin.write_all(b"nn").unwrap_or_else(|e| panic!("{e}"));
+    drop(stdin);
+    let output = asking.wait_with_output().unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), dump.repeat(3));
+    assert_eq!(output.status.code(), Some(0));
 }

@@ -54,8 +54,13 @@ impl Resource {
         }
         if self.net.is_some() {
             let up = self.connection.phase == Phase::Up;
+            let told = Packet::ProtocolUpdate(Self::protocol_packet(&net));
             self.net = Some(net);
             if up {
+                // What both ends must agree upon; older peers have no packet for it, and the change is refused.
+                if self.connection.version.is_some_and(|version| version.has_volumes()) {
+                    self.send(0, told);
+                }
                 for v in self.volume_indices() {
                     self.send(v, Packet::SyncParam(self.sync_param(v)));
                 }

@@ -1,27 +1,34 @@
 //! A resource of ours in DRBD 9's terms.
 
-use super::{ClientFlag, ConnectionView, DeviceStatistics, DeviceView, PeerDeviceView, SyncDetails, View};
+use super::{
+    ClientFlag, ConnectionView, DeviceStatistics, DeviceView, PathView, PeerDeviceView, SyncDetails, View,
+};
 use crate::core::state::Conn;
-use crate::status::snapshot::{Progress, Resource, Snapshot, Volume, MARKS};
+use crate::status::snapshot::{Progress, Resource, Volume, MARKS};
 use crate::status::status84::{connection_name, replication_name, write_ordering};
+use crate::status::{Address, AddressPair};
 
 /// Sectors a bit of the bitmap.
 const SECTORS_PER_BIT: u64 = 8;
 
 /// A resource of ours in DRBD 9's terms: one peer, no quorum, no intended clients.
-pub fn view(snapshot: &Snapshot, resource: &Resource) -> View {
+///
+/// `now_ms`: on the clock of [`Snapshot::now_ms`](crate::status::Snapshot::now_ms).
+pub fn view(now_ms: u64, resource: &Resource) -> View {
     let suspended = resource.suspended();
     let connection = &resource.connection;
     let volumes = resource.volumes_sorted();
     let in_use = connection.addresses.is_some();
     let connections = in_use.then(|| ConnectionView {
         peer_node_id: 1,
-        name: connection.peer_name.clone(),
+        // 8.4's name of the only peer.
+        name: Some(connection.peer_name.clone().unwrap_or_else(|| "peer".to_string())),
         state: connection_name(connection.cstate).to_string(),
         role: resource.peer_role(),
         congested: connection.congested,
         in_flight: Some((connection.ap_in_flight, connection.rs_in_flight)),
-        devices: volumes.iter().map(|v| peer_device_view(snapshot, v)).collect(),
+        devices: volumes.iter().map(|v| peer_device_view(now_ms, v)).collect(),
+        paths: connection.addresses.iter().map(|pair| path(pair, connection.cstate)).collect(),
     });
     View {
         name: resource.name.clone(),
@@ -33,6 +40,12 @@ pub fn view(snapshot: &Snapshot, resource: &Resource) -> View {
         devices: volumes.iter().map(|v| device_view(v)).collect(),
         connections: connections.into_iter().collect(),
     }
+}
+
+fn path(pair: &AddressPair, cstate: Conn) -> PathView {
+    let text = |address: &Address| address.to_string().replacen(' ', ":", 1);
+    let established = cstate >= Conn::WFReportParams;
+    PathView { local: text(&pair.local), peer: text(&pair.peer), established }
 }
 
 fn device_view(volume: &Volume) -> DeviceView {
@@ -58,7 +71,7 @@ fn device_view(volume: &Volume) -> DeviceView {
     }
 }
 
-fn peer_device_view(snapshot: &Snapshot, volume: &Volume) -> PeerDeviceView {
+fn peer_device_view(now_ms: u64, volume: &Volume) -> PeerDeviceView {
     let c = &volume.counters;
     let state = &volume.state;
     // Under the connection states of 9, replication is off until the handshake is done.
@@ -75,13 +88,13 @@ fn peer_device_view(snapshot: &Snapshot, volume: &Volume) -> PeerDeviceView {
         out_of_sync: volume.out_of_sync_bits.saturating_mul(SECTORS_PER_BIT),
         pending: i64::from(c.ap_pending) + i64::from(c.rs_pending),
         unacked: c.unacked.into(),
-        details: volume.progress.as_ref().map(|p| sync_details(snapshot, volume, p, left)),
+        details: volume.progress.as_ref().map(|p| sync_details(now_ms, volume, p, left)),
     }
 }
 
-fn sync_details(snapshot: &Snapshot, volume: &Volume, progress: &Progress, left: u64) -> SyncDetails {
+fn sync_details(now_ms: u64, volume: &Volume, progress: &Progress, left: u64) -> SyncDetails {
     let sectors = |bits: u64| bits.saturating_mul(SECTORS_PER_BIT);
-    let since = |ms: u64| snapshot.now_ms.saturating_sub(ms);
+    let since = |ms: u64| now_ms.saturating_sub(ms);
     let mark = |offset: usize| {
         let mark = progress.marks[progress.last_mark.wrapping_add(offset) % MARKS];
         (since(mark.time_ms), sectors(mark.left.saturating_sub(left)))

@@ -1,7 +1,8 @@
-//! DRBD 9's `status`, as text and as JSON. spec/drbdsetup.md 7.1 and 7.2.
+//! DRBD 9's `status`, as text and as JSON, and its `events2`. spec/drbdsetup.md 7.1 to 7.3.
 //!
 //! Offered in addition to 8.4's form. Sizes in a [`View`] are sectors, times milliseconds.
 
+pub mod events;
 mod from_snapshot;
 mod json;
 mod text;
@@ -113,6 +114,19 @@ pub struct ConnectionView {
     pub in_flight: Option<(u64, u64)>,
     /// Volumes, ascending.
     pub devices: Vec<PeerDeviceView>,
+    /// Ways to the peer.
+    pub paths: Vec<PathView>,
+}
+
+/// A way to a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathView {
+    /// `ipv4:10.0.0.1:7788`.
+    pub local: String,
+    /// As `local`.
+    pub peer: String,
+    /// It is in use.
+    pub established: bool,
 }
 
 /// A volume on a peer.

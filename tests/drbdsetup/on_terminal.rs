@@ -1,0 +1,256 @@
+//! What is drawn on a terminal, and that nothing of it gets into a pipe.
+#![allow(clippy::unwrap_used)] // a test may fail
+
+use crate::fake_daemon::{directory, FakeDaemon};
+use crate::fixture;
+use drbdbox::control::message::{Reply, Request};
+use drbdbox::core::state::{Conn, Disk, Role};
+use drbdbox::status::snapshot::MARKS;
+use drbdbox::status::{Mark, Progress, Snapshot};
+use nix::pty::{openpty, Winsize};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+/// The escape sequence of a colour begins so.
+const COLOR: &str = "\u{1b}[1;3";
+
+/// r0 on alice, in this state of its connection; a quarter of its GiB is left to do, at 4 MiB/s.
+fn world(conn: Conn) -> Snapshot {
+    let mut volume = fixture::volume(0);
+    volume.state.conn = conn;
+    volume.state.role = Role::Primary;
+    volume.state.peer = Role::Secondary;
+    volume.state.disk = Disk::UpToDate;
+    volume.state.pdsk = if conn == Conn::SyncSource { Disk::Inconsistent } else { Disk::UpToDate };
+    volume.size_sectors = 2 << 20;
+    let (total, left) = (256 << 10, 64 << 10);
+    volume.out_of_sync_bits = if conn == Conn::Connected { 3 } else { left };
+    volume.progress = conn.is_sync_or_verify().then_some(Progress {
+        total,
+        failed: 0,
+        verify_left: left,
+        verify_start_sector: 0,
+        verify_stop_sector: None,
+        resync_position: 0,
+        same_checksum: 0,
+        start_ms: 0,
+        paused_ms: 0,
+        marks: [Mark { time_ms: 180_000, left: left + 12 * 1024 }; MARKS],
+        last_mark: 0,
+        want_kib: 0,
+    });
+    let mut resource = fixture::resource("r0", vec![volume]);
+    resource.connection.addresses = Some(fixture::addresses());
+    resource.connection.cstate = Conn::WFReportParams;
+    Snapshot { now_ms: 192_000, ..fixture::snapshot(vec![resource]) }
+}
+
+/// A daemon in whose world nothing changes.
+fn daemon_in(conn: Conn) -> FakeDaemon {
+    let daemon = FakeDaemon::start();
+    let snapshot = world(conn);
+    daemon.answers(move |call, _| match call.request {
+        Request::Snapshot => Reply::Snapshot(Box::new(snapshot.clone())),
+        Request::ProcText => Reply::Text(drbdbox::status::proc::text(&snapshot)),
+        _ => Reply::ok(),
+    });
+    daemon
+}
+
+const CONFIGURATION: &str = "global { usage-count no; disable-ip-verification; }
+resource r0 {
+    protocol C;
+    on alice { device /dev/drbd0; disk /dev/sdb1; address 10.1.1.1:7788; meta-disk internal; }
+    on bob { device /dev/drbd0; disk /dev/sdb1; address 10.1.1.2:7788; meta-disk internal; }
+}
+resource r1 {
+    protocol C;
+    on alice { device /dev/drbd1; disk /dev/sdc1; address 10.1.1.1:7789; meta-disk internal; }
+    on bob { device /dev/drbd1; disk /dev/sdc1; address 10.1.1.2:7789; meta-disk internal; }
+}
+";
+
+fn command(rundir: &Path, line: &str) -> Command {
+    let config = rundir.join("drbd.conf");
+    std::fs::write(&config, CONFIGURATION).unwrap();
+    let line = line.replace("CONFIG", &config.display().to_string());
+    let mut words = line.split(' ');
+    let mut command = Command::new(env!("CARGO_BIN_EXE_drbdbox"));
+    command
+        .arg0(words.next().unwrap())
+        .args(words)
+        .env_remove("NO_COLOR")
+        .env_remove("COLUMNS")
+        .env("TERM", "xterm")
+        .env("__DRBD_NODE__", "alice")
+        .env("DRBDBOX_RUNDIR", rundir)
+        .env("DRBDBOX_LIBDIR", rundir)
+        .env("DRBDBOX_LOCKDIR", rundir);
+    command
+}
+
+fn in_a_pipe(daemon: &FakeDaemon, line: &str) -> Output {
+    command(daemon.directory(), line).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Starts it on a terminal of 100 columns, whose other end is returned.
+fn start_on_terminal(mut command: Command) -> (Child, File) {
+    let size = Winsize { ws_row: 30, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+    let pty = openpty(Some(&size), None).unwrap();
+    let end = || Stdio::from(pty.slave.try_clone().unwrap());
+    let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+    (child, File::from(pty.master))
+}
+
+/// What a terminal gets until its program ends.
+fn on_terminal(command: Command) -> String {
+    let (mut child, mut master) = start_on_terminal(command);
+    let mut all = Vec::new();
+    // It ends with an error when the last program has left the terminal.
+    let _ = master.read_to_end(&mut all);
+    child.wait().unwrap();
+    String::from_utf8_lossy(&all).replace('\r', "")
+}
+
+/// The same program as a shell's prompt starts it: in the foreground of a terminal, with a process group of its own.
+fn at_prompt(command: &Command) -> Option<Command> {
+    let setsid = Command::new("setsid").arg("--version").output();
+    if !setsid.is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED: progress at a prompt: setsid is not installed (Debian package util-linux)");
+        return None;
+    }
+    let mut started = Command::new("setsid");
+    started.args(["--ctty", "--wait", "sh", "-c", "exec \"$0\" \"$@\""]);
+    // A shell cannot choose argv[0]: a link has the name.
+    let directory =
+        command.get_envs().find(|(name, _)| *name == "DRBDBOX_RUNDIR").and_then(|(_, v)| v).unwrap();
+    let link = Path::new(directory).join("drbdsetup");
+    let _ = std::os::unix::fs::symlink(command.get_program(), &link);
+    started.arg(link).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => started.env(name, value),
+            None => started.env_remove(name),
+        };
+    }
+    Some(started)
+}
+
+#[test]
+fn status_of_drbdadm_is_for_people_on_a_terminal_and_for_programs_in_a_pipe() {
+    let daemon = daemon_in(Conn::SyncSource);
+    let bar = "    [==============>.....] 75.0% of 1.0 GiB, 4.0 MiB/s, 1:03 left\n";
+    let plain = format!(
+        "r0 role:Primary\n  disk:UpToDate\n  peer role:Secondary\n    \
+         replication:SyncSource peer-disk:Inconsistent done:75.00\n{bar}\nr1 down\n\n"
+    );
+
+    let seen = on_terminal(command(daemon.directory(), "drbdadm -c CONFIG status"));
+    assert!(seen.contains(COLOR) && seen.contains(bar), "{seen}");
+    let mut without = command(daemon.directory(), "drbdadm -c CONFIG status");
+    without.env("NO_COLOR", "1");
+    let seen = on_terminal(without);
+    assert!(seen.ends_with(&plain), "{seen}");
+    let mut dumb = command(daemon.directory(), "drbdadm -c CONFIG status");
+    dumb.env("TERM", "dumb");
+    assert!(on_terminal(dumb).contains("<drbd-status "));
+    let seen = on_terminal(command(daemon.directory(), "drbdadm -c CONFIG status r1"));
+    assert!(seen.contains("r1 \u{1b}[1;31mdown\u{1b}[0m") && !seen.contains("r0"), "{seen}");
+
+    let piped = in_a_pipe(&daemon, "drbdadm -c CONFIG status");
+    let text = String::from_utf8_lossy(&piped.stdout).into_owned();
+    assert!(text.starts_with("<drbd-status version=\"8.3.16\" api=\"88\">\n"), "{text}");
+    assert!(!text.contains('\u{1b}'), "{text}");
+    // A dry run prints what would be executed, on a terminal too.
+    let seen = on_terminal(command(daemon.directory(), "drbdadm -c CONFIG -d status"));
+    assert!(seen.contains("drbdsetup 0 status"), "{seen}");
+}
+
+#[test]
+fn watch_draws_over_the_last_picture() {
+    let daemon = daemon_in(Conn::SyncSource);
+    let (mut child, mut master) =
+        start_on_terminal(command(daemon.directory(), "drbdadm -c CONFIG status --watch"));
+    let mut seen = String::new();
+    let mut piece = [0; 4096];
+    // The second picture begins where the first one did.
+    while seen.matches("\u{1b}[H").count() < 2 || !seen.ends_with("\u{1b}[J") {
+        let count = master.read(&mut piece).unwrap();
+        seen += &String::from_utf8_lossy(&piece[..count]);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(seen.matches("\u{1b}[2J").count(), 1, "{seen}");
+    assert_eq!(seen.matches("75.0% of 1.0 GiB").count(), 2, "{seen}");
+
+    let piped = in_a_pipe(&daemon, "drbdadm -c CONFIG status --watch");
+    assert_eq!(piped.status.code(), Some(3));
+    assert!(piped.stdout.is_empty());
+    let other = in_a_pipe(&daemon, "drbdadm -c CONFIG role --watch r0");
+    let text = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert!(text.contains("unrecognized option '--watch'"), "{text}");
+}
+
+#[test]
+fn drbdsetup_status_and_overview_have_colours_only_on_a_terminal() {
+    let daemon = daemon_in(Conn::SyncSource);
+    for line in ["drbdsetup status r0", "drbd-overview"] {
+        let seen = on_terminal(command(daemon.directory(), line));
+        assert!(seen.contains(COLOR), "{line}: {seen}");
+        let mut without = command(daemon.directory(), line);
+        without.env("NO_COLOR", "1");
+        let seen = on_terminal(without);
+        assert!(!seen.contains('\u{1b}') && seen.contains("Primary"), "{line}: {seen}");
+        let piped = in_a_pipe(&daemon, line);
+        let text = String::from_utf8_lossy(&piped.stdout).into_owned();
+        assert!(!text.contains('\u{1b}') && text.contains("Primary"), "{line}: {text}");
+    }
+    // Below the bar, a terminal gets speed and end.
+    assert!(on_terminal(command(daemon.directory(), "drbd-overview")).contains("finish: 0:01:0"));
+    let piped = in_a_pipe(&daemon, "drbd-overview");
+    assert!(!String::from_utf8_lossy(&piped.stdout).contains("finish:"));
+}
+
+/// A daemon that verifies when it is asked to, and is done after some looks.
+fn verifying() -> FakeDaemon {
+    let daemon = FakeDaemon::start();
+    let snapshots = [world(Conn::VerifyS), world(Conn::Connected)];
+    daemon.answers(move |call, number| match call.request {
+        Request::Snapshot => Reply::Snapshot(Box::new(snapshots[usize::from(number > 3)].clone())),
+        _ => Reply::ok(),
+    });
+    daemon
+}
+
+#[test]
+fn progress_is_shown_to_who_typed_the_command_and_to_nobody_else() {
+    let daemon = verifying();
+    let typed = command(daemon.directory(), "drbdsetup 0 verify");
+    let Some(prompt) = at_prompt(&typed) else { return };
+    let seen = on_terminal(prompt);
+    assert!(
+        seen.contains("r0: verify [==============>.....] 75.0% of 1.0 GiB, 4.0 MiB/s, 1:03 left"),
+        "{seen}"
+    );
+    assert!(
+        seen.ends_with("r0: verify done, 12 KiB differ; disconnect and connect to copy them\n"),
+        "{seen}"
+    );
+
+    // On the terminal of a script, and in a pipe.
+    let daemon = verifying();
+    assert_eq!(on_terminal(command(daemon.directory(), "drbdsetup 0 verify")), "");
+    let piped = in_a_pipe(&daemon, "drbdsetup 0 verify");
+    assert!(piped.stdout.is_empty() && piped.stderr.is_empty(), "{piped:?}");
+    assert_eq!(piped.status.code(), Some(0));
+}
+
+#[test]
+fn without_a_daemon_a_terminal_sees_the_message_of_a_pipe() {
+    let nowhere = directory();
+    let seen = on_terminal(command(nowhere.path(), "drbdadm -c CONFIG status"));
+    assert!(seen.contains("Could not connect to the DRBD daemon"), "{seen}");
+}
