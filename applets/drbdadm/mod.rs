@@ -207,7 +207,7 @@ fn parse(called: &Called, words: &[String]) -> Result<(Options, &'static Command
         options.pass_through.extend(written);
     }
     if options.watch && command.action != table::Action::Status {
-        return Err(refused(called, command, "watch"));
+        return Err(refused(called, called.dialect, command, "watch"));
     }
     check_names(called, command, &mut options)?;
     Ok((options, command))
