@@ -1,5 +1,6 @@
 //! Two nodes, a perfect network, perfect disks: the way from fresh meta data to a failover.
 
+mod connections;
 mod generations;
 mod resync;
 mod sizes;
