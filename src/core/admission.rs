@@ -305,7 +305,8 @@ impl Resource {
                 }
                 (kind, _) => {
                     let zeroes = kind == (Kind::Discard { zeroes: true });
-                    self.out.push(Output::DiskDiscard { volume: v, io, sector, bytes, zeroes });
+                    let how = if zeroes { Clearing::Zero } else { Clearing::Discard };
+                    self.out.push(Output::DiskDiscard { volume: v, io, sector, bytes, how });
                 }
             }
         }

@@ -57,7 +57,10 @@ pub struct Connection {
     pub(super) pending: Option<Link>,
     /// Own parameters are out, the peer's P_STATE not yet processed (STATE_SENT).
     pub(super) state_sent: bool,
+    /// The peer was asked to let this node go (DISCONNECT_SENT).
     pub(super) disconnect_sent: bool,
+    /// A socket has ended since, and until when the answer may still come on the other.
+    pub(super) ended: Option<(LinkFailure, Millis)>,
     pub(super) peer_dry_run: bool,
     pub(super) peer_integrity_alg: String,
     pub(super) connect_count: u64,
@@ -90,6 +93,7 @@ impl Default for Connection {
             pending: None,
             state_sent: false,
             disconnect_sent: false,
+            ended: None,
             peer_dry_run: false,
             peer_integrity_alg: String::new(),
             connect_count: 0,
@@ -113,7 +117,8 @@ impl Connection {
             Some(sent) => sent + u64::from(net.ping_timeout) * 100,
             None => self.last_received + u64::from(net.ping_int) * 1000,
         };
-        Some(self.request_check.map_or(ping, |check| check.min(ping)))
+        let ended = self.ended.as_ref().map(|(_, until)| *until);
+        [Some(ping), self.request_check, ended].into_iter().flatten().min()
     }
 }
 
@@ -124,6 +129,7 @@ impl Resource {
             return;
         }
         self.connection.disconnect_sent = false;
+        self.connection.ended = None;
         let wanted = Change::conn(Conn::WFConnection);
         if self.change_connection(wanted, ChangeKind::Soft, true).is_ok() {
             self.connection.phase = Phase::Connecting;
@@ -293,8 +299,23 @@ impl Resource {
     /// The link failed: a reader or sender has seen it.
     pub fn link_lost(&mut self, now: Millis, failure: LinkFailure) {
         self.now = self.now.max(now);
-        self.lose_link(failure);
+        if self.may_be_answered(&failure) {
+            let wait = self.net.as_ref().map_or(0, |net| u64::from(net.ping_timeout) * 100);
+            let until = self.now + wait;
+            self.connection.ended.get_or_insert((failure, until));
+        } else {
+            self.lose_link(failure);
+        }
         self.settle();
+    }
+
+    /// Whether the peer may have answered a graceful disconnect before it closed its sockets: the answer comes on the
+    /// meta socket, and the end of the data socket may be seen before it. The answer says whether the peer is outdated.
+    /// spec/state.md 16.4.
+    fn may_be_answered(&self, failure: &LinkFailure) -> bool {
+        self.connection.disconnect_sent
+            && self.connection.phase == Phase::Up
+            && matches!(failure.conn, Conn::BrokenPipe | Conn::NetworkFailure)
     }
 
     /// Gives the link up. The first reason counts. spec/wire.md 9.5.
@@ -360,6 +381,7 @@ impl Resource {
             self.connection.ping_sent = None;
             self.connection.ping_waiters.clear();
             self.connection.request_check = None;
+            self.connection.ended = None;
             self.connection.state_sent = false;
             self.hold = None;
             self.bitmap_send = None;
@@ -465,6 +487,9 @@ impl Resource {
         }
         if self.connection.request_check.is_some_and(|check| check <= self.now) {
             self.check_requests();
+        }
+        if let Some((failure, _)) = self.connection.ended.take_if(|(_, until)| *until <= self.now) {
+            self.lose_link(failure);
         }
     }
 

@@ -289,8 +289,13 @@ impl Resource {
                 Some(payload) => Output::DiskWrite { volume: v, io, sector, payload, fua: false },
                 None => Output::DiskFlush { volume: v, io },
             },
-            PeerKind::Discard { zeroes, .. } => Output::DiskDiscard { volume: v, io, sector, bytes, zeroes },
-            PeerKind::ResyncZeroes => Output::DiskDiscard { volume: v, io, sector, bytes, zeroes: true },
+            PeerKind::Discard { zeroes, .. } => {
+                let how = if zeroes { Clearing::Zero } else { Clearing::Discard };
+                Output::DiskDiscard { volume: v, io, sector, bytes, how }
+            }
+            PeerKind::ResyncZeroes => {
+                Output::DiskDiscard { volume: v, io, sector, bytes, how: Clearing::Free }
+            }
             _ => Output::DiskRead { volume: v, io, sector, bytes },
         });
         true

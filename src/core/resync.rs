@@ -15,7 +15,7 @@ use crate::conf::settings::Fencing;
 use crate::wire::digest::Digest;
 use crate::wire::packet::Packet;
 use crate::wire::requests::{BlockDigest, BlockRequest};
-use crate::wire::ID_SYNCER;
+use crate::wire::{Features, ID_SYNCER};
 use std::collections::HashMap;
 
 /// Length of a turn.
@@ -398,7 +398,9 @@ impl Resource {
             .version
             .map_or(4096, |version| version.max_bio_to(self.volumes[v].peer_max_bio.max(4096)));
         // Several requests at a time, so that one is read while others are sent and written.
-        let longest = (u64::from(max_bio) / 4096).min((cap / REQUESTS_AT_ONCE).max(SHORT_REQUEST));
+        let thin = self.thin_blocks(v);
+        let wanted = (cap / REQUESTS_AT_ONCE).max(SHORT_REQUEST).max(thin.unwrap_or(0));
+        let longest = (u64::from(max_bio) / 4096).min(wanted);
         while self.state(v).conn == Conn::SyncTarget {
             let volume = &mut self.volumes[v];
             if volume.resync.budget == 0 || volume.resync.outstanding_blocks >= cap {
@@ -409,7 +411,7 @@ impl Resource {
                 volume.resync.position = disk.bitmap.bits();
                 return;
             };
-            let count = merged(first, volume.resync.budget, longest, |bit| disk.bitmap.is_set(bit));
+            let count = merged(first, volume.resync.budget, longest, thin, |bit| disk.bitmap.is_set(bit));
             let sector = first * 8;
             let sectors = (count * 8).min(volume.size - sector);
             if volume.writes.any(sector, count * 8) {
@@ -433,9 +435,20 @@ impl Resource {
             if self.asks_by_digest(v) {
                 self.add_peer_request(v, PeerKind::ResyncDigest, sector, size, ID_SYNCER, None);
             } else {
-                self.send(v, Packet::RsDataRequest(BlockRequest { sector, block_id: ID_SYNCER, size }));
+                let request = BlockRequest { sector, block_id: ID_SYNCER, size };
+                let thin = thin == Some(count) && sectors == count * 8;
+                let packet = if thin { Packet::RsThinRequest } else { Packet::RsDataRequest };
+                self.send(v, packet(request));
             }
         }
+    }
+
+    /// Thin resync: how many blocks a request has that asks whether they are all zeroes, which are then not
+    /// sent, and take no space here if the disk can discard. spec/resync.md 5.5.
+    fn thin_blocks(&self, v: VolumeIndex) -> Option<u64> {
+        let agreed = self.connection.link.is_some_and(|link| link.features.contains(Features::THIN_RESYNC));
+        let bytes = u64::from(self.volumes[v].settings.rs_discard_granularity);
+        (agreed && bytes > 0 && bytes % 4096 == 0).then_some(bytes / 4096)
     }
 
     /// Whether the source is to compare checksums before it sends blocks. spec/resync.md 5.3.
@@ -777,14 +790,15 @@ impl Resource {
     }
 }
 
-/// How many blocks from `first` on go into one request (spec/resync.md 5.2).
-fn merged(first: u64, budget: u64, max_blocks: u64, is_set: impl Fn(u64) -> bool) -> u64 {
+/// How many blocks from `first` on go into one request (spec/resync.md 5.2). `thin`: not more than that many.
+fn merged(first: u64, budget: u64, max_blocks: u64, thin: Option<u64>, is_set: impl Fn(u64) -> bool) -> u64 {
     let mut count = 1;
     loop {
         let alignment = 1u64 << (63 - u64::leading_zeros(count) + 1);
         let next = first + count;
         let may_grow = count <= budget
             && count < max_blocks
+            && Some(count) != thin
             && first % alignment == 0
             && next / BITS_PER_RESYNC_EXTENT == first / BITS_PER_RESYNC_EXTENT
             && is_set(next);
@@ -806,7 +820,7 @@ mod tests {
         let mut requests = Vec::new();
         let mut first = 0;
         while requests.len() < 4 {
-            let count = merged(first, 1 << 20, max, |_| true);
+            let count = merged(first, 1 << 20, max, None, |_| true);
             requests.push((first * 8, count * 4096));
             first += count;
         }
@@ -815,9 +829,16 @@ mod tests {
 
     #[test]
     fn a_request_ends_at_a_clear_bit_and_at_a_resync_extent() {
-        assert_eq!(merged(0, 100, 256, |bit| bit < 5), 5);
-        assert_eq!(merged(4095, 100, 256, |_| true), 1);
-        assert_eq!(merged(6, 100, 256, |_| true), 2, "6 is a multiple of 2 only");
-        assert_eq!(merged(0, 6, 256, |_| true), 7, "a turn may exceed its budget by one");
+        assert_eq!(merged(0, 100, 256, None, |bit| bit < 5), 5);
+        assert_eq!(merged(4095, 100, 256, None, |_| true), 1);
+        assert_eq!(merged(6, 100, 256, None, |_| true), 2, "6 is a multiple of 2 only");
+        assert_eq!(merged(0, 6, 256, None, |_| true), 7, "a turn may exceed its budget by one");
+    }
+
+    #[test]
+    fn a_thin_request_is_aligned_and_has_its_length() {
+        assert_eq!(merged(16, 100, 256, Some(16), |_| true), 16);
+        assert_eq!(merged(8, 100, 256, Some(16), |_| true), 8, "8 is no multiple of 16");
+        assert_eq!(merged(16, 100, 256, Some(16), |bit| bit < 20), 4);
     }
 }

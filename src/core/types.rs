@@ -99,6 +99,17 @@ pub struct IoError;
 
 pub use super::log_lines::Severity as Level;
 
+/// What becomes of a range that is not written, but cleared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clearing {
+    /// Nobody needs its content any more. Where the device cannot do that it reads as zeroes.
+    Discard,
+    /// It reads as zeroes.
+    Zero,
+    /// It reads as zeroes, and takes no space if the device can do that.
+    Free,
+}
+
 /// One thing that the engine has to do.
 #[allow(missing_docs)] // each variant says what its fields are
 #[derive(Debug)]
@@ -127,8 +138,8 @@ pub enum Output {
     DiskRead { volume: VolumeIndex, io: Io, sector: u64, bytes: u32 },
     /// Write to the backing device; `fua`: durable before it counts as done.
     DiskWrite { volume: VolumeIndex, io: Io, sector: u64, payload: Payload, fua: bool },
-    /// Discard a range of the backing device, or (`zeroes`) make it read as zeroes.
-    DiskDiscard { volume: VolumeIndex, io: Io, sector: u64, bytes: u32, zeroes: bool },
+    /// Clear a range of the backing device.
+    DiskDiscard { volume: VolumeIndex, io: Io, sector: u64, bytes: u32, how: Clearing },
     /// Flush the backing device's cache.
     DiskFlush { volume: VolumeIndex, io: Io },
     /// Write meta data: all pieces (byte offset on the meta data device, bytes), then, if `flush`,

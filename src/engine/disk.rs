@@ -5,7 +5,7 @@
 //! the device's system calls, and report to core when a job is done. They are started when there is
 //! more to do than there are idle threads, up to [`THREADS_MAX`], and live as long as the disk.
 
-use crate::core::types::{BackingSize, Io, IoResult, Payload};
+use crate::core::types::{BackingSize, Clearing, Io, IoResult, Payload};
 use crate::sys::block_device::{BlockDevice, Kind};
 use crate::sys::buffer::Buffer;
 use crate::sys::sync::{Condvar, Mutex};
@@ -60,8 +60,8 @@ pub enum DiskWork {
         sector: u64,
         /// Bytes.
         bytes: u32,
-        /// It must read as zeroes then.
-        zeroes: bool,
+        /// What becomes of it.
+        how: Clearing,
     },
     /// Make everything durable that was written.
     Flush,
@@ -239,8 +239,8 @@ impl Disk {
             DiskWork::Write { sector, payload, fua } => {
                 ("write", self.write(sector, &payload, fua).map(|()| None))
             }
-            DiskWork::Discard { sector, bytes, zeroes } => {
-                ("discard", self.discard(sector, bytes, zeroes).map(|()| None))
+            DiskWork::Discard { sector, bytes, how } => {
+                ("discard", self.clear(sector, bytes, how).map(|()| None))
             }
             DiskWork::Flush => ("flush", self.data.sync().map(|()| None)),
             DiskWork::Meta { pieces, flush } => {
@@ -282,17 +282,21 @@ impl Disk {
         }
     }
 
-    fn discard(&self, sector: u64, bytes: u32, zeroes: bool) -> io::Result<()> {
+    fn clear(&self, sector: u64, bytes: u32, how: Clearing) -> io::Result<()> {
         let (offset, bytes) = (byte_of(sector), u64::from(bytes));
-        if !zeroes {
-            match self.data.discard(offset, bytes) {
-                Err(error) if is_unsupported(&error) => {}
-                result => return result,
-            }
+        let unit = self.data.logical_block_bytes() as u64;
+        let whole_blocks = offset % unit == 0 && bytes % unit == 0;
+        let result = match how {
+            Clearing::Discard => self.data.discard(offset, bytes),
+            Clearing::Free if whole_blocks => self.data.punch_hole(offset, bytes),
+            Clearing::Free | Clearing::Zero => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
+        };
+        match result {
+            Err(error) if is_unsupported(&error) => {}
+            result => return result,
         }
         // Without discard, zeroes: so that both nodes have the same content.
-        let unit = self.data.logical_block_bytes() as u64;
-        if offset % unit == 0 && bytes % unit == 0 {
+        if whole_blocks {
             return self.data.zero_out(offset, bytes);
         }
         let _rewrite = self.rewrite.lock();
@@ -342,7 +346,7 @@ fn byte_of(sector: u64) -> u64 {
 fn is_unsupported(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error().map(Errno::from_raw),
-        Some(Errno::EOPNOTSUPP | Errno::ENOTTY | Errno::EINVAL)
+        Some(Errno::EOPNOTSUPP | Errno::ENOTTY | Errno::EINVAL | Errno::ENODEV | Errno::ENOSYS)
     )
 }
 
@@ -419,12 +423,42 @@ mod tests {
         let (_file, disk, _receiver) = disk();
         let ones = Payload::whole(Arc::new(Buffer::from_bytes(&[1; 8192])));
         disk.perform(DiskWork::Write { sector: 0, payload: ones, fua: false });
-        let discard = DiskWork::Discard { sector: 8, bytes: 4096, zeroes: false };
+        let discard = DiskWork::Discard { sector: 8, bytes: 4096, how: Clearing::Discard };
         assert!(matches!(disk.perform(discard), IoResult::Done(None)));
         let IoResult::Done(Some(data)) = disk.perform(DiskWork::Read { sector: 0, bytes: 8192 }) else {
             panic!("read failed");
         };
         assert!(data[..4096].iter().all(|&b| b == 1) && data[4096..].iter().all(|&b| b == 0));
+    }
+
+    /// What a thin resync found to be zeroes takes no space where the file system can do that, and no byte beside it
+    /// changes.
+    #[test]
+    fn a_range_is_freed_and_reads_as_zeroes() {
+        let (file, disk, _receiver) = disk();
+        let blocks = || std::fs::metadata(file.path()).unwrap().blocks();
+        for (sector, bytes) in [(128, 65536), (129, 65536 - 512)] {
+            let ones = Payload::whole(Arc::new(Buffer::from_bytes(&[1; 1 << 18])));
+            disk.perform(DiskWork::Write { sector: 0, payload: ones, fua: true });
+            let before = blocks();
+            let free = DiskWork::Discard { sector, bytes, how: Clearing::Free };
+            assert!(matches!(disk.perform(free), IoResult::Done(None)));
+            disk.perform(DiskWork::Flush);
+            let IoResult::Done(Some(data)) = disk.perform(DiskWork::Read { sector: 0, bytes: 1 << 18 })
+            else {
+                panic!("read failed");
+            };
+            let cleared = sector as usize * 512..sector as usize * 512 + bytes as usize;
+            for (at, byte) in data.iter().enumerate() {
+                assert_eq!(*byte == 0, cleared.contains(&at), "byte {at}");
+            }
+            if sector == 128 && blocks() >= before {
+                eprintln!(
+                    "SKIPPED: freeing space: the file system of {} has no holes",
+                    file.path().display()
+                );
+            }
+        }
     }
 
     #[test]

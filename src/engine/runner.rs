@@ -346,8 +346,8 @@ impl Runner {
             Output::DiskWrite { volume, io, sector, payload, fua } => {
                 disk(volume, io, DiskWork::Write { sector, payload, fua })
             }
-            Output::DiskDiscard { volume, io, sector, bytes, zeroes } => {
-                disk(volume, io, DiskWork::Discard { sector, bytes, zeroes })
+            Output::DiskDiscard { volume, io, sector, bytes, how } => {
+                disk(volume, io, DiskWork::Discard { sector, bytes, how })
             }
             Output::DiskFlush { volume, io } => disk(volume, io, DiskWork::Flush),
             Output::MetaWrite { volume, io, pieces, flush } => {

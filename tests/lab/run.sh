@@ -1,14 +1,17 @@
 #!/bin/bash
 # make test-lab: drbdbox against the DRBD module of a Linux kernel, in a virtual machine that is its peer.
-# Usage: run.sh [--list | --short] [SCENARIO...]; without names all of scenarios/, with --short those that matter most, in
-# about ten minutes. The machine is emulated: no KVM is needed, but root, qemu, and a Debian mirror for the first run (setup.sh).
-# Ends with a table: situation, role of the kernel, protocol versions. Exit status 0: all held; 77: not possible here.
+# Usage: run.sh [--list | --short] [SCENARIO[:VERSION,...]...]; without names all of scenarios/, with --short those that matter
+# most, in about ten minutes. The machine is emulated: no KVM is needed, but root, qemu, and a Debian mirror for the first run
+# (setup.sh). Ends with a table: situation, role of the kernel, protocol versions.
+# Exit status 0: all held; 77: not possible here, the last line says why.
 # Environment: DRBDBOX=the binary to test (target/release/drbdbox). LAB_VERBOSE=1 shows what the scenarios do.
-# VERSIONS="86 101": protocol versions for the scenarios that go through several. LAB_KEEP=DIRECTORY: logs and captures go there.
+# VERSIONS="86 101": protocol versions for the scenarios that go through several, whatever stands behind their names.
+# LAB_KEEP=DIRECTORY: logs and captures go there.
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 PATH=$PATH:/usr/sbin:/sbin
-SHORT="full-sync reconnect crash split-brain diskless"
+# With --short: each kind of situation once, the oldest, the newest and a version between them.
+SHORT="full-sync versions:86,94,101 reconnect:101 crash:101 interrupted:95 split-brain:101 diskless:101 verify:97 dual-primary:101 trim cable:101 crossing:101"
 
 # Outside: is it possible? Then once more in name spaces of its own; what is left in them ends with them.
 if [ -z "${LAB_INSIDE:-}" ]; then
@@ -22,11 +25,10 @@ if [ -z "${LAB_INSIDE:-}" ]; then
 	fi
 	if [ "${1:-}" = --short ]; then
 		shift
-		export VERSIONS=${VERSIONS:-86 94 101}
 		# shellcheck disable=SC2086 # words
 		set -- $SHORT "$@"
 	fi
-	for scenario in "$@"; do
+	for scenario in "${@%%:*}"; do
 		[ -e "$HERE/scenarios/$scenario.sh" ] || { echo "no scenario $scenario: run.sh --list prints them" >&2; exit 2; }
 	done
 	[ "$(uname -m)" = x86_64 ] || skip "the machine is for x86_64, this host is $(uname -m)"
@@ -39,11 +41,14 @@ if [ -z "${LAB_INSIDE:-}" ]; then
 	unshare --net --uts --mount --pid --fork true 2>/dev/null || skip "this machine does not let root make name spaces"
 	DRBDBOX=$(realpath "${DRBDBOX:-$HERE/../../target/release/drbdbox}")
 	[ -x "$DRBDBOX" ] || { echo "no program at $DRBDBOX: make builds it" >&2; exit 1; }
-	IMAGE=$("$HERE/setup.sh") || { [ $? -eq 77 ] && skip "see above"; exit 1; }
 	WORK=$(mktemp -d /tmp/drbdbox-lab.XXXXXX) || exit 1
 	inside=
 	leave() {
-		[ -z "$inside" ] || { kill -9 "$inside" && wait "$inside"; } 2>/dev/null
+		if [ -n "$inside" ]; then
+			{ kill -9 "$inside" && wait "$inside"; } 2>/dev/null
+			echo "STOPPED in the middle; the last that was done:"
+			tail -n 40 "$WORK/output"
+		fi
 		# A daemon that was killed has left its loop device.
 		losetup --list --noheadings --output NAME,BACK-FILE | awk -v work="$WORK/" 'index($2, work) == 1 { print $1 }' |
 			xargs -r losetup --detach
@@ -51,6 +56,12 @@ if [ -z "${LAB_INSIDE:-}" ]; then
 	}
 	trap leave EXIT
 	trap 'exit 143' TERM HUP INT
+	IMAGE=$("$HERE/setup.sh" 2>"$WORK/setup") || {
+		status=$?
+		[ $status -ne 77 ] || skip "$(tail -n 1 "$WORK/setup")"
+		cat "$WORK/setup" >&2
+		exit 1
+	}
 	LAB_INSIDE=1 IMAGE=$IMAGE WORK=$WORK DRBDBOX=$DRBDBOX \
 		unshare --net --uts --mount --pid --fork --kill-child --mount-proc "${BASH_SOURCE[0]}" "$@" &
 	inside=$!
@@ -83,9 +94,15 @@ malformed() {
 	tshark -n -r "$1" --enable-heuristic drbd_tcp -Y _ws.malformed 2>/dev/null | grep -v -E '\[P_SYNC_PARAM\]|\[P_SIZES\]' | head -n 20
 }
 
+# packets CAPTURE: a line a frame, "SENDER [PACKET] ...".
+packets() {
+	tshark -n -r "$1" --enable-heuristic drbd_tcp -Y drbd 2>/dev/null |
+		sed -n 's/^.* 10\.99\.0\.1 → [^[]*\(\[.*\)/kernel \1/p; s/^.* 10\.99\.0\.2 → [^[]*\(\[.*\)/box \1/p'
+}
+
 # check SCENARIO: the logs and the capture.
 check() {
-	local found planted
+	local found planted passes
 	planted=$(sed -n 's/^# planted: //p' "$HERE/scenarios/$1.sh")
 	found=$(complaints "$WORK/share/kernel.log" "$planted")
 	[ -z "$found" ] || { echo "FAILED: the kernel complains:"; echo "$found"; return 1; }
@@ -96,13 +113,23 @@ check() {
 		{ echo "FAILED: tshark finds no DRBD in the capture"; return 1; }
 	found=$(malformed "$WORK/capture")
 	[ -z "$found" ] || { echo "FAILED: malformed packets:"; echo "$found"; return 1; }
+	# What has to be there: a scenario's header "# passes: SENDER:PACKET ...".
+	passes=$(sed -n 's/^# passes: //p' "$HERE/scenarios/$1.sh")
+	[ -z "$passes" ] || packets "$WORK/capture" >"$WORK/packets"
+	for found in $passes; do
+		grep -q "^${found%:*} .*\[${found#*:}\]" "$WORK/packets" || { echo "FAILED: ${found%:*} sent no ${found#*:}"; return 1; }
+	done
 }
 
 [ $# -gt 0 ] || set -- $(cd "$HERE/scenarios" && ls | sed 's/\.sh$//')
 results=()
 failed=0
 : >"$WORK/table.all"
-for scenario in "$@"; do
+chosen=${VERSIONS:-}
+for choice in "$@"; do
+	scenario=${choice%%:*}
+	VERSIONS=$chosen
+	[ -n "$chosen" ] || [ "$choice" = "$scenario" ] || VERSIONS=$(tr , ' ' <<<"${choice#*:}")
 	file=$HERE/scenarios/$scenario.sh
 	echo "=== $scenario: $(sed -n '1s/^# *//p' "$file")"
 	started=$SECONDS

@@ -113,6 +113,7 @@ impl Parameters {
             on_io_error,
             disk_flushes: power_cuts || random.chance(50),
             disk_drain: true,
+            rs_discard_granularity: *random.pick(&[0, 0, 4096, 16384]),
             ..DiskSettings::defaults(Dialect::V83)
         };
         let disk = [disk_of(0), disk_of(1)];

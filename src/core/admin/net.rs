@@ -108,7 +108,10 @@ impl Resource {
                 task.stage = Stage::Down;
                 self.task = Some(task);
             }
-            (Err(error), _) => self.reply(task.id, error.code()),
+            (Err(error), _) => {
+                self.connection.disconnect_sent = false;
+                self.reply(task.id, error.code());
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! Two nodes, a perfect network, perfect disks: the way from fresh meta data to a failover.
 
+mod connections;
 mod generations;
 mod net_options;
 mod resync;
@@ -32,6 +33,8 @@ pub(super) struct Node {
     pub(super) data: Vec<u8>,
     meta: Vec<u8>,
     pub(super) outgoing: [VecDeque<Wire>; 2],
+    /// What of it was delivered.
+    sent: Vec<Packet>,
     bitmaps: bool,
     /// Requests at the disk that come back when [`Pair::run_disk_backwards`] lets them.
     held: Option<Vec<Output>>,
@@ -80,6 +83,7 @@ impl Node {
             data: vec![0; bytes],
             meta,
             outgoing: [VecDeque::new(), VecDeque::new()],
+            sent: Vec::new(),
             bitmaps: false,
             held: None,
             flushes: 0,
@@ -364,6 +368,7 @@ impl Pair {
             let bytes = payload.as_ref().map_or(0, |payload| payload.len());
             assert!(bytes <= version.max_bio_bytes() as usize, "{bytes} bytes at version {version:?}");
         }
+        from.sent.push(packet.clone());
         to.core.packet(now, socket, volume, packet, payload);
         true
     }

@@ -70,6 +70,41 @@ fn csums_after_crash_only_leaves_an_ordinary_resync_as_it_is() {
     assert!(!pair.b.log.iter().any(|text| text.contains("had equal checksums")), "{}", pair.logs());
 }
 
+/// Thin resync: the target asks for pieces of rs-discard-granularity whether they are zeroes; what was there is
+/// zeroes then. Without the feature, and before it, all blocks are sent.
+#[test]
+fn a_target_with_rs_discard_granularity_asks_for_thin_pieces() {
+    for (version, granularity, expected) in [(101, 65536, 9), (101, 1 << 20, 0), (101, 0, 0), (96, 65536, 0)]
+    {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        let settings_of_disk =
+            DiskSettings { rs_discard_granularity: granularity, ..pair.b.core.volume(V).settings().clone() };
+        let command = Command::DiskSettings { volume: V, settings: Box::new(settings_of_disk) };
+        assert_eq!(pair.b.command(command), 101);
+        pair.a.write(0, 99, 1 << 20);
+        pair.run();
+        pair.b.command(Command::Disconnect { force: false });
+        pair.run();
+        // Eight pieces of zeroes and one with a byte in it; a part of a piece.
+        pair.a.write(128, 0, 9 * 65536);
+        pair.a.write(128 * 3 + 9, 7, 512);
+        pair.a.write(1920, 0, 32768);
+        pair.run();
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        pair.run();
+        pair.assert_equal();
+        let thin = |packet: &&Packet| matches!(packet, Packet::RsThinRequest(request) if request.size == granularity);
+        let zeroes =
+            |packet: &&Packet| matches!(packet, Packet::RsDeallocated(range) if range.size == granularity);
+        assert_eq!(pair.b.sent.iter().filter(thin).count(), expected, "{version} {granularity}");
+        assert_eq!(
+            pair.a.sent.iter().filter(zeroes).count(),
+            expected.saturating_sub(1),
+            "{version} {granularity}"
+        );
+    }
+}
+
 /// A handler that runs before a resync may end when the disk has gone and come back: what it was to begin is
 /// over, and the new handshake decides.
 #[test]

@@ -14,28 +14,33 @@ apart() {
 	await 20 '[ "$(cs)" = StandAlone ]'
 	kernel 'until_true 20 "[ \$(cs) = StandAlone ] || [ \$(cs) = WFConnection ]"; drbdadm disconnect r0'
 }
-in_sync
-both_write 0 4 2
-apart
-box -- --discard-my-data connect r0
-kernel 'drbdadm connect r0'
-synced
-kernel 'drbdadm primary r0; holds 0 2 kernels && drbdadm secondary r0'
-both_write 30 34 2
-apart
-kernel 'drbdadm connect --discard-my-data r0'
-box connect r0
-synced
-box primary r0
-holds 34 2 box || die "drbdbox lost what it was to keep"
-box secondary r0
-equal
-in_sync 'after-sb-0pri discard-least-changes;'
-both_write 0 14 12
-box connect r0
-kernel 'drbdadm connect r0'
-synced
-box primary r0
-holds 14 12 box || die "drbdbox lost what it was to keep"
-box secondary r0
-equal
+for version in $(versions 86 95 101); do
+	at "$version"
+	situation "split brain: by hand with --discard-my-data, on either side" both
+	in_sync
+	both_write 0 4 2
+	apart
+	box -- --discard-my-data connect r0
+	kernel 'drbdadm connect r0'
+	synced
+	kernel 'drbdadm primary r0; holds 0 2 kernels && drbdadm secondary r0'
+	both_write 30 34 2
+	apart
+	kernel 'drbdadm connect --discard-my-data r0'
+	box connect r0
+	synced
+	box primary r0
+	holds 34 2 box || die "drbdbox lost what it was to keep"
+	box secondary r0
+	equal
+	situation "split brain: after-sb-0pri discard-least-changes" both
+	in_sync 'after-sb-0pri discard-least-changes;'
+	both_write 0 14 12
+	box connect r0
+	kernel 'drbdadm connect r0'
+	synced
+	box primary r0
+	holds 14 12 box || die "drbdbox lost what it was to keep"
+	box secondary r0
+	equal
+done
