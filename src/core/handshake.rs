@@ -212,6 +212,7 @@ impl Resource {
         // The peer answers a negotiating disk with its UUIDs (A9). What it says of its state before them it
         // said before it heard of that disk, and it decides nothing.
         let undecided = os.disk == Disk::Negotiating && volume.peer_uuids.is_none() && both_disks;
+        let undecided = undecided && !mutant!("negotiation-without-uuids");
         let consider = volume.peer_uuids.is_some()
             && both_disks
             && (os.conn < Connected

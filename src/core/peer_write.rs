@@ -125,6 +125,9 @@ impl Resource {
         if self.wants_receive_ack(flags) {
             self.acknowledge(v, Packet::RecvAck, sector, bytes, block_id);
         }
+        if self.wants_write_ack(flags) && mutant!("acknowledged-on-arrival") {
+            self.acknowledge(v, Packet::WriteAck, sector, bytes, block_id);
+        }
         let kind = match zeroes {
             None => PeerKind::Write { epoch, flags },
             Some(zeroes) => PeerKind::Discard { epoch, flags, zeroes },
@@ -241,7 +244,7 @@ impl Resource {
             return true;
         }
         // In protocols A and B the peer's application has long heard of the earlier write.
-        if self.peer_writes_to(v, sector, sectors) {
+        if self.peer_writes_to(v, sector, sectors) && !mutant!("peer-writes-overtake") {
             return false;
         }
         let volume = &mut self.volumes[v];
@@ -372,7 +375,8 @@ impl Resource {
             && request.resync == self.volumes[v].resyncs
             && state.pdsk >= Disk::Inconsistent;
         // Nobody else would know of a write that failed here: the answer to its epoch's barrier counts it.
-        if self.wants_write_ack(flags) || !ok {
+        let acknowledged = mutant!("acknowledged-on-arrival");
+        if self.wants_write_ack(flags) && !acknowledged || !ok {
             let packet = match (ok, in_sync) {
                 (true, true) => Packet::RsWriteAck,
                 (true, false) => Packet::WriteAck,
@@ -461,7 +465,7 @@ impl Resource {
         if bytes == 0 || !self.within_device(v, sector, bytes) {
             return;
         }
-        if self.state(v).disk != Disk::UpToDate {
+        if self.state(v).disk != Disk::UpToDate && !mutant!("peer-reads-bad-disk") {
             self.error(Some(v), "Can not satisfy peer's read request, no local data.");
             self.acknowledge(v, Packet::NegDataReply, sector, bytes, block_id);
             return;

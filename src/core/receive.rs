@@ -242,7 +242,7 @@ impl Resource {
     /// Goes on with what the receiver waits for, if it can. True: something was done.
     pub(super) fn run_hold(&mut self) -> bool {
         match self.hold {
-            Some(Hold::Drain) if !self.peer_epochs.any_active() => {
+            Some(Hold::Drain) if !self.peer_epochs.any_active() || mutant!("barrier-not-awaited") => {
                 if !self.peer_epochs.flush_has_begun() {
                     self.flush_epoch();
                 }
@@ -288,7 +288,7 @@ impl Resource {
 
     /// Flushes the disk if the peer's writes since the last flush went to it.
     pub(super) fn flush_for_epoch(&mut self, v: VolumeIndex) {
-        let flushes = self.data_needs_flushes(v);
+        let flushes = self.data_needs_flushes(v) && !mutant!("barrier-not-flushed");
         let Some(disk) = self.volumes[v].disk.as_mut().filter(|disk| flushes && disk.peer_wrote) else {
             return;
         };

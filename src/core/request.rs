@@ -155,7 +155,10 @@ impl Request {
 
     /// Whether nothing holds its completion back but a suspension of I/O.
     pub fn may_complete(&self) -> bool {
-        !self.completed && !self.postponed && !self.local_pending && !self.net_pending && !self.net_queued
+        let at_peer =
+            (self.net_pending || self.net_queued) && !(self.is_write() && mutant!("completes-before-peer"));
+        let at_disk = self.local_pending && !(self.is_write() && mutant!("completes-before-disk"));
+        !self.completed && !self.postponed && !at_disk && !at_peer
     }
 
     /// Whether nothing can happen to it any more.

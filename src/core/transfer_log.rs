@@ -84,6 +84,9 @@ impl Resource {
     pub(super) fn add_writes_to_bitmap(&mut self, v: VolumeIndex, source: bool) {
         let synchronous = self.is_synchronous();
         let Some(disk) = &mut self.volumes[v].disk else { return };
+        if mutant!("bitmap-without-open-writes") {
+            return;
+        }
         for id in self.log.ids() {
             let Some(request) = self.log.get_mut(id) else { continue };
             // In protocols A and B the peer may still say that it could not write it.

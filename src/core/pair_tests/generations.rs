@@ -114,6 +114,44 @@ fn frozen_requests_go_on_with_the_disk_that_comes_back() {
     }
 }
 
+/// `on-no-data-accessible suspend-io`: the target of a resync is Primary, and its source's disk goes and comes back while
+/// the link stays. What was frozen goes on without a word from an operator.
+#[test]
+fn frozen_requests_go_on_with_the_disk_of_the_peer_that_comes_back() {
+    let mut pair = synced_pair();
+    let suspending = ResourceSettings {
+        on_no_data_accessible: OnNoData::SuspendIo,
+        ..ResourceSettings::defaults(Dialect::V84)
+    };
+    assert_eq!(pair.a.command(Command::ResourceSettings(Box::new(suspending))), 101);
+    pair.a.held = Some(Vec::new());
+    pair.b.begin(Command::InvalidateRemote { volume: V });
+    pair.run();
+    assert_eq!(pair.a.word().1, Conn::SyncTarget, "{}", pair.logs());
+    // One write and one read are on their way to the peer when its disk goes, one of each comes behind.
+    let write = pair.a.write(40_000, 99, 8192);
+    pair.a.core.read(pair.now, V, 1001, 60_000, 4096);
+    while pair.a.work() {}
+    pair.b.command(Command::Detach { volume: V, force: true });
+    pair.run();
+    for request in pair.a.held.take().unwrap() {
+        pair.a.carry_out(request);
+    }
+    pair.run();
+    assert!(pair.a.core.volume(V).state().susp_nod, "{}", pair.logs());
+    let later = pair.a.write(44_000, 98, 8192);
+    pair.a.core.read(pair.now, V, 1002, 60_008, 4096);
+    pair.run();
+    assert!(pair.a.completed.is_empty(), "{}", pair.logs());
+    pair.b.attach();
+    pair.run();
+    assert!(!pair.a.core.volume(V).state().is_susp(), "{}", pair.logs());
+    for token in [write, later, 1001, 1002] {
+        assert!(pair.a.completed.get(&token).is_some_and(Result::is_ok), "{token}\n{}", pair.logs());
+    }
+    pair.assert_equal();
+}
+
 /// A write that the peer refused while I/O was frozen is sent again when the peer comes back with a disk of
 /// the same generation: without a resync nothing else would bring it there.
 #[test]

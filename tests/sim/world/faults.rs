@@ -11,12 +11,16 @@ impl World {
         let n = self.random.below(2) as usize;
         match self.random.below(12) {
             0 | 1 => {
-                self.say(|| "fault: cable out".to_owned());
+                self.event_outside(|| "cable out".to_owned());
                 self.cable = false;
             }
-            2..=5 => self.cable = true,
+            2..=5 if !self.cable => {
+                self.event_outside(|| "cable in".to_owned());
+                self.cable = true;
+            }
+            2..=5 => {}
             6 => {
-                self.say(|| "fault: connection reset".to_owned());
+                self.event_outside(|| "connection reset".to_owned());
                 if let Some(connection) = &mut self.connection {
                     connection.reset();
                 }
@@ -26,6 +30,7 @@ impl World {
             _ => {
                 for n in 0..2 {
                     if self.nodes[n].daemon.is_none() {
+                        self.event_outside(|| format!("{n}: starts again"));
                         self.start(n);
                     }
                 }
@@ -34,7 +39,7 @@ impl World {
     }
 
     pub(super) fn crash(&mut self, n: usize, power_cut: bool) {
-        self.say(|| format!("{n}: {}", if power_cut { "power cut" } else { "crash" }));
+        self.event_outside(|| format!("{n}: {}", if power_cut { "power cut" } else { "crash" }));
         let other = 1 - n;
         self.check_coverage(&format!("before the crash of node {n}"));
         let primary = self.nodes[n].is_primary();
