@@ -175,6 +175,43 @@ fn a_refused_write_that_was_frozen_is_sent_again() {
     pair.assert_equal();
 }
 
+/// What the peer's disk keeps already is not sent again to a peer that comes back as the source of a resync, though a
+/// freeze keeps the application from hearing of it: it leaves the log with the thaw, and an answer would be to nobody.
+#[test]
+fn a_frozen_write_that_is_durable_on_the_peer_is_not_sent_again() {
+    let mut pair = synced_pair_with(Protocol::B);
+    pair.a.held = Some(Vec::new());
+    let token = pair.a.write(4000, 99, 8192);
+    while pair.a.work() {}
+    pair.a.core.flush(pair.now, V, 1001);
+    pair.run();
+    pair.a.command(Command::SuspendIo { volume: V });
+    for request in pair.a.held.take().unwrap() {
+        pair.a.carry_out(request);
+    }
+    pair.a.held = Some(Vec::new());
+    assert!(!pair.a.completed.contains_key(&token), "{}", pair.logs());
+    pair.b.begin(Command::InvalidateRemote { volume: V });
+    pair.run();
+    assert_eq!(pair.a.word().1, Conn::SyncTarget, "{}", pair.logs());
+    pair.b.command(Command::Disconnect { force: true });
+    for request in pair.a.held.take().unwrap() {
+        pair.a.carry_out(request);
+    }
+    pair.run();
+    // The thaw comes with the resync, before the peer has answered anything.
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::B)))), 101);
+    while pair.a.word().1 != Conn::WFBitMapT {
+        pair.run_once();
+    }
+    while pair.a.work() {}
+    pair.a.command(Command::ResumeIo { volume: V });
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok());
+    assert!(!pair.a.log.iter().any(|line| line.contains("unknown request")), "{}", pair.logs());
+    pair.assert_equal();
+}
+
 /// The source of a resync loses its disk: the half-synced data of the target are not what it works with, and
 /// its own disk is welcome again.
 #[test]
