@@ -253,6 +253,10 @@ impl Resource {
             if mirrored && self.own_write_in_the_way(v, sector, sectors) {
                 return false;
             }
+            // The digest is of what was there before this write.
+            if self.volumes[v].compared.any(sector, sectors) {
+                return false;
+            }
             if to_be_logged && !self.log_for_diskless_peer(v, slot, sector, sectors) {
                 return false;
             }
@@ -264,6 +268,8 @@ impl Resource {
                 return false;
             }
             volume.locks.insert(u64::from(slot) | LOCK_OF_PEER, sector, sectors);
+        } else if matches!(kind, PeerKind::VerifyCompare { .. }) {
+            volume.compared.insert(u64::from(slot), sector, sectors);
         }
         let io = Io::Peer(slot);
         let Some(disk) = &mut self.volumes[v].disk else { return true };
@@ -361,7 +367,10 @@ impl Resource {
                 self.answer_verify(&request, payload);
                 self.volumes[v].locks.remove(u64::from(slot) | LOCK_OF_PEER, sector);
             }
-            PeerKind::VerifyCompare { digest } => self.compare_verify(&request, payload, digest),
+            PeerKind::VerifyCompare { digest } => {
+                self.volumes[v].compared.remove(u64::from(slot), sector);
+                self.compare_verify(&request, payload, digest);
+            }
         }
         self.note_progress(v);
     }

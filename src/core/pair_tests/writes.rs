@@ -115,6 +115,29 @@ fn a_read_of_the_peer_waits_for_its_earlier_writes() {
     assert_eq!(pair.a.completed[&token].clone().unwrap().unwrap(), [42; 4096], "{}", pair.logs());
 }
 
+/// A verify compares what both disks held when the other side read its block: a write that comes behind the digest gets to
+/// the disk behind the comparison, or two equal blocks would count as different.
+#[test]
+fn a_write_of_the_peer_waits_until_a_verify_has_compared_its_blocks() {
+    let mut pair = Pair::new(101);
+    let net = NetSettings { verify_alg: "crc32c".to_owned(), ..settings(Protocol::C) };
+    pair.connect(&net);
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.assert_equal();
+    pair.a.write(0, 1, 512);
+    pair.run();
+    pair.b.held = Some(Vec::new());
+    pair.b.begin(Command::Verify { volume: V, start: None, stop: Some(64) });
+    pair.run();
+    assert_eq!(pair.b.held.as_ref().map(Vec::len), Some(8), "the digests are there\n{}", pair.logs());
+    let token = pair.a.write(0, 99, 8192);
+    pair.run();
+    pair.run_disk_backwards();
+    assert!(pair.a.completed[&token].is_ok());
+    pair.assert_equal();
+}
+
 /// One write at a time: its disk is flushed before the barrier comes, which is with the next write, and
 /// once. Several at a time: when the barrier comes.
 #[test]
