@@ -226,7 +226,7 @@ impl Resource {
             return Ok(());
         }
         let marked = volume.disk.as_ref().is_some_and(|disk| disk.primary_mark_durable);
-        if local && !marked && !mutant!("primary-mark-not-awaited") {
+        if local && !marked && !mutant!("primary-mark-lost") {
             // After a crash nobody would look at the activity log.
             return Err(Box::new(request));
         }

@@ -23,7 +23,7 @@ pub fn recomputed(old: MetaFlags, s: StateWord, crashed_primary: bool) -> MetaFl
     let crashed_primary = crashed_primary && !mutant!("crash-not-kept");
     for (flag, on) in [
         (MetaFlags::CONSISTENT, s.disk > Disk::Inconsistent || mutant!("inconsistent-not-kept")),
-        (MetaFlags::PRIMARY_IND, has_primary_mark(s)),
+        (MetaFlags::PRIMARY_IND, has_primary_mark(s) && !mutant!("primary-mark-lost")),
         (MetaFlags::CONNECTED_IND, s.conn > Conn::WFReportParams && !mutant!("connected-mark-lost")),
         (MetaFlags::WAS_UP_TO_DATE, s.disk > Disk::Outdated),
         (MetaFlags::PEER_OUT_DATED, peer_outdated),

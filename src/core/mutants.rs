@@ -27,9 +27,9 @@ pub const ALL: &[Mutant] = &[
         what: "writes go to the disk without an activity log transaction",
     },
     Mutant {
-        name: "primary-mark-not-awaited",
-        file: "admission.rs",
-        what: "the first write does not wait for PRIMARY_IND on disk",
+        name: "primary-mark-lost",
+        file: "metadata_flags.rs",
+        what: "a Primary writes without PRIMARY_IND in its super block",
     },
     Mutant {
         name: "resync-locks-ignored",
@@ -203,11 +203,6 @@ pub const ALL: &[Mutant] = &[
         name: "demotion-forgets-epochs",
         file: "steps.rs",
         what: "a demotion does not wait for the barriers of its writes",
-    },
-    Mutant {
-        name: "full-sync-not-kept",
-        file: "steps.rs",
-        what: "the flag for an unfinished \"set all bits\" is not written",
     },
     Mutant {
         name: "marks-without-flush",

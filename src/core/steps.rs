@@ -511,7 +511,7 @@ impl Resource {
 /// (spec/resync.md 12.4).
 pub(super) fn set_all_and_write(v: VolumeIndex) -> [Step; 6] {
     [
-        Step::FullSync { v, on: !mutant!("full-sync-not-kept") },
+        Step::FullSync { v, on: true },
         Step::WriteSuperBlock { v },
         Step::SetAllBits { v },
         Step::WriteBitmap { v, all: true },

@@ -31,6 +31,20 @@ const NEVER: [&str; 14] = [
 impl World {
     pub fn logged(&mut self, n: usize, level: Level, text: &str) {
         self.say(|| format!("{n}: {level:?}: {text}"));
+        let tempting = [
+            "Resync done",
+            "Began resync",
+            "new current UUID",
+            "updated",
+            "role( Primary -> Secondary",
+            "disk( Diskless -> Attaching",
+            "Writing the whole bitmap",
+            "disk( UpToDate -> Failed",
+            "Marked additional",
+        ];
+        if tempting.iter().any(|line| text.contains(line)) {
+            self.tempt_fate(n);
+        }
         if text.starts_with("Began resync as SyncTarget") {
             self.stats.resyncs += 1;
         }

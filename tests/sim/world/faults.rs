@@ -1,6 +1,6 @@
 //! Faults: links, cables, crashes, power cuts; and who has the data after them.
 
-use super::World;
+use super::{Doom, World};
 use crate::application::Kind;
 use crate::node::V;
 use drbdbox::conf::settings::Protocol;
@@ -36,6 +36,51 @@ impl World {
                 }
             }
         }
+    }
+
+    /// A moment has come after which a crash is a hard test: sometimes there is one soon.
+    pub(crate) fn tempt_fate(&mut self, n: usize) {
+        if self.healing || self.doom.is_some() || self.p.faults == 0 || !self.plan.allows(self.step) {
+            return;
+        }
+        if !self.random.chance(4) {
+            return;
+        }
+        let victim = if self.random.chance(70) { n } else { 1 - n };
+        let doom = match self.random.below(10) {
+            0..=2 => Doom::Crash(victim),
+            3..=6 if self.p.power_cuts => Doom::PowerCut(victim),
+            7 if self.p.power_cuts => Doom::Outage,
+            _ => Doom::Reset,
+        };
+        let wait = 1 + if self.random.chance(50) { self.random.below(12) } else { self.random.below(80) };
+        self.planned.push(self.step);
+        self.doom = Some((self.step + wait, doom));
+    }
+
+    /// What was due happens, if it still can.
+    pub(super) fn meet_doom(&mut self) {
+        match self.doom.take() {
+            _ if self.healing => {}
+            Some((_, Doom::Crash(n))) if self.nodes[n].daemon.is_some() => self.crash(n, false),
+            Some((_, Doom::PowerCut(n))) if self.nodes[n].daemon.is_some() => self.crash(n, true),
+            Some((_, Doom::Outage)) => {
+                for n in 0..2 {
+                    if self.nodes[n].daemon.is_some() {
+                        self.crash(n, true);
+                    }
+                }
+            }
+            Some((_, Doom::Reset)) => {
+                self.event_outside(|| "connection reset".to_owned());
+                if let Some(connection) = &mut self.connection {
+                    connection.reset();
+                }
+            }
+            _ => {}
+        }
+        self.update_authority();
+        self.check_every_step();
     }
 
     pub(super) fn crash(&mut self, n: usize, power_cut: bool) {

@@ -25,6 +25,16 @@ pub enum Trace {
     Collect(RefCell<Vec<String>>),
 }
 
+/// What may happen shortly after something that has to be durable began.
+#[derive(Debug, Clone, Copy)]
+enum Doom {
+    Crash(usize),
+    PowerCut(usize),
+    /// The power of both fails.
+    Outage,
+    Reset,
+}
+
 /// One thing that can happen next.
 #[derive(Debug, Clone, Copy)]
 enum Event {
@@ -76,6 +86,8 @@ pub struct World {
     pub bits_without_resync: bool,
     /// A Primary crashed whose own disk did not count, and protocol A let it acknowledge what the peer never got.
     pub lost_on_the_way: bool,
+    /// A fault that is due at a step: at a moment at which it does the most harm.
+    doom: Option<(u64, Doom)>,
     /// Since which step both nodes have been mirroring: connected, with two good disks.
     pub mirroring_since: Option<u64>,
     /// A disk of the node failed.
@@ -143,6 +155,7 @@ impl World {
             without_data: [0; 2],
             bits_without_resync: false,
             lost_on_the_way: false,
+            doom: None,
             mirroring_since: None,
             failed_disks: [false; 2],
             differing: BTreeSet::new(),
@@ -310,6 +323,9 @@ impl World {
             events.push((Event::Establish, 20));
         }
         urgent |= !events.is_empty();
+        if self.doom.is_some_and(|(step, _)| step <= self.step) {
+            return self.meet_doom();
+        }
         if !self.healing && self.plan.allows(self.step) {
             for n in 0..2 {
                 let application = &self.nodes[n].application;
