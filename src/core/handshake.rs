@@ -167,6 +167,10 @@ impl Resource {
         if os.conn <= TearDown {
             return;
         }
+        // The own disk may have gone since the peer's UUIDs came.
+        if os.conn < Connected && self.refuses_peer_data(v) {
+            return;
+        }
         if peer.conn >= Connected
             && std::mem::take(&mut self.volumes[v].generation_awaits_peer)
             && peer.disk < Disk::Inconsistent

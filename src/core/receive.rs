@@ -447,19 +447,31 @@ impl Resource {
         self.out.push(Output::SendBitmap { volume: v });
     }
 
+    /// Whether this node is a Primary without a disk that worked with other data than the peer's: then the connection is
+    /// given up.
+    pub(super) fn refuses_peer_data(&mut self, v: VolumeIndex) -> bool {
+        let volume = &self.volumes[v];
+        let (state, effective) = (volume.state, volume.effective_uuid);
+        let refused = volume
+            .peer_uuids
+            .is_some_and(|peer| uuid::refuses_peer_data(state, effective, peer.uuids.current));
+        if refused {
+            let text = format!("Can only connect to data with current UUID={effective:016X}");
+            self.drop_connection(Some(v), log_lines::LogLine::error(text));
+        }
+        refused
+    }
+
     /// P_UUIDS. spec/state.md 9.3.
     fn receive_uuids(&mut self, v: VolumeIndex, packet: crate::wire::parameters::Uuids) {
         let uuids = Uuids { current: packet.current, bitmap: packet.bitmap, history: packet.history };
         let peer = PeerUuids { uuids, bits: packet.dirty_bits, flags: UuidFlags(packet.flags) };
         let state = self.state(v);
-        let volume = &mut self.volumes[v];
-        volume.peer_uuids = Some(peer);
-        if uuid::refuses_peer_data(state, volume.effective_uuid, uuids.current) {
-            let text = format!("Can only connect to data with current UUID={:016X}", volume.effective_uuid);
-            self.drop_connection(Some(v), log_lines::LogLine::error(text));
+        self.volumes[v].peer_uuids = Some(peer);
+        if self.refuses_peer_data(v) {
             return;
         }
-        let own_current = volume.disk.as_ref().map_or(0, |disk| disk.uuids.current);
+        let own_current = self.volumes[v].disk.as_ref().map_or(0, |disk| disk.uuids.current);
         let apv = self.apv().unwrap_or(86);
         if state.disk >= Disk::Negotiating
             && uuid::accepts_skipped_sync(state.conn, apv, own_current, peer.flags)

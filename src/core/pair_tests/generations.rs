@@ -212,6 +212,34 @@ fn a_frozen_write_that_is_durable_on_the_peer_is_not_sent_again() {
     pair.assert_equal();
 }
 
+/// A Primary whose disk goes in the middle of a handshake, behind the peer's UUIDs and before its state, does not go on with
+/// the older data of the peer.
+#[test]
+fn a_primary_that_loses_its_disk_in_a_handshake_does_not_take_older_data() {
+    let mut pair = synced_pair();
+    pair.b.begin(Command::Disconnect { force: false });
+    pair.run();
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    while pair.a.core.volume(V).peer_uuids.is_none() {
+        pair.run_once();
+    }
+    assert_eq!(pair.a.word().1, Conn::WFReportParams, "{}", pair.logs());
+    pair.a.command(Command::Detach { volume: V, force: true });
+    pair.run();
+    assert_ne!(pair.a.word().3, Disk::UpToDate, "{}", pair.logs());
+    pair.a.core.read(pair.now, V, 1001, 4000, 8192);
+    pair.run();
+    assert!(pair.a.completed[&1001].is_err(), "{}", pair.logs());
+    // Its own disk has what it needs.
+    pair.a.attach();
+    assert_eq!(pair.a.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    pair.assert_equal();
+}
+
 /// The source of a resync loses its disk: the half-synced data of the target are not what it works with, and
 /// its own disk is welcome again.
 #[test]
