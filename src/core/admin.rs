@@ -785,10 +785,14 @@ impl Resource {
     }
 
     fn resume_io(&mut self, id: AdminId, v: VolumeIndex) {
-        if std::mem::take(&mut self.volumes[v].new_current_uuid_owed) && self.volumes[v].disk.is_some() {
+        let change = Change::susp(false).and(Change::susp_nod(false)).and(Change::susp_fen(false));
+        // In a handshake the peer has the UUIDs already: they may not change behind its back.
+        let (os, context) = (self.state(v), self.rule_context(v));
+        let refused = rules::decide(os, change.apply(os), ChangeKind::Soft, &context).is_err();
+        let owed = !refused && std::mem::take(&mut self.volumes[v].new_current_uuid_owed);
+        if owed && self.volumes[v].disk.is_some() {
             self.owed_new_current_uuid(v);
         }
-        let change = Change::susp(false).and(Change::susp_nod(false)).and(Change::susp_fen(false));
         let result = self.change(v, change, ChangeKind::Soft, true);
         if result == Ok(StateSuccess::Success) {
             if self.state(v).conn < Conn::Connected {

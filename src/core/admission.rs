@@ -254,7 +254,6 @@ impl Resource {
         let (kind, sector, sectors, bytes) = (request.kind, request.sector, request.sectors(), request.bytes);
         let announces = rules::announces_out_of_sync(self.state(v), self.apv());
         request.local_pending = local;
-        request.local_good = local && self.state(v).disk == Disk::UpToDate;
         request.net_good = self.state(v).pdsk == Disk::UpToDate;
         request.replicated = replicated;
         request.net_pending = replicated;

@@ -62,8 +62,6 @@ pub struct Request {
     pub local_pending: bool,
     /// LO: the local disk did it.
     pub local_ok: bool,
-    /// The disk has had good data ever since it got it: no resync will overwrite them.
-    pub local_good: bool,
     /// NP: the peer owes an answer.
     pub net_pending: bool,
     /// NQ: waits in the queue of the data socket.
@@ -119,7 +117,6 @@ impl Request {
             epoch: 0,
             local_pending: false,
             local_ok: false,
-            local_good: false,
             net_pending: false,
             net_queued: false,
             net_sent: false,

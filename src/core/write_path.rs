@@ -111,13 +111,11 @@ impl Resource {
         if let Some(disk) = &mut volume.disk {
             disk.in_use -= 1;
         }
-        let without_good_data = (Disk::Inconsistent..=Disk::Outdated).contains(&volume.state.disk);
         let Some(request) = self.log.get_mut(id) else { return };
         request.local_pending = false;
         match result {
             IoResult::Done(payload) => {
                 request.local_ok = true;
-                request.local_good &= !without_good_data;
                 if !request.is_write() {
                     request.payload = payload;
                 }
@@ -216,10 +214,11 @@ impl Resource {
 
     /// Whether a request that is over did what it was asked for.
     pub(super) fn succeeded(&self, request: &Request) -> bool {
-        // Data that are only on a disk without good data will be overwritten by the next resync.
+        // Data that are only on a disk without good data will be overwritten by the next resync; and those on a disk that
+        // is gone this node will not have if it goes on with the peer's.
         let state = self.volumes[request.volume].state;
         let write = request.is_write();
-        let kept = state.disk == Disk::UpToDate || (request.local_good && state.disk < Disk::Inconsistent);
+        let kept = state.disk == Disk::UpToDate;
         let mirrored = request.net_good || state.pdsk == Disk::UpToDate;
         request.net_ok && (mirrored || !write) || request.local_ok && (kept || !write)
     }

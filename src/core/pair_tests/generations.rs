@@ -212,6 +212,34 @@ fn a_frozen_write_that_is_durable_on_the_peer_is_not_sent_again() {
     pair.assert_equal();
 }
 
+/// In the middle of a handshake the peer has seen the UUIDs already: the generation that is due when frozen I/O goes on is not
+/// begun behind its back.
+#[test]
+fn a_thaw_waits_until_a_handshake_is_over() {
+    let mut pair = synced_pair();
+    pair.a.begin(Command::SuspendIo { volume: V });
+    pair.run();
+    pair.b.begin(Command::Disconnect { force: false });
+    pair.run();
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    while pair.a.word().1 != Conn::WFReportParams {
+        pair.run_once();
+    }
+    while pair.b.word().1 != Conn::Connected {
+        let _ = pair.a.work() | pair.b.work();
+        Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+    }
+    assert_eq!(pair.a.word().1, Conn::WFReportParams, "{}", pair.logs());
+    pair.a.begin(Command::ResumeIo { volume: V });
+    pair.run();
+    pair.a.begin(Command::ResumeIo { volume: V });
+    pair.run();
+    let token = pair.a.write(4000, 99, 4096);
+    pair.run();
+    assert!(pair.a.completed.get(&token).is_some_and(Result::is_ok), "{}", pair.logs());
+    pair.assert_equal();
+}
+
 /// A Primary whose disk goes in the middle of a handshake, behind the peer's UUIDs and before its state, does not go on with
 /// the older data of the peer.
 #[test]

@@ -115,6 +115,24 @@ fn a_read_of_the_peer_waits_for_its_earlier_writes() {
     assert_eq!(pair.a.completed[&token].clone().unwrap().unwrap(), [42; 4096], "{}", pair.logs());
 }
 
+/// A write is on the own disk alone when that is given up, and then the link is lost. It does not count as done: the node goes
+/// on with the data of a peer that never got it.
+#[test]
+fn a_write_on_a_disk_that_was_given_up_does_not_count() {
+    let mut pair = synced_pair();
+    let token = pair.a.write(4000, 99, 4096);
+    while pair.a.work() {}
+    pair.a.outgoing = Default::default();
+    pair.a.command(Command::Detach { volume: V, force: true });
+    for node in [&mut pair.a, &mut pair.b] {
+        node.core.link_lost(pair.now, LinkFailure { conn: Conn::NetworkFailure, log: None });
+    }
+    pair.linked = false;
+    pair.run();
+    assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
+    assert!(pair.a.completed[&token].is_err(), "{}", pair.logs());
+}
+
 /// A verify compares what both disks held when the other side read its block: a write that comes behind the digest gets to
 /// the disk behind the comparison, or two equal blocks would count as different.
 #[test]
