@@ -288,7 +288,7 @@ impl Resource {
             }
             return;
         }
-        if std::mem::take(&mut disk.unflushed) && works && !mutant!("detach-without-flush") {
+        if std::mem::take(&mut disk.unflushed) && works {
             // Without the disk this node answers barriers at once: the peer takes the data for durable
             // and keeps no record of them.
             self.steps.push_front(Step::GoDiskless { v });

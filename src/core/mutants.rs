@@ -83,11 +83,6 @@ pub const ALL: &[Mutant] = &[
         what: "writes of the peer to the same blocks are at the disk at the same time",
     },
     Mutant {
-        name: "peer-reads-bad-disk",
-        file: "peer_write.rs",
-        what: "the peer is given blocks of a disk that is not UpToDate",
-    },
-    Mutant {
         name: "barrier-not-flushed",
         file: "receive.rs",
         what: "a barrier is acknowledged without a flush of the disk",
@@ -121,11 +116,6 @@ pub const ALL: &[Mutant] = &[
         name: "target-not-marked-first",
         file: "resync.rs",
         what: "a target asks for blocks before its super block says Inconsistent",
-    },
-    Mutant {
-        name: "old-acknowledgement-counts",
-        file: "resync.rs",
-        what: "an acknowledgement of an earlier resync clears bits of this one",
     },
     Mutant {
         name: "interrupted-target-up-to-date",
@@ -178,11 +168,6 @@ pub const ALL: &[Mutant] = &[
         name: "hot-extents-not-marked",
         file: "disk.rs",
         what: "after a crash the active extents are not marked out of sync",
-    },
-    Mutant {
-        name: "detach-without-flush",
-        file: "disk.rs",
-        what: "a disk is closed without a flush of its data",
     },
     Mutant {
         name: "log-emptied-first",

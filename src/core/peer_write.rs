@@ -474,7 +474,7 @@ impl Resource {
         if bytes == 0 || !self.within_device(v, sector, bytes) {
             return;
         }
-        if self.state(v).disk != Disk::UpToDate && !mutant!("peer-reads-bad-disk") {
+        if self.state(v).disk != Disk::UpToDate {
             self.error(Some(v), "Can not satisfy peer's read request, no local data.");
             self.acknowledge(v, Packet::NegDataReply, sector, bytes, block_id);
             return;
