@@ -357,9 +357,14 @@ impl Resource {
     /// The next packet of a bitmap transfer; `None`: that was the last one.
     pub fn next_bitmap_packet(&mut self, now: Millis, v: VolumeIndex) -> Option<(Packet, Payload)> {
         self.now = self.now.max(now);
-        if let (Some((_, sender)), Some(disk)) = (&mut self.bitmap_send, &self.volumes[v].disk) {
+        if let Some((_, sender)) = &mut self.bitmap_send {
             let mut bytes = Vec::new();
-            if let Some(packet) = sender.next_packet(&disk.bitmap, &mut bytes) {
+            // The disk may have gone in the middle. The peer waits for the rest, and gets one without bits.
+            let packet = match &self.volumes[v].disk {
+                Some(disk) => sender.next_packet(&disk.bitmap, &mut bytes),
+                None => sender.next_packet(&super::bitmap::Bitmap::new(0), &mut bytes),
+            };
+            if let Some(packet) = packet {
                 return Some((packet, Payload::whole(std::sync::Arc::new(Buffer::from_bytes(&bytes)))));
             }
         }

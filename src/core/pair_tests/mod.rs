@@ -42,6 +42,8 @@ pub(super) struct Node {
     flushes_fail: bool,
     /// Writes of the bitmap fail.
     bitmap_fails: bool,
+    /// Packets of a bitmap wait until the test fetches them.
+    bitmaps_held: bool,
     /// Helpers that end when the test says so; `None`: at once.
     running: Option<Vec<HelperId>>,
     pub(super) wants_link: bool,
@@ -85,6 +87,7 @@ impl Node {
             meta_held: None,
             flushes_fail: false,
             bitmap_fails: false,
+            bitmaps_held: false,
             running: None,
             wants_link: false,
             replies: HashMap::new(),
@@ -182,6 +185,7 @@ impl Node {
                     self.core.sent(0, notify);
                 }
             }
+            Output::SendBitmap { .. } if self.bitmaps_held => {}
             Output::SendBitmap { volume } => {
                 while let Some((packet, payload)) = self.core.next_bitmap_packet(0, volume) {
                     self.outgoing[Socket::Data as usize].push_back((0, packet, Some(payload)));
