@@ -3,6 +3,8 @@
 # make demo       two hosts on this machine mirror a device; needs root for all of it
 # make test       every test that this machine can run; says what it left out
 # make test-lab   drbdbox against the DRBD module of a Linux kernel, in an emulated machine; needs root, qemu and a Debian mirror
+# make sim        two cores in a simulated world: SEEDS, SEED_START, SIM_SECONDS say which; SEED=42 runs one
+# make sim-mutants   that the simulation finds defects: each deliberate one, and the seed that shows it
 # make fuzz       looks for inputs that break a parser or the core: FUZZ_SECONDS a target (60); needs cargo-fuzz and a nightly toolchain
 # make rpm        packages that RHEL5 and later install: target/rpm/*.rpm; needs rpmbuild
 # make bench      speed and memory, as a table: bench.tsv
@@ -93,6 +95,19 @@ test-lab: build
 fuzz:
 	@FUZZ_SECONDS='$(FUZZ_SECONDS)' FUZZ_TARGETS='$(FUZZ_TARGETS)' tests/fuzz.sh
 
+# Without SEEDS or SIM_SECONDS: 2000 seeds from SEED_START (1) on. SEED runs a single one, SIM_TRACE=1 with all that
+# happens. MUTANT names a deliberate defect that the core shall have. tests/sim/README.md.
+sim:
+	@SEED='$(SEED)' SEEDS='$(or $(SEEDS),$(if $(SIM_SECONDS),,2000))' SEED_START='$(SEED_START)' SIM_SECONDS='$(SIM_SECONDS)' \
+	SIM_STEPS='$(SIM_STEPS)' SIM_KEEP='$(SIM_KEEP)' SIM_CLOSELY='$(SIM_CLOSELY)' SIM_TRACE='$(SIM_TRACE)' SIM_THREADS='$(SIM_THREADS)' \
+	MUTANT='$(MUTANT)' RUST_BACKTRACE=0 $(CARGO) test --quiet --profile sim $(if $(MUTANT),--features mutants) --test sim -- \
+		--nocapture clusters_survive
+
+# MUTANT for one of them. SEEDS: how many may be tried for each (10000).
+sim-mutants:
+	@SEEDS='$(SEEDS)' SEED_START='$(SEED_START)' SIM_THREADS='$(SIM_THREADS)' MUTANT='$(MUTANT)' RUST_BACKTRACE=0 \
+	$(CARGO) test --quiet --profile sim --features mutants --test sim -- --nocapture mutant
+
 bench: build
 	tests/bench-conf.sh
 	tests/hosts/bench.sh --out bench.tsv
@@ -105,4 +120,4 @@ clean:
 distclean: clean
 	rm -f config.mk
 
-.PHONY: all build install uninstall rpm demo test test-lab fuzz bench clean distclean
+.PHONY: all build install uninstall rpm demo test test-lab sim sim-mutants fuzz bench clean distclean

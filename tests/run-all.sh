@@ -75,6 +75,9 @@ while IFS= read -r line; do
 	skipped+=("$line")
 done < <(sed -n 's/^SKIPPED: //p' "$log" | sort -u)
 
+begin "the simulation"
+make --no-print-directory sim CARGO="$CARGO" SEEDS="${SIM_SEEDS:-2000}" || failed+=("make sim")
+
 begin "summary"
 awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
 	END { printf "cargo test: %d passed, %d failed, %d ignored\n", passed, failed, ignored }' "$log"

@@ -210,7 +210,8 @@ impl Resource {
         let overlaps = |id: u64| self.log.get(id).is_some_and(|earlier| !earlier.completed);
         // A lock is on whole blocks.
         let (first, end) = (sector & !7, (sector + sectors).next_multiple_of(8));
-        if volume.locks.any(first, end - first) || volume.writes.overlapping(sector, sectors).any(overlaps) {
+        let locked = volume.locks.any(first, end - first) && !mutant!("resync-locks-ignored");
+        if locked || volume.writes.overlapping(sector, sectors).any(overlaps) {
             return Err(Box::new(request));
         }
         if self.peer_write_in_the_way(v, sector, sectors) {
@@ -224,11 +225,13 @@ impl Resource {
             self.fail_without_data(&request);
             return Ok(());
         }
-        if local && !volume.disk.as_ref().is_some_and(|disk| disk.primary_mark_durable) {
+        let marked = volume.disk.as_ref().is_some_and(|disk| disk.primary_mark_durable);
+        if local && !marked && !mutant!("primary-mark-lost") {
             // After a crash nobody would look at the activity log.
             return Err(Box::new(request));
         }
         let use_log = local && !volume.al_suspended && volume.settings.al_updates;
+        let use_log = use_log && !mutant!("log-not-used");
         if let (true, false, Some(disk)) = (use_log, request.in_activity_log, &mut volume.disk) {
             let extent = *extents_of(sector, sectors.max(1)).start();
             if disk.activity_log.get(extent) == Get::Wait {
@@ -251,7 +254,6 @@ impl Resource {
         let (kind, sector, sectors, bytes) = (request.kind, request.sector, request.sectors(), request.bytes);
         let announces = rules::announces_out_of_sync(self.state(v), self.apv());
         request.local_pending = local;
-        request.local_good = local && self.state(v).disk == Disk::UpToDate;
         request.net_good = self.state(v).pdsk == Disk::UpToDate;
         request.replicated = replicated;
         request.net_pending = replicated;
@@ -328,7 +330,8 @@ impl Resource {
         let v = request.volume;
         let volume = &mut self.volumes[v];
         let in_sync = |disk: &super::volume::LocalDisk| {
-            disk.bitmap.count_sectors(request.sector, request.sectors()) == 0
+            let marked = disk.bitmap.count_sectors(request.sector, request.sectors()) > 0;
+            !marked || mutant!("inconsistent-disk-read")
         };
         let local = match rules::local_read(volume.state) {
             LocalRead::Yes => volume.disk.is_some(),

@@ -132,6 +132,7 @@ impl Bitmap {
         }
         let first = sector / SECTORS_PER_BIT;
         let last = ((sector + sectors - 1) / SECTORS_PER_BIT).min(self.bits - 1);
+        let last = if mutant!("fewer-bits-set") && last > first { last - 1 } else { last };
         (first <= last).then_some((first, last))
     }
 
@@ -143,7 +144,9 @@ impl Bitmap {
             if new != 0 {
                 bitmap.words[index] |= new;
                 changed += u64::from(new.count_ones());
-                bitmap.dirty[index / WORDS_PER_PAGE] = Dirty::Must;
+                if !mutant!("page-not-dirty") {
+                    bitmap.dirty[index / WORDS_PER_PAGE] = Dirty::Must;
+                }
             }
         });
         self.weight += changed;
@@ -297,6 +300,7 @@ fn covered_bits(sector: u64, sectors: u64, capacity: u64) -> Option<(u64, u64)> 
     }
     let last_sector = (sector + sectors - 1).min(capacity - 1);
     let first = sector.div_ceil(SECTORS_PER_BIT);
+    let first = if mutant!("partial-blocks-cleared") { sector / SECTORS_PER_BIT } else { first };
     let last = if last_sector == capacity - 1 {
         last_sector / SECTORS_PER_BIT
     } else {

@@ -327,6 +327,9 @@ impl Resource {
             self.out.push(Output::Log { level, volume: None, text });
         }
         let _ = self.change_connection(Change::conn(failure.conn), ChangeKind::Hard, false);
+        if mutant!("interrupted-target-up-to-date") && self.state(0).disk == Disk::Inconsistent {
+            let _ = self.change(0, Change::disk(Disk::UpToDate), ChangeKind::Hard, false);
+        }
         if self.connection.phase == Phase::Up {
             // No volume changed (there is none): the sockets have to go all the same.
             self.connection.phase = Phase::Closing;

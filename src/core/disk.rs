@@ -136,7 +136,7 @@ impl Resource {
             BitmapAtAttach::Read { mark_active_extents } => mark_active_extents,
         };
         match hot_extents {
-            Some(hot) if mark => self.mark_hot_extents(v, &hot),
+            Some(hot) if mark && !mutant!("hot-extents-not-marked") => self.mark_hot_extents(v, &hot),
             None if mark => {
                 self.warning(Some(v), "The activity log is damaged: all blocks count as out of sync.");
                 self.queue_steps(set_all_and_write(v));
@@ -146,6 +146,9 @@ impl Resource {
         // The bits are durable before the log that says the same is emptied, and the log before the
         // super block loses the mark of a Primary (spec/metadata.md 13). The super block in front of
         // the log takes 8.4's "unclean" magic away: with it an empty log would count as a lost one.
+        if mutant!("log-emptied-first") {
+            self.queue_steps([Step::ZeroActivityLog { v }]);
+        }
         self.queue_steps([
             Step::WriteBitmap { v, all: false },
             Step::WriteSuperBlock { v },
@@ -244,7 +247,7 @@ impl Resource {
     /// reach. Logged.
     fn has_lost_other_data(&mut self, v: VolumeIndex, current: u64) -> bool {
         let effective = self.volumes[v].effective_uuid;
-        let lost = uuid::refuses_attach(self.state(v), effective, current);
+        let lost = uuid::refuses_attach(self.state(v), effective, current) && !mutant!("other-data-attached");
         if lost {
             self.log_other_data(v);
         }

@@ -38,10 +38,12 @@ impl Resource {
                 self.begin_owed_generation(v);
                 self.leave_peer_out(v);
             }
-            if attached {
+            // The peer's disk came back over the same link. (DRBD leaves the node frozen until an admin resumes it.)
+            let served = os.conn >= Conn::Connected && os.pdsk < Disk::UpToDate && ns.pdsk == Disk::UpToDate;
+            if attached || served {
                 self.restart_disk_io(v);
             }
-            if connected || attached {
+            if connected || attached || served {
                 let _ = self.change(v, Change::susp_nod(false), ChangeKind::Hard, false);
                 self.complete_ready();
             }

@@ -180,6 +180,10 @@ impl Resource {
         if os.conn <= TearDown {
             return;
         }
+        // The own disk may have gone since the peer's UUIDs came.
+        if os.conn < Connected && self.refuses_peer_data(v) {
+            return;
+        }
         if peer.conn >= Connected
             && std::mem::take(&mut self.volumes[v].generation_awaits_peer)
             && peer.disk < Disk::Inconsistent
@@ -225,6 +229,7 @@ impl Resource {
         // The peer answers a negotiating disk with its UUIDs (A9). What it says of its state before them it
         // said before it heard of that disk, and it decides nothing.
         let undecided = os.disk == Disk::Negotiating && volume.peer_uuids.is_none() && both_disks;
+        let undecided = undecided && !mutant!("negotiation-without-uuids");
         let consider = volume.peer_uuids.is_some()
             && both_disks
             && (os.conn < Connected

@@ -111,7 +111,7 @@ impl Resource {
 
     /// Makes the data durable, if that is not left to a cache with a battery; the fifo waits.
     pub(super) fn flush_data(&mut self, v: VolumeIndex) {
-        if self.data_needs_flushes(v) && self.volumes[v].disk.is_some() {
+        if self.data_needs_flushes(v) && self.volumes[v].disk.is_some() && !mutant!("marks-without-flush") {
             let id = self.start_data_flush(v, MetaOp::Step);
             self.fifo_wait = Some(FifoWait::Meta(id));
         }
@@ -148,7 +148,7 @@ impl Resource {
         let offset = disk.layout.bm_offset();
         let copy = |page: &u32| (offset + u64::from(*page) * 4096, disk.bitmap.take_page(*page));
         let copies: Vec<_> = pages.iter().map(copy).collect();
-        if flushes && (volatile || cleared) {
+        if flushes && (volatile || cleared) && !mutant!("bits-cleared-without-flush") {
             let of_fifo = matches!(then, AfterPages::Fifo { .. });
             let id = self.start_data_flush(v, MetaOp::FlushThenPages { copies, pages, then });
             if of_fifo {
@@ -246,6 +246,9 @@ impl Resource {
             .collect();
         pages.sort_unstable();
         pages.dedup();
+        if mutant!("evicted-bits-not-written") {
+            pages.clear();
+        }
         self.evict(v, pages, volatile);
     }
 
@@ -272,6 +275,10 @@ impl Resource {
         match disk.log_writer.transaction(&updates) {
             Ok(write) => {
                 let piece = (disk.layout.al_offset() + write.offset, write.bytes);
+                if mutant!("transaction-not-written") {
+                    self.wake = true;
+                    return self.end_transaction(v, true);
+                }
                 volume.counters.al_writes += 1;
                 self.start_meta_write(v, vec![piece], MetaOp::Transaction);
             }

@@ -20,10 +20,11 @@ pub fn recomputed(old: MetaFlags, s: StateWord, crashed_primary: bool) -> MetaFl
     }
     let peer_outdated = s.pdsk >= Disk::Inconsistent && s.pdsk <= Disk::Outdated;
     let mut flags = old;
+    let crashed_primary = crashed_primary && !mutant!("crash-not-kept");
     for (flag, on) in [
-        (MetaFlags::CONSISTENT, s.disk > Disk::Inconsistent),
-        (MetaFlags::PRIMARY_IND, has_primary_mark(s)),
-        (MetaFlags::CONNECTED_IND, s.conn > Conn::WFReportParams),
+        (MetaFlags::CONSISTENT, s.disk > Disk::Inconsistent || mutant!("inconsistent-not-kept")),
+        (MetaFlags::PRIMARY_IND, has_primary_mark(s) && !mutant!("primary-mark-lost")),
+        (MetaFlags::CONNECTED_IND, s.conn > Conn::WFReportParams && !mutant!("connected-mark-lost")),
         (MetaFlags::WAS_UP_TO_DATE, s.disk > Disk::Outdated),
         (MetaFlags::PEER_OUT_DATED, peer_outdated),
         (MetaFlags::CRASHED_PRIMARY, crashed_primary),
@@ -51,7 +52,8 @@ pub fn last_life(flags: MetaFlags, s: StateWord) -> LastLife {
     // A frozen Primary that gets its disk back did not crash.
     let discovered = was_primary && !(s.role == Role::Primary && s.susp_nod);
     LastLife {
-        crashed_primary: flags.contains(MetaFlags::CRASHED_PRIMARY) || discovered,
+        crashed_primary: (flags.contains(MetaFlags::CRASHED_PRIMARY) || discovered)
+            && !mutant!("crash-not-seen"),
         discovered,
         degraded: s.role != Role::Primary && was_primary && !flags.contains(MetaFlags::CONNECTED_IND),
     }

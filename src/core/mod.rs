@@ -5,6 +5,20 @@
 //! file, thread or clock: payload bytes are handles that pass through, time and random numbers
 //! are arguments. See docs/architecture.md for how the engine drives it.
 
+/// Whether a deliberate defect is active (mutants.rs); in all that is shipped the constant `false`.
+#[cfg(feature = "mutants")]
+macro_rules! mutant {
+    ($name:literal) => {
+        $crate::core::mutants::is_active(const { $crate::core::mutants::index_of($name) })
+    };
+}
+#[cfg(not(feature = "mutants"))]
+macro_rules! mutant {
+    ($name:literal) => {
+        false
+    };
+}
+
 pub mod activity_log;
 mod admin;
 mod admission;
@@ -23,6 +37,8 @@ pub mod intervals;
 pub mod log_lines;
 mod meta_io;
 pub mod metadata_flags;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 mod peer_write;
 mod receive;
 pub mod request;

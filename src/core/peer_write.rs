@@ -125,6 +125,9 @@ impl Resource {
         if self.wants_receive_ack(flags) {
             self.acknowledge(v, Packet::RecvAck, sector, bytes, block_id);
         }
+        if self.wants_write_ack(flags) && mutant!("acknowledged-on-arrival") {
+            self.acknowledge(v, Packet::WriteAck, sector, bytes, block_id);
+        }
         let kind = match zeroes {
             None => PeerKind::Write { epoch, flags },
             Some(zeroes) => PeerKind::Discard { epoch, flags, zeroes },
@@ -241,13 +244,17 @@ impl Resource {
             return true;
         }
         // In protocols A and B the peer's application has long heard of the earlier write.
-        if self.peer_writes_to(v, sector, sectors) {
+        if self.peer_writes_to(v, sector, sectors) && !mutant!("peer-writes-overtake") {
             return false;
         }
         let volume = &mut self.volumes[v];
         if kind.is_write() {
             let mirrored = matches!(kind, PeerKind::Write { .. } | PeerKind::Discard { .. });
             if mirrored && self.own_write_in_the_way(v, sector, sectors) {
+                return false;
+            }
+            // The digest is of what was there before this write.
+            if self.volumes[v].compared.any(sector, sectors) {
                 return false;
             }
             if to_be_logged && !self.log_for_diskless_peer(v, slot, sector, sectors) {
@@ -261,6 +268,8 @@ impl Resource {
                 return false;
             }
             volume.locks.insert(u64::from(slot) | LOCK_OF_PEER, sector, sectors);
+        } else if matches!(kind, PeerKind::VerifyCompare { .. }) {
+            volume.compared.insert(u64::from(slot), sector, sectors);
         }
         let io = Io::Peer(slot);
         let Some(disk) = &mut self.volumes[v].disk else { return true };
@@ -363,7 +372,10 @@ impl Resource {
                 self.answer_verify(&request, payload);
                 self.volumes[v].locks.remove(u64::from(slot) | LOCK_OF_PEER, sector);
             }
-            PeerKind::VerifyCompare { digest } => self.compare_verify(&request, payload, digest),
+            PeerKind::VerifyCompare { digest } => {
+                self.volumes[v].compared.remove(u64::from(slot), sector);
+                self.compare_verify(&request, payload, digest);
+            }
         }
         self.note_progress(v);
     }
@@ -377,7 +389,8 @@ impl Resource {
             && request.resync == self.volumes[v].resyncs
             && state.pdsk >= Disk::Inconsistent;
         // Nobody else would know of a write that failed here: the answer to its epoch's barrier counts it.
-        if self.wants_write_ack(flags) || !ok {
+        let acknowledged = mutant!("acknowledged-on-arrival");
+        if self.wants_write_ack(flags) && !acknowledged || !ok {
             let packet = match (ok, in_sync) {
                 (true, true) => Packet::RsWriteAck,
                 (true, false) => Packet::WriteAck,

@@ -245,7 +245,7 @@ impl Resource {
     /// Goes on with what the receiver waits for, if it can. True: something was done.
     pub(super) fn run_hold(&mut self) -> bool {
         match self.hold {
-            Some(Hold::Drain) if !self.peer_epochs.any_active() => {
+            Some(Hold::Drain) if !self.peer_epochs.any_active() || mutant!("barrier-not-awaited") => {
                 if !self.peer_epochs.flush_has_begun() {
                     self.flush_epoch();
                 }
@@ -291,7 +291,7 @@ impl Resource {
 
     /// Flushes the disk if the peer's writes since the last flush went to it.
     pub(super) fn flush_for_epoch(&mut self, v: VolumeIndex) {
-        let flushes = self.data_needs_flushes(v);
+        let flushes = self.data_needs_flushes(v) && !mutant!("barrier-not-flushed");
         let Some(disk) = self.volumes[v].disk.as_mut().filter(|disk| flushes && disk.peer_wrote) else {
             return;
         };
@@ -360,9 +360,14 @@ impl Resource {
     /// The next packet of a bitmap transfer; `None`: that was the last one.
     pub fn next_bitmap_packet(&mut self, now: Millis, v: VolumeIndex) -> Option<(Packet, Payload)> {
         self.now = self.now.max(now);
-        if let (Some((_, sender)), Some(disk)) = (&mut self.bitmap_send, &self.volumes[v].disk) {
+        if let Some((_, sender)) = &mut self.bitmap_send {
             let mut bytes = Vec::new();
-            if let Some(packet) = sender.next_packet(&disk.bitmap, &mut bytes) {
+            // The disk may have gone in the middle. The peer waits for the rest, and gets one without bits.
+            let packet = match &self.volumes[v].disk {
+                Some(disk) => sender.next_packet(&disk.bitmap, &mut bytes),
+                None => sender.next_packet(&super::bitmap::Bitmap::new(0), &mut bytes),
+            };
+            if let Some(packet) = packet {
                 return Some((packet, Payload::whole(std::sync::Arc::new(Buffer::from_bytes(&bytes)))));
             }
         }
@@ -450,19 +455,31 @@ impl Resource {
         self.out.push(Output::SendBitmap { volume: v });
     }
 
+    /// Whether this node is a Primary without a disk that worked with other data than the peer's: then the connection is
+    /// given up.
+    pub(super) fn refuses_peer_data(&mut self, v: VolumeIndex) -> bool {
+        let volume = &self.volumes[v];
+        let (state, effective) = (volume.state, volume.effective_uuid);
+        let refused = volume
+            .peer_uuids
+            .is_some_and(|peer| uuid::refuses_peer_data(state, effective, peer.uuids.current));
+        if refused {
+            let text = format!("Can only connect to data with current UUID={effective:016X}");
+            self.drop_connection(Some(v), log_lines::LogLine::error(text));
+        }
+        refused
+    }
+
     /// P_UUIDS. spec/state.md 9.3.
     fn receive_uuids(&mut self, v: VolumeIndex, packet: crate::wire::parameters::Uuids) {
         let uuids = Uuids { current: packet.current, bitmap: packet.bitmap, history: packet.history };
         let peer = PeerUuids { uuids, bits: packet.dirty_bits, flags: UuidFlags(packet.flags) };
         let state = self.state(v);
-        let volume = &mut self.volumes[v];
-        volume.peer_uuids = Some(peer);
-        if uuid::refuses_peer_data(state, volume.effective_uuid, uuids.current) {
-            let text = format!("Can only connect to data with current UUID={:016X}", volume.effective_uuid);
-            self.drop_connection(Some(v), log_lines::LogLine::error(text));
+        self.volumes[v].peer_uuids = Some(peer);
+        if self.refuses_peer_data(v) {
             return;
         }
-        let own_current = volume.disk.as_ref().map_or(0, |disk| disk.uuids.current);
+        let own_current = self.volumes[v].disk.as_ref().map_or(0, |disk| disk.uuids.current);
         let apv = self.apv().unwrap_or(86);
         if state.disk >= Disk::Negotiating
             && uuid::accepts_skipped_sync(state.conn, apv, own_current, peer.flags)

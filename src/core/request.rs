@@ -62,8 +62,6 @@ pub struct Request {
     pub local_pending: bool,
     /// LO: the local disk did it.
     pub local_ok: bool,
-    /// The disk has had good data ever since it got it: no resync will overwrite them.
-    pub local_good: bool,
     /// NP: the peer owes an answer.
     pub net_pending: bool,
     /// NQ: waits in the queue of the data socket.
@@ -119,7 +117,6 @@ impl Request {
             epoch: 0,
             local_pending: false,
             local_ok: false,
-            local_good: false,
             net_pending: false,
             net_queued: false,
             net_sent: false,
@@ -155,7 +152,10 @@ impl Request {
 
     /// Whether nothing holds its completion back but a suspension of I/O.
     pub fn may_complete(&self) -> bool {
-        !self.completed && !self.postponed && !self.local_pending && !self.net_pending && !self.net_queued
+        let at_peer =
+            (self.net_pending || self.net_queued) && !(self.is_write() && mutant!("completes-before-peer"));
+        let at_disk = self.local_pending && !(self.is_write() && mutant!("completes-before-disk"));
+        !self.completed && !self.postponed && !at_disk && !at_peer
     }
 
     /// Whether nothing can happen to it any more.

@@ -252,6 +252,10 @@ impl Resource {
             // The new UUIDs and Inconsistent are durable before a block may change.
             self.hold = Some(Hold::TargetReady { v });
             // So is the bitmap: what is written from now on may be lost in the disk's cache.
+            if mutant!("target-not-marked-first") {
+                self.hold = None;
+                return self.target_ready(v);
+            }
             self.queue_steps([
                 Step::WriteBitmap { v, all: false },
                 Step::WriteSuperBlockIfDirty { v },
@@ -262,6 +266,10 @@ impl Resource {
 
     pub(super) fn begin_counting(&mut self, v: VolumeIndex) {
         let volume = &mut self.volumes[v];
+        if let (true, Some(disk)) = (mutant!("last-bit-forgotten"), &mut volume.disk) {
+            let last = disk.bitmap.bits() - 1;
+            disk.bitmap.clear_bits(last, last);
+        }
         let weight = volume.disk.as_ref().map_or(0, |disk| disk.bitmap.weight());
         let resync = &mut volume.resync;
         resync.total = weight;
@@ -304,7 +312,9 @@ impl Resource {
         self.log_uuids(v, UuidEvent::SyncUuidOfSource);
         self.volumes[v].mark_dirty(self.now);
         self.steps.push_front(Step::SendSyncUuid { v, uuid });
-        self.steps.push_front(Step::WriteSuperBlock { v });
+        if !mutant!("sync-uuid-not-awaited") {
+            self.steps.push_front(Step::WriteSuperBlock { v });
+        }
     }
 
     /// U8: the sync UUID arrived, and this node waits for it.
@@ -497,6 +507,10 @@ impl Resource {
             // Of an earlier resync: the block may have been written since.
             return;
         }
+        if mutant!("resync-acknowledged-on-arrival") {
+            self.set_in_sync(v, sector, u64::from(bytes) / 512);
+            self.acknowledge(v, Packet::RsWriteAck, sector, bytes, ID_SYNCER);
+        }
         let kind = if payload.is_some() { PeerKind::ResyncWrite } else { PeerKind::ResyncZeroes };
         self.add_peer_request(v, kind, sector, bytes, ID_SYNCER, payload);
     }
@@ -659,6 +673,7 @@ impl Resource {
         let target = state.conn.is_sync_target();
         let mut change = Change::conn(Conn::Connected);
         if !verify {
+            let failed = if mutant!("failed-blocks-forgotten") { 0 } else { failed };
             let (disk, pdsk) = match (failed > 0, target) {
                 (false, _) => (Disk::UpToDate, Disk::UpToDate),
                 (true, true) => (Disk::Inconsistent, Disk::UpToDate),

@@ -209,6 +209,7 @@ impl Resource {
         let lost_peer = uuid::lost_peer_data(os, ns, 0, self.has_open_epochs(v))
             && !self.volumes[v].generation_awaits_peer
             || uuid::primary_attached_alone(os, ns);
+        let lost_peer = lost_peer && !mutant!("no-generation-at-loss");
         if lost_peer {
             // No write that the peer lacks completes before the new generation is durable.
             self.volumes[v].uuid_hold = self.volumes[v].disk.is_some();

@@ -266,7 +266,9 @@ impl Resource {
                 add(Step::DrainEpochs { v });
             }
             add(Step::FlushData { v });
-            add(Step::WriteBitmap { v, all: false });
+            if !mutant!("demotion-without-bitmap") {
+                add(Step::WriteBitmap { v, all: false });
+            }
             add(Step::ReleaseMarks { v });
         }
         // A15
@@ -380,7 +382,7 @@ impl Resource {
                 if let Some(number) = self.epochs.take_closed(self.now) {
                     self.emit(Socket::Data, 0, Packet::Barrier(Barrier { number }), None, None);
                 }
-                self.fifo_wait = Some(FifoWait::Epochs(v));
+                self.fifo_wait = (!mutant!("demotion-forgets-epochs")).then_some(FifoWait::Epochs(v));
             }
             Step::FlushData { v } => self.flush_data(v),
             // What had to be durable first is not: the next attach must not take the disk for better.

@@ -84,6 +84,9 @@ impl Resource {
     pub(super) fn add_writes_to_bitmap(&mut self, v: VolumeIndex, source: bool) {
         let synchronous = self.is_synchronous();
         let Some(disk) = &mut self.volumes[v].disk else { return };
+        if mutant!("bitmap-without-open-writes") {
+            return;
+        }
         for id in self.log.ids() {
             let Some(request) = self.log.get_mut(id) else { continue };
             // In protocols A and B the peer may still say that it could not write it.
@@ -208,8 +211,9 @@ impl Resource {
                 }
             } else if request.replicated
                 && !request.net_pending
-                && (request.net_ok || request.net_done)
-                && acknowledged_counts
+                // Its barrier was acknowledged: nothing can lose it there any more.
+                && (request.net_ok && request.net_done
+                    || (request.net_ok || request.net_done) && acknowledged_counts)
             {
                 request.net_done = true;
                 self.advance_with(id, true);
@@ -220,7 +224,8 @@ impl Resource {
             } else if request.replicated {
                 request.epoch = self.epochs.add_write();
                 request.net_queued = true;
-                if !request.net_pending && !request.net_ok && !request.net_done {
+                request.net_done = false;
+                if !request.net_pending && !request.net_ok {
                     // The peer refused it. Its disk may be another one now, of the same generation.
                     request.net_pending = true;
                     self.volumes[v].counters.ap_pending += 1;

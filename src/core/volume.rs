@@ -171,6 +171,8 @@ pub struct Volume {
     pub(super) writes: Intervals,
     /// Writes of the peer, and resync writes, that are at the disk. Owners: peer request numbers.
     pub(super) peer_writes: Intervals,
+    /// Own blocks that are read to be compared with the peer's digest; its writes wait for that. Owners: as above.
+    pub(super) compared: Intervals,
     /// Ranges that a resync or verify has locked against application writes.
     pub(super) locks: Intervals,
     /// Requests of the application that could not be started yet, in order.
@@ -223,6 +225,7 @@ impl Volume {
             bitmap_io: false,
             writes: Intervals::default(),
             peer_writes: Intervals::default(),
+            compared: Intervals::default(),
             locks: Intervals::default(),
             waiting: VecDeque::new(),
             blocked_peer_requests: Vec::new(),

@@ -27,7 +27,8 @@ impl Resource {
             return;
         }
         let (v, epoch, kind) = (request.volume, request.epoch, request.kind);
-        if let Some(number) = self.epochs.before_send(epoch, self.now) {
+        let barrier = self.epochs.before_send(epoch, self.now);
+        if let (Some(number), false) = (barrier, mutant!("write-before-barrier")) {
             self.emit(Socket::Data, v, Packet::Barrier(Barrier { number }), None, None);
         }
         let now = self.now;
@@ -71,6 +72,9 @@ impl Resource {
         self.connection.in_flight_sectors += u64::from(bytes) / 512;
         self.arm_request_check();
         self.emit(Socket::Data, v, packet, payload, notify);
+        if let (Some(number), true) = (barrier, mutant!("write-before-barrier")) {
+            self.emit(Socket::Data, v, Packet::Barrier(Barrier { number }), None, None);
+        }
     }
 
     /// Sends the barrier of a closed epoch, if its writes are all out and it is not.
@@ -107,13 +111,11 @@ impl Resource {
         if let Some(disk) = &mut volume.disk {
             disk.in_use -= 1;
         }
-        let without_good_data = (Disk::Inconsistent..=Disk::Outdated).contains(&volume.state.disk);
         let Some(request) = self.log.get_mut(id) else { return };
         request.local_pending = false;
         match result {
             IoResult::Done(payload) => {
                 request.local_ok = true;
-                request.local_good &= !without_good_data;
                 if !request.is_write() {
                     request.payload = payload;
                 }
@@ -170,7 +172,7 @@ impl Resource {
         // In protocols A and B `net_ok` only says that TCP, or the peer's memory, has it: a peer that loses
         // the link forgets what has not got to its disk yet.
         let peer_has_it = request.net_ok && (request.net_done || self.is_synchronous());
-        let held = volume.uuid_hold && request.is_write() && !peer_has_it;
+        let held = volume.uuid_hold && request.is_write() && !peer_has_it && !mutant!("new-uuid-not-awaited");
         if request.may_complete() && !held && (released || !volume.state.is_susp()) {
             self.complete(id);
         }
@@ -197,6 +199,14 @@ impl Resource {
         if newest {
             self.epochs.close(now);
         }
+        if mutant!("extent-released-early") {
+            let extent = *extents_of(request.sector, request.sectors().max(1)).start();
+            if let (true, Some(disk)) =
+                (std::mem::take(&mut request.in_activity_log), &mut self.volumes[v].disk)
+            {
+                disk.activity_log.put(extent);
+            }
+        }
         self.volumes[v].counters.ap_in_flight -= 1;
         self.report(completion, if ok { Ok(payload) } else { Err(IoError) });
         self.note_progress(v);
@@ -204,10 +214,11 @@ impl Resource {
 
     /// Whether a request that is over did what it was asked for.
     pub(super) fn succeeded(&self, request: &Request) -> bool {
-        // Data that are only on a disk without good data will be overwritten by the next resync.
+        // Data that are only on a disk without good data will be overwritten by the next resync; and those on a disk that
+        // is gone this node will not have if it goes on with the peer's.
         let state = self.volumes[request.volume].state;
         let write = request.is_write();
-        let kept = state.disk == Disk::UpToDate || (request.local_good && state.disk < Disk::Inconsistent);
+        let kept = state.disk == Disk::UpToDate;
         let mirrored = request.net_good || state.pdsk == Disk::UpToDate;
         request.net_ok && (mirrored || !write) || request.local_ok && (kept || !write)
     }
@@ -233,7 +244,12 @@ impl Resource {
     /// Tells the application, or the whole that a request is a part of.
     pub(super) fn report(&mut self, completion: Completion, result: Result<Option<Payload>, IoError>) {
         match completion {
-            Completion::Application(token) => self.out.push(Output::Complete { token, result }),
+            Completion::Application(token) => {
+                if mutant!("completes-twice") {
+                    self.out.push(Output::Complete { token, result: result.clone() });
+                }
+                self.out.push(Output::Complete { token, result });
+            }
             Completion::Part { whole: index, offset } => {
                 let Some(whole) = self.wholes.get_mut(index) else { return };
                 whole.left -= 1;
@@ -269,7 +285,7 @@ impl Resource {
         let both = request.local_ok && request.net_ok && !request.peer_disk_went;
         if let Some(disk) = &mut volume.disk {
             if !both {
-                if !request.in_sent_bitmap {
+                if !request.in_sent_bitmap && !mutant!("not-marked-at-loss") {
                     disk.bitmap.set_sectors(sector, sectors);
                 }
             } else if request.set_in_sync {
@@ -309,7 +325,7 @@ impl Resource {
         let Some(request) = self.log.get_mut(id) else { return };
         let v = request.volume;
         request.net_queued = false;
-        request.net_ok = false;
+        request.net_ok = mutant!("refusal-taken-for-success");
         if std::mem::take(&mut request.net_pending) {
             self.volumes[v].counters.ap_pending -= 1;
         }

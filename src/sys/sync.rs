@@ -294,7 +294,8 @@ impl<T> Clone for Sender<T> {
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         self.0.content.lock().senders -= 1;
-        self.0.changed.notify_one();
+        // Several threads may share the receiver.
+        self.0.changed.notify_all();
     }
 }
 
@@ -362,6 +363,21 @@ mod tests {
             .collect();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         assert_eq!(*counter.lock(), 200_000);
+    }
+
+    #[test]
+    fn all_who_share_a_receiver_hear_of_the_end() {
+        for _ in 0..50 {
+            let (sender, receiver) = channel::<()>();
+            let receiver = Arc::new(receiver);
+            let threads = [(); 4].map(|()| {
+                let receiver = Arc::clone(&receiver);
+                thread::spawn(move || receiver.receive())
+            });
+            thread::yield_now();
+            drop(sender);
+            assert!(threads.into_iter().all(|thread| thread.join().unwrap().is_none()));
+        }
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub struct Store<V> {
     /// Sectors whose newest value is not durable: values since the durable one, each with the number of its write.
     volatile: HashMap<u64, Volatile<V>>,
     clock: u64,
+    /// Sectors that were written since somebody asked, if anybody will.
+    changed: Option<Vec<u64>>,
 }
 
 struct Volatile<V> {
@@ -23,7 +25,22 @@ struct Volatile<V> {
 
 impl<V: Clone + PartialEq> Store<V> {
     pub fn new(sectors: u64, value: V) -> Store<V> {
-        Store { seen: vec![value; sectors as usize], volatile: HashMap::new(), clock: 1 }
+        Store { seen: vec![value; sectors as usize], volatile: HashMap::new(), clock: 1, changed: None }
+    }
+
+    /// A store that remembers what was written: [`Store::take_changed`].
+    pub fn watched(sectors: u64, value: V) -> Store<V> {
+        Store { changed: Some(Vec::new()), ..Store::new(sectors, value) }
+    }
+
+    /// Sectors that may have changed since the last call.
+    pub fn take_changed(&mut self) -> Vec<u64> {
+        self.changed.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The sectors as a reader sees them.
+    pub fn seen(&self) -> &[V] {
+        &self.seen
     }
 
     pub fn sectors(&self) -> u64 {
@@ -65,6 +82,9 @@ impl<V: Clone + PartialEq> Store<V> {
             }
         }
         *seen = value;
+        if let Some(changed) = &mut self.changed {
+            changed.push(sector);
+        }
     }
 
     /// The point up to which a flush that begins now makes writes durable.
@@ -92,6 +112,9 @@ impl<V: Clone + PartialEq> Store<V> {
         let mut sectors: Vec<_> = std::mem::take(&mut self.volatile).into_iter().collect();
         sectors.sort_by_key(|(sector, _)| *sector);
         for (sector, volatile) in sectors {
+            if let Some(changed) = &mut self.changed {
+                changed.push(sector);
+            }
             let kept = random.below(volatile.newer.len() as u64 + 1) as usize;
             self.seen[sector as usize] = match kept {
                 0 => volatile.durable,
@@ -161,7 +184,7 @@ pub struct Disk {
 impl Disk {
     pub fn new(sectors: u64, meta_bytes: u64) -> Disk {
         Disk {
-            data: Store::new(sectors, 0),
+            data: Store::watched(sectors, 0),
             meta: Store::new(meta_bytes / SECTOR as u64, Arc::new([0; SECTOR])),
             jobs: Vec::new(),
             meta_changes: 0,
@@ -283,7 +306,10 @@ impl Disk {
     pub fn read_meta(&self, offset: u64, bytes: u64) -> Vec<u8> {
         let first = offset / 512;
         let sectors = first..first + bytes.div_ceil(512);
-        let mut result: Vec<u8> = sectors.flat_map(|sector| self.meta.read(sector).to_vec()).collect();
+        let mut result = Vec::with_capacity(sectors.clone().count() * SECTOR);
+        for sector in sectors {
+            result.extend_from_slice(&self.meta.read(sector)[..]);
+        }
         result.truncate(bytes as usize);
         result
     }

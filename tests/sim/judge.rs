@@ -33,11 +33,6 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// Sectors that may differ from zero.
-    pub fn touched(&self) -> impl Iterator<Item = u64> + '_ {
-        self.sectors.keys().copied()
-    }
-
     /// The content before any write.
     pub fn initial(&mut self, sector: u64, tag: u64) {
         let entry = Entry { tag, began: 0, ended: Some(0), fate: Fate::Acknowledged, superseded: None };
@@ -114,6 +109,25 @@ impl Judge {
                 "sector {sector} holds {tag:#x}; it may hold only what is not superseded of {entries:x?}"
             ))
         }
+    }
+
+    /// Whether another write to the sector began after `began`, or was under way then.
+    pub fn is_written_since(&self, sector: u64, began: u64) -> bool {
+        let others = |entry: &Entry| {
+            entry.began > began || entry.began < began && entry.ended.is_none_or(|ended| ended >= began)
+        };
+        self.sectors.get(&sector).is_some_and(|entries| entries.iter().any(others))
+    }
+
+    /// Whether the whole device may hold this.
+    pub fn check_all(&self, tags: &[u64]) -> Result<(), String> {
+        let mut written = self.sectors.keys().copied().peekable();
+        for (sector, tag) in (0..).zip(tags) {
+            if written.next_if_eq(&sector).is_some() || *tag != 0 {
+                self.check(sector, *tag)?;
+            }
+        }
+        Ok(())
     }
 
     /// A flush that began at `began` is done: what was superseded before cannot come back.

@@ -133,7 +133,10 @@ impl Node {
     /// The super block that would be there after a power cut.
     pub fn durable_super_block(&self) -> SuperBlock {
         let first = self.layout.md_offset / 512;
-        let bytes: Vec<u8> = (first..first + 8).flat_map(|s| self.disk.meta.durable(s).to_vec()).collect();
+        let mut bytes = Vec::with_capacity(4096);
+        for sector in first..first + 8 {
+            bytes.extend_from_slice(&self.disk.meta.durable(sector)[..]);
+        }
         SuperBlock::decode(&bytes).expect("super block")
     }
 

@@ -114,6 +114,44 @@ fn frozen_requests_go_on_with_the_disk_that_comes_back() {
     }
 }
 
+/// `on-no-data-accessible suspend-io`: the target of a resync is Primary, and its source's disk goes and comes back while
+/// the link stays. What was frozen goes on without a word from an operator.
+#[test]
+fn frozen_requests_go_on_with_the_disk_of_the_peer_that_comes_back() {
+    let mut pair = synced_pair();
+    let suspending = ResourceSettings {
+        on_no_data_accessible: OnNoData::SuspendIo,
+        ..ResourceSettings::defaults(Dialect::V84)
+    };
+    assert_eq!(pair.a.command(Command::ResourceSettings(Box::new(suspending))), 101);
+    pair.a.held = Some(Vec::new());
+    pair.b.begin(Command::InvalidateRemote { volume: V });
+    pair.run();
+    assert_eq!(pair.a.word().1, Conn::SyncTarget, "{}", pair.logs());
+    // One write and one read are on their way to the peer when its disk goes, one of each comes behind.
+    let write = pair.a.write(40_000, 99, 8192);
+    pair.a.core.read(pair.now, V, 1001, 60_000, 4096);
+    while pair.a.work() {}
+    pair.b.command(Command::Detach { volume: V, force: true });
+    pair.run();
+    for request in pair.a.held.take().unwrap() {
+        pair.a.carry_out(request);
+    }
+    pair.run();
+    assert!(pair.a.core.volume(V).state().susp_nod, "{}", pair.logs());
+    let later = pair.a.write(44_000, 98, 8192);
+    pair.a.core.read(pair.now, V, 1002, 60_008, 4096);
+    pair.run();
+    assert!(pair.a.completed.is_empty(), "{}", pair.logs());
+    pair.b.attach();
+    pair.run();
+    assert!(!pair.a.core.volume(V).state().is_susp(), "{}", pair.logs());
+    for token in [write, later, 1001, 1002] {
+        assert!(pair.a.completed.get(&token).is_some_and(Result::is_ok), "{token}\n{}", pair.logs());
+    }
+    pair.assert_equal();
+}
+
 /// A write that the peer refused while I/O was frozen is sent again when the peer comes back with a disk of
 /// the same generation: without a resync nothing else would bring it there.
 #[test]
@@ -134,6 +172,99 @@ fn a_refused_write_that_was_frozen_is_sent_again() {
     pair.a.command(Command::ResumeIo { volume: V });
     pair.run();
     assert!(pair.a.completed[&token].is_ok());
+    pair.assert_equal();
+}
+
+/// What the peer's disk keeps already is not sent again to a peer that comes back as the source of a resync, though a
+/// freeze keeps the application from hearing of it: it leaves the log with the thaw, and an answer would be to nobody.
+#[test]
+fn a_frozen_write_that_is_durable_on_the_peer_is_not_sent_again() {
+    let mut pair = synced_pair_with(Protocol::B);
+    pair.a.held = Some(Vec::new());
+    let token = pair.a.write(4000, 99, 8192);
+    while pair.a.work() {}
+    pair.a.core.flush(pair.now, V, 1001);
+    pair.run();
+    pair.a.command(Command::SuspendIo { volume: V });
+    for request in pair.a.held.take().unwrap() {
+        pair.a.carry_out(request);
+    }
+    pair.a.held = Some(Vec::new());
+    assert!(!pair.a.completed.contains_key(&token), "{}", pair.logs());
+    pair.b.begin(Command::InvalidateRemote { volume: V });
+    pair.run();
+    assert_eq!(pair.a.word().1, Conn::SyncTarget, "{}", pair.logs());
+    pair.b.command(Command::Disconnect { force: true });
+    for request in pair.a.held.take().unwrap() {
+        pair.a.carry_out(request);
+    }
+    pair.run();
+    // The thaw comes with the resync, before the peer has answered anything.
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::B)))), 101);
+    while pair.a.word().1 != Conn::WFBitMapT {
+        pair.run_once();
+    }
+    while pair.a.work() {}
+    pair.a.command(Command::ResumeIo { volume: V });
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok());
+    assert!(!pair.a.log.iter().any(|line| line.contains("unknown request")), "{}", pair.logs());
+    pair.assert_equal();
+}
+
+/// In the middle of a handshake the peer has seen the UUIDs already: the generation that is due when frozen I/O goes on is not
+/// begun behind its back.
+#[test]
+fn a_thaw_waits_until_a_handshake_is_over() {
+    let mut pair = synced_pair();
+    pair.a.begin(Command::SuspendIo { volume: V });
+    pair.run();
+    pair.b.begin(Command::Disconnect { force: false });
+    pair.run();
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    while pair.a.word().1 != Conn::WFReportParams {
+        pair.run_once();
+    }
+    while pair.b.word().1 != Conn::Connected {
+        let _ = pair.a.work() | pair.b.work();
+        Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+    }
+    assert_eq!(pair.a.word().1, Conn::WFReportParams, "{}", pair.logs());
+    pair.a.begin(Command::ResumeIo { volume: V });
+    pair.run();
+    pair.a.begin(Command::ResumeIo { volume: V });
+    pair.run();
+    let token = pair.a.write(4000, 99, 4096);
+    pair.run();
+    assert!(pair.a.completed.get(&token).is_some_and(Result::is_ok), "{}", pair.logs());
+    pair.assert_equal();
+}
+
+/// A Primary whose disk goes in the middle of a handshake, behind the peer's UUIDs and before its state, does not go on with
+/// the older data of the peer.
+#[test]
+fn a_primary_that_loses_its_disk_in_a_handshake_does_not_take_older_data() {
+    let mut pair = synced_pair();
+    pair.b.begin(Command::Disconnect { force: false });
+    pair.run();
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    while pair.a.core.volume(V).peer_uuids.is_none() {
+        pair.run_once();
+    }
+    assert_eq!(pair.a.word().1, Conn::WFReportParams, "{}", pair.logs());
+    pair.a.command(Command::Detach { volume: V, force: true });
+    pair.run();
+    assert_ne!(pair.a.word().3, Disk::UpToDate, "{}", pair.logs());
+    pair.a.core.read(pair.now, V, 1001, 4000, 8192);
+    pair.run();
+    assert!(pair.a.completed[&1001].is_err(), "{}", pair.logs());
+    // Its own disk has what it needs.
+    pair.a.attach();
+    assert_eq!(pair.a.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
     pair.assert_equal();
 }
 

@@ -46,6 +46,8 @@ pub(super) struct Node {
     flushes_fail: bool,
     /// Writes of the bitmap fail.
     bitmap_fails: bool,
+    /// Packets of a bitmap wait until the test fetches them.
+    bitmaps_held: bool,
     /// Helpers that end when the test says so; `None`: at once.
     running: Option<Vec<HelperId>>,
     pub(super) wants_link: bool,
@@ -90,6 +92,7 @@ impl Node {
             meta_held: None,
             flushes_fail: false,
             bitmap_fails: false,
+            bitmaps_held: false,
             running: None,
             wants_link: false,
             replies: HashMap::new(),
@@ -187,6 +190,7 @@ impl Node {
                     self.core.sent(0, notify);
                 }
             }
+            Output::SendBitmap { .. } if self.bitmaps_held => {}
             Output::SendBitmap { volume } => {
                 while let Some((packet, payload)) = self.core.next_bitmap_packet(0, volume) {
                     self.outgoing[Socket::Data as usize].push_back((0, packet, Some(payload)));
@@ -303,36 +307,40 @@ impl Pair {
     fn run(&mut self) {
         let mut idle = 0;
         while idle < 100 {
-            let mut busy = self.a.work() | self.b.work();
-            if self.a.wants_link && self.b.wants_link && !self.linked {
-                self.linked = true;
-                let features =
-                    if self.version.number() >= 100 { Features::ANNOUNCED } else { Features::NONE };
-                let link = |arbiter| Link { version: self.version, features, arbiter };
-                let (a, b) = (link(true), link(false));
-                self.a.core.link_up(self.now, a);
-                self.b.core.link_up(self.now, b);
-                busy = true;
-            }
-            if self.linked && !(self.a.wants_link && self.b.wants_link) {
-                // One side hung up: the other sees the end of the stream.
-                self.linked = false;
-                for node in [&mut self.a, &mut self.b] {
-                    node.outgoing = [VecDeque::new(), VecDeque::new()];
-                    if node.wants_link {
-                        node.core.link_lost(self.now, LinkFailure { conn: Conn::BrokenPipe, log: None });
-                    }
-                }
-                busy = true;
-            }
-            busy |= self.exchange();
-            idle = if busy { 0 } else { idle + 1 };
-            if !busy {
-                self.now += 25;
-                self.a.core.timeout(self.now);
-                self.b.core.timeout(self.now);
-            }
+            idle = if self.run_once() { 0 } else { idle + 1 };
         }
+    }
+
+    /// Lets every node and every socket do one thing; if there is nothing, time passes. True: there was something.
+    fn run_once(&mut self) -> bool {
+        let mut busy = self.a.work() | self.b.work();
+        if self.a.wants_link && self.b.wants_link && !self.linked {
+            self.linked = true;
+            let features = if self.version.number() >= 100 { Features::ANNOUNCED } else { Features::NONE };
+            let link = |arbiter| Link { version: self.version, features, arbiter };
+            let (a, b) = (link(true), link(false));
+            self.a.core.link_up(self.now, a);
+            self.b.core.link_up(self.now, b);
+            busy = true;
+        }
+        if self.linked && !(self.a.wants_link && self.b.wants_link) {
+            // One side hung up: the other sees the end of the stream.
+            self.linked = false;
+            for node in [&mut self.a, &mut self.b] {
+                node.outgoing = [VecDeque::new(), VecDeque::new()];
+                if node.wants_link {
+                    node.core.link_lost(self.now, LinkFailure { conn: Conn::BrokenPipe, log: None });
+                }
+            }
+            busy = true;
+        }
+        busy |= self.exchange();
+        if !busy {
+            self.now += 25;
+            self.a.core.timeout(self.now);
+            self.b.core.timeout(self.now);
+        }
+        busy
     }
 
     /// Delivers a packet of each socket to each node; true if there was one.

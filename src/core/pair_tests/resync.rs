@@ -2,6 +2,40 @@
 
 use super::*;
 
+/// A disk goes in the middle of the exchange of the bitmaps. The peer waits for the rest and would take any other packet for
+/// a violation of the protocol: it gets one without bits.
+#[test]
+fn a_bitmap_whose_disk_goes_is_sent_to_its_end() {
+    let mut pair = synced_pair();
+    pair.b.begin(Command::Disconnect { force: false });
+    pair.run();
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    pair.b.bitmaps_held = true;
+    let net = NetSettings { use_rle: false, ..settings(Protocol::C) };
+    assert_eq!(pair.b.command(Command::Connect(Box::new(net))), 101);
+    while pair.b.core.bitmap_send.is_none() {
+        pair.run_once();
+    }
+    let mut packets = Vec::new();
+    packets.extend(pair.b.core.next_bitmap_packet(pair.now, V));
+    assert_eq!(packets.len(), 1, "{}", pair.logs());
+    pair.b.core.command(pair.now, 7000, Command::Detach { volume: V, force: true });
+    while pair.b.work() {}
+    let behind = std::mem::take(&mut pair.b.outgoing[Socket::Data as usize]);
+    packets.extend(std::iter::from_fn(|| pair.b.core.next_bitmap_packet(pair.now, V)));
+    let packets = packets.into_iter().map(|(packet, payload)| (0, packet, Some(payload)));
+    pair.b.outgoing[Socket::Data as usize].extend(packets.chain(behind));
+    pair.run();
+    let protocol_error = |node: &Node| node.log.iter().any(|line| line.contains("ProtocolError"));
+    assert!(!protocol_error(&pair.a) && !protocol_error(&pair.b), "{}", pair.logs());
+    assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::Diskless), "{}", pair.logs());
+    pair.b.bitmaps_held = false;
+    pair.b.attach();
+    pair.run();
+    pair.assert_equal();
+}
+
 /// The two sockets are not ordered: the last acknowledgements of a resync can come when the target's
 /// disk is gone and the blocks have changed.
 #[test]

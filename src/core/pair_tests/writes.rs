@@ -115,6 +115,47 @@ fn a_read_of_the_peer_waits_for_its_earlier_writes() {
     assert_eq!(pair.a.completed[&token].clone().unwrap().unwrap(), [42; 4096], "{}", pair.logs());
 }
 
+/// A write is on the own disk alone when that is given up, and then the link is lost. It does not count as done: the node goes
+/// on with the data of a peer that never got it.
+#[test]
+fn a_write_on_a_disk_that_was_given_up_does_not_count() {
+    let mut pair = synced_pair();
+    let token = pair.a.write(4000, 99, 4096);
+    while pair.a.work() {}
+    pair.a.outgoing = Default::default();
+    pair.a.command(Command::Detach { volume: V, force: true });
+    for node in [&mut pair.a, &mut pair.b] {
+        node.core.link_lost(pair.now, LinkFailure { conn: Conn::NetworkFailure, log: None });
+    }
+    pair.linked = false;
+    pair.run();
+    assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
+    assert!(pair.a.completed[&token].is_err(), "{}", pair.logs());
+}
+
+/// A verify compares what both disks held when the other side read its block: a write that comes behind the digest gets to
+/// the disk behind the comparison, or two equal blocks would count as different.
+#[test]
+fn a_write_of_the_peer_waits_until_a_verify_has_compared_its_blocks() {
+    let mut pair = Pair::new(101);
+    let net = NetSettings { verify_alg: "crc32c".to_owned(), ..settings(Protocol::C) };
+    pair.connect(&net);
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.assert_equal();
+    pair.a.write(0, 1, 512);
+    pair.run();
+    pair.b.held = Some(Vec::new());
+    pair.b.begin(Command::Verify { volume: V, start: None, stop: Some(64) });
+    pair.run();
+    assert_eq!(pair.b.held.as_ref().map(Vec::len), Some(8), "the digests are there\n{}", pair.logs());
+    let token = pair.a.write(0, 99, 8192);
+    pair.run();
+    pair.run_disk_backwards();
+    assert!(pair.a.completed[&token].is_ok());
+    pair.assert_equal();
+}
+
 /// One write at a time: its disk is flushed before the barrier comes, which is with the next write, and
 /// once. Several at a time: when the barrier comes.
 #[test]

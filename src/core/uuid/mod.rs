@@ -77,6 +77,9 @@ impl Uuids {
 
     /// push(x): into the history, the oldest entry is lost.
     pub fn push_history(&mut self, uuid: u64) {
+        if mutant!("history-not-rotated") {
+            return;
+        }
         self.history = [uuid, self.history[0]];
     }
 
@@ -112,7 +115,9 @@ impl Uuids {
     #[must_use]
     pub fn new_current(&mut self, random: u64, role: Role) -> Option<u64> {
         let lost = (self.bitmap != 0).then_some(self.bitmap);
-        self.bitmap = self.current;
+        if !mutant!("old-generation-forgotten") {
+            self.bitmap = self.current;
+        }
         self.set_current(random, role);
         lost
     }
@@ -155,12 +160,17 @@ impl Uuids {
         self.bitmap = peer.bitmap;
         self.history = peer.history;
         self.rotate_bitmap(sync_uuid);
-        self.set_current(peer.current, role);
+        if !mutant!("target-keeps-sync-uuid") {
+            self.set_current(peer.current, role);
+        }
         self.clear_bitmap();
     }
 
     /// U9 on the source: no block failed. Log: `updated UUIDs ...`.
     pub fn finish_as_source(&mut self) {
+        if mutant!("source-keeps-bitmap-uuid") {
+            return;
+        }
         self.clear_bitmap();
     }
 

@@ -45,9 +45,8 @@ impl World {
                 let Some(daemon) = &mut self.nodes[n].daemon else { return };
                 match output {
                     Output::Send { socket, volume, packet, payload, notify } => {
-                        if self.trace {
-                            eprintln!("{:>6} {:>8} {n}: -> {socket:?} {packet:?}", self.step, self.now);
-                        }
+                        self.say(|| format!("{n}: -> {socket:?} {packet:?}"));
+                        let Some(daemon) = &mut self.nodes[n].daemon else { return };
                         let open = self.connection.as_ref().is_some_and(|c| c.open[n] && c.told[n]);
                         assert!(open, "node {n} sends {packet:?} without a link");
                         let packet = Outgoing::Packet { volume, packet, payload, notify };

@@ -1,6 +1,6 @@
 //! Faults: links, cables, crashes, power cuts; and who has the data after them.
 
-use super::World;
+use super::{Doom, World};
 use crate::application::Kind;
 use crate::node::V;
 use drbdbox::conf::settings::Protocol;
@@ -11,12 +11,16 @@ impl World {
         let n = self.random.below(2) as usize;
         match self.random.below(12) {
             0 | 1 => {
-                self.say(|| "fault: cable out".to_owned());
+                self.event_outside(|| "cable out".to_owned());
                 self.cable = false;
             }
-            2..=5 => self.cable = true,
+            2..=5 if !self.cable => {
+                self.event_outside(|| "cable in".to_owned());
+                self.cable = true;
+            }
+            2..=5 => {}
             6 => {
-                self.say(|| "fault: connection reset".to_owned());
+                self.event_outside(|| "connection reset".to_owned());
                 if let Some(connection) = &mut self.connection {
                     connection.reset();
                 }
@@ -26,6 +30,7 @@ impl World {
             _ => {
                 for n in 0..2 {
                     if self.nodes[n].daemon.is_none() {
+                        self.event_outside(|| format!("{n}: starts again"));
                         self.start(n);
                     }
                 }
@@ -33,8 +38,53 @@ impl World {
         }
     }
 
+    /// A moment has come after which a crash is a hard test: sometimes there is one soon.
+    pub(crate) fn tempt_fate(&mut self, n: usize) {
+        if self.healing || self.doom.is_some() || self.p.faults == 0 || !self.plan.allows(self.step) {
+            return;
+        }
+        if !self.random.chance(4) {
+            return;
+        }
+        let victim = if self.random.chance(70) { n } else { 1 - n };
+        let doom = match self.random.below(10) {
+            0..=2 => Doom::Crash(victim),
+            3..=6 if self.p.power_cuts => Doom::PowerCut(victim),
+            7 if self.p.power_cuts => Doom::Outage,
+            _ => Doom::Reset,
+        };
+        let wait = 1 + if self.random.chance(50) { self.random.below(12) } else { self.random.below(80) };
+        self.planned.push(self.step);
+        self.doom = Some((self.step + wait, doom));
+    }
+
+    /// What was due happens, if it still can.
+    pub(super) fn meet_doom(&mut self) {
+        match self.doom.take() {
+            _ if self.healing => {}
+            Some((_, Doom::Crash(n))) if self.nodes[n].daemon.is_some() => self.crash(n, false),
+            Some((_, Doom::PowerCut(n))) if self.nodes[n].daemon.is_some() => self.crash(n, true),
+            Some((_, Doom::Outage)) => {
+                for n in 0..2 {
+                    if self.nodes[n].daemon.is_some() {
+                        self.crash(n, true);
+                    }
+                }
+            }
+            Some((_, Doom::Reset)) => {
+                self.event_outside(|| "connection reset".to_owned());
+                if let Some(connection) = &mut self.connection {
+                    connection.reset();
+                }
+            }
+            _ => {}
+        }
+        self.update_authority();
+        self.check_every_step();
+    }
+
     pub(super) fn crash(&mut self, n: usize, power_cut: bool) {
-        self.say(|| format!("{n}: {}", if power_cut { "power cut" } else { "crash" }));
+        self.event_outside(|| format!("{n}: {}", if power_cut { "power cut" } else { "crash" }));
         let other = 1 - n;
         self.check_coverage(&format!("before the crash of node {n}"));
         let primary = self.nodes[n].is_primary();

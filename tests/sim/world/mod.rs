@@ -9,11 +9,31 @@ mod requests;
 use crate::judge::Judge;
 use crate::network::{Connection, Item};
 use crate::node::{Node, Outgoing, Purpose, V};
+use crate::plan::Plan;
 use crate::script::{Parameters, Random};
 use drbdbox::conf::settings::OnIoError;
 use drbdbox::core::state::{Conn, Disk, Role, StateWord};
 use drbdbox::core::types::*;
 use drbdbox::wire::Socket;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+/// What becomes of the lines that tell what happens.
+pub enum Trace {
+    Off,
+    Print,
+    Collect(RefCell<Vec<String>>),
+}
+
+/// What may happen shortly after something that has to be durable began.
+#[derive(Debug, Clone, Copy)]
+enum Doom {
+    Crash(usize),
+    PowerCut(usize),
+    /// The power of both fails.
+    Outage,
+    Reset,
+}
 
 /// One thing that can happen next.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +63,9 @@ enum Event {
 }
 
 pub struct World {
+    pub plan: Plan,
     pub p: Parameters,
+    /// Random numbers of this step.
     pub random: Random,
     pub now: Millis,
     pub step: u64,
@@ -64,11 +86,17 @@ pub struct World {
     pub bits_without_resync: bool,
     /// A Primary crashed whose own disk did not count, and protocol A let it acknowledge what the peer never got.
     pub lost_on_the_way: bool,
+    /// A fault that is due at a step: at a moment at which it does the most harm.
+    doom: Option<(u64, Doom)>,
+    /// Since which step both nodes have been mirroring: connected, with two good disks.
+    pub mirroring_since: Option<u64>,
     /// A disk of the node failed.
     failed_disks: [bool; 2],
-    trace: bool,
-    /// The expensive checks run at every step.
-    pub closely: bool,
+    /// Sectors on which the two disks differ; see `note_differences`.
+    pub differing: BTreeSet<u64>,
+    trace: Trace,
+    /// Steps at which something came from outside of the nodes.
+    pub planned: Vec<u64>,
     next_token: Token,
     next_write: u64,
     /// When operators look next, while healing.
@@ -87,12 +115,10 @@ pub struct Stats {
 }
 
 impl World {
-    pub fn new(seed: u64, trace: bool) -> World {
-        let mut random = Random::new(seed);
-        let p = Parameters::new(&mut random);
-        if trace {
-            eprintln!("{p:#?}");
-        }
+    pub fn new(plan: Plan, trace: Trace) -> World {
+        let mut random = Random::new(plan.seed);
+        let mut p = Parameters::new(&mut random);
+        p.chaos_steps = plan.steps.unwrap_or(u64::MAX).min(p.chaos_steps);
         let mut nodes = [Node::new(0, &p), Node::new(1, &p)];
         let mut judge = Judge::default();
         for _ in 0..60 {
@@ -112,7 +138,8 @@ impl World {
             let point = node.disk.data.flush_begins();
             node.disk.data.flush_ends(point);
         }
-        World {
+        let world = World {
+            plan,
             p,
             random,
             now: 1000,
@@ -128,20 +155,41 @@ impl World {
             without_data: [0; 2],
             bits_without_resync: false,
             lost_on_the_way: false,
+            doom: None,
+            mirroring_since: None,
             failed_disks: [false; 2],
+            differing: BTreeSet::new(),
             trace,
-            closely: std::env::var_os("SIM_CLOSELY").is_some(),
+            planned: Vec::new(),
             next_token: 1,
             next_write: 1,
             next_look: 0,
             stats: Stats::default(),
-        }
+        };
+        world.say(|| format!("{:#?}", world.p));
+        world
     }
 
     pub fn say(&self, text: impl FnOnce() -> String) {
-        if self.trace {
-            eprintln!("{:>6} {:>8} {}", self.step, self.now, text());
+        let line = || format!("{:>6} {:>8} {}", self.step, self.now, text());
+        match &self.trace {
+            Trace::Off => {}
+            Trace::Print => eprintln!("{}", line()),
+            Trace::Collect(lines) => lines.borrow_mut().push(line()),
         }
+    }
+
+    /// What was collected.
+    pub fn take_lines(&mut self) -> Vec<String> {
+        match &self.trace {
+            Trace::Collect(lines) => lines.take(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Tells of something that comes from outside of the nodes: an application, an operator, a fault.
+    pub(super) fn event_outside(&self, text: impl FnOnce() -> String) {
+        self.say(|| format!("!! {}", text()));
     }
 
     /// The whole run.
@@ -228,6 +276,7 @@ impl World {
 
     fn one_event(&mut self) {
         self.step += 1;
+        self.random = self.plan.stream(self.step);
         let mut events: Vec<(Event, u64)> = Vec::with_capacity(24);
         let mut urgent = false;
         for n in 0..2 {
@@ -274,7 +323,10 @@ impl World {
             events.push((Event::Establish, 20));
         }
         urgent |= !events.is_empty();
-        if !self.healing {
+        if self.doom.is_some_and(|(step, _)| step <= self.step) {
+            return self.meet_doom();
+        }
+        if !self.healing && self.plan.allows(self.step) {
             for n in 0..2 {
                 let application = &self.nodes[n].application;
                 if application.open
@@ -289,14 +341,14 @@ impl World {
             events.push((Event::Fault, (self.p.faults * total).div_ceil(10_000)));
         }
         events.push((Event::Time, if urgent { 8 } else { 100 }));
-        let total: u64 = events.iter().map(|(_, weight)| weight).sum();
-        let mut at = self.random.below(total.max(1));
-        for (event, weight) in events {
-            if at < weight {
-                self.carry_out(event, urgent);
-                return;
-            }
-            at -= weight;
+        // The first to arrive, where each has a time of arrival of its own: so the choice among the others does
+        // not change when one of them is not there.
+        let mut arrivals = self.random.fork();
+        let chance: [u64; Event::PLACES] = std::array::from_fn(|_| arrivals.next());
+        let arrival = |event: &Event, weight: u64| chance[event.place()] / weight;
+        let possible = events.into_iter().filter(|(_, weight)| *weight > 0);
+        if let Some((event, _)) = possible.min_by_key(|(event, weight)| arrival(event, *weight)) {
+            self.carry_out(event, urgent);
         }
     }
 
@@ -311,6 +363,9 @@ impl World {
     }
 
     fn carry_out(&mut self, event: Event, urgent: bool) {
+        if matches!(event, Event::Submit(_) | Event::Operator | Event::Fault) {
+            self.planned.push(self.step);
+        }
         match event {
             Event::Push(n, socket) => self.push(n, socket),
             Event::Notify(n) => {
@@ -461,7 +516,8 @@ impl World {
             jobs.filter(|(_, job)| job.due <= now).map(|(index, _)| index).collect()
         };
         let Some(index) = (!ready.is_empty()).then(|| *self.random.pick(&ready)) else { return };
-        let fails = !self.healing && self.p.io_errors > 0 && self.random.per_mille(self.p.io_errors);
+        let may_fail = !self.healing && self.plan.allows(self.step) && self.p.io_errors > 0;
+        let fails = may_fail && self.random.per_mille(self.p.io_errors);
         let (io, result) = if fails {
             self.stats.errors += 1;
             self.failed_disks[n] = true;
@@ -474,7 +530,8 @@ impl World {
                 self.judge.lenient = true;
             }
             let io = self.nodes[n].disk.fail(index, &mut self.random);
-            self.say(|| format!("{n}: disk error {io:?}"));
+            self.planned.push(self.step);
+            self.event_outside(|| format!("{n}: disk error {io:?}"));
             (io, IoResult::Failed)
         } else {
             let (io, payload) = self.nodes[n].disk.perform(index);
@@ -523,6 +580,31 @@ impl World {
             daemon.core.helper_done(now, id, code << 8);
         }
         self.outputs(n);
+    }
+}
+
+impl Event {
+    /// Number of places.
+    const PLACES: usize = 28;
+
+    /// A number of its own for each event.
+    fn place(&self) -> usize {
+        match self {
+            Event::Push(n, socket) => 2 * n + *socket as usize,
+            Event::Deliver(n, socket) => 4 + 2 * n + *socket as usize,
+            Event::Notify(n) => 8 + n,
+            Event::Disk(n) => 10 + n,
+            Event::Helper(n) => 12 + n,
+            Event::Timer(n) => 14 + n,
+            Event::LinkClosed(n) => 16 + n,
+            Event::Tell(n) => 18 + n,
+            Event::Demote(n) => 20 + n,
+            Event::Submit(n) => 22 + n,
+            Event::Establish => 24,
+            Event::Operator => 25,
+            Event::Fault => 26,
+            Event::Time => 27,
+        }
     }
 }
 

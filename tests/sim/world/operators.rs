@@ -9,7 +9,7 @@ use drbdbox::core::types::*;
 impl World {
     pub(super) fn command(&mut self, n: usize, purpose: Purpose, command: Command) {
         let now = self.now;
-        self.say(|| format!("{n}: command {command:?}").chars().take(100).collect());
+        self.event_outside(|| format!("{n}: command {command:?}").chars().take(100).collect());
         let id = self.nodes[n].ask(purpose);
         if let Some(daemon) = &mut self.nodes[n].daemon {
             daemon.core.command(now, id, command);

@@ -42,7 +42,7 @@ impl World {
         let token = self.next_token;
         self.next_token += 1;
         let (sector, sectors, now) = (request.sector, request.sectors, self.now);
-        self.say(|| {
+        self.event_outside(|| {
             let tag = match &request.kind {
                 Kind::Write { tags, .. } => tags[0],
                 _ => 0,
