@@ -9,7 +9,7 @@
 //! | `model`, `unique` | what a configuration says; what may be used only once |
 //! | `parser`, `parse_…`, `files`, `pattern` | tokens to model, includes |
 //! | `diagnose`, `explain`, `retired` | what is said beside an error: a caret, nearest words, words of other releases |
-//! | `check`, `inherit` | this machine and its peer, validity; inheritance |
+//! | `check`, `validate`, `inherit` | this machine and its peer; validity; inheritance |
 //! | `audit` | `drbdadm check`: what is wrong or dangerous, all at once |
 //! | `dump`, `dump_xml` | the model as text |
 //! | `manual` | the tables of the manual |
@@ -45,6 +45,7 @@ pub mod settings;
 pub mod text;
 pub mod token;
 pub mod unique;
+pub mod validate;
 pub mod value;
 
 pub use dialect::Dialect;
