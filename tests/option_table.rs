@@ -11,7 +11,7 @@ use drbdbox::core::handlers::Handler;
 const SPECIAL: &[(&str, &str)] = &[
     ("src/conf/option_table.rs", "the table"),
     ("src/conf/access.rs", "ties rows to fields; its own test: every row, nothing else"),
-    ("src/conf/check.rs", "rules about single options: after, split brain, protocol"),
+    ("src/conf/validate.rs", "rules about single options: after, split brain, protocol"),
     ("src/conf/audit/network.rs", "a check names the options that it compares"),
     ("src/conf/audit/policies.rs", "a check names the options that it compares"),
     ("src/conf/audit/values.rs", "a check names the options that it compares"),

@@ -6,7 +6,7 @@ use std::path::Path;
 use drbdbox::conf::files::{self, STANDARD_INPUT};
 use drbdbox::conf::model::{Config, FileName};
 use drbdbox::conf::parser::{self, Parser, Reading, Stop};
-use drbdbox::conf::{check, inherit, Dialect};
+use drbdbox::conf::{check, inherit, validate, Dialect};
 use drbdbox::sys::paths;
 
 use super::exec::{complain, EXIT_FAILED};
@@ -263,9 +263,9 @@ impl Session {
             return Err(Exit(parser::EXIT_INVALID));
         }
         let choice = self.choice();
-        let mut result = check::validate(&mut self.config, &self.this, &choice, &mut messages);
+        let mut result = validate::validate(&mut self.config, &self.this, &choice, &mut messages);
         if result.is_ok() && !self.command.is_dump() {
-            result = check::convert_names(&mut self.config, &self.this, &mut messages);
+            result = validate::convert_names(&mut self.config, &self.this, &mut messages);
         }
         complain(&messages);
         Ok(result?)
@@ -294,7 +294,7 @@ impl Session {
         if skipped {
             return Ok(());
         }
-        match check::missing_address(&self.config, resource, &self.this) {
+        match validate::missing_address(&self.config, resource, &self.this) {
             None => Ok(()),
             Some(message) => {
                 complain(&message);

@@ -155,7 +155,7 @@ impl Session {
         let again = match (memory(&resource.settings), memory(&running.settings)) {
             (None, _) => false,
             (Some(_), None) => true,
-            (Some(a), Some(b)) => a.abs_diff(b) > a.min(b) / 100 * 2,
+            (Some(a), Some(b)) => by_more_than_2_percent(a, b),
         };
         let wanted = match self.dialect() {
             Dialect::V83 => resource.plugins.clone(),
@@ -193,6 +193,25 @@ impl Session {
         match self.dialect() {
             Dialect::V83 => phase_83,
             Dialect::V84 => Phase::NetPrerequisites,
+        }
+    }
+}
+
+/// Whether two numbers differ by more than 2 % of the smaller one.
+fn by_more_than_2_percent(a: u64, b: u64) -> bool {
+    u128::from(a.abs_diff(b)) * 100 > u128::from(a.min(b)) * 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::by_more_than_2_percent;
+
+    #[test]
+    fn two_percent_of_the_smaller() {
+        for (a, b, more) in
+            [(100, 102, false), (100, 103, true), (50, 51, false), (49, 50, true), (u64::MAX, 0, true)]
+        {
+            assert_eq!((by_more_than_2_percent(a, b), by_more_than_2_percent(b, a)), (more, more), "{a} {b}");
         }
     }
 }

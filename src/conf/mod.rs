@@ -8,8 +8,8 @@
 //! | `text`, `token`, `lexer` | bytes to tokens |
 //! | `model`, `unique` | what a configuration says; what may be used only once |
 //! | `parser`, `parse_…`, `files`, `pattern` | tokens to model, includes |
-//! | `explain`, `retired` | what is said beside an error: a caret, nearest words, words of other releases |
-//! | `check`, `inherit` | this machine and its peer, validity; inheritance |
+//! | `diagnose`, `explain`, `retired` | what is said beside an error: a caret, nearest words, words of other releases |
+//! | `check`, `validate`, `inherit` | this machine and its peer; validity; inheritance |
 //! | `audit` | `drbdadm check`: what is wrong or dangerous, all at once |
 //! | `dump`, `dump_xml` | the model as text |
 //! | `manual` | the tables of the manual |
@@ -18,6 +18,7 @@
 pub mod access;
 pub mod audit;
 pub mod check;
+mod diagnose;
 pub mod dialect;
 pub mod dump;
 pub mod dump_xml;
@@ -32,6 +33,7 @@ pub mod option_table;
 pub mod options;
 mod parse_finish;
 mod parse_global;
+mod parse_host;
 mod parse_options;
 mod parse_resource;
 mod parse_statements;
@@ -43,6 +45,7 @@ pub mod settings;
 pub mod text;
 pub mod token;
 pub mod unique;
+pub mod validate;
 pub mod value;
 
 pub use dialect::Dialect;

@@ -1,13 +1,13 @@
 //! The parser: files, top level statements, and what all statements share. spec/config.md 3, 4, 13.
 //!
-//! Resource and host bodies are in `parse_resource`, option sections in `parse_options`.
+//! Resource bodies are in `parse_resource`, host sections in `parse_host`, option sections in `parse_options`; what is
+//! said is in `diagnose`.
 //! Messages are collected in the order in which the original prints them.
 
-use super::explain::{self, Place};
+use super::explain::Place;
 use super::lexer::Lexer;
 use super::model::{Config, FileName, Global, Resource};
 use super::number::{self, Unit};
-use super::text;
 use super::token::{Token, TokenKind};
 use super::unique::Registry;
 use super::Dialect;
@@ -24,8 +24,6 @@ pub(super) const LIST_MAX: usize = 1_000;
 pub(super) const INHERITED_MAX: usize = 100_000;
 /// Most volumes that are written out, all together: each gets all options of its resource.
 pub(super) const VOLUMES_MAX: usize = 100_000;
-/// Most errors of one configuration that are told, if reading goes on behind them.
-const ERRORS_MAX: u32 = 100;
 
 /// The input ends here: the exit status. The reason is in the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,11 +59,11 @@ pub struct Parser {
     pub(super) reading: Reading,
     /// The token that was read last, and where the one before it ended.
     pub(super) last: Token,
-    previous_end: (u32, usize),
+    pub(super) previous_end: (u32, usize),
     /// A token that is read again.
-    pushed: Option<Token>,
+    pub(super) pushed: Option<Token>,
     /// Too many of something: no use in going on.
-    exhausted: bool,
+    pub(super) exhausted: bool,
     pub(super) depth: u32,
     pub(super) included: u32,
     pub(super) bytes_read: usize,
@@ -223,62 +221,6 @@ impl Parser {
         }
     }
 
-    pub(super) fn recovers(&self) -> bool {
-        self.reading.recovers && !self.exhausted && self.errors < ERRORS_MAX
-    }
-
-    /// Behind a statement: if it failed and reading goes on, skips to its end. `start`: where its
-    /// first token is. `inside`: within braces, of which the closing one is left to the caller.
-    ///
-    /// # Errors
-    /// The statement's, if reading ends here.
-    pub(super) fn recover(
-        &mut self,
-        start: usize,
-        inside: bool,
-        result: Result<(), Stop>,
-    ) -> Result<(), Stop> {
-        let Err(stop) = result else {
-            return Ok(());
-        };
-        if !self.recovers() {
-            return Err(stop);
-        }
-        self.config.valid = false;
-        let mut token = self.last.clone();
-        let mut depth = 0u32;
-        let mut first = true;
-        loop {
-            // A word on a further line probably begins the next statement: a semicolon is missing.
-            let next_line = token.line > self.statement_line && token.at != start;
-            let opens_file_section = matches!(token.keyword(), "resource" | "common" | "global");
-            match token.kind {
-                TokenKind::End => return Err(stop),
-                TokenKind::Operator(b';') if depth == 0 => return Ok(()),
-                TokenKind::Operator(b'{') => depth = depth.saturating_add(1),
-                TokenKind::Operator(b'}') if depth == 0 => {
-                    if inside {
-                        self.pushed = Some(token);
-                    }
-                    return Ok(());
-                }
-                TokenKind::Operator(b'}') => {
-                    depth -= 1;
-                    if depth == 0 {
-                        return Ok(());
-                    }
-                }
-                TokenKind::Keyword if next_line && depth == 0 && (first || opens_file_section) => {
-                    self.pushed = Some(token);
-                    return Ok(());
-                }
-                _ => {}
-            }
-            first = false;
-            token = self.next();
-        }
-    }
-
     pub(super) fn next(&mut self) -> Token {
         let token = match self.pushed.take() {
             Some(token) => token,
@@ -292,61 +234,6 @@ impl Parser {
     /// The token is read again.
     pub(super) fn push_back(&mut self, token: Token) {
         self.pushed = Some(token);
-    }
-
-    /// Prints `FILE:LINE: text`.
-    pub(super) fn say(&mut self, line: u32, text: &str) {
-        let place = format!("{}:{line}: {text}\n", self.file.display);
-        self.messages.push_str(&place);
-    }
-
-    /// Prints it, and the configuration is not valid; reading goes on.
-    pub(super) fn record_at(&mut self, line: u32, text: &str) {
-        self.config.valid = false;
-        self.errors += 1;
-        self.say(line, text);
-        if self.reading.explains && self.last.line == line {
-            self.show_last();
-        }
-    }
-
-    /// What DRBD says and goes on.
-    pub(super) fn note(&mut self, line: u32, text: &str) {
-        self.warnings += 1;
-        self.say(line, text);
-    }
-
-    /// What is worth a look and no error: told only if reading explains itself.
-    pub(super) fn warn(&mut self, line: u32, text: &str) {
-        if self.reading.explains {
-            self.warnings += 1;
-            self.say(line, &format!("warning: {text}"));
-        }
-    }
-
-    /// The line of the last token with a caret below it.
-    fn show_last(&mut self) {
-        let (at, length) = (self.last.at, self.last.length);
-        self.show(at, length);
-    }
-
-    fn show(&mut self, at: usize, length: usize) {
-        let (line, column) = self.lexer.line_around(at);
-        let text = explain::excerpt(line, column, length);
-        self.messages.push_str(&text);
-    }
-
-    pub(super) fn advise(&mut self, advice: &str) {
-        if !advice.is_empty() {
-            self.messages.push_str(&format!("    {advice}\n"));
-        }
-    }
-
-    /// Records what is not there: no line can be shown.
-    pub(super) fn record_missing(&mut self, line: u32, text: &str) {
-        self.config.valid = false;
-        self.errors += 1;
-        self.say(line, text);
     }
 
     /// Registers a key at the current statement.
@@ -386,51 +273,6 @@ impl Parser {
         Err(Stop(EXIT_INVALID))
     }
 
-    /// A parse error; `numbered`: with the token's number.
-    pub(super) fn unexpected(&mut self, token: &Token, expected: &str, numbered: bool) -> Stop {
-        self.parse_error(token, expected, numbered);
-        if self.reading.explains {
-            self.point_at(token, expected);
-        }
-        Stop(EXIT_INVALID)
-    }
-
-    /// The parse error about a token that begins no statement at a place.
-    pub(super) fn unknown(&mut self, token: &Token, place: Place, expected: &str, numbered: bool) -> Stop {
-        self.parse_error(token, expected, numbered);
-        if self.reading.explains {
-            self.show(token.at, token.length);
-            let advice = explain::unknown_word(token, place);
-            self.advise(&advice);
-        }
-        Stop(EXIT_INVALID)
-    }
-
-    fn parse_error(&mut self, token: &Token, expected: &str, numbered: bool) {
-        let got = text::clip(&token.text, 20);
-        let number = match numbered {
-            true => format!(" (TK {})", token.number()),
-            false => String::new(),
-        };
-        self.errors += 1;
-        self.say(token.line, &format!("Parse error: '{expected}' expected,\n\tbut got '{got}'{number}"));
-    }
-
-    /// Shows a token that is not what had to come, or the place where a semicolon is missing.
-    fn point_at(&mut self, token: &Token, expected: &str) {
-        let (line, end) = self.previous_end;
-        let ends_statement = expected == ";" || expected.ends_with("| ;");
-        let missing = ends_statement && (line < token.line || token.is(b'}'));
-        if missing {
-            self.show(end, 1);
-            self.advise(&format!("a ';' is missing here, at the end of line {line}"));
-            return;
-        }
-        self.show(token.at, token.length);
-        let advice = explain::other_than_expected(token, expected);
-        self.advise(&advice);
-    }
-
     pub(super) fn expect(&mut self, operator: u8) -> Result<(), Stop> {
         let token = self.next();
         self.check(&token, operator)
@@ -450,28 +292,6 @@ impl Parser {
             return Ok(token.text);
         }
         Err(self.no_string(&token, "TK_STRING"))
-    }
-
-    /// What is said when a string was expected and something else came.
-    pub(super) fn no_string(&mut self, token: &Token, expected: &str) -> Stop {
-        let mut got = text::clip(&token.text, 20);
-        if !got.ends_with("...") {
-            got.push_str("...");
-        }
-        let message = match token.kind {
-            TokenKind::WordTooLong => format!("Token too long >>>{got}<<<"),
-            TokenKind::QuotedTooLong => format!("Double quoted string too long >>>{got}<<<"),
-            TokenKind::Unterminated => format!(
-                "Unterminated double quoted string\n  we don't allow embedded newlines\n  >>>{got}<<<"
-            ),
-            _ => return self.unexpected(token, expected, true),
-        };
-        self.errors += 1;
-        self.say(token.line, &message);
-        if self.reading.explains {
-            self.point_at(token, expected);
-        }
-        Stop(EXIT_INVALID)
     }
 
     pub(super) fn expect_integer(&mut self) -> Result<String, Stop> {

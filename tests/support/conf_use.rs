@@ -4,7 +4,7 @@ use drbdbox::conf::audit::{self, Machine, Node};
 use drbdbox::conf::check::{self, Choice, ThisHost};
 use drbdbox::conf::model::{Config, FileName};
 use drbdbox::conf::parser::{Parser, Reading};
-use drbdbox::conf::{dump, dump_xml, inherit, Dialect};
+use drbdbox::conf::{dump, dump_xml, inherit, validate, Dialect};
 
 /// What `drbdadm check` asks of a machine; of this one nothing is looked at.
 struct NoMachine;
@@ -72,10 +72,10 @@ pub fn use_all(data: &[u8], dialect: Dialect) {
     }
     print(&config);
     inherit::expand(&mut config);
-    let _ = check::validate(&mut config, &this, &choice, &mut messages);
-    let _ = check::convert_names(&mut config, &this, &mut messages);
+    let _ = validate::validate(&mut config, &this, &choice, &mut messages);
+    let _ = validate::convert_names(&mut config, &this, &mut messages);
     for resource in &config.resources {
-        let _ = check::missing_address(&config, resource, &this);
+        let _ = validate::missing_address(&config, resource, &this);
     }
     print(&config);
 }

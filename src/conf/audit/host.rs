@@ -1,7 +1,8 @@
 //! Checks about this machine and about the configuration as a whole.
 
-use super::super::check::{self, Choice};
+use super::super::check::Choice;
 use super::super::options::Section::Handlers;
+use super::super::validate;
 use super::{Report, Subject};
 
 /// What drbdadm says of the configuration before it runs a command on a resource.
@@ -10,10 +11,10 @@ pub(super) fn refused(subject: &Subject, report: &mut Report) {
     let choice = Choice { no_terminal: true, ..Choice::default() };
     let mut config = subject.full.clone();
     let mut messages = String::new();
-    check::validate_all(&mut config, subject.this, &choice, &mut messages);
+    validate::validate_all(&mut config, subject.this, &choice, &mut messages);
     told(report, &messages);
     let mut messages = String::new();
-    let _ = check::convert_names(&mut config, subject.this, &mut messages);
+    let _ = validate::convert_names(&mut config, subject.this, &mut messages);
     told(report, &messages);
 }
 

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::super::check;
 use super::super::model::{Address, HostSection, Resource};
 use super::super::number::{self, Unit};
 use super::super::options::Section::{Net, Startup};
+use super::super::validate;
 use super::{last, value, Report, Subject};
 
 /// Default of connect-int and ping-int, and of timeout in tenths of a second. spec/config.md 6.1.
@@ -91,7 +91,7 @@ pub(super) fn address_here(subject: &Subject, report: &mut Report) {
     }
     for resource in subject.resources().filter(|r| !r.stacked) {
         if let (Some(message), Some(me)) =
-            (check::missing_address(&subject.full, resource, subject.this), resource.my_host())
+            (validate::missing_address(&subject.full, resource, subject.this), resource.my_host())
         {
             // DRBD's own words, on one line and without its place.
             let text = message.trim_end().rsplit("\n\t").next().unwrap_or("").to_string();
