@@ -169,6 +169,11 @@ impl Host {
         self.words(&format!("drbdsetup connect r0 {a} {b}"));
         self.words(&format!("drbdsetup connect r1 {b} {a}"));
         self.wait("connected", |conn| conn == Conn::Connected);
+        // Behind this, no state word of the peer is under way that calls its disk Inconsistent.
+        self.words("drbdsetup pause-sync 1");
+        self.wait_states("paused by the peer", |[a, _]| a.peer_isp);
+        self.words("drbdsetup resume-sync 1");
+        self.wait_states("resumed by the peer", |[a, _]| !a.peer_isp);
         if scene == "L0" {
             return;
         }
@@ -362,7 +367,10 @@ fn stories(text: &str) -> BTreeMap<String, Vec<String>> {
         // Some notifications of the kernel say nothing.
         let keys = ["name:", "peer-node-id:", "conn-name:", "volume:", "minor:"];
         let empty = words[2..].iter().all(|word| keys.iter().any(|key| word.starts_with(key)));
-        if known && !(empty && action == "change") {
+        // Who notices first that a connection ends.
+        let ending = ["BrokenPipe", "NetworkFailure", "TearDown", "Disconnecting"];
+        let ends = ending.iter().any(|state| line.contains(&format!(" connection:{state}")));
+        if known && !(empty && action == "change") && !ends {
             stories.entry(format!("{kind} {name}")).or_default().push(line.to_string());
         }
     }
