@@ -102,8 +102,16 @@ impl Daemon {
                 self.shared.doors.remove(*minor);
                 Ok(Reply::ok())
             }
-            Request::Resize { minor, size, assume_peer_has_space, assume_clean, .. } => {
+            Request::Resize {
+                minor,
+                size,
+                assume_peer_has_space,
+                assume_clean,
+                al_stripes,
+                al_stripe_size_kib,
+            } => {
                 let place = self.minor_of(call, *minor)?;
+                check_log_layout(&place, *al_stripes, *al_stripe_size_kib)?;
                 let reply = place.runner.command(Command::Resize {
                     volume: place.volume,
                     size: *size,
@@ -349,6 +357,38 @@ impl Daemon {
         self.changed(&runner);
         Ok(reply.into())
     }
+}
+
+/// A change of the activity log's layout under a running device is not possible here.
+///
+/// # Errors
+/// 166 to 169, in the order of the kernel's checks.
+fn check_log_layout(place: &Place, stripes: Option<u32>, stripe_kib: Option<u32>) -> Result<(), Reply> {
+    const LOG_KIB_MIN: u32 = 32;
+    const LOG_KIB_MAX: u32 = 16 << 20;
+    const BLOCK_KIB: u32 = 4;
+    let (current, connected) = place.runner.look(|state| {
+        let volume = state.core.volume(place.volume);
+        (volume.disk().map(|disk| disk.layout.log), volume.state().conn >= Conn::Connected)
+    });
+    // Without a disk core refuses.
+    let Some(log) = current else { return Ok(()) };
+    let wanted = (stripes.unwrap_or(log.stripes), stripe_kib.unwrap_or(log.stripe_blocks * BLOCK_KIB));
+    if wanted == (log.stripes, log.stripe_blocks * BLOCK_KIB) {
+        return Ok(());
+    }
+    // The kernel computes with 32 bits.
+    let kib = wanted.0.wrapping_mul(wanted.1);
+    Err(match kib {
+        _ if kib > LOG_KIB_MAX => ConfigCode::LayoutTooBig.into(),
+        _ if kib < LOG_KIB_MIN => ConfigCode::LayoutTooSmall.into(),
+        _ if !connected => ConfigCode::LayoutConnected.into(),
+        _ => Reply::with_info(
+            ConfigCode::LayoutNoFit,
+            "the layout of an attached disk's activity log cannot be changed here: detach, then drbdmeta create-md \
+             --al-stripes ... --al-stripe-size-kB ...",
+        ),
+    })
 }
 
 /// The commands that go to core as they are.

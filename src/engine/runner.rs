@@ -20,7 +20,7 @@ use crate::conf::Dialect;
 use crate::control::message::EventKind;
 use crate::core::codes::ConfigCode;
 use crate::core::resource::Resource;
-use crate::core::state::Conn;
+use crate::core::state::{Conn, StateWord};
 use crate::core::types::{
     AdminId, Command, HelperId, Io, IoResult, Level, LinkFailure, Millis, Output, Payload, VolumeIndex,
 };
@@ -303,6 +303,7 @@ impl Runner {
     fn distribute(&self, state: &mut State, batch: &mut Batch) {
         let mut outputs = std::mem::take(&mut state.outputs);
         state.core.take_outputs(&mut outputs);
+        self.publish_changes(state, &outputs);
         for output in outputs.drain(..) {
             self.distribute_one(state, batch, output);
         }
@@ -319,6 +320,32 @@ impl Runner {
                 self.timer_changed.notify_all();
             }
         }
+    }
+
+    /// Publishes the changes of state words, each with the picture of the resource behind it: the picture of now with
+    /// the later changes taken back.
+    fn publish_changes(&self, state: &mut State, outputs: &[Output]) {
+        let changes = outputs.iter().filter_map(|output| match output {
+            Output::State { volume, old, new } => {
+                Some((state.volumes.get(*volume).map(|slot| slot.minor)?, *old, *new))
+            }
+            _ => None,
+        });
+        let changes: Vec<(u32, StateWord, StateWord)> = changes.collect();
+        if changes.is_empty() {
+            return;
+        }
+        state.revision += changes.len() as u64;
+        let mut picture = snapshot::resource(self, state);
+        let mut pictures = Vec::with_capacity(changes.len());
+        for (minor, old, _) in changes.iter().rev() {
+            pictures.push(picture.clone());
+            snapshot::take_back(&mut picture, *minor, *old);
+        }
+        for ((minor, old, new), picture) in changes.into_iter().zip(pictures.into_iter().rev()) {
+            self.shared.hub.publish(EventKind::State { resource: Box::new(picture), minor, old, new });
+        }
+        self.shared.state_changed();
     }
 
     fn distribute_one(&self, state: &mut State, batch: &mut Batch, output: Output) {
@@ -386,15 +413,8 @@ impl Runner {
                 self.log_in(state, level, volume, &text);
                 None
             }
-            Output::State { volume, old, new } => {
-                state.revision += 1;
-                if let Some(minor) = state.volumes.get(volume).map(|slot| slot.minor) {
-                    let resource = Box::new(snapshot::resource(self, state));
-                    self.shared.hub.publish(EventKind::State { resource, minor, old, new });
-                }
-                self.shared.state_changed();
-                None
-            }
+            // Published together, before anything else is done.
+            Output::State { .. } => None,
         };
         batch.todo.extend(todo);
     }

@@ -1,7 +1,7 @@
 //! The picture of a resource for status and events.
 
 use super::runner::{Runner, State};
-use crate::core::state::{Conn, Disk};
+use crate::core::state::{Conn, Disk, StateWord};
 use crate::core::types::VolumeIndex;
 use crate::core::volume::Volume;
 use crate::status::snapshot::MARKS;
@@ -19,6 +19,22 @@ pub fn resource(runner: &Runner, state: &State) -> status::Resource {
         connection: connection(state),
         volumes: state.core.volumes().map(|(v, volume)| picture(state, v, volume)).collect(),
         suspended: Suspended::default(),
+    }
+}
+
+/// Turns a picture into the one before a volume's state changed.
+pub fn take_back(picture: &mut status::Resource, minor: u32, old: StateWord) {
+    picture.revision -= 1;
+    let Some(volume) = picture.volumes.iter_mut().find(|volume| volume.minor == minor) else { return };
+    let changed_connection =
+        volume.state.conn.min(Conn::WFReportParams) != old.conn.min(Conn::WFReportParams);
+    volume.state = old;
+    volume.blocked_upper = old.is_susp();
+    if changed_connection {
+        picture.connection.cstate = old.conn.min(Conn::WFReportParams);
+    }
+    if !old.conn.is_sync_or_verify() {
+        volume.progress = None;
     }
 }
 

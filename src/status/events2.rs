@@ -179,6 +179,35 @@ pub fn existing(resource: &Resource, statistics: bool) -> Vec<String> {
 
 /// Lines of a change of a resource: `None` as `old`: it was created; as `new`: destroyed.
 pub fn change(old: Option<&Resource>, new: Option<&Resource>, statistics: bool) -> Vec<String> {
+    match old.zip(new).and_then(|(old, new)| between(old, new)) {
+        Some(middle) => {
+            let mut lines = difference(old, Some(&middle), statistics);
+            lines.extend(difference(Some(&middle), new, statistics));
+            lines
+        }
+        None => difference(old, new, statistics),
+    }
+}
+
+/// A connection comes and goes as StandAlone.
+fn between(old: &Resource, new: &Resource) -> Option<Resource> {
+    let (had, has) = (old.connection.addresses, new.connection.addresses);
+    match (had, has) {
+        (None, Some(_)) => {
+            let mut middle = old.clone();
+            middle.connection.addresses = has;
+            Some(middle)
+        }
+        (Some(_), None) => {
+            let mut middle = new.clone();
+            middle.connection.addresses = had;
+            Some(middle)
+        }
+        _ => None,
+    }
+}
+
+fn difference(old: Option<&Resource>, new: Option<&Resource>, statistics: bool) -> Vec<String> {
     let old = old.map(objects).unwrap_or_default();
     let new = new.map(objects).unwrap_or_default();
     let same = |a: &Object, b: &Object| a.kind == b.kind && a.key == b.key;

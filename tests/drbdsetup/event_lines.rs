@@ -198,8 +198,9 @@ fn events2_tells_what_came_changed_and_went() {
             "exists resource name:r0 role:Secondary suspended:no\n\
              exists device name:r0 volume:0 minor:0 disk:Diskless\n\
              exists -\n\
-             create connection {peer} connection:Connecting role:Unknown\n\
+             create connection {peer} connection:StandAlone role:Unknown\n\
              create peer-device {peer} volume:0 replication:Off peer-disk:DUnknown resync-suspended:no\n\
+             change connection {peer} connection:Connecting\n\
              change device name:r0 volume:0 minor:0 disk:Attaching\n\
              response helper {peer} volume:0 minor:0 helper:split-brain status:1\n\
              - skipped 9\n\

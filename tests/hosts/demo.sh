@@ -93,7 +93,7 @@ step "data01 becomes Primary, and its disk is copied to data02"
 on data01 'drbdsetup /dev/drbd0 primary -o'
 await 10 data01 "grep -q \"sync'ed:\" $PROC"
 on data01 "cat $PROC"
-shows '^ 0: cs:SyncSource ro:Primary/Secondary ds:UpToDate/Inconsistent C r-----'
+shows '^ 0: cs:SyncSource ro:Primary/Secondary ds:UpToDate/Inconsistent C r---[n-]-'
 shows "\[[=>.]+\] sync'ed: +[0-9.]+% \([0-9]+/[0-9]+\)K"
 shows 'finish: [0-9:]+ speed: [0-9,]+ \([0-9,]+\) K/sec'
 on data02 'drbd-overview'
