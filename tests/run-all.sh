@@ -24,6 +24,7 @@ fi
 begin "clippy"
 if "$CARGO" clippy --version >/dev/null 2>&1; then
 	"$CARGO" clippy --quiet --all-targets -- -D warnings || failed+=("cargo clippy")
+	"$CARGO" clippy --quiet --lib --test sim --features mutants -- -D warnings || failed+=("cargo clippy, mutants")
 else
 	skipped+=("lints: cargo clippy is not installed (rustup component add clippy)")
 fi

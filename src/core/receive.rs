@@ -284,6 +284,9 @@ impl Resource {
     /// The disks are flushed for the current epoch of the peer, none of whose writes is at a disk any more.
     fn flush_epoch(&mut self) {
         self.peer_epochs.flush_begins();
+        if mutant!("barrier-not-flushed") {
+            return;
+        }
         for v in self.volume_indices() {
             self.flush_for_epoch(v);
         }
@@ -291,7 +294,7 @@ impl Resource {
 
     /// Flushes the disk if the peer's writes since the last flush went to it.
     pub(super) fn flush_for_epoch(&mut self, v: VolumeIndex) {
-        let flushes = self.data_needs_flushes(v) && !mutant!("barrier-not-flushed");
+        let flushes = self.data_needs_flushes(v);
         let Some(disk) = self.volumes[v].disk.as_mut().filter(|disk| flushes && disk.peer_wrote) else {
             return;
         };

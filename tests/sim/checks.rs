@@ -60,6 +60,25 @@ impl World {
             self.given_up = true;
             return;
         }
+        if text.starts_with("new current UUID") {
+            self.unheard_generation |= self.nodes[n].state().is_some_and(|s| {
+                s.conn >= Conn::Connected
+                    && s.role == Role::Secondary
+                    && s.peer == Role::Primary
+                    && s.pdsk < Disk::Inconsistent
+            });
+        } else if text.starts_with("receiver updated UUIDs to effective data uuid") {
+            self.unheard_generation = false;
+        } else if text.starts_with("Can only connect to data with current UUID") {
+            self.refused_data = Some(self.now);
+        }
+        // The Primary gave its disk up, this node began a generation for what it was to write here, and the link was lost
+        // before the Primary heard of it. With its own disk the Primary begins another one: for the two nodes that
+        // is a split brain, though the data may be the same.
+        if self.unheard_generation && text.contains("Split-Brain detected") {
+            self.given_up = true;
+            return;
+        }
         // With pass_on a Primary whose disk failed goes on with data that are newest and Inconsistent; what
         // the other node has can be preferred, or not, but only by hand.
         let by_hand = ["Split-Brain detected", "I shall become SyncSource, but I am inconsistent"];
@@ -185,7 +204,10 @@ impl World {
         }
         // A generation that the peer does not have must have a name of its own.
         let other = &self.nodes[1 - n].disk.data;
-        let known = request.tags().all(|(sector, tag)| *other.read(sector) == tag);
+        // A later write, to a part of the blocks perhaps, may have changed them there since.
+        let known = request
+            .tags()
+            .all(|(at, tag)| *other.read(at) == tag || self.judge.is_written_since(at, request.began));
         // Inconsistent data on the peer cannot become good without this node's, whatever their generation.
         let peer_may_go_on = state.pdsk != Disk::Inconsistent;
         if state.disk == Disk::UpToDate && state.conn < Conn::Connected && !known && peer_may_go_on {

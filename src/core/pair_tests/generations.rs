@@ -1,5 +1,7 @@
 //! Generations of the data: when a new one begins, and what happens to frozen requests.
 
+use super::super::rules::ChangeKind;
+use super::super::state::Change;
 use super::*;
 
 /// Writes that are frozen when the peer loses its disk are not sent again: when it has attached one the
@@ -210,6 +212,24 @@ fn a_frozen_write_that_is_durable_on_the_peer_is_not_sent_again() {
     assert!(pair.a.completed[&token].is_ok());
     assert!(!pair.a.log.iter().any(|line| line.contains("unknown request")), "{}", pair.logs());
     pair.assert_equal();
+}
+
+/// A Primary loses its peer before a resync to it began, of one generation as both are: what it writes now is a new one.
+#[test]
+fn a_source_that_loses_its_target_before_the_resync_begins_a_new_generation() {
+    let mut pair = synced_pair();
+    pair.a.running = Some(Vec::new());
+    pair.b.begin(Command::Invalidate { volume: V });
+    while pair.a.word().1 != Conn::StartingSyncS {
+        pair.run_once();
+    }
+    let inconsistent = Change::pdsk(Disk::Inconsistent);
+    assert!(pair.a.core.change(V, inconsistent, ChangeKind::Hard, false).is_ok());
+    pair.b.command(Command::Disconnect { force: true });
+    let token = pair.a.write(4000, 99, 4096);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    assert_ne!(pair.a.core.volume(V).disk().unwrap().uuids.bitmap, 0, "{}", pair.logs());
 }
 
 /// In the middle of a handshake the peer has seen the UUIDs already: the generation that is due when frozen I/O goes on is not

@@ -296,6 +296,12 @@ pub fn lost_peer_data(os: StateWord, ns: StateWord, bitmap: u64, open_writes: bo
         DUnknown => matches!(ns.pdsk, Diskless | Failed | Outdated),
         _ => false,
     };
+    // A target to be, whose resync has not begun: its data are of this generation, and it calls them Inconsistent, or only old.
+    let lost = lost
+        || os.pdsk == Inconsistent
+            && ns.pdsk == Inconsistent
+            && os.conn >= Conn::Connected
+            && ns.conn < Conn::Connected;
     let written = ns.role == Role::Primary || ns.peer == Role::Primary || open_writes;
     lost && written && bitmap == 0 && ns.disk >= Disk::UpToDate
 }

@@ -30,6 +30,13 @@ impl World {
                 self.given_up = true;
                 return;
             }
+            // The newest data were on the disk that failed, and a resync has overwritten them with the older ones of the other
+            // node. The Primary that had them refuses those, again and again: an operator has to demote it first.
+            let refuses = self.refused_data.is_some_and(|at| at + 200_000 > self.now);
+            if spent >= 4_000_000 && self.passed_on() && refuses {
+                self.given_up = true;
+                return;
+            }
             assert!(spent < 4_000_000, "it does not come to rest: {}", self.summary());
         }
         self.check_rest();

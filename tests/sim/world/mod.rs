@@ -86,6 +86,10 @@ pub struct World {
     pub bits_without_resync: bool,
     /// A Primary crashed whose own disk did not count, and protocol A let it acknowledge what the peer never got.
     pub lost_on_the_way: bool,
+    /// A node began a generation for the writes of a Primary without a disk, which has not heard of it.
+    pub unheard_generation: bool,
+    /// When a Primary without a disk refused the data of its peer last.
+    pub refused_data: Option<Millis>,
     /// A fault that is due at a step: at a moment at which it does the most harm.
     doom: Option<(u64, Doom)>,
     /// Since which step both nodes have been mirroring: connected, with two good disks.
@@ -155,6 +159,8 @@ impl World {
             without_data: [0; 2],
             bits_without_resync: false,
             lost_on_the_way: false,
+            unheard_generation: false,
+            refused_data: None,
             doom: None,
             mirroring_since: None,
             failed_disks: [false; 2],
