@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use drbdbox::export::door::{Detach, Door, DoorError, Holder};
 use drbdbox::export::loop_door::{clean_after_dead_daemon, LoopDoor, LoopDoorConfig};
@@ -352,6 +353,11 @@ fn thirty_rounds_leave_nothing_behind_and_no_stale_page() {
     for round in 1..=30u8 {
         backend.poke(0, &[round; 8192]);
         door.attach(backend.clone()).unwrap();
+        // A thread has its name when it has begun to run.
+        let attached = Instant::now();
+        while own_things(&host).0 < 4 && attached.elapsed() < Duration::from_secs(10) {
+            std::thread::yield_now();
+        }
         assert_eq!(own_things(&host).0, 4);
         // Through the page cache, on purpose.
         let mut file = File::open(&node).unwrap();
