@@ -192,7 +192,8 @@ awk -F'|' '
 	BEGIN { print "| situation | the kernel is | protocol versions that passed | failed |"; print "| --- | --- | --- | --- |" }
 	{ key = $1 " | " $2 }
 	!(key in seen) { seen[key]; order[++n] = key }
-	$4 == "passed" { passed[key] = passed[key] " " $3; next }
+	# A scenario may come to it more than once.
+	$4 == "passed" { if (!index(passed[key] " ", " " $3 " ")) passed[key] = passed[key] " " $3; next }
 	{ bad[key] = bad[key] " " $3 }
 	END { for (i = 1; i <= n; i++) print "| " order[i] " |" passed[order[i]] " |" bad[order[i]] " |" }' "$WORK/table.all"
 [ -n "$DECODER" ] || echo "The traffic was not decoded: no tshark (Debian package tshark)."

@@ -12,7 +12,8 @@ apart() {
 	kernel 'drbdadm connect r0'
 	await 20 'grep -q "Split-Brain detected but unresolved, dropping connection!" "$LOG"'
 	await 20 '[ "$(cs)" = StandAlone ]'
-	kernel 'until_true 20 "[ \$(cs) = StandAlone ] || [ \$(cs) = WFConnection ]"; drbdadm disconnect r0'
+	# The kernel waits for its peer if that has hung up before it has seen what is the matter itself.
+	kernel 'until_true 20 "[ \$(cs) = StandAlone ] || [ \$(cs) = WFConnection ]"; [ $(cs) = StandAlone ] || drbdadm disconnect r0'
 }
 for version in $(versions 86 95 101); do
 	at "$version"
