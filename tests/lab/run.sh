@@ -1,7 +1,7 @@
 #!/bin/bash
 # make test-lab: drbdbox against the DRBD module of a Linux kernel, in a virtual machine that is its peer.
 # Usage: run.sh [--list | --short] [SCENARIO[:VERSION,...]...]; without names all of scenarios/, with --short those that matter
-# most, in about ten minutes. The machine is emulated: no KVM is needed, but root, qemu, and a Debian mirror for the first run
+# most, in 7 to 15 minutes. The machine is emulated: no KVM is needed, but root, qemu, and a Debian mirror for the first run
 # (setup.sh). Ends with a table: situation, role of the kernel, protocol versions.
 # Exit status 0: all held; 77: not possible here, the last line says why.
 # Environment: DRBDBOX=the binary to test (target/release/drbdbox). LAB_VERBOSE=1 shows what the scenarios do.
