@@ -303,8 +303,15 @@ impl Runner {
     fn distribute(&self, state: &mut State, batch: &mut Batch) {
         let mut outputs = std::mem::take(&mut state.outputs);
         state.core.take_outputs(&mut outputs);
-        self.publish_changes(state, &outputs);
+        let mut changes = self.changes(state, &outputs).into_iter();
         for output in outputs.drain(..) {
+            // In its turn: the log line about it comes first.
+            if matches!(output, Output::State { .. }) {
+                if let Some(change) = changes.next() {
+                    self.shared.hub.publish(change);
+                }
+                self.shared.state_changed();
+            }
             self.distribute_one(state, batch, output);
         }
         state.outputs = outputs;
@@ -322,30 +329,29 @@ impl Runner {
         }
     }
 
-    /// Publishes the changes of state words, each with the picture of the resource behind it: the picture of now with
-    /// the later changes taken back.
-    fn publish_changes(&self, state: &mut State, outputs: &[Output]) {
+    /// The changes of state words among core's outputs, each with the picture of the resource behind it: the picture of
+    /// now with the later changes taken back.
+    fn changes(&self, state: &mut State, outputs: &[Output]) -> Vec<EventKind> {
         let changes = outputs.iter().filter_map(|output| match output {
             Output::State { volume, old, new } => {
-                Some((state.volumes.get(*volume).map(|slot| slot.minor)?, *old, *new))
+                Some((state.volumes.get(*volume).map_or(u32::MAX, |slot| slot.minor), *old, *new))
             }
             _ => None,
         });
         let changes: Vec<(u32, StateWord, StateWord)> = changes.collect();
         if changes.is_empty() {
-            return;
+            return Vec::new();
         }
         state.revision += changes.len() as u64;
         let mut picture = snapshot::resource(self, state);
-        let mut pictures = Vec::with_capacity(changes.len());
-        for (minor, old, _) in changes.iter().rev() {
-            pictures.push(picture.clone());
-            snapshot::take_back(&mut picture, *minor, *old);
+        let mut events = Vec::with_capacity(changes.len());
+        for (minor, old, new) in changes.into_iter().rev() {
+            let resource = Box::new(picture.clone());
+            events.push(EventKind::State { resource, minor, old, new });
+            snapshot::take_back(&mut picture, minor, old);
         }
-        for ((minor, old, new), picture) in changes.into_iter().zip(pictures.into_iter().rev()) {
-            self.shared.hub.publish(EventKind::State { resource: Box::new(picture), minor, old, new });
-        }
-        self.shared.state_changed();
+        events.reverse();
+        events
     }
 
     fn distribute_one(&self, state: &mut State, batch: &mut Batch, output: Output) {
@@ -413,7 +419,7 @@ impl Runner {
                 self.log_in(state, level, volume, &text);
                 None
             }
-            // Published together, before anything else is done.
+            // Published by who calls this.
             Output::State { .. } => None,
         };
         batch.todo.extend(todo);
