@@ -69,11 +69,12 @@ impl Resource {
         } else if state.is_susp()
             && state.role == Role::Primary
             && state.conn < Conn::Connected
-            && !self.has_completed_refused_writes(v)
+            && !self.has_completed_uncertain_writes(v)
         {
             // Nothing that the peer lacks completes until I/O goes on, and a peer that comes back gets it
-            // then. Not so while it stays connected: it lost its disk, and frozen writes that it refused
-            // are not sent again when it has attached one.
+            // then. Not so what completed before: it is not sent again, and must come with a resync. Nor while
+            // the peer stays connected: it lost its disk, and frozen writes that it refused are not sent
+            // again when it has attached one.
             self.volumes[v].new_current_uuid_owed = true;
             self.steps.push_front(Step::NewCurrentUuidDone { v });
         } else {

@@ -33,15 +33,16 @@ impl Resource {
         })
     }
 
-    /// Whether the application was told of a write that the peer could not do.
-    pub(super) fn has_completed_refused_writes(&self, v: VolumeIndex) -> bool {
+    /// Whether the application was told of a write that the peer refused, or that it may have lost with its cache: its
+    /// acknowledgement came, but not that of the barrier behind it.
+    pub(super) fn has_completed_uncertain_writes(&self, v: VolumeIndex) -> bool {
         self.log.iter().any(|(_, request)| {
+            let refused = !request.net_pending && !request.net_ok;
             request.volume == v
                 && request.is_write()
                 && request.replicated
                 && request.completed
-                && !request.net_pending
-                && !request.net_ok
+                && (refused || !request.net_done)
         })
     }
 

@@ -357,3 +357,27 @@ fn a_strange_answer_of_fence_peer_is_in_the_log() {
         assert!(warning.is_some() && warning < result, "{}", pair.logs());
     }
 }
+
+/// What the peer acknowledged before a freeze, but not its barrier, may have been lost with its cache: it gets it again when it
+/// comes back, whatever the freeze does to generations.
+#[test]
+fn what_a_peer_may_have_lost_with_its_cache_comes_again_after_a_freeze() {
+    for version in [86, 96, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        let token = pair.a.write(4000, 99, 8192);
+        while !pair.a.completed.contains_key(&token) {
+            pair.run_once();
+        }
+        pair.a.begin(Command::SuspendIo { volume: V });
+        while pair.a.work() {}
+        assert!(pair.a.core.volume(V).state().susp, "{}", pair.logs());
+        pair.b.command(Command::Disconnect { force: true });
+        pair.run();
+        pair.b.data[4000 * 512..][..8192].fill(0x55);
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        pair.run();
+        pair.a.begin(Command::ResumeIo { volume: V });
+        pair.run();
+        pair.assert_equal();
+    }
+}
