@@ -176,6 +176,9 @@ impl Resource {
                 Some(FifoWait::Epochs(v))
                     if self.connection.phase != Phase::Up || !self.has_open_epochs(v) =>
                 {
+                    // The transfer log is cleared later; the bitmap is written now, and the log of a Secondary is
+                    // read by nobody.
+                    self.mark_open_writes(v);
                     self.fifo_wait = None;
                 }
                 Some(FifoWait::BitmapFree(v))

@@ -100,6 +100,19 @@ impl Resource {
         }
     }
 
+    /// Writes that the peer lacks, or may lose with its cache, count as out of sync, though they are in the transfer log
+    /// still.
+    pub(super) fn mark_open_writes(&mut self, v: VolumeIndex) {
+        let Some(disk) = &mut self.volumes[v].disk else { return };
+        let open = |request: &&super::request::Request| {
+            let durable = request.local_ok && request.net_ok && request.net_done;
+            request.volume == v && request.is_write() && request.replicated && !durable
+        };
+        for request in self.log.iter().map(|(_, request)| request).filter(open) {
+            disk.bitmap.set_sectors(request.sector, request.sectors());
+        }
+    }
+
     /// The disk went, and its activity log: the next disk's knows nothing of these references.
     pub(super) fn forget_activity_log(&mut self, v: VolumeIndex) {
         for id in self.log.ids() {

@@ -381,3 +381,32 @@ fn what_a_peer_may_have_lost_with_its_cache_comes_again_after_a_freeze() {
         pair.assert_equal();
     }
 }
+
+/// A demotion waits for the barriers of the last writes, and the link goes meanwhile: what the peer may lack is in the bitmap
+/// on disk before the mark of a Primary goes, for nobody looks at the activity log then.
+#[test]
+fn a_demotion_that_loses_its_peer_marks_the_last_writes_before_the_mark_of_a_primary_goes() {
+    let mut pair = synced_pair_with(Protocol::A);
+    let token = pair.a.write(4000, 99, 4096);
+    while pair.a.work() {}
+    assert!(pair.a.completed[&token].is_ok());
+    let released = std::rc::Rc::new(std::cell::Cell::new(false));
+    let seen = std::rc::Rc::clone(&released);
+    pair.a.watch = Some(Box::new(move |meta| {
+        let layout = layout();
+        let block = SuperBlock::decode(&meta[layout.md_offset as usize..][..4096]).unwrap();
+        let mut words = vec![0; 8];
+        meta::bitmap::decode_words(&meta[layout.bm_offset() as usize..][..64], &mut words);
+        let is_marked = words[4000 / 8 / 64] >> (4000 / 8 % 64) & 1 == 1;
+        if !block.flags.contains(meta::MetaFlags::PRIMARY_IND) {
+            seen.set(true);
+            assert!(is_marked);
+        }
+    }));
+    pair.a.begin(Command::Secondary { volume: V, open: false });
+    while pair.a.work() {}
+    assert!(!released.get());
+    pair.a.core.link_lost(pair.now, LinkFailure { conn: Conn::BrokenPipe, log: None });
+    while pair.a.work() {}
+    assert!(released.get(), "{}", pair.logs());
+}
