@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 
-use drbdbox::export::door::{Detach, Door};
+use drbdbox::export::door::{Detach, Door, DoorError};
 use drbdbox::export::loop_door::{LoopDoor, LoopDoorConfig};
 use drbdbox::export::nbd_kernel::{NbdKernelDoor, NbdKernelDoorConfig};
 use drbdbox::export::nbd_server::{Listen, NbdServer};
@@ -59,33 +59,30 @@ pub fn main(args: &[String]) -> u8 {
 }
 
 fn serve_loop(backend: Arc<dyn Backend>) -> Result<(), String> {
-    let signals = block_signals()?;
-    let run_directory = std::env::temp_dir().join(format!("drbdbox-bench-door-{}", std::process::id()));
-    let mut door = LoopDoor::create(LoopDoorConfig {
-        minor: MINOR,
-        device_directory: PathBuf::from("/dev"),
-        run_directory: run_directory.clone(),
-        threads: DOOR_THREADS,
+    serve_device(backend, |device_directory, run_directory| {
+        let config = LoopDoorConfig { minor: MINOR, device_directory, run_directory, threads: DOOR_THREADS };
+        Ok(Box::new(LoopDoor::create(config)?))
     })
-    .map_err(|error| error.to_string())?;
-    let served = serve(&mut door, backend, &format!("/dev/drbd{MINOR}"), &signals);
-    door.remove();
-    let _ = std::fs::remove_dir_all(run_directory);
-    served
 }
 
 fn serve_nbd_device(backend: Arc<dyn Backend>) -> Result<(), String> {
+    serve_device(backend, |device_directory, run_directory| {
+        let threads = DOOR_THREADS;
+        let config =
+            NbdKernelDoorConfig { minor: MINOR, device_directory, run_directory, threads, netlink: true };
+        Ok(Box::new(NbdKernelDoor::create(config)?))
+    })
+}
+
+/// `make`: the door, by the directories of its node and of its record.
+fn serve_device(
+    backend: Arc<dyn Backend>,
+    make: impl FnOnce(PathBuf, PathBuf) -> Result<Box<dyn Door>, DoorError>,
+) -> Result<(), String> {
     let signals = block_signals()?;
     let run_directory = std::env::temp_dir().join(format!("drbdbox-bench-door-{}", std::process::id()));
-    let mut door = NbdKernelDoor::create(NbdKernelDoorConfig {
-        minor: MINOR,
-        device_directory: PathBuf::from("/dev"),
-        run_directory: run_directory.clone(),
-        threads: DOOR_THREADS,
-        netlink: true,
-    })
-    .map_err(|error| error.to_string())?;
-    let served = serve(&mut door, backend, &format!("/dev/drbd{MINOR}"), &signals);
+    let mut door = make(PathBuf::from("/dev"), run_directory.clone()).map_err(|error| error.to_string())?;
+    let served = serve(&mut *door, backend, &format!("/dev/drbd{MINOR}"), &signals);
     door.remove();
     let _ = std::fs::remove_dir_all(run_directory);
     served

@@ -18,7 +18,8 @@ use super::holders;
 use super::kernel_device::{flush, CLAIM_ATTEMPTS, CLAIM_PAUSE};
 use super::loop_device::LoopDevice;
 use super::node::Node;
-use super::predecessor::{Kind, Record};
+use super::place::Place;
+use super::predecessor::Kind;
 use super::request::Backend;
 
 /// How many new loop devices may be lost to others before giving up.
@@ -40,10 +41,8 @@ pub struct LoopDoorConfig {
 /// A block device /dev/drbdN.
 pub struct LoopDoor {
     config: LoopDoorConfig,
-    node: Node,
-    record: Record,
-    /// Name of the files that this door serves: that of the node and a random number.
-    file_name: String,
+    /// Its mark is the name of the files that this door serves.
+    place: Place,
     attached: Option<Attached>,
     /// Unbound loop devices that someone still had open when they were to be removed.
     leftovers: Vec<LoopDevice>,
@@ -63,36 +62,15 @@ impl LoopDoor {
     /// # Errors
     /// [`DoorError::System`]: the real driver serves this minor; the node cannot be made.
     pub fn create(config: LoopDoorConfig) -> Result<LoopDoor, DoorError> {
-        let node = Node::new(&config.device_directory, config.minor);
-        if node.is_of_real_driver() {
-            let step = format!("{} or its minor belongs to the kernel's DRBD driver", node.path().display());
-            return Err(DoorError::system(step, nix::errno::Errno::EBUSY));
-        }
-        let unique =
-            crate::sys::random::number().map_err(|error| DoorError::system("get a random number", error))?;
-        let file_name = format!("drbd{}-{unique:016x}", config.minor);
-        let record = Record::new(&config.run_directory, config.minor)?;
-        let mut door = LoopDoor {
-            config,
-            node,
-            record,
-            file_name,
-            attached: None,
-            leftovers: Vec::new(),
-            removed: false,
-        };
-        // First the node: it may lead to the dead device.
-        door.node.lead_nowhere().map_err(|error| {
-            let step = format!("make {}{}", door.node.path().display(), hint(&error, "loop"));
-            DoorError::system(step, error)
-        })?;
+        let place = Place::take(config.minor, &config.device_directory, &config.run_directory, "loop")?;
+        let mut door = LoopDoor { config, place, attached: None, leftovers: Vec::new(), removed: false };
         door.clean_after_predecessor();
         Ok(door)
     }
 
     /// The node.
     pub fn node(&self) -> &Node {
-        &self.node
+        &self.place.node
     }
 
     fn mount_point(&self) -> PathBuf {
@@ -101,10 +79,10 @@ impl LoopDoor {
 
     fn clean_after_predecessor(&mut self) {
         clean_mount_point(&self.mount_point());
-        if let Some((Kind::Loop, number, file_name)) = self.record.read() {
+        if let Some((Kind::Loop, number, file_name)) = self.place.record.read() {
             self.clean_device(number, &file_name);
         }
-        self.record.forget();
+        self.place.record.forget();
     }
 
     /// Removes the loop device of a dead daemon, if it is still that one.
@@ -116,7 +94,7 @@ impl LoopDoor {
         if device.bound_file().as_deref() != Some(file_name) {
             return;
         }
-        log::info!("{}: removing loop{number} of a daemon that died", self.node.path().display());
+        log::info!("{}: removing loop{number} of a daemon that died", self.place.node.path().display());
         if let Ok(open) = device.kernel().open(false, 0, scratch) {
             let _ = LoopDevice::clear(&open);
         }
@@ -134,8 +112,8 @@ impl LoopDoor {
         let mut last = None;
         for _ in 0..BIND_ATTEMPTS {
             let device = LoopDevice::add(scratch)?;
-            self.record.write(Kind::Loop, device.number, &self.file_name)?;
-            match device.bind(file, &self.file_name, scratch) {
+            self.place.record.write(Kind::Loop, device.number, &self.place.mark)?;
+            match device.bind(file, &self.place.mark, scratch) {
                 Ok(()) => return Ok(device),
                 Err(error) => {
                     // EBUSY: someone else got it first. ENXIO: someone removed it while it was unbound.
@@ -166,9 +144,7 @@ impl LoopDoor {
     /// unless someone has opened it without a claim.
     fn unbind_unused(&mut self, attached: &Attached, claim: &File) -> Result<(), DoorError> {
         let device = attached.device;
-        let node_error =
-            |node: &Node, error| DoorError::system(format!("make {}", node.path().display()), error);
-        self.node.lead_nowhere().map_err(|error| node_error(&self.node, error))?;
+        self.place.close()?;
         // Someone may have opened the node after the first look. Now nobody else can; a prober is soon gone.
         let mut late = device.kernel().late_users();
         if late.is_empty() {
@@ -183,14 +159,14 @@ impl LoopDoor {
                 Err(error) => log::error!("unbind loop{}: {error}", device.number),
             }
         }
-        self.node.lead_to(device.device).map_err(|error| node_error(&self.node, error))?;
+        self.place.open(device.device)?;
         Err(DoorError::HeldOpen(late))
     }
 
     /// Unbinds the loop device whoever uses it. What they do from now on fails.
     fn unbind_forced(&mut self, attached: &mut Attached) {
-        if let Err(error) = self.node.lead_nowhere() {
-            log::error!("make {}: {error}", self.node.path().display());
+        if let Err(error) = self.place.close() {
+            log::error!("{error}");
         }
         attached.session.abort();
         let device = attached.device;
@@ -206,7 +182,7 @@ impl LoopDoor {
     /// Ends the service of the file. Its loop device is unbound, or its session aborted.
     fn take_down(&mut self, attached: Attached) {
         attached.session.finish();
-        self.record.forget();
+        self.place.record.forget();
         self.discard_device(attached.device);
     }
 }
@@ -220,7 +196,7 @@ impl Door for LoopDoor {
         let limits = backend.limits();
         let scratch = self.config.device_directory.clone();
         let session =
-            Session::start(backend, &self.file_name, &self.mount_point(), &scratch, self.config.threads)?;
+            Session::start(backend, &self.place.mark, &self.mount_point(), &scratch, self.config.threads)?;
         let bound = match session.file() {
             Some(file) => file.try_clone().and_then(|file| self.bind_new_device(&file)),
             None => Err(nix::errno::Errno::EBADF.into()),
@@ -229,7 +205,7 @@ impl Door for LoopDoor {
             Ok(device) => device,
             Err(error) => {
                 session.finish();
-                self.record.forget();
+                self.place.record.forget();
                 return Err(DoorError::system(format!("bind a loop device{}", hint(&error, "loop")), error));
             }
         };
@@ -239,10 +215,10 @@ impl Door for LoopDoor {
         }
         session.admit();
         let mut attached = Attached { session, device, claim: None };
-        if let Err(error) = self.node.lead_to(device.device) {
+        if let Err(error) = self.place.open(device.device) {
             self.unbind_forced(&mut attached);
             self.take_down(attached);
-            return Err(DoorError::system(format!("make {}", self.node.path().display()), error));
+            return Err(error);
         }
         self.attached = Some(attached);
         Ok(())
@@ -275,7 +251,7 @@ impl Door for LoopDoor {
         match (how, attached.claim.take()) {
             (Detach::Unused, Some(claim)) => {
                 if let Err(error) = flush(&claim) {
-                    log::warn!("flush {}: {error}", self.node.path().display());
+                    log::warn!("flush {}: {error}", self.place.node.path().display());
                 }
                 if let Err(error) = self.unbind_unused(&attached, &claim) {
                     self.attached = Some(attached);
@@ -325,7 +301,7 @@ impl Door for LoopDoor {
         if let Err(error) = self.detach(Detach::Forced) {
             log::error!("{}: {error}", self.describe());
         }
-        self.node.remove();
+        self.place.node.remove();
         for _ in 0..CLAIM_ATTEMPTS {
             self.remove_leftovers();
             if self.leftovers.is_empty() {
@@ -337,8 +313,8 @@ impl Door for LoopDoor {
 
     fn describe(&self) -> String {
         match self.device_number() {
-            Some(number) => format!("fuse+loop {} ({number})", self.node.path().display()),
-            None => format!("fuse+loop {} (detached)", self.node.path().display()),
+            Some(number) => format!("fuse+loop {} ({number})", self.place.node.path().display()),
+            None => format!("fuse+loop {} (detached)", self.place.node.path().display()),
         }
     }
 }

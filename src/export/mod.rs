@@ -18,6 +18,7 @@ pub mod loop_door;
 pub mod nbd_kernel;
 pub mod nbd_server;
 pub mod node;
+pub mod place;
 pub mod predecessor;
 pub mod ram;
 pub mod request;

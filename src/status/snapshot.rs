@@ -259,7 +259,7 @@ pub struct Mark {
 
 /// What the progress block of /proc/drbd is computed from. spec/drbdsetup.md 8.3. Bits unless
 /// noted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Bits to do at the start.
     pub total: u64,

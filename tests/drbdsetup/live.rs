@@ -91,20 +91,7 @@ fn volume(minor: u32, first: &str, rest: &[&str]) -> Volume {
     let paused = matches!(volume.state.conn, Conn::PausedSyncS | Conn::PausedSyncT);
     let paused = paused.then_some((volume.out_of_sync_bits * 4, SIZE_KIB));
     if let Some((left, total)) = amounts(rest).or(paused) {
-        volume.progress = Some(Progress {
-            total: total / 4,
-            failed: 0,
-            verify_left: left / 4,
-            verify_start_sector: 0,
-            verify_stop_sector: None,
-            resync_position: 0,
-            same_checksum: 0,
-            start_ms: 0,
-            paused_ms: 0,
-            marks: Default::default(),
-            last_mark: 0,
-            want_kib: 0,
-        });
+        volume.progress = Some(Progress { total: total / 4, verify_left: left / 4, ..Progress::default() });
     }
     volume
 }

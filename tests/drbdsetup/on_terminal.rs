@@ -30,17 +30,9 @@ fn world(conn: Conn) -> Snapshot {
     volume.out_of_sync_bits = if conn == Conn::Connected { 3 } else { left };
     volume.progress = conn.is_sync_or_verify().then_some(Progress {
         total,
-        failed: 0,
         verify_left: left,
-        verify_start_sector: 0,
-        verify_stop_sector: None,
-        resync_position: 0,
-        same_checksum: 0,
-        start_ms: 0,
-        paused_ms: 0,
         marks: [Mark { time_ms: 180_000, left: left + 12 * 1024 }; MARKS],
-        last_mark: 0,
-        want_kib: 0,
+        ..Progress::default()
     });
     let mut resource = fixture::resource("r0", vec![volume]);
     resource.connection.addresses = Some(fixture::addresses());

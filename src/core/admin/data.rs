@@ -43,34 +43,25 @@ impl Resource {
         }
     }
 
-    /// spec/resync.md 12.1.
+    /// spec/resync.md 12.1: the peer's data replace this node's.
     pub(super) fn invalidate(&mut self, id: AdminId, v: VolumeIndex) {
-        let state = self.state(v);
-        if !rules::has_disk(state) {
-            return self.reply_with(id, ConfigCode::NoDisk, "");
-        }
-        if state.conn == Conn::StandAlone && state.role == Role::Secondary {
-            match self.change(v, Change::disk(Disk::Inconsistent), ChangeKind::Soft, true) {
-                Ok(_) => {
-                    self.queue_steps(set_all_and_write(v));
-                    self.reply_after_fifo(id, StateSuccess::Success.code());
-                }
-                Err(error) => self.reply(id, error.code()),
-            }
-            return;
-        }
-        let kind = TaskKind::Simple { v, change: Change::conn(Conn::StartingSyncT), then: Then::Result };
-        self.task = Some(Task { id, kind, stage: Stage::Try });
+        self.invalidate_one(id, v, Role::Secondary, Change::disk(Disk::Inconsistent), Conn::StartingSyncT);
     }
 
-    /// spec/resync.md 12.2.
+    /// spec/resync.md 12.2: this node's data replace the peer's.
     pub(super) fn invalidate_remote(&mut self, id: AdminId, v: VolumeIndex) {
+        self.invalidate_one(id, v, Role::Primary, Change::pdsk(Disk::Inconsistent), Conn::StartingSyncS);
+    }
+
+    /// A node that stands alone in the role `alone` notes by the change `noted` that a full sync is due; any other begins
+    /// it, by the connection state `begins`.
+    fn invalidate_one(&mut self, id: AdminId, v: VolumeIndex, alone: Role, noted: Change, begins: Conn) {
         let state = self.state(v);
         if !rules::has_disk(state) {
             return self.reply_with(id, ConfigCode::NoDisk, "");
         }
-        if state.conn == Conn::StandAlone && state.role == Role::Primary {
-            match self.change(v, Change::pdsk(Disk::Inconsistent), ChangeKind::Soft, true) {
+        if state.conn == Conn::StandAlone && state.role == alone {
+            match self.change(v, noted, ChangeKind::Soft, true) {
                 Ok(_) => {
                     self.queue_steps(set_all_and_write(v));
                     self.reply_after_fifo(id, StateSuccess::Success.code());
@@ -79,7 +70,7 @@ impl Resource {
             }
             return;
         }
-        let kind = TaskKind::Simple { v, change: Change::conn(Conn::StartingSyncS), then: Then::Result };
+        let kind = TaskKind::Simple { v, change: Change::conn(begins), then: Then::Result };
         self.task = Some(Task { id, kind, stage: Stage::Try });
     }
 

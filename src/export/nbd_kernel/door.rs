@@ -13,7 +13,8 @@ use crate::export::door::{hint, Detach, DeviceNumber, Door, DoorError, Holder};
 use crate::export::kernel_device::{flush, KernelDevice};
 use crate::export::nbd_server::transmission_flags;
 use crate::export::node::Node;
-use crate::export::predecessor::{Kind, Record};
+use crate::export::place::Place;
+use crate::export::predecessor::Kind;
 use crate::export::request::Backend;
 
 /// Where a [`NbdKernelDoor`] puts what it makes.
@@ -34,14 +35,15 @@ pub struct NbdKernelDoorConfig {
 /// A block device /dev/drbdN.
 pub struct NbdKernelDoor {
     config: NbdKernelDoorConfig,
-    node: Node,
-    record: Record,
-    identifier: String,
+    /// Its mark is the device's identifier.
+    place: Place,
     attached: Option<Attached>,
     removed: bool,
 }
 
 struct Attached {
+    /// N in nbdN.
+    index: u32,
     device: KernelDevice,
     link: Box<dyn Link>,
     service: Service,
@@ -55,41 +57,17 @@ impl NbdKernelDoor {
     /// # Errors
     /// [`DoorError::System`]: the real driver serves this minor; the node cannot be made.
     pub fn create(config: NbdKernelDoorConfig) -> Result<NbdKernelDoor, DoorError> {
-        let node = Node::new(&config.device_directory, config.minor);
-        if node.is_of_real_driver() {
-            let step = format!("{} or its minor belongs to the kernel's DRBD driver", node.path().display());
-            return Err(DoorError::system(step, nix::errno::Errno::EBUSY));
+        let place = Place::take(config.minor, &config.device_directory, &config.run_directory, "nbd")?;
+        if let Some((Kind::Nbd, number, mark)) = place.record.read() {
+            clean_device(number, &mark);
+            place.record.forget();
         }
-        let unique =
-            crate::sys::random::number().map_err(|error| DoorError::system("get a random number", error))?;
-        let record = Record::new(&config.run_directory, config.minor)?;
-        let door = NbdKernelDoor {
-            identifier: format!("drbd{}-{unique:016x}", config.minor),
-            config,
-            node,
-            record,
-            attached: None,
-            removed: false,
-        };
-        // First the node: it may lead to the dead device.
-        door.lead_nowhere()?;
-        if let Some((Kind::Nbd, number, identifier)) = door.record.read() {
-            clean_device(number, &identifier);
-            door.record.forget();
-        }
-        Ok(door)
+        Ok(NbdKernelDoor { config, place, attached: None, removed: false })
     }
 
     /// The node.
     pub fn node(&self) -> &Node {
-        &self.node
-    }
-
-    fn lead_nowhere(&self) -> Result<(), DoorError> {
-        let path = self.node.path();
-        self.node.lead_nowhere().map_err(|error| {
-            DoorError::system(format!("make {}{}", path.display(), hint(&error, "nbd")), error)
-        })
+        &self.place.node
     }
 
     /// Device and service for a backend; the node is not made yet.
@@ -104,7 +82,7 @@ impl NbdKernelDoor {
             size_bytes: backend.size_bytes(),
             flags: transmission_flags(&limits),
             scratch: self.config.device_directory.clone(),
-            identifier: self.identifier.clone(),
+            identifier: self.place.mark.clone(),
         };
         let mut link = link::open(wanted, self.config.netlink).map_err(failed)?;
         let backend = if link.has_flags() {
@@ -115,9 +93,9 @@ impl NbdKernelDoor {
         };
         let (mut service, kernel_end) = Service::start(backend, limits, &name).map_err(failed)?;
         match link.connect(kernel_end, &name) {
-            Ok(device) => {
+            Ok((index, device)) => {
                 device.set_queue_limit("max_sectors_kb", u64::from(limits.max_io_bytes / 1024));
-                Ok(Attached { device, link, service, claim: None })
+                Ok(Attached { index, device, link, service, claim: None })
             }
             Err(error) => {
                 service.finish();
@@ -130,7 +108,7 @@ impl NbdKernelDoor {
     fn take_down(&self, mut attached: Attached) {
         attached.link.disconnect();
         attached.service.finish();
-        self.record.forget();
+        self.place.record.forget();
     }
 }
 
@@ -140,15 +118,14 @@ impl Door for NbdKernelDoor {
             return Err(DoorError::Attached);
         }
         let attached = self.connect(backend)?;
-        let number = attached.device.name.trim_start_matches("nbd").parse().unwrap_or(0);
-        let made = self
-            .record
-            .write(Kind::Nbd, number, &self.identifier)
-            .and_then(|()| self.node.lead_to(attached.device.number));
+        let recorded = self.place.record.write(Kind::Nbd, attached.index, &self.place.mark);
+        let made = recorded
+            .map_err(|error| self.place.failed(error))
+            .and_then(|()| self.place.open(attached.device.number));
         if let Err(error) = made {
-            let _ = self.node.lead_nowhere();
+            let _ = self.place.close();
             self.take_down(attached);
-            return Err(DoorError::system(format!("make {}", self.node.path().display()), error));
+            return Err(error);
         }
         self.attached = Some(attached);
         Ok(())
@@ -178,7 +155,7 @@ impl Door for NbdKernelDoor {
             return Ok(());
         };
         if how == Detach::Unused {
-            if let Err(error) = self.lead_nowhere() {
+            if let Err(error) = self.place.close() {
                 self.attached = Some(attached);
                 return Err(error);
             }
@@ -186,20 +163,15 @@ impl Door for NbdKernelDoor {
             let mut late = attached.device.late_users();
             late.extend(attached.device.upper_devices());
             if !late.is_empty() {
-                let back = self.node.lead_to(attached.device.number);
+                let back = self.place.open(attached.device.number);
                 self.attached = Some(attached);
-                return match back {
-                    Ok(()) => Err(DoorError::HeldOpen(late)),
-                    Err(error) => {
-                        Err(DoorError::system(format!("make {}", self.node.path().display()), error))
-                    }
-                };
+                return Err(back.err().unwrap_or(DoorError::HeldOpen(late)));
             }
             if let Some(Err(error)) = attached.claim.as_ref().map(flush) {
-                log::warn!("flush {}: {error}", self.node.path().display());
+                log::warn!("flush {}: {error}", self.place.node.path().display());
             }
-        } else if let Err(error) = self.node.lead_nowhere() {
-            log::error!("make {}: {error}", self.node.path().display());
+        } else if let Err(error) = self.place.close() {
+            log::error!("{error}");
         }
         self.take_down(attached);
         Ok(())
@@ -236,11 +208,11 @@ impl Door for NbdKernelDoor {
         if let Err(error) = self.detach(Detach::Forced) {
             log::error!("{}: {error}", self.describe());
         }
-        self.node.remove();
+        self.place.node.remove();
     }
 
     fn describe(&self) -> String {
-        let path = self.node.path().display();
+        let path = self.place.node.path().display();
         match &self.attached {
             Some(attached) => format!("{} {path} ({})", attached.device.name, attached.device.number),
             None => format!("nbd {path} (detached)"),

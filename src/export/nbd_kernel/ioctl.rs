@@ -33,6 +33,8 @@ const DEVICES: u32 = 256;
 
 /// A device that is ours alone: first by a claim, which other daemons of this kind respect, then by its socket.
 pub struct Ioctl {
+    /// N in nbdN.
+    index: u32,
     device: KernelDevice,
     file: Arc<File>,
     /// Until the device is in service. Two who set a device up at a time would mix up their sizes.
@@ -52,8 +54,9 @@ impl Ioctl {
     /// # Errors
     /// ENODEV: the kernel has no nbd. EBUSY: none is free.
     pub fn open(wanted: Wanted) -> io::Result<Ioctl> {
-        let Picked { device, file, claim, has_flags } = pick(&wanted, &[])?;
+        let Picked { index, device, file, claim, has_flags } = pick(&wanted, &[])?;
         Ok(Ioctl {
+            index,
             device,
             file: Arc::new(file),
             claim: Some(claim),
@@ -85,9 +88,10 @@ impl Ioctl {
         loop {
             match ioctl(&self.file, SET_SOCK, socket.as_raw_fd() as usize) {
                 Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-                    lost.push(self.device.name.clone());
+                    lost.push(self.index);
                     let picked = pick(&self.wanted, &lost)?;
-                    (self.device, self.file) = (picked.device, Arc::new(picked.file));
+                    (self.index, self.device) = (picked.index, picked.device);
+                    self.file = Arc::new(picked.file);
                     self.claim = Some(picked.claim);
                 }
                 result => return result.map(drop),
@@ -98,6 +102,7 @@ impl Ioctl {
 
 /// A device with its geometry set.
 struct Picked {
+    index: u32,
     device: KernelDevice,
     file: File,
     claim: File,
@@ -106,15 +111,13 @@ struct Picked {
 }
 
 /// A device that seems free and is not one of `lost`.
-fn pick(wanted: &Wanted, lost: &[String]) -> io::Result<Picked> {
+fn pick(wanted: &Wanted, lost: &[u32]) -> io::Result<Picked> {
     let preferred = std::iter::once(wanted.number).chain((0..DEVICES).filter(|n| *n != wanted.number));
     let mut last = io::Error::from(if lost.is_empty() { Errno::ENODEV } else { Errno::EBUSY });
-    for index in preferred {
-        let Some(device) = netlink::find(index).filter(|device| !lost.contains(&device.name)) else {
-            continue;
-        };
+    for index in preferred.filter(|index| !lost.contains(index)) {
+        let Some(device) = netlink::find(index) else { continue };
         match set_up(&device, wanted) {
-            Ok((file, claim, has_flags)) => return Ok(Picked { device, file, claim, has_flags }),
+            Ok((file, claim, has_flags)) => return Ok(Picked { index, device, file, claim, has_flags }),
             Err(error) => last = error,
         }
     }
@@ -153,7 +156,7 @@ impl Link for Ioctl {
         self.has_flags
     }
 
-    fn connect(&mut self, socket: OwnedFd, device_name: &str) -> io::Result<KernelDevice> {
+    fn connect(&mut self, socket: OwnedFd, device_name: &str) -> io::Result<(u32, KernelDevice)> {
         self.take(&socket)?;
         self.socket = Some(socket);
         let (file, stopping) = (Arc::clone(&self.file), Arc::clone(&self.stopping));
@@ -184,7 +187,7 @@ impl Link for Ioctl {
             self.disconnect();
             return Err(Errno::ETIMEDOUT.into());
         }
-        Ok(self.device.clone())
+        Ok((self.index, self.device.clone()))
     }
 
     fn disconnect(&mut self) {

@@ -31,11 +31,11 @@ pub trait Link: Send {
     /// Whether the kernel knows flags: it sends flushes.
     fn has_flags(&self) -> bool;
 
-    /// Gives the kernel its end of the socket pair: requests come from now on.
+    /// Gives the kernel its end of the socket pair: requests come from now on. The device, and N in its name nbdN.
     ///
     /// # Errors
     /// The kernel's; the device is free again.
-    fn connect(&mut self, socket: OwnedFd, device_name: &str) -> io::Result<KernelDevice>;
+    fn connect(&mut self, socket: OwnedFd, device_name: &str) -> io::Result<(u32, KernelDevice)>;
 
     /// Takes the device out of service. Whatever is under way fails.
     fn disconnect(&mut self);

@@ -81,7 +81,7 @@ impl Link for Netlink {
         true
     }
 
-    fn connect(&mut self, socket: OwnedFd, _device_name: &str) -> io::Result<KernelDevice> {
+    fn connect(&mut self, socket: OwnedFd, _device_name: &str) -> io::Result<(u32, KernelDevice)> {
         let index = match self.try_connect(&socket, Some(self.wanted.number)) {
             // Somebody else's; or a number that this kernel cannot make.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EINVAL | libc::ENOENT)) => {
@@ -90,7 +90,7 @@ impl Link for Netlink {
             result => result,
         }?;
         self.index = Some(index);
-        find(index).ok_or_else(|| {
+        find(index).map(|device| (index, device)).ok_or_else(|| {
             self.disconnect();
             io::Error::other(format!("nbd{index} has no entry in /sys/block"))
         })
