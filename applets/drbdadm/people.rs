@@ -3,7 +3,7 @@
 
 use drbdbox::control::Client;
 use drbdbox::status::{people, Snapshot};
-use drbdbox::sys::{host, local_time, paths, terminal};
+use drbdbox::sys::{host, local_time, terminal};
 use std::io::{stdout, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -38,7 +38,7 @@ impl Session {
         if self.options.watch {
             watch(&names);
         }
-        let Some(snapshot) = snapshot() else { return Ok(None) };
+        let Some(snapshot) = Client::look() else { return Ok(None) };
         self.print(&board(&snapshot, &names));
         Ok(Some(0))
     }
@@ -84,10 +84,6 @@ impl Session {
     }
 }
 
-fn snapshot() -> Option<Snapshot> {
-    Client::connect(&paths::socket()).and_then(Client::snapshot).ok()
-}
-
 fn board(snapshot: &Snapshot, names: &[String]) -> String {
     let out = stdout();
     let width = terminal::width(&out).unwrap_or(80);
@@ -100,7 +96,7 @@ fn watch(names: &[String]) -> ! {
     put("\u{1b}[2J");
     loop {
         let head = format!("{}  {}  (Ctrl-C ends this)", host::node_name(), time_of_day());
-        let body = match snapshot() {
+        let body = match Client::look() {
             Some(snapshot) => board(&snapshot, names),
             None => "No daemon answers. Waiting for one.\n".to_string(),
         };

@@ -3,10 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
-use drbdbox::control::Client;
 use drbdbox::status::snapshot::Snapshot;
 use drbdbox::sys::block_device::{same_device, BlockDevice, Claim, OpenMode};
-use drbdbox::sys::paths;
 
 /// A user of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,11 +22,6 @@ impl fmt::Display for User {
             User::Other => f.write_str("held by somebody else (mounted, swap, LVM, md, another program?)"),
         }
     }
-}
-
-/// What the daemon serves. `None`: no daemon, or it does not answer.
-pub fn daemon() -> Option<Snapshot> {
-    Client::connect(&paths::socket()).and_then(Client::snapshot).ok()
 }
 
 /// The minor that has the device as its disk, or for its meta data with another index than `slot` (an index as in

@@ -31,6 +31,7 @@ mod verify_dump;
 mod wipe_md;
 
 use call::{Call, Failure, Version};
+use drbdbox::control::Client;
 use drbdbox::sys::minor_lock::MinorLock;
 use options::Options;
 use ui::{say, say_err};
@@ -169,7 +170,7 @@ fn run(program: &str, options: Options, words: &[String], args: &[String]) -> Re
         }
         None => None,
     };
-    let snapshot = in_use::daemon();
+    let snapshot = Client::look();
     if let Some(minor) = minor {
         let forced_dump = options.force && command.name == DUMP_MD;
         if !forced_dump && call::is_configured(snapshot.as_ref(), minor) {

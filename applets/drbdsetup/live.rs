@@ -4,7 +4,7 @@
 
 use drbdbox::control::Client;
 use drbdbox::status::{people, Snapshot};
-use drbdbox::sys::{paths, terminal};
+use drbdbox::sys::terminal;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -56,10 +56,6 @@ fn put(text: &str) {
     let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
 
-fn snapshot() -> Option<Snapshot> {
-    Client::connect(&paths::socket()).and_then(Client::snapshot).ok()
-}
-
 /// What runs on these minors, one line each.
 fn activities(snapshot: &Snapshot, minors: &[u32]) -> Vec<String> {
     let volumes = minors.iter().filter_map(|minor| people::volume_name(snapshot, *minor));
@@ -85,7 +81,7 @@ pub fn after(command: &str, minors: &[u32]) {
 fn remark(minors: &[u32]) {
     // The peer has to be told and the bitmaps to be exchanged; then it is known how much there is to do.
     let patience = Instant::now() + PAUSE;
-    while let Some(snapshot) = snapshot() {
+    while let Some(snapshot) = Client::look() {
         let volumes = || minors.iter().filter_map(|minor| Some(snapshot.minor(*minor)?.1));
         let begins = volumes().any(|volume| people::expects_resync(volume) && volume.progress.is_none());
         if begins && Instant::now() < patience {
@@ -105,7 +101,7 @@ fn follow(minors: &[u32]) {
     let mut lines = Lines::default();
     // Minors that were busy, and whether with a verify.
     let mut seen: BTreeMap<u32, bool> = BTreeMap::new();
-    while let Some(snapshot) = snapshot() {
+    while let Some(snapshot) = Client::look() {
         for minor in minors {
             let volume = snapshot.minor(*minor).map(|(_, volume)| volume);
             if let Some(volume) = volume.filter(|volume| people::is_busy(volume)) {
@@ -150,7 +146,7 @@ impl WhileWaiting {
 
     /// Draws what runs now.
     pub fn draw(&mut self) {
-        if let (Some(lines), Some(snapshot)) = (&mut self.lines, snapshot()) {
+        if let (Some(lines), Some(snapshot)) = (&mut self.lines, Client::look()) {
             lines.draw(&activities(&snapshot, &[self.minor]));
         }
     }

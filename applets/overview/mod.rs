@@ -80,7 +80,7 @@ fn configured(show_errors: bool) -> BTreeMap<u32, overview::Known> {
         }
         Err(_) => BTreeMap::new(),
     };
-    let snapshot = Client::connect(&paths::socket()).and_then(Client::snapshot);
+    let snapshot = Client::look();
     for (resource, volume) in snapshot.iter().flat_map(|s| s.volumes()) {
         if volume.state.is_unconfigured() {
             continue;

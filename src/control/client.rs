@@ -4,6 +4,7 @@
 use super::frame;
 use super::message::{Call, Event, Reply, Request};
 use crate::status::Snapshot;
+use crate::sys::paths;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use std::fmt;
 use std::io;
@@ -147,6 +148,11 @@ impl Client {
             Reply::Snapshot(snapshot) => Ok(*snapshot),
             other => Err(unexpected(other)),
         }
+    }
+
+    /// What this host's daemon has now. `None`: there is none, or it does not answer.
+    pub fn look() -> Option<Snapshot> {
+        Client::connect(&paths::socket()).and_then(Client::snapshot).ok()
     }
 
     /// Asks for events: the first one is [`super::EventKind::Start`].

@@ -2,12 +2,12 @@
 //!
 //! Only super block fields change; activity log and bitmap stay where they are.
 
+use super::counters::BlockV07;
+use super::fields::{u32_at, u64_at};
 use super::flags::MetaFlags;
 use super::layout::{Layout, SUPER_BLOCK_BYTES};
-use super::super_block::{SuperBlock, AL_SLOTS_AT_CREATION};
+use super::super_block::{SuperBlock, AL_SLOTS_AT_CREATION, MAGIC_V09};
 
-const MAGIC_V07: u32 = 0x8374_026a;
-const MAGIC_V09: u32 = 0x8374_026d;
 /// Bytes at the end of the device that "internal" of v07 took.
 pub const V07_INTERNAL_BYTES: u64 = 134_217_728;
 /// Sectors from a v07 super block to its activity log where the super block comes first.
@@ -52,16 +52,6 @@ pub struct Convertible {
     bm_offset_sectors: i32,
 }
 
-fn u32_at(block: &[u8], at: usize) -> u32 {
-    let mut field = [0; 4];
-    field.copy_from_slice(&block[at..at + 4]);
-    u32::from_be_bytes(field)
-}
-
-fn u64_at(block: &[u8], at: usize) -> u64 {
-    u64::from(u32_at(block, at)) << 32 | u64::from(u32_at(block, at + 4))
-}
-
 /// Where v07's fixed internal super block would be, if the device is large enough.
 pub fn v07_fixed_offset(device_bytes: u64) -> Option<u64> {
     (device_bytes / SUPER_BLOCK_BYTES * SUPER_BLOCK_BYTES).checked_sub(V07_INTERNAL_BYTES)
@@ -76,23 +66,24 @@ impl Convertible {
         if u32_at(block, 60) == MAGIC_V09 {
             return Some(Convertible::of_v09(block));
         }
-        (u32_at(block, 28) == MAGIC_V07).then(|| Convertible::of_v07(block))
+        BlockV07::read(block).map(|old| Convertible::of_v07(&old))
     }
 
-    fn of_v07(block: &[u8]) -> Convertible {
-        let counter = |i: usize| u64::from(u32_at(block, 8 + 4 * i)) & 0xffff;
-        let connected = u64::from(u32_at(block, 20)).wrapping_add(u64::from(u32_at(block, 24)));
-        let current = counter(1) << 48 | counter(2) << 32 | (connected & 0xffff) << 16 | 0xbabe;
+    fn of_v07(old: &BlockV07) -> Convertible {
+        let [human, timeout, connected, arbitrary] = old.counters.counts;
+        let low = |count: u32| u64::from(count) & 0xffff;
+        let current =
+            low(human) << 48 | low(timeout) << 32 | low(connected.wrapping_add(arbitrary)) << 16 | 0xbabe;
         Convertible {
             generation: Generation::V07,
-            super_block_first: u32_at(block, 36) as i32 == V07_AL_OFFSET_FIRST,
-            effective_size_sectors: u64_at(block, 0).saturating_mul(2),
+            super_block_first: old.al_offset_sectors == V07_AL_OFFSET_FIRST,
+            effective_size_sectors: old.effective_size_kib.saturating_mul(2),
             uuids: [current, 0, current.wrapping_sub(0x10000), current.wrapping_sub(0x20000)],
             device_uuid: 0,
-            flags: MetaFlags(u32_at(block, 8)),
-            al_slots: u32_at(block, 40),
-            al_offset_sectors: u32_at(block, 36) as i32,
-            bm_offset_sectors: u32_at(block, 44) as i32,
+            flags: old.counters.flags,
+            al_slots: old.al_slots,
+            al_offset_sectors: old.al_offset_sectors,
+            bm_offset_sectors: old.bm_offset_sectors,
         }
     }
 
@@ -150,6 +141,7 @@ impl Convertible {
 mod tests {
     use super::*;
     use crate::meta::layout::{LogGeometry, MetaIndex};
+    use crate::meta::super_block::MAGIC_V07;
     use proptest::prelude::*;
 
     fn layout() -> Layout {

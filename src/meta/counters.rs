@@ -9,12 +9,12 @@
 //!
 //! Read, shown and changed as it is; attached only once it was converted ([`super::conversion`]).
 
+use super::fields::{u32_at, u64_at};
 use super::flags::MetaFlags;
 use super::layout::{Layout, LayoutError, LogGeometry, MetaIndex, SUPER_BLOCK_BYTES};
-use super::super_block::AL_SLOTS_AT_CREATION;
+use super::super_block::{AL_SLOTS_AT_CREATION, MAGIC_V07};
 
 const MAGIC_V06: u32 = 0x8374_0269;
-const MAGIC_V07: u32 = 0x8374_026a;
 /// Bytes of v06's file.
 pub const V06_BYTES: usize = 24;
 /// Bytes of v07's block that have fields.
@@ -43,14 +43,8 @@ pub struct BlockV07 {
     /// Slots of the activity log.
     pub al_slots: u32,
     md_size_kib: u32,
-    al_offset_sectors: i32,
-    bm_offset_sectors: i32,
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let mut field = [0; 4];
-    field.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_be_bytes(field)
+    pub(super) al_offset_sectors: i32,
+    pub(super) bm_offset_sectors: i32,
 }
 
 impl Counters {
@@ -108,22 +102,27 @@ impl BlockV07 {
         }
     }
 
-    /// Reads the block. `None`: another magic, or offsets that are not those of `layout`.
-    pub fn decode(bytes: &[u8], layout: &Layout) -> Option<BlockV07> {
+    /// Reads the block. `None`: another magic, or too short.
+    pub fn read(bytes: &[u8]) -> Option<BlockV07> {
         if bytes.len() < V07_FIELDS || u32_at(bytes, 28) != MAGIC_V07 {
             return None;
         }
-        let block = BlockV07 {
+        Some(BlockV07 {
             counters: Counters::decode(&bytes[8..28]),
-            effective_size_kib: u64::from(u32_at(bytes, 0)) << 32 | u64::from(u32_at(bytes, 4)),
+            effective_size_kib: u64_at(bytes, 0),
             md_size_kib: u32_at(bytes, 32),
             al_offset_sectors: u32_at(bytes, 36) as i32,
             al_slots: u32_at(bytes, 40),
             bm_offset_sectors: u32_at(bytes, 44) as i32,
-        };
-        let fits = i64::from(block.al_offset_sectors) == layout.al_offset_sectors
-            && i64::from(block.bm_offset_sectors) == layout.bm_offset_sectors;
-        fits.then_some(block)
+        })
+    }
+
+    /// As [`BlockV07::read`]; `None` also if the offsets are not those of `layout`.
+    pub fn decode(bytes: &[u8], layout: &Layout) -> Option<BlockV07> {
+        BlockV07::read(bytes).filter(|block| {
+            i64::from(block.al_offset_sectors) == layout.al_offset_sectors
+                && i64::from(block.bm_offset_sectors) == layout.bm_offset_sectors
+        })
     }
 
     /// The whole block.

@@ -26,6 +26,7 @@ pub mod damage;
 pub mod dump;
 pub mod dump_parser;
 mod dump_scanner;
+mod fields;
 pub mod flags;
 pub mod foreign;
 pub mod image;

@@ -17,6 +17,7 @@
 //! | 88 | u32 | stripes of the activity log |
 //! | 92 | u32 | length of a stripe, blocks of 4 KiB |
 
+use super::fields::{u32_at, u64_at};
 use thiserror::Error;
 
 use super::flags::MetaFlags;
@@ -41,10 +42,10 @@ const AT_MAGIC_V07: usize = 28;
 /// Bytes that carry fields; the rest of the block is reserved.
 pub const FIELD_BYTES: usize = 96;
 
-const MAGIC_V07: u32 = 0x8374_026a;
+pub(super) const MAGIC_V07: u32 = 0x8374_026a;
 const MAGIC_V08: u32 = 0x8374_026b;
 const MAGIC_V08_UNCLEAN: u32 = 0x8374_026c;
-const MAGIC_V09: u32 = 0x8374_026d;
+pub(super) const MAGIC_V09: u32 = 0x8374_026d;
 
 /// Slots of the activity log that `create-md` writes.
 pub const AL_SLOTS_AT_CREATION: u32 = 257;
@@ -155,16 +156,6 @@ pub enum ValidityError {
         /// Blocks a stripe on disk.
         blocks: u32,
     },
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let mut field = [0; 4];
-    field.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_be_bytes(field)
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from(u32_at(bytes, at)) << 32 | u64::from(u32_at(bytes, at + 4))
 }
 
 impl SuperBlock {

@@ -13,7 +13,8 @@ use serde::Serialize;
 use super::call::Failure;
 use super::options::Options;
 use super::ui::{say, say_err};
-use super::{in_use, json, EXIT_ERROR, EXIT_NO_META_DATA, EXIT_USAGE};
+use super::{json, EXIT_ERROR, EXIT_NO_META_DATA, EXIT_USAGE};
+use drbdbox::control::Client;
 use report::DeviceReport;
 
 /// The word on the command line.
@@ -39,7 +40,7 @@ pub fn run(options: &Options, devices: &[String]) -> Result<u8, Failure> {
         })?,
         devices => devices.to_vec(),
     };
-    let snapshot = in_use::daemon();
+    let snapshot = Client::look();
     let reports: Vec<DeviceReport> =
         devices.iter().map(|device| report::look_at(device, snapshot.as_ref())).collect();
     let found = reports.iter().any(|report| !report.meta_data.is_empty());

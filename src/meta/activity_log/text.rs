@@ -1,5 +1,6 @@
 //! The activity log as comments of a dump (`dump-md` with ten times `-v`).
 
+use crate::meta::fields::u32_at;
 use std::io::{self, Write};
 
 use super::transaction_83::{self, Transaction83, ENTRIES};
@@ -29,12 +30,6 @@ pub fn write_log_text(
         }
     }
     writeln!(out, "# }}")
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let mut field = [0; 4];
-    field.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_be_bytes(field)
 }
 
 fn write_sector(out: &mut dyn Write, number: usize, sector: &[u8]) -> io::Result<()> {

@@ -8,6 +8,8 @@
 //! | 504 | u32 | xor of the 62 extents |
 //! | 508 | 4 | padding |
 
+use crate::meta::fields::u32_at;
+
 /// Bytes of a transaction.
 pub const TRANSACTION_BYTES: usize = 512;
 /// Pairs of slot and extent in one.
@@ -40,12 +42,6 @@ pub struct Transaction83 {
     /// (slot, extent) pairs. Readers apply them from the last to the first, so that entry 0 wins;
     /// an extent of [`FREE`] never clears a slot.
     pub entries: [(u32, u32); ENTRIES],
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let mut field = [0; 4];
-    field.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_be_bytes(field)
 }
 
 impl Transaction83 {

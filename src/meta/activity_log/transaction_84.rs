@@ -14,6 +14,8 @@
 //! | 164 | 64 x u32 | extents that go there |
 //! | 420 | 919 x u32 | context: extents of consecutive slots before this transaction |
 
+use crate::meta::fields::{u16_at, u32_at};
+
 /// Bytes of a transaction.
 pub const TRANSACTION_BYTES: usize = 4096;
 /// Most updates in one.
@@ -62,16 +64,6 @@ pub enum Block84 {
     Initialized,
     /// A transaction.
     Update(Transaction84),
-}
-
-fn u32_at(block: &[u8], at: usize) -> u32 {
-    let mut field = [0; 4];
-    field.copy_from_slice(&block[at..at + 4]);
-    u32::from_be_bytes(field)
-}
-
-fn u16_at(block: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes([block[at], block[at + 1]])
 }
 
 /// The checksum: the crc32c crate inverts before and after, this format does neither.
