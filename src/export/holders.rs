@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::door::{DeviceNumber, Holder};
+use crate::sys::mounts::unescape;
 
 /// Everyone who uses the device: mounts in any mount name space, swap, and other processes that have it open.
 pub fn find(device: DeviceNumber) -> Vec<Holder> {
@@ -105,25 +106,6 @@ fn mounts(device: DeviceNumber) -> Vec<Holder> {
     holders
 }
 
-/// Undoes the octal escapes of the mount table: `\040` is a blank.
-fn unescape(text: &str) -> String {
-    let mut parts = text.split('\\');
-    let mut result = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        match part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                result.push(char::from(byte));
-                result.push_str(&part[3..]);
-            }
-            None => {
-                result.push('\\');
-                result.push_str(part);
-            }
-        }
-    }
-    result
-}
-
 fn is_swap(device: DeviceNumber) -> bool {
     use std::os::unix::fs::MetadataExt;
     let table = fs::read_to_string("/proc/swaps").unwrap_or_default();
@@ -136,12 +118,6 @@ fn is_swap(device: DeviceNumber) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mount_points_with_blanks_are_readable() {
-        assert_eq!(unescape(r"/mnt/my\040disk\134"), r"/mnt/my disk\");
-        assert_eq!(unescape(r"/mnt\9"), r"/mnt\9");
-    }
 
     #[test]
     fn nobody_uses_a_device_that_cannot_exist() {

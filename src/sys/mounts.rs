@@ -77,13 +77,38 @@ fn mount(line: &str) -> Option<User> {
     Some(User {
         devices: vec![fields.get(2)?.to_string()],
         source,
-        what: format!("mounted on {}", fields.get(4)?.replace("\\040", " ")),
+        what: format!("mounted on {}", unescape(fields.get(4)?)),
     })
+}
+
+/// Undoes the octal escapes of the mount table: `\040` is a blank.
+pub fn unescape(text: &str) -> String {
+    let mut parts = text.split('\\');
+    let mut result = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                result.push(char::from(byte));
+                result.push_str(&part[3..]);
+            }
+            None => {
+                result.push('\\');
+                result.push_str(part);
+            }
+        }
+    }
+    result
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mount_points_with_blanks_are_readable() {
+        assert_eq!(unescape(r"/mnt/my\040disk\134"), r"/mnt/my disk\");
+        assert_eq!(unescape(r"/mnt\9"), r"/mnt\9");
+    }
 
     #[test]
     fn lines_of_the_kernel() {
