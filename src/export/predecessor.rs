@@ -21,9 +21,23 @@ pub enum Kind {
 /// Their words in a record.
 const KINDS: [(Kind, &str); 2] = [(Kind::Loop, "loop"), (Kind::Nbd, "nbd")];
 
-/// The file that says which device a minor's door uses: "loop 1000 drbd0-0123456789abcdef".
+/// The file that says which device a minor's door uses: "loop 1000 drbd0-0123456789abcdef", and where a successor may go on
+/// with it, the generation of the data behind it: "nbd 0 drbd0-0123456789abcdef 76543210FEDCBA98".
 #[derive(Debug)]
 pub struct Record(PathBuf);
+
+/// A device in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its driver.
+    pub kind: Kind,
+    /// Its number among those of the driver.
+    pub number: u32,
+    /// What tells it from another one with the same number.
+    pub mark: String,
+    /// The generation of the data behind it, for a successor who may go on with it.
+    pub generation: Option<u64>,
+}
 
 impl Record {
     /// That of a minor, in the daemon's run directory.
@@ -37,18 +51,21 @@ impl Record {
         Ok(Record(directory.join(format!("minor-{minor}"))))
     }
 
-    /// Kind, number and mark of the device that was in use.
-    pub fn read(&self) -> Option<(Kind, u32, String)> {
+    /// The device that was in use.
+    pub fn read(&self) -> Option<Entry> {
         parse(&fs::read_to_string(&self.0).ok()?)
     }
 
-    /// Records a device; `mark` tells it from another one with the same number.
+    /// Records a device, in place of the one before at once.
     ///
     /// # Errors
     /// The system's.
-    pub fn write(&self, kind: Kind, number: u32, mark: &str) -> io::Result<()> {
-        let word = KINDS.iter().find(|(known, _)| *known == kind).map_or("", |(_, word)| word);
-        fs::write(&self.0, format!("{word} {number} {mark}\n"))
+    pub fn write(&self, entry: &Entry) -> io::Result<()> {
+        let word = KINDS.iter().find(|(known, _)| *known == entry.kind).map_or("", |(_, word)| word);
+        let generation = entry.generation.map_or_else(String::new, |number| format!(" {number:016X}"));
+        let new = self.0.with_extension("new");
+        fs::write(&new, format!("{word} {} {}{generation}\n", entry.number, entry.mark))?;
+        fs::rename(&new, &self.0)
     }
 
     /// The device is not in use any more.
@@ -61,29 +78,39 @@ fn directory_of(run_directory: &Path) -> PathBuf {
     run_directory.join("doors")
 }
 
-fn parse(record: &str) -> Option<(Kind, u32, String)> {
+fn parse(record: &str) -> Option<Entry> {
     let mut words = record.lines().next()?.split(' ');
     let word = words.next()?;
     let kind = KINDS.iter().find(|(_, known)| *known == word)?.0;
-    Some((kind, words.next()?.parse().ok()?, words.next()?.to_owned()))
+    let (number, mark) = (words.next()?.parse().ok()?, words.next()?.to_owned());
+    let generation = words.next().and_then(|word| u64::from_str_radix(word, 16).ok());
+    Some(Entry { kind, number, mark, generation })
 }
 
-/// Removes the devices and nodes that a daemon with this run directory left when it died, of all minors. For the
-/// start of a daemon, which may not make the same minors again.
-pub fn clean_after_dead_daemon(run_directory: &Path, device_directory: &Path) {
+/// Removes the devices and nodes that a daemon with this run directory left when it died, of all minors but those that
+/// are spared. For the start of a daemon, which may not make the same minors again.
+pub fn clean_after_dead_daemon(
+    run_directory: &Path,
+    device_directory: &Path,
+    spared: impl Fn(u32, Kind) -> bool,
+) {
     let records = fs::read_dir(directory_of(run_directory)).into_iter().flatten().flatten();
     for file in records {
         let name = file.file_name();
         let minor = name.to_str().and_then(|name| name.strip_prefix("minor-")?.parse().ok());
         let Some(minor) = minor else { continue };
         let Ok(record) = Record::new(run_directory, minor) else { continue };
-        if let Some((Kind::Nbd, number, mark)) = record.read() {
+        let entry = record.read();
+        if entry.as_ref().is_some_and(|entry| spared(minor, entry.kind)) {
+            continue;
+        }
+        if let Some(Entry { kind: Kind::Nbd, number, mark, .. }) = entry {
             let node = Node::new(device_directory, minor);
             // First the node, that nobody finds the device who did not have it.
             if !node.is_of_real_driver() {
                 node.remove();
             }
-            nbd_kernel::clean_device(number, &mark);
+            nbd_kernel::Orphan { index: number, identifier: mark }.let_go();
             record.forget();
             continue;
         }
@@ -108,9 +135,10 @@ mod tests {
     fn records_are_read_back() {
         let directory = tempfile::tempdir().unwrap();
         let record = Record::new(directory.path(), 3).unwrap();
-        for kind in [Kind::Loop, Kind::Nbd] {
-            record.write(kind, 1000, "drbd3-ab").unwrap();
-            assert_eq!(record.read(), Some((kind, 1000, "drbd3-ab".to_owned())));
+        for (kind, generation) in [(Kind::Loop, None), (Kind::Nbd, Some(0xab)), (Kind::Nbd, None)] {
+            let entry = Entry { kind, number: 1000, mark: "drbd3-ab".to_owned(), generation };
+            record.write(&entry).unwrap();
+            assert_eq!(record.read(), Some(entry));
         }
         record.forget();
         assert_eq!(record.read(), None);
