@@ -72,7 +72,18 @@ impl Resource {
         context: RuleContext,
     ) -> StateResult {
         let os = self.state(v);
-        match rules::decide(os, change.apply(os), kind, &context) {
+        let decision = rules::decide(os, change.apply(os), kind, &context);
+        self.conclude(v, decision, verbose)
+    }
+
+    /// Carries out what was decided about the state of now.
+    pub(super) fn conclude(
+        &mut self,
+        v: VolumeIndex,
+        decision: Result<Decision, Refusal>,
+        verbose: bool,
+    ) -> StateResult {
+        match decision {
             Ok(Decision::Unchanged) => Ok(StateSuccess::NothingToDo),
             Ok(Decision::Commit { ns, warning }) => {
                 if let Some(warning) = warning {
@@ -83,7 +94,7 @@ impl Resource {
             }
             Err(refusal) => {
                 if verbose {
-                    self.log_refusal(v, os, &refusal);
+                    self.log_refusal(v, self.state(v), &refusal);
                 }
                 Err(refusal.error)
             }

@@ -77,11 +77,12 @@ impl Resource {
     pub(super) fn resume_io(&mut self, id: AdminId, v: VolumeIndex) {
         let change = Change::susp(false).and(Change::susp_nod(false)).and(Change::susp_fen(false));
         // In a handshake the peer has the UUIDs already: they may not change behind its back.
-        let (os, context) = (self.state(v), self.rule_context(v));
-        if rules::decide(os, change.apply(os), ChangeKind::Soft, &context).is_ok() {
+        let os = self.state(v);
+        let decision = rules::decide(os, change.apply(os), ChangeKind::Soft, &self.rule_context(v));
+        if decision.is_ok() {
             self.begin_owed_generation(v);
         }
-        let result = self.change(v, change, ChangeKind::Soft, true);
+        let result = self.conclude(v, decision, true);
         if result == Ok(StateSuccess::Success) {
             if self.state(v).conn < Conn::Connected {
                 self.clear_transfer_log();
