@@ -130,5 +130,7 @@ impl Resource {
         self.queue_steps([Step::WriteBitmap { v, all: true }]);
         let _ = self.change(v, change, ChangeKind::Hard, true);
         self.log_uuids(v, super::log_lines::UuidEvent::ReceiverUpdated);
+        // A state word from before may still be on its way, and the peer would go by that.
+        self.queue_steps([Step::SendState { v, word: self.state(v) }]);
     }
 }

@@ -11,6 +11,7 @@ use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::steps::{set_all_and_write, HelperThen, Step};
 use super::types::*;
 use super::uuid::{without_role, CompareContext};
+use super::volume::FirstWord;
 use super::Resource;
 use crate::conf::settings::{AfterSplitBrain, Protocol as ReplicationProtocol};
 use crate::wire::packet::Packet;
@@ -184,6 +185,8 @@ impl Resource {
         if os.conn < Connected && self.refuses_peer_data(v) {
             return;
         }
+        let overtaken = os.conn >= Connected
+            && std::mem::replace(&mut self.volumes[v].first_word, FirstWord::Came) == FirstWord::Overtaken;
         if peer.conn >= Connected
             && std::mem::take(&mut self.volumes[v].generation_awaits_peer)
             && peer.disk < Disk::Inconsistent
@@ -219,7 +222,7 @@ impl Resource {
         if os.pdsk == Disk::UpToDate
             && real_disk == Disk::Inconsistent
             && os.conn == Connected
-            && peer.conn > SyncSource
+            && (peer.conn > SyncSource || overtaken)
         {
             real_disk = Disk::UpToDate;
         }

@@ -8,6 +8,7 @@ use super::rules::{self, ChangeKind, Decision, Refusal, RuleContext};
 use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::steps::Work;
 use super::types::*;
+use super::volume::FirstWord;
 use super::{uuid, Resource};
 use crate::conf::settings::Fencing;
 
@@ -225,7 +226,10 @@ impl Resource {
             // No write that the peer lacks completes before the new generation is durable.
             self.volumes[v].uuid_hold = self.volumes[v].disk.is_some();
         }
-        if os.conn < Conn::Connected && ns.conn >= Conn::Connected {
+        if ns.conn < Conn::Connected {
+            self.volumes[v].first_word = FirstWord::Came;
+        } else if os.conn < Conn::Connected {
+            self.volumes[v].first_word = FirstWord::Due;
             self.connection.connect_count += 1;
             self.resume_al_updates(v);
         }

@@ -8,6 +8,7 @@ use crate::core::state::{Change, Conn, Disk, Role};
 use crate::core::steps::{set_all_and_write, Step};
 use crate::core::types::*;
 use crate::core::uuid;
+use crate::core::volume::FirstWord;
 use crate::core::Resource;
 use crate::wire::parameters::Uuids;
 
@@ -127,6 +128,10 @@ impl Resource {
             self.log_uuids(v, log_lines::UuidEvent::ClearedBitmap);
             let change = Change::disk(Disk::UpToDate).and(Change::pdsk(Disk::UpToDate));
             let _ = self.change(v, change, ChangeKind::Hard, true);
+            // It would make this node take the peer's disk for Inconsistent, and mirror no write to it.
+            if self.volumes[v].first_word == FirstWord::Due {
+                self.volumes[v].first_word = FirstWord::Overtaken;
+            }
             self.queue_steps([Step::WriteSuperBlock { v }]);
         }
         self.reply_after_fifo(id, NO_ERROR);

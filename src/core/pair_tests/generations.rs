@@ -1,7 +1,7 @@
 //! Generations of the data: when a new one begins, and what happens to frozen requests.
 
 use super::super::rules::ChangeKind;
-use super::super::state::Change;
+use super::super::state::{Change, StateWord};
 use super::*;
 
 /// Writes that are frozen when the peer loses its disk are not sent again: when it has attached one the
@@ -409,4 +409,65 @@ fn a_demotion_that_loses_its_peer_marks_the_last_writes_before_the_mark_of_a_pri
     pair.a.core.link_lost(pair.now, LinkFailure { conn: Conn::BrokenPipe, log: None });
     while pair.a.work() {}
     assert!(released.get(), "{}", pair.logs());
+}
+
+/// Two fresh nodes, Connected; each other's state words of that are still on their way. `a` skips the initial sync.
+fn skipping_the_initial_sync() -> Pair {
+    let mut pair = Pair::new(101);
+    let net = settings(Protocol::C);
+    for node in [&mut pair.a, &mut pair.b] {
+        assert_eq!(node.command(Command::Connect(Box::new(net.clone()))), 101);
+    }
+    while pair.a.word().1 != Conn::Connected || pair.b.word().1 != Conn::Connected {
+        pair.run_once();
+    }
+    pair.b.work();
+    let word = |packet: &Packet| matches!(packet, Packet::State(_));
+    assert!(pair.b.outgoing[Socket::Data as usize].iter().any(|(_, packet, _)| word(packet)));
+    let clear = Command::NewCurrentUuid { volume: V, clear_bitmap: true };
+    assert_eq!(pair.a.command(clear), 101);
+    pair
+}
+
+/// A node that takes its peer's disk for Inconsistent does not mirror its writes to it.
+#[test]
+fn writes_are_mirrored_when_the_initial_sync_was_skipped_right_after_connecting() {
+    let mut pair = skipping_the_initial_sync();
+    pair.run();
+    pair.assert_equal();
+    let id = pair.a.begin(Command::Primary { volume: V, force: false });
+    pair.run();
+    assert_eq!(pair.a.replies[&id], 1);
+    pair.a.write(8, 5, 4096);
+    pair.run();
+    pair.assert_equal();
+}
+
+/// DRBD does not send another state word then.
+#[test]
+fn an_overtaken_word_of_a_kernel_does_not_count() {
+    let mut pair = skipping_the_initial_sync();
+    while pair.b.word().2 != Disk::UpToDate {
+        pair.run_once();
+    }
+    let says_good = |packet: &Packet| {
+        let Packet::State(bits) = packet else { return false };
+        StateWord::from_bits(*bits).is_ok_and(|word| word.disk == Disk::UpToDate)
+    };
+    pair.b.work();
+    pair.b.outgoing[Socket::Data as usize].retain(|(_, packet, _)| !says_good(packet));
+    pair.run();
+    pair.assert_equal();
+}
+
+/// This node does, for a peer that goes by the last word it got.
+#[test]
+fn who_hears_that_the_initial_sync_is_skipped_says_what_its_disk_is() {
+    let mut pair = skipping_the_initial_sync();
+    pair.run();
+    let last = pair.b.sent.iter().rev().find_map(|packet| match packet {
+        Packet::State(bits) => Some(StateWord::from_bits(*bits).unwrap().disk),
+        _ => None,
+    });
+    assert_eq!(last, Some(Disk::UpToDate));
 }
