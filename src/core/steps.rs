@@ -80,6 +80,8 @@ pub enum Step {
     SendSyncUuid { v: VolumeIndex, uuid: u64 },
     /// Run a helper and wait for it.
     Helper { v: VolumeIndex, name: Handler },
+    /// Run a helper that nothing waits for.
+    StartHelper { v: VolumeIndex, name: Handler },
     /// The crash is made up for.
     ClearCrashedPrimary { v: VolumeIndex },
     /// Unfreeze I/O that was frozen for lack of data, or for fencing.
@@ -439,6 +441,9 @@ impl Resource {
             Step::Helper { v, name } => {
                 let id = self.run_helper(Some(v), name, HelperThen::Fifo);
                 self.fifo_wait = Some(FifoWait::Helper(id));
+            }
+            Step::StartHelper { v, name } => {
+                self.run_helper(Some(v), name, HelperThen::Nothing);
             }
             Step::ClearCrashedPrimary { v } => {
                 let volume = &mut self.volumes[v];
