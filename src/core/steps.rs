@@ -496,6 +496,11 @@ impl Resource {
         id
     }
 
+    /// Whether all that follows from changes of state waits for the end of a helper.
+    pub fn waits_for_helper(&self) -> bool {
+        matches!(self.fifo_wait, Some(FifoWait::Helper(_)))
+    }
+
     /// A helper ended with this exit status.
     pub fn helper_done(&mut self, now: Millis, id: HelperId, exit_status: i32) {
         self.now = self.now.max(now);

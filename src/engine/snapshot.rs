@@ -1,6 +1,7 @@
 //! The picture of a resource for status and events.
 
 use super::runner::{Runner, State};
+use crate::core::rules::may_accept_io;
 use crate::core::state::{Conn, Disk, StateWord};
 use crate::core::types::VolumeIndex;
 use crate::core::volume::Volume;
@@ -29,7 +30,9 @@ pub fn take_back(picture: &mut status::Resource, minor: u32, old: StateWord) {
     let changed_connection =
         volume.state.conn.min(Conn::WFReportParams) != old.conn.min(Conn::WFReportParams);
     volume.state = old;
-    volume.blocked_upper = old.is_susp();
+    // The version of the protocol is that of the link, which core forgets with it.
+    let version = u8::try_from(picture.connection.agreed_version).ok().filter(|version| *version > 0);
+    volume.blocked_upper = !may_accept_io(old, version);
     if changed_connection {
         picture.connection.cstate = old.conn.min(Conn::WFReportParams);
     }
@@ -62,6 +65,9 @@ fn picture(state: &State, v: VolumeIndex, volume: &Volume) -> status::Volume {
     let settings = volume.settings().clone();
     let small = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
     let first = state.core.volumes().next().map(|(first, _)| first);
+    let frozen = !state.core.admits_io(v);
+    let disk_full =
+        state.volumes.get(v).and_then(|slot| slot.disk.as_ref()).is_some_and(|disk| disk.is_full());
     status::Volume {
         minor: volume.minor,
         number: volume.number,
@@ -95,9 +101,9 @@ fn picture(state: &State, v: VolumeIndex, volume: &Volume) -> status::Volume {
         bitmap_bits: volume.disk().map_or(0, |disk| disk.bitmap.bits()),
         progress: progress(volume),
         al_suspended: volume.al_suspended(),
-        congestion: if state.is_congested() { Congestion::Network } else { Congestion::None },
-        blocked_upper: word.is_susp(),
-        blocked_lower: false,
+        congestion: Congestion::of(frozen, state.core.waits_for_helper(), disk_full, state.is_congested()),
+        blocked_upper: frozen,
+        blocked_lower: disk_full,
         timeout_class: if word.pdsk == Disk::Outdated {
             TimeoutClass::Outdated
         } else if volume.degraded() {
