@@ -3,10 +3,11 @@
 //! Every picture of a resource is turned into objects with keys and values; two pictures give the
 //! lines of a change.
 
+use super::counters::{Counter, DeviceStatistics, PeerStatistics};
 use super::snapshot::{Resource, Volume};
 use super::status84::{
-    blocked_word, connection_name, out_of_sync_kib, replication_name, resync_suspended_word, suspended_word,
-    write_ordering, yes_no,
+    blocked_word, connection_name, replication_name, resync_suspended_word, suspended_word, write_ordering,
+    yes_no,
 };
 
 /// What happened to an object.
@@ -59,12 +60,16 @@ fn field(name: &'static str, value: impl ToString, when: When) -> Field {
     Field { name, value: value.to_string(), when }
 }
 
+fn counted(counter: Counter) -> Field {
+    field(counter.name, counter.value, When::StatisticsAlways)
+}
+
 /// The objects of a resource, in the order of the initial dump.
 ///
 /// The connection of a resource comes when it gets addresses and goes with them. The original's initial dump shows it
 /// without them too, but then without `conn-name:`, and drbdmon gives up at such a line.
 fn objects(resource: &Resource) -> Vec<Object> {
-    use When::{Changed, StatisticsAlways, StatisticsChanged};
+    use When::{Changed, StatisticsChanged};
     let name = &resource.name;
     let mut objects = vec![Object {
         kind: "resource",
@@ -90,23 +95,12 @@ fn objects(resource: &Resource) -> Vec<Object> {
     }
     let volumes = resource.volumes_sorted();
     for volume in &volumes {
-        let c = &volume.counters;
-        objects.push(Object {
-            kind: "device",
-            key: format!("name:{name} volume:{} minor:{}", volume.number, volume.minor),
-            fields: vec![
-                field("disk", volume.state.disk, Changed),
-                field("size", volume.size_sectors / 2, StatisticsAlways),
-                field("read", c.read_sectors / 2, StatisticsAlways),
-                field("written", c.written_sectors / 2, StatisticsAlways),
-                field("al-writes", c.al_writes, StatisticsAlways),
-                field("bm-writes", c.bm_writes, StatisticsAlways),
-                field("upper-pending", c.ap_bio, StatisticsAlways),
-                field("lower-pending", c.local, StatisticsAlways),
-                field("al-suspended", yes_no(volume.al_suspended), StatisticsChanged),
-                field("blocked", blocked_word(volume), StatisticsChanged),
-            ],
-        });
+        let mut fields = vec![field("disk", volume.state.disk, Changed)];
+        fields.extend(DeviceStatistics::of(volume).counters().map(counted));
+        fields.push(field("al-suspended", yes_no(volume.al_suspended), StatisticsChanged));
+        fields.push(field("blocked", blocked_word(volume), StatisticsChanged));
+        let key = format!("name:{name} volume:{} minor:{}", volume.number, volume.minor);
+        objects.push(Object { kind: "device", key, fields });
     }
     if connected {
         objects.extend(volumes.iter().map(|volume| peer_device(name, volume)));
@@ -119,23 +113,14 @@ fn connection_key(resource: &str) -> String {
 }
 
 fn peer_device(resource: &str, volume: &Volume) -> Object {
-    use When::{Changed, StatisticsAlways};
-    let c = &volume.counters;
-    let pending = c.ap_pending.saturating_add(c.rs_pending);
-    Object {
-        kind: "peer-device",
-        key: format!("{} volume:{}", connection_key(resource), volume.number),
-        fields: vec![
-            field("replication", replication_name(volume.state.conn), Changed),
-            field("peer-disk", volume.state.pdsk, Changed),
-            field("resync-suspended", resync_suspended_word(volume), Changed),
-            field("received", c.received_sectors / 2, StatisticsAlways),
-            field("sent", c.sent_sectors / 2, StatisticsAlways),
-            field("out-of-sync", out_of_sync_kib(volume), StatisticsAlways),
-            field("pending", pending, StatisticsAlways),
-            field("unacked", c.unacked, StatisticsAlways),
-        ],
-    }
+    let mut fields = vec![
+        field("replication", replication_name(volume.state.conn), When::Changed),
+        field("peer-disk", volume.state.pdsk, When::Changed),
+        field("resync-suspended", resync_suspended_word(volume), When::Changed),
+    ];
+    fields.extend(PeerStatistics::of(volume).counters().map(counted));
+    let key = format!("{} volume:{}", connection_key(resource), volume.number);
+    Object { kind: "peer-device", key, fields }
 }
 
 /// A whole object.
