@@ -145,6 +145,7 @@ impl Resource {
             return Ok(StateSuccess::NothingToDo);
         }
         rules::hard_transition(os, ns)?;
+        self.out.push(Output::BareConnection { conn: ns.conn });
         self.connection_changed(os.conn, ns.conn);
         if os.conn == Conn::StandAlone && ns.conn == Conn::Unconnected {
             self.fifo.push_back(Work::Step(super::steps::Step::StartReceiver));

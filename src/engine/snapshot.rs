@@ -7,7 +7,8 @@ use crate::core::types::VolumeIndex;
 use crate::core::volume::Volume;
 use crate::status::snapshot::MARKS;
 use crate::status::{
-    self, Backing, Congestion, Connection, Counters, Mark, Progress, Suspended, TimeoutClass, WriteOrdering,
+    self, AddressPair, Backing, Congestion, Connection, Counters, Mark, Progress, Suspended, TimeoutClass,
+    WriteOrdering,
 };
 
 /// The picture of a resource. To be taken under its lock.
@@ -23,8 +24,17 @@ pub fn resource(runner: &Runner, state: &State) -> status::Resource {
     }
 }
 
+/// Sets the state of a picture's connection. One that is not StandAlone has its endpoints, `addresses`: core may have
+/// forgotten it since.
+pub fn set_connection(picture: &mut status::Resource, conn: Conn, addresses: Option<AddressPair>) {
+    picture.connection.cstate = conn.min(Conn::WFReportParams);
+    if conn > Conn::StandAlone {
+        picture.connection.addresses = addresses;
+    }
+}
+
 /// Turns a picture into the one before a volume's state changed.
-pub fn take_back(picture: &mut status::Resource, minor: u32, old: StateWord) {
+pub fn take_back(picture: &mut status::Resource, minor: u32, old: StateWord, addresses: Option<AddressPair>) {
     picture.revision -= 1;
     let Some(volume) = picture.volumes.iter_mut().find(|volume| volume.minor == minor) else { return };
     let changed_connection =
@@ -33,11 +43,11 @@ pub fn take_back(picture: &mut status::Resource, minor: u32, old: StateWord) {
     // The version of the protocol is that of the link, which core forgets with it.
     let version = u8::try_from(picture.connection.agreed_version).ok().filter(|version| *version > 0);
     volume.blocked_upper = !may_accept_io(old, version);
-    if changed_connection {
-        picture.connection.cstate = old.conn.min(Conn::WFReportParams);
-    }
     if !old.conn.is_sync_or_verify() {
         volume.progress = None;
+    }
+    if changed_connection {
+        set_connection(picture, old.conn, addresses);
     }
 }
 

@@ -257,7 +257,10 @@ impl Node {
                 self.replies.insert(id, code);
             }
             Output::Log { text, .. } => self.log.push(text),
-            Output::ReleaseDisk { .. } | Output::Resize { .. } | Output::State { .. } => {}
+            Output::ReleaseDisk { .. }
+            | Output::Resize { .. }
+            | Output::State { .. }
+            | Output::BareConnection { .. } => {}
         }
     }
 

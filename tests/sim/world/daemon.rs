@@ -25,6 +25,8 @@ impl World {
         match output {
             Output::Log { level, text, .. } => self.logged(n, level, &text),
             Output::State { old, new, .. } => self.state_changed(n, old, new),
+            // Its resources have volumes.
+            Output::BareConnection { .. } => {}
             Output::Complete { token, result } => self.completed(n, token, result),
             output @ (Output::DiskRead { .. }
             | Output::DiskWrite { .. }
