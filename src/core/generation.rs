@@ -17,6 +17,18 @@ impl Resource {
         self.lose_link(LinkFailure { conn: Conn::ProtocolError, log: None });
     }
 
+    /// The same if I/O could go on, but not without what the peer may have lost with its cache meanwhile: no resync would follow.
+    /// (DRBD takes a peer for one that never rebooted unless its disk is only Consistent, as it is with fencing.) A
+    /// generation of its own before the connection was lost would have been a split brain if the peer took over.
+    pub(super) fn abort_without_resync(&mut self, v: VolumeIndex) {
+        self.info(
+            Some(v),
+            "Aborting Connect, a resync must bring what the peer may have lost with its cache",
+        );
+        self.begin_owed_generation(v);
+        self.lose_link(LinkFailure { conn: Conn::ProtocolError, log: None });
+    }
+
     /// A diskless Primary's data, or frozen requests: what a change of state thaws (A6, A7).
     pub(super) fn thaw(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
         let connected = os.conn < Conn::Connected && ns.conn >= Conn::Connected;
@@ -69,12 +81,11 @@ impl Resource {
         } else if state.is_susp()
             && state.role == Role::Primary
             && state.conn < Conn::Connected
-            && !self.has_completed_uncertain_writes(v)
+            && !self.has_completed_refused_writes(v)
         {
             // Nothing that the peer lacks completes until I/O goes on, and a peer that comes back gets it
-            // then. Not so what completed before: it is not sent again, and must come with a resync. Nor while
-            // the peer stays connected: it lost its disk, and frozen writes that it refused are not sent
-            // again when it has attached one.
+            // then. Not so while it stays connected: it lost its disk, and frozen writes that it refused are not
+            // sent again when it has attached one.
             self.volumes[v].new_current_uuid_owed = true;
             self.steps.push_front(Step::NewCurrentUuidDone { v });
         } else {

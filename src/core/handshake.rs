@@ -411,13 +411,13 @@ impl Resource {
             change = disk.map_or(change, |disk| change.and(Change::disk(disk)));
         }
         let becomes_connected = conn == Conn::Connected && os.conn < Conn::Connected;
-        if real_disk == Disk::Consistent
-            && os.is_susp()
-            && becomes_connected
-            && self.volumes[v].new_current_uuid_owed
-        {
-            self.abort_thaw(v);
-            return;
+        if os.is_susp() && becomes_connected && self.volumes[v].new_current_uuid_owed {
+            if real_disk == Disk::Consistent {
+                return self.abort_thaw(v);
+            }
+            if self.has_completed_uncertain_writes(v) {
+                return self.abort_without_resync(v);
+            }
         }
         let soft = os.conn < Conn::Connected && conn >= Conn::Connected;
         let kind = if soft { ChangeKind::Soft } else { ChangeKind::Hard };
