@@ -235,10 +235,11 @@ pub fn events2(call: &Call84) -> Outcome {
                 print(event, &lines);
             }
             EventKind::Skipped(count) => print(event, &[format!("- skipped {count}")]),
-            EventKind::State { resource, .. } | EventKind::Resource(resource) if wanted(&resource.name) => {
-                if told.resource(&resource.name).is_none_or(|old| old.revision < resource.revision) {
-                    print(event, &told.change(resource));
-                }
+            EventKind::State { resource, .. } | EventKind::Resource(resource)
+                if wanted(&resource.name)
+                    && told.resource(&resource.name).is_none_or(|old| old.revision < resource.revision) =>
+            {
+                print(event, &told.change(resource));
             }
             EventKind::ResourceDeleted { name } if wanted(name) => {
                 print(event, &told.gone(name));

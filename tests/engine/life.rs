@@ -2,7 +2,7 @@
 
 use crate::fixture::{changes, Node, Pair};
 use drbdbox::control::message::ConnectionOf;
-use drbdbox::control::Request;
+use drbdbox::control::{Request, Service};
 use drbdbox::core::state::{Conn, Disk, Role};
 use drbdbox::export::request::Operation;
 use drbdbox::status::{proc, AddressPair};
