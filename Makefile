@@ -5,6 +5,7 @@
 # make test-lab   drbdbox against the DRBD module of a Linux kernel, in an emulated machine; needs root, qemu and a Debian mirror
 # make sim        two cores in a simulated world: SEEDS, SEED_START, SIM_SECONDS say which; SEED=42 runs one
 # make sim-mutants   that the simulation finds defects: each deliberate one, and the seed that shows it
+# make torture    two hosts with faults of every kind under load: TORTURE_SECONDS (300), TORTURE_SEED repeats a schedule; needs root
 # make fuzz       looks for inputs that break a parser or the core: FUZZ_SECONDS a target (60); needs cargo-fuzz and a nightly toolchain
 # make rpm        packages that RHEL5 and later install: target/rpm/*.rpm; needs rpmbuild
 # make musl-chroot   the static musl binary from Debian's packages alone, where rustup has no musl target, and its tests: needs root,
@@ -130,13 +131,19 @@ rpm: build
 	@ls target/rpm/*.rpm
 
 # The programs that only tests/hosts uses.
-demo test bench: EXAMPLES = --example=host-helper --example=write-checker
+demo test torture bench: EXAMPLES = --example=host-helper --example=write-checker --example=faulty-disk
 
 demo: build
 	tests/hosts/demo.sh
 
 test: build
 	tests/run-all.sh
+
+# TORTURE_SECONDS, TORTURE_SEED, TORTURE_ROUND, TORTURE_PATIENCE: tests/hosts/README.md. Where it is not possible it says why
+# and is no failure.
+torture: build
+	@TORTURE_SECONDS='$(TORTURE_SECONDS)' TORTURE_SEED='$(TORTURE_SEED)' TORTURE_ROUND='$(TORTURE_ROUND)' \
+	TORTURE_PATIENCE='$(TORTURE_PATIENCE)' tests/hosts/torture.sh || { status=$$?; test $$status -eq 77 || exit $$status; }
 
 # SCENARIOS="full-sync crash" for some of them. Where it is not possible it says why and is no failure.
 test-lab: build
@@ -172,4 +179,4 @@ distclean: clean
 	rm -f config.mk
 
 .PHONY: all build install install-tools install-udev install-pacemaker install-heartbeat install-bashcompletion install-systemd \
-	handler-links uninstall rpm demo test test-lab sim sim-mutants fuzz bench clean distclean
+	handler-links uninstall rpm demo test torture test-lab sim sim-mutants fuzz bench clean distclean
