@@ -50,10 +50,14 @@ build:
 		echo "drbdbox: building for $$gnu with +crt-static (static, but too new a C library for Linux 2.6.18)"; target=$$gnu; \
 		RUSTFLAGS="$$RUSTFLAGS -C target-feature=+crt-static"; export RUSTFLAGS; \
 	fi; \
-	$(CARGO) build --release --target $$target --bin drbdbox $(EXAMPLES) $(CARGOFLAGS) && \
-	mkdir -p target/release/examples && ln -f target/$$target/release/drbdbox $(BINARY) && \
+	$(CARGO) build --release --target $$target --bin drbdbox $(EXAMPLES) $(TESTS) $(CARGOFLAGS) && \
+	mkdir -p target/release/examples target/release/lab && ln -f target/$$target/release/drbdbox $(BINARY) && \
 	for example in $(patsubst --example=%,%,$(EXAMPLES)); do \
 		ln -f target/$$target/release/examples/$$example target/release/examples/$$example || exit 1; \
+	done && \
+	for test in $(patsubst --test=%,%,$(TESTS)); do \
+		newest=$$(ls -t target/$$target/release/deps/$$test-* | grep -v '\.d$$' | head -n 1) && \
+		ln -f $$newest target/release/lab/$$test || exit 1; \
 	done && \
 	echo "drbdbox: $(BINARY) is built"
 
@@ -145,8 +149,13 @@ torture: build
 	@TORTURE_SECONDS='$(TORTURE_SECONDS)' TORTURE_SEED='$(TORTURE_SEED)' TORTURE_ROUND='$(TORTURE_ROUND)' \
 	TORTURE_PATIENCE='$(TORTURE_PATIENCE)' tests/hosts/torture.sh || { status=$$?; test $$status -eq 77 || exit $$status; }
 
+# What only runs in the machine.
+test-lab: EXAMPLES = --example=kernel-floor
+test-lab: TESTS = --test=kernel_doors
+
 # SCENARIOS="full-sync crash" for some of them. Where it is not possible it says why and is no failure.
 test-lab: build
+	@ln -f target/release/examples/kernel-floor target/release/lab/kernel-floor
 	@tests/lab/run.sh $(SCENARIOS) || { status=$$?; test $$status -eq 77 || exit $$status; }
 
 # FUZZ_TARGETS="core packets" for some of them.
