@@ -215,7 +215,6 @@ impl Resource {
             self.volumes[v].uuid_hold = self.volumes[v].disk.is_some();
         }
         if os.conn < Conn::Connected && ns.conn >= Conn::Connected {
-            self.connection.connect_count += 1;
             self.resume_al_updates(v);
         }
         if os.conn != ns.conn {
