@@ -2,6 +2,7 @@
 
 mod connections;
 mod continuation;
+mod fencing;
 mod generations;
 mod net_options;
 mod resync;
@@ -258,7 +259,10 @@ impl Node {
                 self.replies.insert(id, code);
             }
             Output::Log { text, .. } => self.log.push(text),
-            Output::ReleaseDisk { .. } | Output::Resize { .. } | Output::State { .. } => {}
+            Output::ReleaseDisk { .. }
+            | Output::Resize { .. }
+            | Output::State { .. }
+            | Output::BareConnection { .. } => {}
         }
     }
 
