@@ -7,12 +7,13 @@
 
 use super::daemon::{is_success, Daemon, Place};
 use super::doors::DoorSlot;
+use crate::core::codes::StateSuccess;
 use crate::core::state::Conn;
 use crate::core::types::Level;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// For so long the peer is waited for. What was under way waits in the kernel for as long at least.
+/// For so long the peer is waited for.
 const PEER_LIMIT: Duration = Duration::from_secs(30);
 
 const NOT_ASKED: &str = "the peer, which may have newer data, cannot be asked";
@@ -61,6 +62,9 @@ fn decide(daemon: &Daemon, minor: u32, place: &Place, door: &DoorSlot) {
                 let (code, info) = daemon.primary(minor, place, false);
                 if !is_success(code) {
                     let_go(&format!("this node cannot become Primary: {code} {info:?}"));
+                } else if !door.goes_on() && code != StateSuccess::NothingToDo.code() {
+                    // It became Primary for the sake of those users alone, and by nobody else's order.
+                    daemon.secondary(minor, place);
                 }
                 return;
             }

@@ -15,6 +15,7 @@ use crate::wire::SECTOR_BYTES;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 /// How applications get at the devices.
@@ -66,6 +67,8 @@ impl fmt::Debug for Doors {
 pub struct DoorSlot {
     minor: u32,
     door: Mutex<Box<dyn Door>>,
+    /// The device that it has was that of a daemon that died.
+    goes_on: AtomicBool,
     links: Mutex<Vec<Links>>,
     /// The name that drbd.conf has for the device, and the link of that name.
     name: Mutex<Option<(String, Links)>>,
@@ -116,8 +119,13 @@ impl Doors {
                 (Box::new(door), Vec::new())
             }
         };
-        let slot =
-            DoorSlot { minor, door: Mutex::new(door), links: Mutex::new(links), name: Mutex::default() };
+        let slot = DoorSlot {
+            minor,
+            door: Mutex::new(door),
+            goes_on: AtomicBool::new(false),
+            links: Mutex::new(links),
+            name: Mutex::default(),
+        };
         self.slots.lock().insert(minor, Arc::new(slot));
         Ok(())
     }
@@ -159,6 +167,7 @@ impl DoorSlot {
             if runner.look(|state| state.core.continues(volume, seen)) {
                 match door.adopt(backend.clone()) {
                     Ok(()) => {
+                        self.goes_on.store(true, Ordering::Release);
                         let text = format!("{} goes on as before the daemon died", door.describe());
                         runner.log(Level::Info, Some(volume), &text);
                         return Ok(());
@@ -178,6 +187,11 @@ impl DoorSlot {
     /// The device of a daemon that died, which waits for a decision: the generation of the data that its users know.
     pub fn orphan(&self) -> Option<u64> {
         self.door.lock().orphan()
+    }
+
+    /// Whether it has got a device of a daemon that died.
+    pub fn goes_on(&self) -> bool {
+        self.goes_on.load(Ordering::Acquire)
     }
 
     /// Lets that device go: its users see errors.

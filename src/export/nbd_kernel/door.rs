@@ -4,6 +4,9 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
 
 use super::deferred::Deferred;
 use super::link::{self, Link, Orphan, Wanted};
@@ -15,6 +18,10 @@ use crate::export::node::Node;
 use crate::export::place::Place;
 use crate::export::predecessor::{Entry, Kind};
 use crate::export::request::Backend;
+
+/// How long the kernel may take to notice that the connection of an orphan is gone, and how often it is asked.
+const NOTICE_LIMIT: Duration = Duration::from_secs(5);
+const NOTICE_PAUSE: Duration = Duration::from_millis(10);
 
 /// Where a [`NbdKernelDoor`] puts what it makes.
 #[derive(Debug, Clone)]
@@ -114,15 +121,26 @@ impl NbdKernelDoor {
             let deferred = Deferred::start(backend, self.config.threads, &format!("{name}-door"));
             Arc::new(deferred.map_err(failed)?)
         };
-        let (mut service, kernel_end) = Service::start(backend, limits, &name).map_err(failed)?;
-        match link.connect(kernel_end, &name) {
-            Ok((index, device)) => {
-                device.set_queue_limit("max_sectors_kb", u64::from(limits.max_io_bytes / 1024));
-                Ok(Attached { index, device, link, service, claim: None })
-            }
-            Err(error) => {
-                service.finish();
-                Err(failed(error))
+        let until = Instant::now() + NOTICE_LIMIT;
+        loop {
+            let (mut service, kernel_end) =
+                Service::start(Arc::clone(&backend), limits, &name).map_err(failed)?;
+            match link.connect(kernel_end, &name) {
+                Ok((index, device)) if !service.is_hung_up() => {
+                    device.set_queue_limit("max_sectors_kb", u64::from(limits.max_io_bytes / 1024));
+                    return Ok(Attached { index, device, link, service, claim: None });
+                }
+                Ok(_) if orphan.is_some() && Instant::now() < until => {
+                    service.finish();
+                    std::thread::sleep(NOTICE_PAUSE);
+                }
+                result => {
+                    service.finish();
+                    if orphan.is_none() {
+                        link.disconnect();
+                    }
+                    return Err(failed(result.err().unwrap_or_else(|| io::Error::from(Errno::EPIPE))));
+                }
             }
         }
     }

@@ -68,7 +68,8 @@ pub trait Link: Send {
     /// Whether the kernel knows flags: it sends flushes.
     fn has_flags(&self) -> bool;
 
-    /// Gives the kernel its end of the socket pair: requests come from now on. The device, and N in its name nbdN.
+    /// Gives the kernel its end of the socket pair: requests come from now on. The device, and N in its name nbdN. An adopted
+    /// device takes it only when the kernel has noticed that the old one is gone; else it closes it without a word.
     ///
     /// # Errors
     /// The kernel's; the device is free again.

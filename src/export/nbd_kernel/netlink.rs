@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
@@ -33,15 +32,14 @@ mod attribute {
     pub const SOCKET_FD: u16 = 1;
 }
 
-/// For so long the kernel keeps requests of a device whose daemon has died, for one that comes after it (seconds).
-const DEAD_CONNECTION_SECONDS: u64 = 30;
+/// For so long the kernel keeps requests of a device whose daemon has died, for one that comes after it (seconds): 20 days,
+/// nearly all that a kernel of 32 bits can count. It must not give them up by itself: a later daemon could not see that, and the
+/// device would come back behind users who have been told that writes are lost.
+const DEAD_CONNECTION_SECONDS: u64 = 20 * 86_400;
 
 /// As often it looks whether requests wait for an answer of a connection that is gone, to send them over the new one.
 /// (It counts from the request. One that takes longer for other reasons is only mentioned in its log.)
 const LOOK_MILLISECONDS: u64 = 5000;
-
-/// How long the kernel may take to notice that a connection is gone.
-const NOTICE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Major number of nbd.
 const NBD_MAJOR: u32 = 43;
@@ -114,20 +112,6 @@ impl Netlink {
         }
         device.set_queue_limit("io_timeout", LOOK_MILLISECONDS);
     }
-
-    /// Gives the device of a dead daemon a new connection, when the kernel has noticed that the old one is gone.
-    fn connect_again(&mut self, socket: &OwnedFd, index: u32) -> io::Result<()> {
-        let until = Instant::now() + NOTICE_LIMIT;
-        loop {
-            let sockets = Attributes::default().nested(attribute::SOCKETS, &list_of(socket));
-            match self.reconfigure(index, sockets) {
-                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) && Instant::now() < until => {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                result => return result,
-            }
-        }
-    }
 }
 
 /// The attribute with one socket.
@@ -144,7 +128,7 @@ impl Link for Netlink {
     fn connect(&mut self, socket: OwnedFd, _device_name: &str) -> io::Result<(u32, KernelDevice)> {
         if let Some(index) = self.index {
             let device = find(index).ok_or(Errno::ENODEV)?;
-            self.connect_again(&socket, index)?;
+            self.reconfigure(index, Attributes::default().nested(attribute::SOCKETS, &list_of(&socket)))?;
             return Ok((index, device));
         }
         let index = match self.try_connect(&socket, Some(self.wanted.number)) {

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::socket::{setsockopt, socketpair, sockopt, AddressFamily, SockFlag, SockType};
 
 use crate::export::nbd_server::connection::{Connection, Socket};
@@ -48,6 +49,15 @@ impl Service {
                 Err(error)
             }
         }
+    }
+
+    /// Whether nobody has the other end.
+    pub fn is_hung_up(&self) -> bool {
+        let own = self.connection.descriptor();
+        let mut polled = [PollFd::new(own, PollFlags::empty())];
+        let hung_up = PollFlags::POLLHUP;
+        poll(&mut polled, PollTimeout::ZERO).is_ok()
+            && polled[0].revents().is_some_and(|seen| seen.contains(hung_up))
     }
 
     /// The new size, against which requests are checked from now on.

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, BufReader, IoSlice, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -75,6 +75,11 @@ impl Connection {
             work: Condvar::new(),
             room: Condvar::new(),
         })
+    }
+
+    /// Its socket.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.0.as_fd()
     }
 
     /// Ends the connection: the threads that serve it return, replies are dropped.
