@@ -139,11 +139,9 @@ fn start(options: Options) -> Result<Running, String> {
     daemon.on_stop_request(Box::new(move || {
         stop.send(Event::Stop);
     }));
-    if daemon.shared.config.door.has_nodes() {
-        // Also of minors that do not come back.
-        let config = &daemon.shared.config;
-        clean_after_dead_daemon(&config.run_directory, &config.device_directory);
-    }
+    // Also of minors that do not come back, and also if this daemon has no nodes: the dead one may have had some.
+    let config = &daemon.shared.config;
+    clean_after_dead_daemon(&config.run_directory, &config.device_directory);
     running::restore(&daemon, &paths::running());
     let files = proc_file::Files { proc_text: paths::proc_text(), running: paths::running() };
     let socket = paths::socket();

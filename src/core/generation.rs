@@ -63,6 +63,7 @@ impl Resource {
         if ns.susp_fen {
             if connected {
                 let _ = self.change(v, Change::susp_fen(false), ChangeKind::Hard, false);
+                self.complete_ready();
             } else if os.pdsk > Disk::Outdated && ns.pdsk <= Disk::Outdated {
                 self.begin_owed_generation(v);
                 self.clear_transfer_log();
@@ -77,7 +78,9 @@ impl Resource {
         let state = self.state(v);
         let empty = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.uuids.bitmap == 0);
         if !empty {
+            // It may have begun a moment ago only, when frozen I/O was let go on.
             self.steps.push_front(Step::NewCurrentUuidDone { v });
+            self.steps.push_front(Step::WriteSuperBlockIfDirty { v });
         } else if state.is_susp()
             && state.role == Role::Primary
             && state.conn < Conn::Connected

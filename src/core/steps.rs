@@ -143,7 +143,7 @@ pub enum FifoWait {
 }
 
 /// What follows the end of a helper.
-#[allow(missing_docs)] // v: the volume
+#[allow(missing_docs)] // v: the volume; links: how many there had been when it began
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HelperThen {
     /// The fifo goes on.
@@ -152,10 +152,10 @@ pub enum HelperThen {
     Handshake,
     /// A resync starts on this side.
     StartResync { v: VolumeIndex, side: Conn },
-    /// The admin task goes on.
-    Admin,
+    /// The promotion that waits for fencing goes on.
+    Admin { links: u64 },
     /// Fencing was tried.
-    Fenced(VolumeIndex),
+    Fenced { v: VolumeIndex, links: u64 },
     /// Nothing.
     Nothing,
 }
@@ -512,8 +512,8 @@ impl Resource {
             }
             Some(HelperThen::Handshake) => self.handshake_step_done(true),
             Some(HelperThen::StartResync { v, side }) => self.resync_handler_done(v, side, exit_status),
-            Some(HelperThen::Admin) => self.admin_helper_done(exit_status),
-            Some(HelperThen::Fenced(v)) => self.fenced(v, exit_status),
+            Some(HelperThen::Admin { links }) => self.admin_helper_done(exit_status, links),
+            Some(HelperThen::Fenced { v, links }) => self.fenced(v, exit_status, links),
             Some(HelperThen::Nothing) | None => {}
         }
         self.settle();
