@@ -5,6 +5,7 @@
 # make test-lab   drbdbox against the DRBD module of a Linux kernel, in an emulated machine; needs root, qemu and a Debian mirror
 # make sim        two cores in a simulated world: SEEDS, SEED_START, SIM_SECONDS say which; SEED=42 runs one
 # make sim-mutants   that the simulation finds defects: each deliberate one, and the seed that shows it
+# make torture    two hosts with faults of every kind under load: TORTURE_SECONDS (300), TORTURE_SEED repeats a schedule; needs root
 # make fuzz       looks for inputs that break a parser or the core: FUZZ_SECONDS a target (60); needs cargo-fuzz and a nightly toolchain
 # make rpm        packages that RHEL5 and later install: target/rpm/*.rpm; needs rpmbuild
 # make musl-chroot   the static musl binary from Debian's packages alone, where rustup has no musl target, and its tests: needs root,
@@ -49,10 +50,14 @@ build:
 		echo "drbdbox: building for $$gnu with +crt-static (static, but too new a C library for Linux 2.6.18)"; target=$$gnu; \
 		RUSTFLAGS="$$RUSTFLAGS -C target-feature=+crt-static"; export RUSTFLAGS; \
 	fi; \
-	$(CARGO) build --release --target $$target --bin drbdbox $(EXAMPLES) $(CARGOFLAGS) && \
-	mkdir -p target/release/examples && ln -f target/$$target/release/drbdbox $(BINARY) && \
+	$(CARGO) build --release --target $$target --bin drbdbox $(EXAMPLES) $(TESTS) $(CARGOFLAGS) && \
+	mkdir -p target/release/examples target/release/lab && ln -f target/$$target/release/drbdbox $(BINARY) && \
 	for example in $(patsubst --example=%,%,$(EXAMPLES)); do \
 		ln -f target/$$target/release/examples/$$example target/release/examples/$$example || exit 1; \
+	done && \
+	for test in $(patsubst --test=%,%,$(TESTS)); do \
+		newest=$$(ls -t target/$$target/release/deps/$$test-* | grep -v '\.d$$' | head -n 1) && \
+		ln -f $$newest target/release/lab/$$test || exit 1; \
 	done && \
 	echo "drbdbox: $(BINARY) is built"
 
@@ -143,7 +148,7 @@ musl-chroot:
 	done
 
 # The programs that only tests/hosts uses.
-demo test bench: EXAMPLES = --example=host-helper --example=write-checker
+demo test torture bench: EXAMPLES = --example=host-helper --example=write-checker --example=faulty-disk
 
 demo: build
 	tests/hosts/demo.sh
@@ -151,8 +156,19 @@ demo: build
 test: build
 	tests/run-all.sh
 
+# TORTURE_SECONDS, TORTURE_SEED, TORTURE_ROUND, TORTURE_PATIENCE: tests/hosts/README.md. Where it is not possible it says why
+# and is no failure.
+torture: build
+	@TORTURE_SECONDS='$(TORTURE_SECONDS)' TORTURE_SEED='$(TORTURE_SEED)' TORTURE_ROUND='$(TORTURE_ROUND)' \
+	TORTURE_PATIENCE='$(TORTURE_PATIENCE)' tests/hosts/torture.sh || { status=$$?; test $$status -eq 77 || exit $$status; }
+
+# What only runs in the machine.
+test-lab: EXAMPLES = --example=kernel-floor
+test-lab: TESTS = --test=kernel_doors
+
 # SCENARIOS="full-sync crash" for some of them. Where it is not possible it says why and is no failure.
 test-lab: build
+	@ln -f target/release/examples/kernel-floor target/release/lab/kernel-floor
 	@tests/lab/run.sh $(SCENARIOS) || { status=$$?; test $$status -eq 77 || exit $$status; }
 
 # FUZZ_TARGETS="core packets" for some of them.
@@ -185,5 +201,4 @@ distclean: clean
 	rm -f config.mk
 
 .PHONY: all build install install-tools install-udev install-pacemaker install-heartbeat install-rgmanager install-bashcompletion \
-	install-systemd
-	handler-links uninstall musl-chroot rpm demo test test-lab sim sim-mutants fuzz bench clean distclean
+	install-systemd handler-links uninstall rpm musl-chroot demo test torture test-lab sim sim-mutants fuzz bench clean distclean
