@@ -198,6 +198,7 @@ done <<'END'
 0 10 SyncTarget Secondary Primary Inconsistent UpToDate
 8 10 Connected Primary Secondary Diskless UpToDate
 0 5 WFConnection Secondary Unknown Consistent DUnknown
+0 10 WFBitMapT Secondary Secondary Consistent UpToDate
 0 none WFConnection Secondary Unknown Outdated DUnknown
 0 none WFConnection Secondary Unknown Inconsistent DUnknown
 7 none Unconfigured
