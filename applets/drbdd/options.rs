@@ -36,7 +36,7 @@ struct Arguments {
     protocol_max: u32,
 
     /// how applications get at the devices: nbd or fuse-loop (both: /dev/drbdN), nbd-server, none, or auto (default:
-    /// fuse-loop, or nbd on kernels too old for that)
+    /// nbd if the kernel has it, else fuse-loop)
     #[argh(option, default = "String::from(\"auto\")")]
     door: String,
 

@@ -3,10 +3,11 @@
 use super::options::Options;
 use drbdbox::control::{Reply, Server};
 use drbdbox::engine::daemon::Daemon;
+use drbdbox::engine::doors::DoorKind;
 use drbdbox::engine::log::LogSink;
 use drbdbox::engine::shared::Shared;
-use drbdbox::engine::{proc_file, running};
-use drbdbox::export::predecessor::clean_after_dead_daemon;
+use drbdbox::engine::{adoption, proc_file, running};
+use drbdbox::export::predecessor::{clean_after_dead_daemon, Kind};
 use drbdbox::sys::process::{self, PidFile, Ready};
 use drbdbox::sys::sync::{channel, Receiver, Sender};
 use drbdbox::sys::syslog::{self, Syslog};
@@ -139,10 +140,15 @@ fn start(options: Options) -> Result<Running, String> {
     daemon.on_stop_request(Box::new(move || {
         stop.send(Event::Stop);
     }));
-    // Also of minors that do not come back, and also if this daemon has no nodes: the dead one may have had some.
+    // What the daemon before left goes, also of minors that do not come back, and also if this daemon has no nodes: the dead
+    // one may have had some. But a door of the same kind may go on with its device.
     let config = &daemon.shared.config;
-    clean_after_dead_daemon(&config.run_directory, &config.device_directory);
+    let (run, devices) = (&config.run_directory, &config.device_directory);
+    let may_go_on = |kind| kind == Kind::Nbd && config.door == DoorKind::NbdKernel;
+    clean_after_dead_daemon(run, devices, |_, kind| may_go_on(kind));
     running::restore(&daemon, &paths::running());
+    clean_after_dead_daemon(run, devices, |minor, _| daemon.shared.doors.find(minor).is_some());
+    adoption::start(&daemon);
     let files = proc_file::Files { proc_text: paths::proc_text(), running: paths::running() };
     let socket = paths::socket();
     let access = options.access;

@@ -91,6 +91,7 @@ impl Resource {
         let volume = &mut self.volumes[v];
         volume.settings.al_extents = log_writer.slots();
         volume.crashed_primary = life.crashed_primary;
+        volume.left_by_crash = life.discovered;
         volume.degraded = life.degraded;
         volume.force_detach = false;
         volume.io_error_seen = false;

@@ -26,6 +26,7 @@ pub mod bitmap;
 pub mod codes;
 mod conflicts;
 mod connection;
+mod continuation;
 mod disk;
 pub mod epochs;
 pub mod fencing;

@@ -161,6 +161,7 @@ impl Resource {
             self.epochs.close(self.now);
         }
         self.volumes[v].state = ns;
+        self.volumes[v].left_by_crash &= super::continuation::keeps_data(ns);
         self.changes += 1;
         self.wake = true;
         self.out.push(Output::State { volume: v, old: os, new: ns });

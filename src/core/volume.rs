@@ -160,6 +160,8 @@ pub struct Volume {
     pub(super) negotiation: Option<(Disk, Disk)>,
 
     pub(super) crashed_primary: bool,
+    /// The data are those that this node had when it crashed as Primary: continuation.rs.
+    pub(super) left_by_crash: bool,
     pub(super) new_current_uuid_owed: bool,
     /// A new generation begins when the peer, a Primary without a disk, says that it is one, Connected.
     pub(super) generation_awaits_peer: bool,
@@ -222,6 +224,7 @@ impl Volume {
             peer_max_bio: 0,
             negotiation: None,
             crashed_primary: false,
+            left_by_crash: false,
             new_current_uuid_owed: false,
             generation_awaits_peer: false,
             first_word: FirstWord::Came,

@@ -32,6 +32,13 @@ impl Backend for VolumeBackend {
         Limits { discard, write_zeroes: true, ..Limits::default() }
     }
 
+    fn generation(&self) -> Option<u64> {
+        self.runner.look(|state| {
+            let disk = state.core.volume(self.volume).disk();
+            disk.map(|disk| disk.uuids.current)
+        })
+    }
+
     fn submit(&self, request: Request) {
         let inline = if request.alone { Inline::Always } else { Inline::Never };
         self.runner.submit(self.volume, request, inline);

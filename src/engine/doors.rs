@@ -14,7 +14,7 @@ use crate::sys::sync::Mutex;
 use crate::wire::SECTOR_BYTES;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// How applications get at the devices.
@@ -38,14 +38,11 @@ impl DoorKind {
         matches!(self, DoorKind::Auto | DoorKind::NbdKernel | DoorKind::FuseLoop)
     }
 
-    /// Decides what `Auto` is on this host: fuse+loop where loop devices can be added (Linux 3.1 and later), else nbd,
-    /// whose module is loaded if need be.
+    /// Decides what `Auto` is on this host: nbd where the kernel has it, whose module is loaded if need be; else fuse+loop.
     #[must_use]
     pub fn choose(self) -> DoorKind {
-        let misc = || std::fs::read_to_string("/proc/misc").unwrap_or_default();
-        let adds_loops = || Path::new("/dev/loop-control").exists() || misc().contains("loop-control");
         match self {
-            DoorKind::Auto if !adds_loops() && nbd_kernel::is_available() => DoorKind::NbdKernel,
+            DoorKind::Auto if nbd_kernel::is_available() => DoorKind::NbdKernel,
             DoorKind::Auto => DoorKind::FuseLoop,
             chosen => chosen,
         }
@@ -156,10 +153,42 @@ impl DoorSlot {
         if door.is_attached() {
             return Ok(());
         }
-        door.attach(Arc::new(VolumeBackend::new(Arc::clone(runner), volume)))?;
+        let backend = Arc::new(VolumeBackend::new(Arc::clone(runner), volume));
+        if let Some(seen) = door.orphan() {
+            // This node is Primary now: from here on the peer cannot change the data.
+            if runner.look(|state| state.core.continues(volume, seen)) {
+                match door.adopt(backend.clone()) {
+                    Ok(()) => {
+                        let text = format!("{} goes on as before the daemon died", door.describe());
+                        runner.log(Level::Info, Some(volume), &text);
+                        return Ok(());
+                    }
+                    Err(error) => runner.log(Level::Error, Some(volume), &error.to_string()),
+                }
+            }
+            let text = "those who used the device when the daemon died see errors: it begins anew";
+            runner.log(Level::Warning, Some(volume), text);
+        }
+        door.attach(backend)?;
         let text = format!("{} attached", door.describe());
         runner.log(Level::Info, Some(volume), &text);
         Ok(())
+    }
+
+    /// The device of a daemon that died, which waits for a decision: the generation of the data that its users know.
+    pub fn orphan(&self) -> Option<u64> {
+        self.door.lock().orphan()
+    }
+
+    /// Lets that device go: its users see errors.
+    pub fn disown(&self) {
+        let mut door = self.door.lock();
+        if door.orphan().is_some() {
+            // Without one in use, nothing else is detached.
+            if let Err(error) = door.detach(Detach::Forced) {
+                log::error!("{}: {error}", door.describe());
+            }
+        }
     }
 
     /// Takes the device away from applications, if nobody uses it or `how` is forced.
@@ -168,7 +197,7 @@ impl DoorSlot {
     /// The door's.
     pub fn detach(&self, how: Detach) -> Result<(), DoorError> {
         let mut door = self.door.lock();
-        if !door.is_attached() {
+        if !door.is_attached() && door.orphan().is_none() {
             return Ok(());
         }
         door.detach(how)

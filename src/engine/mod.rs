@@ -6,6 +6,7 @@
 //! | [`link`], [`connector`], [`pairing`], [`reader`], [`outbox`] | the connection: receiver, meta reader, two senders |
 //! | [`disk`], [`attach`] | a backing device: its pool of threads; how it is opened |
 //! | [`backend`], [`requests`], [`doors`], [`role`] | how applications get in and out |
+//! | [`adoption`] | whether those of a daemon that died go on |
 //! | [`daemon`], [`commands`], [`options`] | all resources; what drbdsetup asks for |
 //! | [`helpers`] | handlers |
 //! | [`proc_file`], [`running`], [`snapshot`], [`log`] | what others can see |
@@ -36,6 +37,7 @@
 //! 32 packets go out with one sendmsg; disk work goes to the pool of the disk, with one wake-up each
 //! while threads are idle, and none when all are busy.
 
+pub mod adoption;
 pub mod attach;
 pub mod backend;
 mod commands;

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::request::Backend;
+use crate::sys::host;
 
 /// A way for applications to reach a device.
 ///
@@ -17,6 +18,25 @@ pub trait Door: Send {
     /// # Errors
     /// [`DoorError::Attached`] if it is; [`DoorError::System`] with the step that failed. The door is detached then.
     fn attach(&mut self, backend: Arc<dyn Backend>) -> Result<(), DoorError>;
+
+    /// The device that a daemon left when it died, whose users wait for its successor: the generation of the data
+    /// behind it ([`Backend::generation`]). [`Door::attach`] and [`Door::detach`] let it go: they see errors then.
+    fn orphan(&self) -> Option<u64> {
+        None
+    }
+
+    /// As [`Door::attach`], but with the orphan: what its users wait for is sent again, and they notice nothing. Only
+    /// for a backend with the very data that they know. Without an orphan, or if that is of another size, an error.
+    ///
+    /// # Errors
+    /// [`DoorError::System`]; the orphan is still there.
+    fn adopt(&mut self, backend: Arc<dyn Backend>) -> Result<(), DoorError> {
+        drop(backend);
+        Err(DoorError::system(
+            "go on with the device of a daemon that died",
+            io::Error::from(io::ErrorKind::NotFound),
+        ))
+    }
 
     /// Tests that nobody uses the device and keeps new users that claim it (mount, swap, md) out until
     /// [`Door::release`] or [`Door::detach`]. Short-lived probers are waited for, up to about a second.
@@ -169,13 +189,27 @@ impl DoorError {
 
 /// What to do about a device or file system of the kernel that cannot be had, to stand behind the step that failed.
 pub(super) fn hint(error: &io::Error, module: &str) -> String {
-    match error.raw_os_error() {
-        Some(libc::ENODEV | libc::ENXIO | libc::ENOENT) => {
-            format!(" (load the module {module}, or use drbdd --door nbd-server)")
-        }
-        Some(libc::EACCES | libc::EPERM) => {
-            " (needs root, and in a container the right to use the device; or use drbdd --door nbd-server)"
+    let Some(code) = error.raw_os_error() else { return String::new() };
+    hint_for(code, module, host::selinux_enforces() == Some(true))
+}
+
+fn hint_for(code: i32, module: &str, selinux_enforces: bool) -> String {
+    match (code, module) {
+        (libc::ENODEV | libc::ENXIO | libc::ENOENT, "nbd") => {
+            " (the kernel has no nbd: modprobe nbd; if there is no such module, use drbdd --door fuse-loop or nbd-server)"
                 .to_owned()
+        }
+        (libc::ENODEV | libc::ENXIO | libc::ENOENT, _) => {
+            format!(" (load the module {module}, or use drbdd --door nbd or nbd-server)")
+        }
+        (libc::EBUSY, "nbd") => " (all nbd devices are in use: disconnect one with nbd-client -d, or load the module with more: \
+             modprobe -r nbd; modprobe nbd nbds_max=64)"
+            .to_owned(),
+        (libc::EACCES, _) if selinux_enforces => " (SELinux refuses it: ausearch -m avc -c drbdd shows why; \
+             restorecon -v on the node and on /sbin/drbdbox, or a policy module from audit2allow, allows it)"
+            .to_owned(),
+        (libc::EACCES | libc::EPERM, _) => {
+            " (needs root, and in a container the right to use the device; or use drbdd --door nbd-server)".to_owned()
         }
         _ => String::new(),
     }
@@ -204,5 +238,28 @@ impl std::error::Error for DoorError {
             DoorError::System { source, .. } => Some(source),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_to_do() {
+        let cases = [
+            (libc::ENODEV, "nbd", false, "modprobe nbd;"),
+            (libc::ENODEV, "loop", false, "load the module loop,"),
+            (libc::EBUSY, "nbd", false, "nbds_max="),
+            (libc::EACCES, "nbd", true, "ausearch"),
+            (libc::EACCES, "nbd", false, "needs root"),
+            (libc::EPERM, "fuse", true, "needs root"),
+        ];
+        for (code, module, enforces, text) in cases {
+            let hint = hint_for(code, module, enforces);
+            assert!(hint.contains(text), "{code} {module}: {hint}");
+        }
+        assert_eq!(hint_for(libc::EBUSY, "loop", false), "");
+        assert_eq!(hint_for(libc::EIO, "nbd", true), "");
     }
 }

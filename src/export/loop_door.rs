@@ -19,7 +19,7 @@ use super::kernel_device::{flush, CLAIM_ATTEMPTS, CLAIM_PAUSE};
 use super::loop_device::LoopDevice;
 use super::node::Node;
 use super::place::Place;
-use super::predecessor::Kind;
+use super::predecessor::{Entry, Kind};
 use super::request::Backend;
 
 /// How many new loop devices may be lost to others before giving up.
@@ -79,8 +79,8 @@ impl LoopDoor {
 
     fn clean_after_predecessor(&mut self) {
         clean_mount_point(&self.mount_point());
-        if let Some((Kind::Loop, number, file_name)) = self.place.record.read() {
-            self.clean_device(number, &file_name);
+        if let Some(Entry { kind: Kind::Loop, number, mark, .. }) = self.place.record.read() {
+            self.clean_device(number, &mark);
         }
         self.place.record.forget();
     }
@@ -112,7 +112,9 @@ impl LoopDoor {
         let mut last = None;
         for _ in 0..BIND_ATTEMPTS {
             let device = LoopDevice::add(scratch)?;
-            self.place.record.write(Kind::Loop, device.number, &self.place.mark)?;
+            let mark = self.place.mark.clone();
+            let entry = Entry { kind: Kind::Loop, number: device.number, mark, generation: None };
+            self.place.record.write(&entry)?;
             match device.bind(file, &self.place.mark, scratch) {
                 Ok(()) => return Ok(device),
                 Err(error) => {

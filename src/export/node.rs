@@ -15,6 +15,7 @@ use nix::unistd::{chown, Group};
 
 use super::door::DeviceNumber;
 use super::kernel_device::is_device;
+use crate::sys::host::selinux_enforces;
 
 /// Major number of the real driver: a node with it would load that driver (spec/system.md 0, D5).
 const DRBD_MAJOR: u32 = 147;
@@ -112,7 +113,7 @@ fn set_owner(path: &Path) -> io::Result<()> {
 
 /// With SELinux a node made by mknod has a label with which confined programs cannot mount it (spec/system.md 6.7).
 fn set_label(path: &Path) {
-    if Path::new("/sys/fs/selinux/enforce").exists() || Path::new("/selinux/enforce").exists() {
+    if selinux_enforces().is_some() {
         let result = Command::new("restorecon")
             .arg(path)
             .stdin(Stdio::null())

@@ -17,6 +17,8 @@ pub struct RamBackend {
     /// What was submitted so far.
     pub counters: Counters,
     failing: Mutex<Option<Errno>>,
+    /// 0: none.
+    generation: AtomicU64,
 }
 
 /// How many requests of each kind were submitted.
@@ -48,7 +50,13 @@ impl RamBackend {
             limits,
             counters: Counters::default(),
             failing: Mutex::new(None),
+            generation: AtomicU64::new(0),
         })
+    }
+
+    /// Gives the content a name ([`Backend::generation`]).
+    pub fn set_generation(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Relaxed);
     }
 
     /// Answers every request with this error from now on, or none.
@@ -131,6 +139,10 @@ impl Backend for RamBackend {
 
     fn limits(&self) -> Limits {
         self.limits
+    }
+
+    fn generation(&self) -> Option<u64> {
+        Some(self.generation.load(Ordering::Relaxed)).filter(|generation| *generation != 0)
     }
 
     fn submit(&self, request: Request) {

@@ -20,6 +20,11 @@ pub trait Backend: Send + Sync {
         Limits::default()
     }
 
+    /// The generation of the data, by which a daemon that is started again knows them. `None`: it cannot tell.
+    fn generation(&self) -> Option<u64> {
+        None
+    }
+
     /// Starts a request. It may block (back pressure, frozen I/O); it then holds up one thread of the door, and only
     /// that. `request.done` may be called before `submit` returns, or later on any thread.
     ///

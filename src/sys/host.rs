@@ -23,6 +23,14 @@ pub fn ipv6_addresses() -> Vec<Ipv6Addr> {
     std::fs::read_to_string("/proc/net/if_inet6").map(|text| parse_if_inet6(&text)).unwrap_or_default()
 }
 
+/// Whether SELinux refuses what its policy does not allow: `Some(false)` if it only writes it down, `None` without SELinux.
+pub fn selinux_enforces() -> Option<bool> {
+    // The second place is that of kernels before Linux 3.0.
+    let read = |path| std::fs::read_to_string(path).ok();
+    let text = read("/sys/fs/selinux/enforce").or_else(|| read("/selinux/enforce"))?;
+    Some(text.trim() == "1")
+}
+
 /// Each line starts with 32 hexadecimal digits.
 fn parse_if_inet6(text: &str) -> Vec<Ipv6Addr> {
     text.lines()

@@ -136,7 +136,7 @@ machine_stop() {
 
 quiet() {
 	CALLS=$((CALLS + 1))
-	local call=$SHARE/calls/$BASHPID-$CALLS tries=3600 status
+	local call=$SHARE/calls/$BASHPID-$CALLS tries=7200 status
 	printf '. /share/guest/functions.sh\nDEVICE=/dev/drbd0 PROC=/proc/drbd\n%s\n' "$1" >"$call.new"
 	mv "$call.new" "$call.cmd"
 	until [ -e "$call.status" ]; do

@@ -55,6 +55,6 @@ fn without_priority(message: &[u8]) -> &[u8] {
 /// The door looks at the devices through nodes of its own, in a directory where no real /dev/drbdN is.
 fn clean_doors(run_directory: &Path) -> std::io::Result<()> {
     let scratch = tempfile::Builder::new().prefix("drbdbox-hosts.").tempdir_in("/dev")?;
-    drbdbox::export::predecessor::clean_after_dead_daemon(run_directory, scratch.path());
+    drbdbox::export::predecessor::clean_after_dead_daemon(run_directory, scratch.path(), |_, _| false);
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Two nodes, a perfect network, perfect disks: the way from fresh meta data to a failover.
 
 mod connections;
+mod continuation;
 mod fencing;
 mod generations;
 mod net_options;

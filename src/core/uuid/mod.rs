@@ -69,6 +69,13 @@ impl Uuids {
         Uuids { current: slots[0], bitmap: slots[1], history: [slots[2], slots[3]] }
     }
 
+    /// Whether the data are of this generation, or have come from it as far as these UUIDs tell.
+    pub fn has(self, generation: u64) -> bool {
+        let generation = without_role(generation);
+        let told = ![0, JUST_CREATED].contains(&generation);
+        told && self.slots().into_iter().any(|slot| without_role(slot) == generation)
+    }
+
     /// set(CURRENT, v): bit 0 follows the own role. The effective data UUID becomes the new
     /// CURRENT too.
     pub fn set_current(&mut self, uuid: u64, role: Role) {

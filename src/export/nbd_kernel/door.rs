@@ -1,20 +1,19 @@
 //! [`NbdKernelDoor`]: node, device and service in the right order.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::deferred::Deferred;
-use super::link::{self, Link, Wanted};
-use super::netlink;
+use super::link::{self, Link, Orphan, Wanted};
 use super::service::Service;
 use crate::export::door::{hint, Detach, DeviceNumber, Door, DoorError, Holder};
 use crate::export::kernel_device::{flush, KernelDevice};
 use crate::export::nbd_server::transmission_flags;
 use crate::export::node::Node;
 use crate::export::place::Place;
-use crate::export::predecessor::Kind;
+use crate::export::predecessor::{Entry, Kind};
 use crate::export::request::Backend;
 
 /// Where a [`NbdKernelDoor`] puts what it makes.
@@ -38,6 +37,8 @@ pub struct NbdKernelDoor {
     /// Its mark is the device's identifier.
     place: Place,
     attached: Option<Attached>,
+    /// A dead daemon's device, and the generation of the data behind it.
+    orphan: Option<(Orphan, Option<u64>)>,
     removed: bool,
 }
 
@@ -52,17 +53,26 @@ struct Attached {
 }
 
 impl NbdKernelDoor {
-    /// Makes the node, which cannot be opened yet, and cleans up after a predecessor that died.
+    /// Makes the node, which cannot be opened yet. What a predecessor that died has left goes, unless it may be adopted.
     ///
     /// # Errors
     /// [`DoorError::System`]: the real driver serves this minor; the node cannot be made.
     pub fn create(config: NbdKernelDoorConfig) -> Result<NbdKernelDoor, DoorError> {
         let place = Place::take(config.minor, &config.device_directory, &config.run_directory, "nbd")?;
-        if let Some((Kind::Nbd, number, mark)) = place.record.read() {
-            clean_device(number, &mark);
-            place.record.forget();
+        let mut door = NbdKernelDoor { config, place, attached: None, orphan: None, removed: false };
+        if let Some(entry) = door.place.record.read().filter(|entry| entry.kind == Kind::Nbd) {
+            let orphan = Orphan { index: entry.number, identifier: entry.mark.clone() };
+            // If this daemon dies, too, its successor shall not adopt it: what the data have been through would not be known.
+            let kept = entry.generation.filter(|_| door.config.netlink && orphan.is_there()).filter(|_| {
+                let once = door.place.record.write(&Entry { generation: None, ..entry });
+                once.is_ok()
+            });
+            door.orphan = Some((orphan, kept));
+            if kept.is_none() {
+                door.disown();
+            }
         }
-        Ok(NbdKernelDoor { config, place, attached: None, removed: false })
+        Ok(door)
     }
 
     /// The node.
@@ -70,8 +80,16 @@ impl NbdKernelDoor {
         &self.place.node
     }
 
-    /// Device and service for a backend; the node is not made yet.
-    fn connect(&self, backend: Arc<dyn Backend>) -> Result<Attached, DoorError> {
+    /// Lets the dead daemon's device go.
+    fn disown(&mut self) {
+        if let Some((orphan, _)) = self.orphan.take() {
+            orphan.let_go();
+            self.place.record.forget();
+        }
+    }
+
+    /// Device and service for a backend; the node is not made yet. The device: a new one, or the orphan.
+    fn connect(&self, backend: Arc<dyn Backend>, orphan: Option<&Orphan>) -> Result<Attached, DoorError> {
         let name = format!("drbd{}", self.config.minor);
         let failed = |error: io::Error| {
             DoorError::system(format!("connect an nbd device{}", hint(&error, "nbd")), error)
@@ -82,9 +100,14 @@ impl NbdKernelDoor {
             size_bytes: backend.size_bytes(),
             flags: transmission_flags(&limits),
             scratch: self.config.device_directory.clone(),
-            identifier: self.place.mark.clone(),
+            outlives: backend.generation().is_some(),
+            identifier: orphan.map_or(&self.place.mark, |orphan| &orphan.identifier).clone(),
         };
-        let mut link = link::open(wanted, self.config.netlink).map_err(failed)?;
+        let link = match orphan {
+            Some(orphan) => link::adopt(wanted, orphan),
+            None => link::open(wanted, self.config.netlink),
+        };
+        let mut link = link.map_err(failed)?;
         let backend = if link.has_flags() {
             backend
         } else {
@@ -104,6 +127,22 @@ impl NbdKernelDoor {
         }
     }
 
+    /// Records the device and leads the node to it; else it is taken down.
+    fn open(&mut self, attached: Attached, generation: Option<u64>) -> Result<(), DoorError> {
+        let (kind, number, mark) = (Kind::Nbd, attached.index, self.place.mark.clone());
+        let recorded = self.place.record.write(&Entry { kind, number, mark, generation });
+        let made = recorded
+            .map_err(|error| self.place.failed(error))
+            .and_then(|()| self.place.open(attached.device.number));
+        if let Err(error) = made {
+            let _ = self.place.close();
+            self.take_down(attached);
+            return Err(error);
+        }
+        self.attached = Some(attached);
+        Ok(())
+    }
+
     /// Ends the service. The node leads nowhere.
     fn take_down(&self, mut attached: Attached) {
         attached.link.disconnect();
@@ -117,18 +156,26 @@ impl Door for NbdKernelDoor {
         if self.attached.is_some() {
             return Err(DoorError::Attached);
         }
-        let attached = self.connect(backend)?;
-        let recorded = self.place.record.write(Kind::Nbd, attached.index, &self.place.mark);
-        let made = recorded
-            .map_err(|error| self.place.failed(error))
-            .and_then(|()| self.place.open(attached.device.number));
-        if let Err(error) = made {
-            let _ = self.place.close();
-            self.take_down(attached);
-            return Err(error);
-        }
-        self.attached = Some(attached);
-        Ok(())
+        self.disown();
+        let generation = backend.generation();
+        let attached = self.connect(backend, None)?;
+        self.open(attached, generation)
+    }
+
+    fn orphan(&self) -> Option<u64> {
+        self.orphan.as_ref()?.1
+    }
+
+    fn adopt(&mut self, backend: Arc<dyn Backend>) -> Result<(), DoorError> {
+        let Some((orphan, _)) = &self.orphan else {
+            return Err(DoorError::system("adopt a device", io::Error::from(io::ErrorKind::NotFound)));
+        };
+        let generation = backend.generation();
+        let attached = self.connect(backend, Some(orphan))?;
+        // The kernel knows the device by that name.
+        self.place.mark.clone_from(&orphan.identifier);
+        self.orphan = None;
+        self.open(attached, generation)
     }
 
     fn claim(&mut self) -> Result<(), DoorError> {
@@ -148,6 +195,7 @@ impl Door for NbdKernelDoor {
     }
 
     fn detach(&mut self, how: Detach) -> Result<(), DoorError> {
+        self.disown();
         if how == Detach::Unused {
             self.claim()?;
         }
@@ -223,18 +271,5 @@ impl Door for NbdKernelDoor {
 impl Drop for NbdKernelDoor {
     fn drop(&mut self) {
         self.remove();
-    }
-}
-
-/// Takes the device of a dead daemon out of service, if it still is that one's: what waits for it fails now. (A device
-/// that was made by ioctl has gone with its daemon.)
-pub fn clean_device(number: u32, identifier: &str) {
-    let backend = fs::read_to_string(format!("/sys/block/nbd{number}/backend")).unwrap_or_default();
-    if backend.trim_end() != identifier {
-        return;
-    }
-    log::info!("disconnecting nbd{number} of a daemon that died");
-    if let Err(error) = netlink::disconnect_index(number) {
-        log::warn!("disconnect nbd{number}: {error}");
     }
 }

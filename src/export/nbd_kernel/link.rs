@@ -1,5 +1,6 @@
 //! How the kernel is told of a device: what it can be told depends on its age.
 
+use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -24,6 +25,42 @@ pub struct Wanted {
     pub scratch: std::path::PathBuf,
     /// A name for the device that tells its owner.
     pub identifier: String,
+    /// A successor of this daemon may go on with it.
+    pub outlives: bool,
+}
+
+/// A device that a daemon left when it died: the kernel still has it in service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphan {
+    /// N in nbdN.
+    pub index: u32,
+    /// What the daemon called it.
+    pub identifier: String,
+}
+
+impl Orphan {
+    /// Whether it is there, and still that one.
+    pub fn is_there(&self) -> bool {
+        let path = format!("/sys/block/nbd{}/backend", self.index);
+        fs::read_to_string(path).is_ok_and(|text| text.trim_end() == self.identifier)
+    }
+
+    /// Its size in bytes.
+    pub fn size_bytes(&self) -> Option<u64> {
+        let text = fs::read_to_string(format!("/sys/block/nbd{}/size", self.index)).ok()?;
+        text.trim_end().parse().ok().map(|sectors: u64| sectors * BLOCK_BYTES)
+    }
+
+    /// Takes it out of service: what waits for it fails now.
+    pub fn let_go(&self) {
+        if !self.is_there() {
+            return;
+        }
+        log::info!("disconnecting nbd{} of a daemon that died", self.index);
+        if let Err(error) = netlink::disconnect_index(self.index) {
+            log::warn!("disconnect nbd{}: {error}", self.index);
+        }
+    }
 }
 
 /// A device that the kernel has taken, or is about to take, into service.
@@ -45,6 +82,17 @@ pub trait Link: Send {
     /// # Errors
     /// The kernel's.
     fn resize(&mut self, size_bytes: u64) -> io::Result<()>;
+}
+
+/// The device of a dead daemon, for [`Link::connect`] to go on with.
+///
+/// # Errors
+/// It is not there, or not of this size.
+pub fn adopt(wanted: Wanted, orphan: &Orphan) -> io::Result<Box<dyn Link>> {
+    if !orphan.is_there() || orphan.size_bytes() != Some(wanted.size_bytes) {
+        return Err(io::Error::other(format!("nbd{} is gone, or of another size", orphan.index)));
+    }
+    Ok(Box::new(netlink::Netlink::adopt(wanted, orphan.index)?))
 }
 
 /// The best way that this kernel has; netlink only if it is wanted.

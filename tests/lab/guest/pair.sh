@@ -69,6 +69,9 @@ pair() {
 	admin a -- --clear-bitmap new-current-uuid r0 && in_sync
 }
 
+# fails WORD...: the command must fail. (With `set -e`, `! command` lets a script go on in any case.)
+fails() { if "$@"; then echo "this must fail: $*"; return 1; fi; }
+
 # files SEED: eight files of 200 kB on the mounted file system. files_sum: what is there.
 files() {
 	for file in 1 2 3 4 5 6 7 8; do
