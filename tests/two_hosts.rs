@@ -61,6 +61,11 @@ fn the_how_to_works_from_the_first_command_to_the_last() {
 }
 
 #[test]
+fn the_package_and_five_commands_make_a_mirror() {
+    run("rhel5.sh", &[]);
+}
+
+#[test]
 fn the_init_script_starts_stops_and_tells() {
     run("init-script.sh", &[]);
 }

@@ -150,6 +150,11 @@ impl Request {
         matches!(self.kind, Kind::Write { .. })
     }
 
+    /// Whether its bytes are gone: it can no longer be sent to the peer, only marked.
+    pub fn is_too_late_to_send(&self) -> bool {
+        self.has_payload() && self.payload.is_none()
+    }
+
     /// Whether nothing holds its completion back but a suspension of I/O.
     pub fn may_complete(&self) -> bool {
         let at_peer =
