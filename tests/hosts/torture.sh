@@ -240,15 +240,18 @@ fault_kill_primary() {
 }
 
 # The Primary is stopped while its peer is known to have everything. Stopped first, for the peer could be lost between the
-# look and the end; then the Primary would have gone on alone, rightly.
+# look and the end; then the Primary would have gone on alone, rightly. HOST...: to be stopped before it.
 stop_good_primary() {
+	local host
 	settle
-	: >"$WORK/stopped.$PRIMARY"
-	signal_daemon "$PRIMARY" STOP
+	for host in "$@" "$PRIMARY"; do
+		: >"$WORK/stopped.$host"
+		signal_daemon "$host" STOP
+	done
 	until is_good "$SECONDARY" && last_change_of "$PRIMARY" | grep -q -- '-> Connected )'; do
-		signal_daemon "$PRIMARY" CONT
+		for host in "$PRIMARY" "$@"; do signal_daemon "$host" CONT; done
 		settle
-		signal_daemon "$PRIMARY" STOP
+		for host in "$@" "$PRIMARY"; do signal_daemon "$host" STOP; done
 	done
 }
 last_change_of() { grep -o 'conn( [A-Za-z]* -> [A-Za-z]* )' "$WORK/$1/var/log/messages" | tail -n 1; }
@@ -297,12 +300,16 @@ fault_both() {
 	promote
 }
 
-# What protocol C acknowledged is on the disk of a Secondary, whatever becomes of its daemon.
+# What protocol C acknowledged is on the disk of a Secondary, whatever becomes of its daemon; also if that has more to do
+# than the disk can take.
 fault_both_and_fail_over() {
 	note "the daemons of $SECONDARY and of the Primary ($PRIMARY) are killed, the other host takes over"
-	stop_good_primary
+	disk_order "$SECONDARY" sdb1 delay 100 200
+	stop_good_primary "$SECONDARY"
 	signal_daemon "$SECONDARY" KILL
 	signal_daemon "$PRIMARY" KILL
+	calm_disk "$SECONDARY"
+	rm "$WORK/stopped.$SECONDARY"
 	end_writer 3
 	start_daemon "$SECONDARY"
 	fail_over
