@@ -70,9 +70,11 @@ impl Resource {
             && state.role == Role::Primary
             && state.conn < Conn::Connected
             && !self.has_completed_uncertain_writes(v)
+            && !self.has_writes_for_this_disk_only(v)
         {
             // Nothing that the peer lacks completes until I/O goes on, and a peer that comes back gets it
-            // then. Not so what completed before: it is not sent again, and must come with a resync. Nor while
+            // then. Not so what completed before, or was never to be sent (it came between the loss and the
+            // freeze): it is not sent again, and must come with a resync. Nor while
             // the peer stays connected: it lost its disk, and frozen writes that it refused are not sent
             // again when it has attached one.
             self.volumes[v].new_current_uuid_owed = true;

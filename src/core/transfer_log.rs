@@ -46,6 +46,11 @@ impl Resource {
         })
     }
 
+    /// Whether there are writes that were decided for this node's disk only.
+    pub(super) fn has_writes_for_this_disk_only(&self, v: VolumeIndex) -> bool {
+        self.log.iter().any(|(_, request)| request.volume == v && request.is_write() && !request.replicated)
+    }
+
     /// Whether a request may still change something: more than a freeze holds it back.
     pub(super) fn has_requests_under_way(&self, v: VolumeIndex) -> bool {
         self.log.iter().any(|(_, r)| r.volume == v && !r.completed && !r.may_complete())

@@ -2,6 +2,7 @@
 
 use super::super::rules::ChangeKind;
 use super::super::state::Change;
+use super::super::steps::Step;
 use super::*;
 
 /// Writes that are frozen when the peer loses its disk are not sent again: when it has attached one the
@@ -409,4 +410,33 @@ fn a_demotion_that_loses_its_peer_marks_the_last_writes_before_the_mark_of_a_pri
     pair.a.core.link_lost(pair.now, LinkFailure { conn: Conn::BrokenPipe, log: None });
     while pair.a.work() {}
     assert!(released.get(), "{}", pair.logs());
+}
+
+/// A write that came between the loss of the peer and a freeze is on this node's disk only, and not sent again: the peer gets it
+/// with a resync.
+#[test]
+fn a_write_between_loss_and_freeze_comes_with_a_resync() {
+    let mut pair = synced_pair();
+    // The activity log has the extent from then on.
+    pair.a.write(4000, 7, 4096);
+    pair.run();
+    pair.a.meta_held = Some(Vec::new());
+    pair.a.core.queue_steps([Step::WriteSuperBlock { v: V }]);
+    pair.b.command(Command::Disconnect { force: true });
+    pair.a.core.link_lost(pair.now, LinkFailure { conn: Conn::BrokenPipe, log: None });
+    let token = pair.a.write(4000, 99, 8192);
+    while pair.a.work() {}
+    assert_eq!(pair.a.data[4000 * 512], 99, "{}", pair.logs());
+    pair.a.begin(Command::SuspendIo { volume: V });
+    for output in pair.a.meta_held.take().unwrap_or_default() {
+        pair.a.carry_out(output);
+    }
+    pair.run();
+    assert!(pair.a.core.volume(V).state().susp && !pair.a.completed.contains_key(&token), "{}", pair.logs());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    pair.a.begin(Command::ResumeIo { volume: V });
+    pair.run();
+    assert!(pair.a.completed.get(&token).is_some_and(Result::is_ok), "{}", pair.logs());
+    pair.assert_equal();
 }
