@@ -499,7 +499,10 @@ impl Resource {
         if bytes == 0 || !self.within_device(v, sector, bytes) {
             return;
         }
-        if self.state(v).disk != Disk::UpToDate {
+        // A verify may be on its way to its end with a disk that failed meanwhile: its digest shows what it holds.
+        let verifies = kind == PeerKind::VerifyDigest;
+        let needed = if verifies { Disk::Inconsistent } else { Disk::UpToDate };
+        if self.state(v).disk < needed {
             self.error(Some(v), "Can not satisfy peer's read request, no local data.");
             self.acknowledge(v, Packet::NegRsDataReply, sector, bytes, block_id);
             return;

@@ -284,3 +284,70 @@ fn a_word_from_before_the_resync_does_not_end_it() {
     pair.run_disk_backwards();
     pair.assert_equal();
 }
+
+/// A verify takes two good disks for granted: it does not make one of a disk that is not.
+#[test]
+fn a_verify_is_refused_where_a_disk_is_not_up_to_date() {
+    let mut pair = Pair::new(101);
+    pair.connect(&NetSettings { verify_alg: "crc32c".to_owned(), ..settings(Protocol::C) });
+    let fresh = (Role::Secondary, Conn::Connected, Disk::Inconsistent, Disk::Inconsistent);
+    let verify = pair.b.begin(Command::Verify { volume: V, start: None, stop: None });
+    pair.run();
+    assert_eq!(pair.b.replies[&verify], -2, "{}", pair.logs());
+    // A peer that asks all the same.
+    let request = crate::wire::StateChangeRequest { mask: 0x1f0, val: (Conn::VerifyS as u32) << 4 };
+    pair.a.core.packet(pair.now, Socket::Data, 0, Packet::StateChangeRequest(request), None);
+    while pair.a.work() {}
+    let reply = pair.a.outgoing[Socket::Meta as usize].pop_front();
+    assert!(matches!(reply, Some((_, Packet::StateChangeReply(-2), _))), "{reply:?}");
+    assert_eq!((pair.a.word(), pair.b.word()), (fresh, fresh), "{}", pair.logs());
+}
+
+/// `on-io-error pass_on`: an error during a verify makes the disk Inconsistent, as at any other time, and ends the verify; the
+/// application reads what this disk lacks from the peer.
+#[test]
+fn a_disk_that_fails_in_a_verify_is_not_good_any_more() {
+    for fails_at_a in [true, false] {
+        let mut pair = Pair::new(101);
+        pair.connect(&NetSettings { verify_alg: "crc32c".to_owned(), ..settings(Protocol::C) });
+        pair.a.begin(Command::Primary { volume: V, force: true });
+        pair.run();
+        pair.assert_equal();
+        pair.b.held = Some(Vec::new());
+        pair.b.begin(Command::Verify { volume: V, start: None, stop: Some(64) });
+        pair.run();
+        assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::VerifyT, Conn::VerifyS), "{}", pair.logs());
+        let node = if fails_at_a { &mut pair.a } else { &mut pair.b };
+        node.core.local_error(V, 4000, 8, true);
+        node.core.timeout(pair.now);
+        pair.run_disk_backwards();
+        let (failed, other) = if fails_at_a { (&pair.a, &pair.b) } else { (&pair.b, &pair.a) };
+        let of = |node: &Node| (node.word().1, node.word().2, node.word().3);
+        assert_eq!(of(failed), (Conn::Connected, Disk::Inconsistent, Disk::UpToDate), "{}", pair.logs());
+        assert_eq!(of(other), (Conn::Connected, Disk::UpToDate, Disk::Inconsistent), "{}", pair.logs());
+        pair.b.data[4000 * 512..][..4096].fill(44);
+        if fails_at_a {
+            pair.a.core.read(pair.now, V, 1001, 4000, 4096);
+            pair.run();
+            assert_eq!(pair.a.completed[&1001].clone().unwrap().unwrap(), [44; 4096], "{}", pair.logs());
+        }
+    }
+}
+
+/// The peer comes to its decision about a resync when a verify has begun here: it is not left waiting.
+#[test]
+fn a_verify_gives_way_to_a_resync_that_the_peer_wants() {
+    let mut pair = Pair::new(101);
+    pair.connect(&NetSettings { verify_alg: "crc32c".to_owned(), ..settings(Protocol::C) });
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.assert_equal();
+    pair.b.held = Some(Vec::new());
+    pair.b.begin(Command::Verify { volume: V, start: None, stop: Some(64) });
+    pair.run();
+    let mut word = pair.b.core.volume(V).state();
+    assert_eq!(word.conn, Conn::VerifyS);
+    word.conn = Conn::WFBitMapT;
+    pair.a.core.packet(pair.now, Socket::Data, 0, crate::core::handshake::state_packet(word), None);
+    assert_eq!(pair.a.word().1, Conn::Connected, "decided anew: of one generation\n{}", pair.logs());
+}
