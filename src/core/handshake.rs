@@ -202,7 +202,7 @@ impl Resource {
         } else if os.conn.is_sync_source()
             && ended
             && real_disk == Disk::Inconsistent
-            && self.volumes[v].resync.failed > 0
+            && self.volumes[v].resync.target_began
         {
             // It ended with failed blocks (spec/resync.md 8.1, "Ours as source").
             self.target_announced_end(v);

@@ -243,6 +243,9 @@ impl Resource {
             self.peer_io_done(v, slot, IoResult::Failed, false);
             return true;
         }
+        if matches!(kind, PeerKind::ResyncRead { .. }) && self.may_get_late_answers(v) {
+            return false;
+        }
         // In protocols A and B the peer's application has long heard of the earlier write.
         if self.peer_writes_to(v, sector, sectors) && !mutant!("peer-writes-overtake") {
             return false;

@@ -153,8 +153,7 @@ impl Resource {
         }
         if self.volumes[v].resync.finishing == Finishing::No {
             self.volumes[v].resync.finishing = Finishing::Ping;
-            self.connection.ping_waiters.push(v);
-            self.request_ping();
+            self.finish_behind_ping(v);
         }
     }
 }

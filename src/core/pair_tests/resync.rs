@@ -1,6 +1,7 @@
 //! Resync: who begins it, what ends it, what interrupts it.
 
 use super::*;
+use crate::wire::requests::BlockRequest;
 
 /// A disk goes in the middle of the exchange of the bitmaps. The peer waits for the rest and would take any other packet for
 /// a violation of the protocol: it gets one without bits.
@@ -283,6 +284,126 @@ fn a_word_from_before_the_resync_does_not_end_it() {
     assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::SyncSource, Conn::SyncTarget), "{}", pair.logs());
     pair.run_disk_backwards();
     pair.assert_equal();
+}
+
+/// A pair whose `b` is the target of a resync of one request, which has not begun; its disk holds requests back.
+fn pair_in_resync(net: &NetSettings) -> Pair {
+    let mut pair = Pair::new(101);
+    pair.connect(net);
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.assert_equal();
+    pair.b.command(Command::Disconnect { force: false });
+    pair.run();
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    pair.b.held = Some(Vec::new());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(net.clone()))), 101);
+    pair.run();
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::SyncSource, Conn::SyncTarget), "{}", pair.logs());
+    pair
+}
+
+/// Checksum-based resync, `on-io-error pass_on`: a target that cannot read its own block gets the source's.
+#[test]
+fn a_target_that_cannot_read_its_block_asks_for_the_sources() {
+    let mut pair = pair_in_resync(&NetSettings { csums_alg: "sha1".to_owned(), ..settings(Protocol::C) });
+    let reads = pair.b.held.take().unwrap();
+    assert!(matches!(reads[..], [Output::DiskRead { .. }]), "{reads:?}");
+    for read in reads {
+        let Output::DiskRead { volume, io, .. } = read else { continue };
+        pair.b.core.io_done(pair.now, volume, io, IoResult::Failed);
+    }
+    pair.run();
+    pair.assert_equal();
+}
+
+/// A target that ends with failed blocks says so with its state alone: what failed there need not be known here.
+#[test]
+fn a_source_ends_with_a_target_that_failed() {
+    let mut pair = pair_in_resync(&settings(Protocol::C));
+    let mut word = pair.b.core.volume(V).state();
+    word.conn = Conn::Connected;
+    assert_eq!(word.disk, Disk::Inconsistent);
+    pair.a.core.packet(pair.now, Socket::Data, 0, crate::core::handshake::state_packet(word), None);
+    pair.run();
+    assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::Inconsistent), "{}", pair.logs());
+    assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 2);
+}
+
+/// The end of a resync waits for the ping that went out for it, not for one of before, whose answer says nothing of the last
+/// acknowledgements.
+#[test]
+fn the_end_of_a_resync_waits_for_its_own_ping() {
+    let mut pair = pair_in_resync(&settings(Protocol::C));
+    pair.b.core.request_ping();
+    for write in pair.b.held.take().unwrap() {
+        pair.b.carry_out(write);
+    }
+    while pair.b.work() {}
+    let answer = || (0, Packet::PingAck, None);
+    assert_eq!(
+        pair.b.outgoing[Socket::Meta as usize].iter().filter(|(_, p, _)| *p == Packet::Ping).count(),
+        2
+    );
+    pair.a.outgoing[Socket::Meta as usize].push_back(answer());
+    Pair::deliver(&mut pair.a, &mut pair.b, Socket::Meta, pair.now);
+    assert_eq!(pair.b.word().1, Conn::SyncTarget, "{}", pair.logs());
+    pair.a.outgoing[Socket::Meta as usize].push_back(answer());
+    Pair::deliver(&mut pair.a, &mut pair.b, Socket::Meta, pair.now);
+    assert_eq!(pair.b.word().1, Conn::Connected, "{}", pair.logs());
+}
+
+/// The target's disk goes and comes back, and a block of before is to be done once more, all before an acknowledgement of the first
+/// resync has arrived: the block was written here since, and the acknowledgement is not for that. The target, if it is no
+/// kernel, does not even ask before it knows that no old answer is on its way; the source does not send before.
+#[test]
+fn a_late_acknowledgement_is_not_for_the_same_block_in_the_next_resync() {
+    for asks_at_once in [false, true] {
+        let mut pair = pair_in_resync(&settings(Protocol::C));
+        for write in pair.b.held.take().unwrap() {
+            pair.b.carry_out(write);
+        }
+        while pair.b.work() {}
+        let mut late = std::mem::take(&mut pair.b.outgoing[Socket::Meta as usize]);
+        assert!(late.iter().any(|(_, packet, _)| matches!(packet, Packet::RsWriteAck(_))), "{late:?}");
+        pair.b.command(Command::Detach { volume: V, force: true });
+        // The meta socket of `b` is slow.
+        let run_slowly = |pair: &mut Pair, late: &mut VecDeque<Wire>| {
+            for _ in 0..100 {
+                pair.now += 1;
+                pair.a.core.timeout(pair.now);
+                pair.b.core.timeout(pair.now);
+                let _ = pair.a.work() | pair.b.work();
+                Pair::deliver(&mut pair.a, &mut pair.b, Socket::Meta, pair.now);
+                Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+                Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
+                late.append(&mut pair.b.outgoing[Socket::Meta as usize]);
+            }
+        };
+        run_slowly(&mut pair, &mut late);
+        assert_eq!(pair.a.word().3, Disk::Diskless, "{}", pair.logs());
+        pair.a.write(4000, 77, 8192);
+        pair.b.held = Some(Vec::new());
+        pair.b.attach();
+        run_slowly(&mut pair, &mut late);
+        let words = (pair.a.word().1, pair.b.word().1);
+        assert_eq!(words, (Conn::SyncSource, Conn::SyncTarget), "{}", pair.logs());
+        if asks_at_once {
+            let request = BlockRequest { sector: 4000, block_id: ID_SYNCER, size: 8192 };
+            pair.a.core.packet(pair.now, Socket::Data, 0, Packet::RsDataRequest(request), None);
+            while pair.a.work() {}
+        }
+        for (volume, packet, payload) in late {
+            pair.a.core.packet(pair.now, Socket::Meta, volume, packet, payload);
+        }
+        let bits = pair.a.core.volume(V).out_of_sync_bits();
+        assert_eq!(bits, 2, "the target lacks the last write\n{}", pair.logs());
+        if !asks_at_once {
+            pair.run_disk_backwards();
+            pair.assert_equal();
+        }
+    }
 }
 
 /// A verify takes two good disks for granted: it does not make one of a disk that is not.
