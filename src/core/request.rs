@@ -150,6 +150,11 @@ impl Request {
         matches!(self.kind, Kind::Write { .. })
     }
 
+    /// Whether all is there that the peer needs.
+    pub fn can_be_sent(&self) -> bool {
+        self.payload.is_some() || !self.has_payload()
+    }
+
     /// Whether nothing holds its completion back but a suspension of I/O.
     pub fn may_complete(&self) -> bool {
         let at_peer =

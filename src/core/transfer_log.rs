@@ -216,8 +216,9 @@ impl Resource {
 
     /// Sends again what the peer has not acknowledged: spec/wire.md 7.6, RESEND.
     ///
-    /// `target`: a resync to this node follows. What the peer acknowledged, and may have lost with its
-    /// cache, is then sent again, or at least marked; without a resync the acknowledgement has to do.
+    /// What it acknowledged, and may have lost with its cache, is sent again, too, while its bytes are there. (DRBD takes it for
+    /// durable.) `target`: a resync to this node follows. What cannot be sent again is then at least marked; without a
+    /// resync the acknowledgement has to do.
     pub(super) fn resend_transfer_log(&mut self, v: VolumeIndex, target: bool) {
         let acknowledged_counts = !target && !self.is_asynchronous();
         for id in self.log.ids() {
@@ -232,11 +233,11 @@ impl Resource {
                 && !request.net_pending
                 // Its barrier was acknowledged: nothing can lose it there any more.
                 && (request.net_ok && request.net_done
-                    || (request.net_ok || request.net_done) && acknowledged_counts)
+                    || acknowledged_counts && (request.net_done || request.net_ok && !request.can_be_sent()))
             {
                 request.net_done = true;
                 self.advance_with(id, true);
-            } else if request.replicated && request.payload.is_none() && request.has_payload() {
+            } else if request.replicated && !request.can_be_sent() {
                 // Too late to send it again: it goes with a resync.
                 self.peer_part_lost(id);
                 self.advance_with(id, true);

@@ -440,3 +440,29 @@ fn a_write_between_loss_and_freeze_comes_with_a_resync() {
     assert!(pair.a.completed.get(&token).is_some_and(Result::is_ok), "{}", pair.logs());
     pair.assert_equal();
 }
+
+/// The same with a write that the peer has acknowledged, and the application has not heard of for the freeze: of one generation,
+/// nothing but this node's memory tells that the peer may have lost it.
+#[test]
+fn an_acknowledged_write_that_was_frozen_is_sent_again() {
+    for (version, protocol) in [(86, Protocol::C), (97, Protocol::B), (101, Protocol::C)] {
+        let mut pair = synced_pair_at(version, protocol);
+        let token = pair.a.write(4000, 99, 8192);
+        while pair.a.work() {}
+        pair.a.command(Command::SuspendIo { volume: V });
+        while pair.a.core.log.iter().any(|(_, request)| request.net_pending) {
+            pair.run_once();
+        }
+        assert!(pair.a.core.has_open_epochs(V) && !pair.a.completed.contains_key(&token), "{}", pair.logs());
+        pair.b.command(Command::Disconnect { force: true });
+        pair.run();
+        pair.b.data[4000 * 512..][..8192].fill(0x55);
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(protocol)))), 101);
+        pair.run();
+        pair.a.begin(Command::ResumeIo { volume: V });
+        pair.run();
+        assert!(pair.a.completed.get(&token).is_some_and(Result::is_ok), "{version}\n{}", pair.logs());
+        pair.assert_equal();
+        assert!(!pair.a.core.has_open_epochs(V));
+    }
+}
