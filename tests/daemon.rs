@@ -1,10 +1,11 @@
-//! The start of the daemon in the background. Each test runs this program once more, with one thread, as the starter.
+//! The start of the daemon. For the background, a test runs this program once more, with one thread, as the starter.
 
 #![allow(clippy::unwrap_used)] // a test may fail
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use drbdbox::sys::process::start_daemon;
 
@@ -75,4 +76,37 @@ fn a_daemon_that_cannot_start_says_why() {
     let directory = tempfile::tempdir().unwrap();
     assert!(start("fail", directory.path()).contains("no such luck"));
     assert!(start("vanish", directory.path()).contains("ended before it was ready"));
+}
+
+/// The devices of a daemon that was killed must not stay for ever because its successor has another kind of door.
+#[test]
+fn a_daemon_takes_away_what_its_predecessor_left_whatever_door_it_has_itself() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("SKIPPED: device nodes need root");
+        return;
+    }
+    for door in ["nbd-server", "none"] {
+        let run = tempfile::tempdir().unwrap();
+        // In /dev, since other file systems may not allow device nodes.
+        let dev = tempfile::Builder::new().prefix("drbdbox-test-").tempdir_in("/dev").unwrap();
+        let record = run.path().join("doors/minor-3");
+        fs::create_dir(run.path().join("doors")).unwrap();
+        // The loop device itself is gone already; its record goes with whatever there is.
+        fs::write(&record, "loop 1048575 drbd3-0123456789abcdef\n").unwrap();
+        let mut daemon = Command::new(env!("CARGO_BIN_EXE_drbdbox"))
+            .args(["drbdd", "--foreground", "--door", door, "--device-directory"])
+            .arg(dev.path())
+            .env("DRBDBOX_RUNDIR", run.path())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let limit = Instant::now() + Duration::from_secs(60);
+        while !run.path().join("drbdd.sock").exists() && Instant::now() < limit {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+        assert!(!record.exists(), "{door}");
+        assert_eq!(fs::read_dir(dev.path()).unwrap().count(), 0, "{door}");
+    }
 }

@@ -23,9 +23,8 @@ grep -qx 'configure: WARNING: unrecognized options: --with-teapot, --enable-kett
 ! "$top/configure" --frobnicate >out 2>err || fail "configure takes --frobnicate"
 grep -q "unrecognized option: \`--frobnicate'" err || fail "a word that is no option: $(cat err)"
 
-settings=$(sed 's/ *= */=/' config.mk)
-# shellcheck disable=SC2086 # one word a setting
-make -s --no-print-directory -C "$top" install BINARY="$binary" DESTDIR="$work/root" $settings >out 2>err ||
+mapfile -t settings < <(sed 's/ *= */=/' config.mk)
+make -s --no-print-directory -C "$top" install BINARY="$binary" DESTDIR="$work/root" "${settings[@]}" >out 2>err ||
 	fail "make install: $(cat out err)"
 for program in drbdadm drbdsetup drbdmeta drbdd drbd-overview; do
 	[ "$work/root/sbin/$program" -ef "$work/root/sbin/drbdbox" ] || fail "/sbin/$program is no link to drbdbox"
@@ -33,14 +32,39 @@ done
 for file in etc/drbd.conf etc/drbd.d/global_common.conf etc/rc.d/init.d/drbd var/lib/drbd var/lock sbin/drbd-overview; do
 	[ -e "$work/root/usr/local/drbd/$file" ] || [ -L "$work/root/usr/local/drbd/$file" ] || fail "$file is missing"
 done
+for file in etc/udev/rules.d/65-drbd.rules etc/ha.d/resource.d/drbddisk etc/bash_completion.d/drbdadm lib/drbd/outdate-peer.sh \
+	lib/drbd/notify-split-brain.sh lib/drbd/crm-unfence-peer.sh lib/drbd/unsnapshot-resync-target-lvm.sh lib/drbd/start-daemon; do
+	[ -e "$work/root/usr/local/drbd/$file" ] || fail "$file is missing"
+done
+# The agent is in the only place where Pacemaker looks, and knows where the handlers are.
+grep -qx 'LIBDIR=/usr/local/drbd/lib/drbd' "$work/root/usr/lib/ocf/resource.d/linbit/drbd" || fail "the agent does not know where the handlers are"
+[ ! -e "$work/root/usr/lib/systemd" ] || fail "units are installed unasked"
 [ -x "$work/root/usr/local/drbd/etc/rc.d/init.d/drbd" ] || fail "the init script is not executable"
 
 # A configuration that is there is not touched.
 echo "# mine" >"$work/root/usr/local/drbd/etc/drbd.conf"
-# shellcheck disable=SC2086
-make -s --no-print-directory -C "$top" install BINARY="$binary" DESTDIR="$work/root" $settings >out 2>err ||
+make -s --no-print-directory -C "$top" install BINARY="$binary" DESTDIR="$work/root" "${settings[@]}" >out 2>err ||
 	fail "a second make install: $(cat out err)"
 [ "$(cat "$work/root/usr/local/drbd/etc/drbd.conf")" = "# mine" ] || fail "make install replaces drbd.conf"
+
+# Parts are left out or added as configure is told; uninstall leaves nothing but the configuration.
+"$top/configure" --prefix=/usr --with-distro=generic --without-heartbeat --with-udev=no --with-pacemaker=yes --with-systemd >out 2>err ||
+	fail "configure with parts: $(cat err)"
+[ ! -s err ] || fail "configure with parts: $(cat err)"
+mapfile -t settings < <(sed 's/ *= */=/' config.mk)
+make -s --no-print-directory -C "$top" install BINARY="$binary" DESTDIR="$work/parts" "${settings[@]}" >out 2>err || fail "make install: $(cat out err)"
+[ ! -e parts/etc/ha.d ] && [ ! -e parts/etc/udev ] && [ -e parts/usr/lib/ocf/resource.d/linbit/drbd ] || fail "parts: $(find parts)"
+grep -qx 'ExecStart=/etc/init.d/drbd start' parts/usr/lib/systemd/system/drbd.service || fail "drbd.service does not call the init script"
+if type -P systemd-analyze >/dev/null; then
+	# In a root of its own: only the units are looked at, not what this host has.
+	for unit in drbdd.service drbd.service drbd@r0.service drbd-promote@r0.service; do
+		! systemd-analyze --root="$work/parts" verify "$unit" 2>&1 | grep -i -e unknown -e 'failed to parse' || fail "$unit"
+	done
+fi
+make -s --no-print-directory -C "$top" uninstall DESTDIR="$work/parts" "${settings[@]}" >out 2>err || fail "make uninstall: $(cat out err)"
+left=$(find parts ! -type d)
+[ "$left" = $'parts/etc/drbd.conf\nparts/etc/drbd.d/global_common.conf' ] || [ "$left" = $'parts/etc/drbd.d/global_common.conf\nparts/etc/drbd.conf' ] ||
+	fail "make uninstall leaves $left"
 
 # chkconfig reads all comments: what it needs must be there, and only once.
 for keyword in 'chkconfig:' 'description:' 'Provides:' 'Required-Start:' 'Required-Stop:' 'Default-Start:' \

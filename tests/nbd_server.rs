@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // a test may fail
 
+#[path = "support/nbd_client.rs"]
+mod nbd_client;
+
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -13,6 +16,7 @@ use drbdbox::export::door::{Detach, Door, DoorError, Holder};
 use drbdbox::export::nbd_server::{Listen, NbdDoor, NbdServer};
 use drbdbox::export::ram::RamBackend;
 use drbdbox::export::request::{Backend, Limits, Request};
+use nbd_client::NbdClient;
 use nix::errno::Errno;
 
 const MIB: u64 = 1 << 20;
@@ -40,76 +44,41 @@ fn house(backend: Arc<dyn Backend>) -> House {
     House { _directory: directory, path, _server: server, door }
 }
 
-/// A client that negotiates with GO.
-struct Client(UnixStream);
+/// A client whose steps succeed.
+struct Client(NbdClient);
 
 impl Client {
     fn connect(path: &Path) -> Client {
-        let mut client = Client::greet(path);
-        let mut query = 2u32.to_be_bytes().to_vec();
-        query.extend(b"r0\0\0");
-        client.option(7, &query);
-        while client.option_reply().0 != 1 {}
-        client
+        Client(NbdClient::connect(path, "r0").unwrap())
     }
 
     fn greet(path: &Path) -> Client {
-        let mut stream = UnixStream::connect(path).unwrap();
-        let mut greeting = [0; 18];
-        stream.read_exact(&mut greeting).unwrap();
-        assert_eq!(&greeting[..16], b"NBDMAGICIHAVEOPT");
-        stream.write_all(&3u32.to_be_bytes()).unwrap();
-        Client(stream)
+        Client(NbdClient::greet(path).unwrap())
     }
 
     fn option(&mut self, number: u32, data: &[u8]) {
-        let mut bytes = b"IHAVEOPT".to_vec();
-        bytes.extend(number.to_be_bytes());
-        bytes.extend((data.len() as u32).to_be_bytes());
-        bytes.extend(data);
-        self.0.write_all(&bytes).unwrap();
-    }
-
-    fn option_reply(&mut self) -> (u32, Vec<u8>) {
-        let mut header = [0; 20];
-        self.0.read_exact(&mut header).unwrap();
-        let kind = u32::from_be_bytes(header[12..16].try_into().unwrap());
-        assert!(kind < 1 << 31, "refused: {kind:x}");
-        let mut data = vec![0; u32::from_be_bytes(header[16..].try_into().unwrap()) as usize];
-        self.0.read_exact(&mut data).unwrap();
-        (kind, data)
+        self.0.option(number, data).unwrap();
     }
 
     fn send(&mut self, flags: u16, command: u16, cookie: u64, offset: u64, length: u32, data: &[u8]) {
-        let mut bytes = 0x2560_9513u32.to_be_bytes().to_vec();
-        bytes.extend(flags.to_be_bytes());
-        bytes.extend(command.to_be_bytes());
-        bytes.extend(cookie.to_be_bytes());
-        bytes.extend(offset.to_be_bytes());
-        bytes.extend(length.to_be_bytes());
-        bytes.extend(data);
-        self.0.write_all(&bytes).unwrap();
+        self.0.send(flags, command, cookie, offset, length, data).unwrap();
     }
 
     /// Error number and cookie of the next reply.
     fn reply(&mut self) -> (u32, u64) {
-        let mut header = [0; 16];
-        self.0.read_exact(&mut header).unwrap();
-        assert_eq!(header[..4], 0x6744_6698u32.to_be_bytes());
-        let error = u32::from_be_bytes(header[4..8].try_into().unwrap());
-        (error, u64::from_be_bytes(header[8..].try_into().unwrap()))
+        self.0.reply().unwrap()
     }
 
     fn read(&mut self, offset: u64, length: u32) -> Vec<u8> {
         self.send(0, 0, 99, offset, length, &[]);
         assert_eq!(self.reply(), (0, 99));
         let mut data = vec![0; length as usize];
-        self.0.read_exact(&mut data).unwrap();
+        self.0.stream.read_exact(&mut data).unwrap();
         data
     }
 
     fn is_cut_off(&mut self) -> bool {
-        matches!(self.0.read(&mut [0; 1]), Ok(0) | Err(_))
+        matches!(self.0.stream.read(&mut [0; 1]), Ok(0) | Err(_))
     }
 }
 
@@ -179,7 +148,7 @@ fn what_cannot_be_done_is_refused_and_the_connection_goes_on() {
 fn garbage_is_cut_off_and_the_server_lives_on() {
     let house = house(RamBackend::new(MIB, ALL));
     let mut client = Client::connect(&house.path);
-    client.0.write_all(&[0x55; 28]).unwrap();
+    client.0.stream.write_all(&[0x55; 28]).unwrap();
     assert!(client.is_cut_off());
     let mut client = Client::connect(&house.path);
     client.send(0, 1, 1, 0, u32::MAX, &[]);
@@ -244,7 +213,7 @@ fn replies_come_in_the_order_of_completion() {
     }
     for cookie in (0..32).rev() {
         assert_eq!(client.reply(), (0, cookie));
-        client.0.read_exact(&mut [0; 512]).unwrap();
+        client.0.stream.read_exact(&mut [0; 512]).unwrap();
     }
 }
 
@@ -261,7 +230,7 @@ fn a_client_that_does_not_listen_holds_up_nobody_else() {
     for _ in 0..8 {
         assert_eq!(deaf.reply().0, 0);
         let mut data = vec![0; 32 << 20];
-        deaf.0.read_exact(&mut data).unwrap();
+        deaf.0.stream.read_exact(&mut data).unwrap();
     }
 }
 

@@ -41,6 +41,27 @@ cmp -s "$DRBDBOX" content/sbin/drbdbox || fail "/sbin/drbdbox is not the binary 
 for name in drbdadm drbdsetup drbdmeta drbdd; do
 	[ content/sbin/$name -ef content/sbin/drbdbox ] || fail "/sbin/$name is no link to drbdbox"
 done
+# Each package's files, where those of DRBD 8.3 are.
+holds() {
+	local package=$1 path
+	shift
+	for path; do
+		rpm -qpl "$package" | grep -qx -- "$path" || fail "$package has no $path"
+	done
+}
+holds "$main" /etc/rc.d/init.d/drbd /usr/sbin/drbd-overview /var/lib/drbd /etc/drbd.conf /etc/drbd.d/global_common.conf \
+	/usr/lib/drbd/{outdate-peer,snapshot-resync-target-lvm,unsnapshot-resync-target-lvm,notify}.sh \
+	/usr/lib/drbd/notify-{out-of-sync,split-brain,emergency-reboot,emergency-shutdown,io-error,pri-lost-after-sb,pri-lost,pri-on-incon-degr}.sh
+holds first/drbdbox-pacemaker-*.rpm /usr/lib/drbd/{crm-fence-peer,crm-unfence-peer,stonith_admin-fence-peer}.sh /usr/lib/ocf/resource.d/linbit/drbd
+holds first/drbdbox-heartbeat-*.rpm /etc/ha.d/resource.d/{drbddisk,drbdupper}
+holds first/drbdbox-udev-*.rpm /etc/udev/rules.d/65-drbd.rules
+holds first/drbdbox-bash-completion-*.rpm /etc/bash_completion.d/drbdadm
+holds first/drbdbox-systemd-*.rpm /usr/lib/systemd/system/{drbdd,drbd,drbd@}.service /usr/lib/tmpfiles.d/drbd.conf /etc/multipath/conf.d/drbd.conf
+[ "$(rpm -qpl first/*.rpm | grep -v -e '^/usr/share/doc' -e '^/usr/lib/debug' | sort | uniq -d)" = "" ] || fail "files are in two packages"
+for name in pacemaker heartbeat udev bash-completion; do
+	rpm -qp --provides "$(echo first/drbdbox-$name-*.rpm)" | grep -qx "drbd-$name = 8.3.16" || fail "drbdbox-$name does not stand for drbd-$name"
+	rpm -qp --conflicts "$(echo first/drbdbox-$name-*.rpm)" | grep -qx "drbd-$name" || fail "drbdbox-$name can be beside drbd-$name"
+done
 [ -x content/etc/rc.d/init.d/drbd ] || fail "no init script"
 rpm -qp --configfiles "$main" | grep -qx /etc/drbd.conf || fail "drbd.conf would be overwritten by an upgrade"
 
@@ -61,9 +82,26 @@ if [ "$(id -u)" -eq 0 ]; then
 		chmod +x "$root/sbin/drbdsetup" "$root/etc/rc.d/init.d/drbd"
 	}
 	: >"$root/role"
-	in_root() { rpm --root "$root" --nodeps --nosignature "$@" >out 2>&1 || fail "rpm $*: $(cat out)"; }
+	# What the root has is a package, too, so that rpm looks at what each of ours needs; and the one of DRBD's module.
+	for package in "host:/bin/sh udev" "kmod-drbd83:nothing" "drbd-heartbeat:nothing"; do
+		printf 'Name: %s\nVersion: 8.3.16\nRelease: 1\nSummary: x\nLicense: x\nProvides: %s\nAutoReqProv: no\n%%description\n%%files\n' \
+			"${package%%:*}" "${package#*:}" >host.spec
+		rpmbuild -bb --quiet --define "_rpmdir $work/host" --define "_topdir $work/host/build" \
+			--define '_rpmfilename %%{NAME}.rpm' host.spec >out 2>&1 || fail "rpmbuild of a host: $(cat out)"
+	done
+	refused_in_root() {
+		! rpm --root "$root" --nosignature "$@" >out 2>&1 && grep -q 'conflicts with' out || fail "rpm $*: $(cat out)"
+	}
+	in_root() { rpm --root "$root" --nosignature "$@" >out 2>&1 || fail "rpm $*: $(cat out)"; }
 	called() { [ "$(cat "$root/calls")" = "$1" ] || fail "$2: scriptlets called: $(cat "$root/calls")"; : >"$root/calls"; }
-	in_root -i "$main" first/drbdbox-heartbeat*.rpm first/drbdbox-bash*.rpm
+	in_root -i host/host.rpm
+	! rpm --root "$root" --nosignature -i first/drbdbox-heartbeat*.rpm >out 2>&1 || fail "drbdbox-heartbeat can be alone"
+	in_root -i host/kmod-drbd83.rpm
+	refused_in_root -i "$main"
+	called "" "an installation that is refused"
+	in_root -e kmod-drbd83
+	in_root -i first/*.rpm
+	refused_in_root -i host/drbd-heartbeat.rpm
 	called "chkconfig --add drbd" installation
 	echo "# mine" >"$root/etc/drbd.conf"
 	# The scriptlet that ends an upgrade runs what the new package has installed: here it fails quietly, or says what it leaves.
@@ -79,7 +117,7 @@ if [ "$(id -u)" -eq 0 ]; then
 	echo ' 0: cs:Connected ro:Secondary/Primary ds:UpToDate/UpToDate C r-----' >"$root/role"
 	chroot "$root" /bin/sh /postun 1 >out 2>&1 || fail "postun: $(cat out)"
 	called "init condrestart" "upgrade of a Secondary"
-	in_root -e drbdbox drbdbox-heartbeat drbdbox-bash-completion
+	in_root -e drbdbox drbdbox-{heartbeat,pacemaker,udev,systemd,bash-completion}
 	called $'init stop\nchkconfig --del drbd' erasure
 	[ ! -e "$root/sbin/drbdbox" ] || fail "erasure leaves /sbin/drbdbox"
 else

@@ -30,7 +30,9 @@ else
 fi
 
 begin "shell scripts"
-posix="configure packaging/init.d/drbd packaging/heartbeat/drbddisk packaging/heartbeat/drbdupper packaging/rpm/build.sh"
+posix="configure packaging/init.d/drbd packaging/heartbeat/drbddisk packaging/heartbeat/drbdupper packaging/rpm/build.sh
+	packaging/handlers/start-daemon packaging/handlers/stop-daemon"
+in_bash="packaging/handlers/*.sh packaging/handlers/state.bash packaging/pacemaker/drbd packaging/musl/build.sh"
 for shell in dash bash busybox; do
 	command=$shell
 	[ $shell != busybox ] || command="busybox sh"
@@ -42,11 +44,11 @@ for shell in dash bash busybox; do
 		$command -n "$script" || failed+=("$shell -n $script")
 	done
 done
-for script in tests/*.sh tests/hosts/*.sh tests/lab/*.sh tests/lab/scenarios/*.sh packaging/bash-completion/drbdadm .ci/run; do
+for script in $in_bash tests/*.sh tests/hosts/*.sh tests/lab/*.sh tests/lab/scenarios/*.sh packaging/bash-completion/drbdadm .ci/run; do
 	bash -n "$script" || failed+=("bash -n $script")
 done
 if type -P shellcheck >/dev/null; then
-	shellcheck -S error $posix tests/*.sh tests/hosts/*.sh tests/lab/*.sh .ci/run &&
+	shellcheck -S error $posix $in_bash tests/*.sh tests/hosts/*.sh tests/lab/*.sh .ci/run &&
 		shellcheck -S error -s bash tests/lab/scenarios/*.sh || failed+=("shellcheck")
 else
 	skipped+=("shellcheck: not installed (Debian package shellcheck)")
@@ -61,6 +63,17 @@ case $? in
 0) echo "$why" ;;
 77) skipped+=("packages: $why") ;;
 *) failed+=("tests/rpm.sh") ;;
+esac
+
+begin "handlers"
+tests/handlers.sh || failed+=("tests/handlers.sh")
+
+begin "the agent of Pacemaker"
+why=$(tests/pacemaker.sh)
+case $? in
+0) echo "$why" ;;
+77) skipped+=("the agent of Pacemaker: $why") ;;
+*) failed+=("tests/pacemaker.sh") ;;
 esac
 
 begin "cargo test"

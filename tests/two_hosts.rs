@@ -1,4 +1,4 @@
-//! The walk-through, the init script and the crash test on two hosts that are made on this machine: scripts in
+//! The walk-through, the init script and half a minute of torture on two hosts that are made on this machine: scripts in
 //! tests/hosts, which need root and some programs of the system. Without them the tests say what is missing and pass.
 
 use std::fs::File;
@@ -58,6 +58,11 @@ fn finish(script: &str, mut command: Command, environment: &[(&str, &str)], log_
 #[test]
 fn the_how_to_works_from_the_first_command_to_the_last() {
     run("demo.sh", &[]);
+}
+
+#[test]
+fn the_package_and_five_commands_make_a_mirror() {
+    run("rhel5.sh", &[]);
 }
 
 #[test]
@@ -130,7 +135,8 @@ fn is_of_musl(program: &Path) -> bool {
     !has(b"ld-linux") && !has(b"The futex facility returned an unexpected error code")
 }
 
+/// Another seed each time; a failure names it.
 #[test]
-fn nothing_acknowledged_is_lost_when_daemons_are_killed() {
-    run("crash.sh", &[("ROUNDS", "6")]);
+fn nothing_acknowledged_is_lost_whatever_happens_to_daemons_hosts_disks_and_network() {
+    run("torture.sh", &[("TORTURE_SECONDS", "30")]);
 }

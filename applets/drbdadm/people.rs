@@ -100,16 +100,25 @@ fn watch(names: &[String]) -> ! {
             Some(snapshot) => board(&snapshot, names),
             None => "No daemon answers. Waiting for one.\n".to_string(),
         };
-        // A picture that is too long would scroll.
-        let lines_max = terminal::height(&stdout()).unwrap_or(24).saturating_sub(1);
-        let mut picture = String::from("\u{1b}[H");
-        for line in [head.as_str(), ""].into_iter().chain(body.lines()).take(lines_max) {
-            picture += line;
-            picture += "\u{1b}[K\n";
-        }
-        put(&(picture + "\u{1b}[J"));
+        put(&picture(&head, &body, terminal::height(&stdout()).unwrap_or(24)));
         std::thread::sleep(live::PAUSE);
     }
+}
+
+/// What is drawn over the picture before on a terminal of so many lines. A picture that is too long would scroll.
+fn picture(head: &str, body: &str, height: usize) -> String {
+    let mut lines: Vec<&str> = [head, ""].into_iter().chain(body.lines()).collect();
+    // The cursor is below the last line.
+    let lines_max = height.saturating_sub(1);
+    let hidden = (lines.len() + 1).saturating_sub(lines_max);
+    let more = format!("... {hidden} more lines: enlarge the window, or name resources");
+    if lines.len() > lines_max {
+        lines.truncate(lines_max.saturating_sub(1));
+        lines.push(&more);
+    }
+    let drawn: String = lines.iter().map(|line| format!("{line}\u{1b}[K\n")).collect();
+    // Lines that are too long for a narrow window are cut, not wrapped.
+    format!("\u{1b}[?7l\u{1b}[H{drawn}\u{1b}[?7h\u{1b}[J")
 }
 
 /// `2026-01-31 12:34:56`.
@@ -124,5 +133,21 @@ fn put(text: &str) {
     if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
         // The terminal has gone.
         std::process::exit(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_never_scrolls_and_says_what_is_hidden() {
+        let plain = |height| picture("head", "1\n2\n3\n", height).replace("\u{1b}[K", "");
+        assert_eq!(plain(6), "\u{1b}[?7l\u{1b}[Hhead\n\n1\n2\n3\n\u{1b}[?7h\u{1b}[J");
+        let cut = plain(5);
+        assert!(cut.contains("Hhead\n\n1\n... 2 more lines: "), "{cut}");
+        for height in 0..8 {
+            assert!(plain(height).matches('\n').count() < height.max(2), "{height}");
+        }
     }
 }

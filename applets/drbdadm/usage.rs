@@ -84,6 +84,11 @@ pub fn usage_84(program: &str, dialect: Dialect, command: Option<&Command>, mess
             text.push_str(&columns(Dialect::V84, 1));
         }
         Some(command) if command.action == Action::Check => text.push_str(&super::check::help()),
+        Some(command) if command.action == Action::Status => text.push_str(
+            "\nOPTIONS FOR status:\n  --watch\n\n\
+             On a terminal: roles, states and running resyncs in colour; with --watch drawn every second in the same\n\
+             place, until Ctrl-C. In a pipe: what drbdsetup prints.\n",
+        ),
         Some(command) => {
             let options = allowed_options(command);
             if !options.is_empty() {

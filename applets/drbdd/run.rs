@@ -139,19 +139,17 @@ fn start(options: Options) -> Result<Running, String> {
     daemon.on_stop_request(Box::new(move || {
         stop.send(Event::Stop);
     }));
-    if daemon.shared.config.door.has_nodes() {
-        // Also of minors that do not come back.
-        let config = &daemon.shared.config;
-        clean_after_dead_daemon(&config.run_directory, &config.device_directory);
-    }
+    // Also of minors that do not come back, and also if this daemon has no nodes: the dead one may have had some.
+    let config = &daemon.shared.config;
+    clean_after_dead_daemon(&config.run_directory, &config.device_directory);
     running::restore(&daemon, &paths::running());
     let files = proc_file::Files { proc_text: paths::proc_text(), running: paths::running() };
     let socket = paths::socket();
     let access = options.access;
     let server =
-        Server::start(&socket, access, daemon.clone()).map_err(|e| format!("{}: {e}", socket.display()))?;
+        Server::start(&socket, access, daemon.clone()).map_err(|e| paths::write_failure(&socket, &e))?;
     let proc_writer = proc_file::start(Arc::clone(&daemon), files)
-        .map_err(|error| format!("{}: {error}", paths::proc_text().display()))?;
+        .map_err(|error| paths::write_failure(&paths::proc_text(), &error))?;
     let of_thread = sender.clone();
     thread::Builder::new()
         .name("signals".into())
@@ -217,7 +215,7 @@ impl Running {
 /// Makes RUNDIR, and leads /var/run/drbd to it where that is another place. spec/decisions.md 4.
 fn make_run_directory(directory: &Path) -> Result<(), String> {
     let result = DirBuilder::new().recursive(true).mode(0o755).create(directory);
-    result.map_err(|error| format!("{}: {error}; is this root?", directory.display()))?;
+    result.map_err(|error| paths::write_failure(directory, &error))?;
     let old = Path::new("/var/run/drbd");
     if directory == Path::new("/run/drbd") && fs::symlink_metadata(old).is_err() {
         if let Err(error) = std::os::unix::fs::symlink(directory, old) {

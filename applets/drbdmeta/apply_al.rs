@@ -3,7 +3,7 @@
 
 use super::call::{Call, Failure};
 use super::disk::{io_failure, Disk};
-use super::find::{self, Found, Search};
+use super::find::{self, Search};
 use super::progress::Progress;
 use super::ui::say_err;
 use super::{last_known, move_internal, EXIT_NO_META_DATA};
@@ -12,6 +12,9 @@ use drbdbox::meta::activity_log::{self, LogFormat, Replay, Unusable};
 use drbdbox::meta::bitmap;
 use drbdbox::meta::image::Marked;
 use drbdbox::meta::log_application;
+
+/// What long work is called.
+pub const APPLYING: &str = "applying the activity log";
 
 /// Runs the command.
 pub fn run(call: &Call) -> Result<u8, Failure> {
@@ -24,7 +27,7 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
         }
         Search::Nothing => return Err(Failure::new(EXIT_NO_META_DATA, "No valid meta data found")),
     };
-    let mut progress = Progress::new("marking the extents of the activity log");
+    let mut progress = Progress::new(APPLYING);
     let done = log_application::apply(&disk, &found.super_block, &found.layout, &mut |done, total| {
         progress.show(done, total);
     });
@@ -45,7 +48,7 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
         }
     }
     if let Some(marked) = &done.marked {
-        report_marked(&found, marked);
+        report_marked(found.super_block.effective_size_sectors, marked);
     }
     if done.is_changed && !call.options.dry_run {
         last_known::update(call, &found.layout, done.super_block.device_uuid);
@@ -53,9 +56,9 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn report_marked(found: &Found, marked: &Marked) {
-    let area_bytes = bitmap::stored_bytes(found.super_block.effective_size_sectors)
-        .next_multiple_of(bitmap::PAGE_BYTES as u64);
+/// What was marked in the bitmap of a device of `sectors`.
+pub fn report_marked(sectors: u64, marked: &Marked) {
+    let area_bytes = bitmap::stored_bytes(sectors).next_multiple_of(bitmap::PAGE_BYTES as u64);
     for extent in &marked.beyond_end {
         let byte = u64::from(*extent) * activity_log::EXTENT_BITMAP_BYTES;
         say_err!("extent {extent} beyond end of bitmap! ({byte} >= {area_bytes})");
@@ -67,7 +70,7 @@ fn report_marked(found: &Found, marked: &Marked) {
 }
 
 /// What is odd about the log. Not an error: the transaction that was being written is torn.
-fn report(replay: &Replay, is_zero: bool) {
+pub fn report(replay: &Replay, is_zero: bool) {
     for (transaction, slot) in &replay.out_of_range {
         say_err!("slot number out of range: tr:{transaction} slot:{slot}");
     }

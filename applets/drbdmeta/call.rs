@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use super::in_use;
 use super::options::Options;
 use super::EXIT_USAGE;
-use drbdbox::meta::MetaIndex;
+use drbdbox::meta::{Format, MetaIndex};
 use drbdbox::status::snapshot::Snapshot;
 
 /// Major number of the module's devices.
@@ -29,7 +29,7 @@ pub struct Call {
     /// Path of the device with the meta data.
     pub device: String,
     /// FORMAT.
-    pub version: Version,
+    pub format: Format,
     /// Place of the meta data there.
     pub index: MetaIndex,
     /// v07's "internal": the last 128 MiB.
@@ -91,24 +91,13 @@ pub fn program_name(called: &str) -> String {
 #[derive(Debug)]
 pub struct Place {
     /// The format that was named.
-    pub version: Version,
+    pub format: Format,
     /// MD-DEVICE.
     pub device: String,
     /// INDEX; without a meaning for v06.
     pub index: MetaIndex,
     /// v07's "internal": the last 128 MiB.
     pub is_fixed: bool,
-}
-
-/// FORMAT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
-    /// DRBD 0.6: a file.
-    V06,
-    /// DRBD 0.7.
-    V07,
-    /// DRBD 8.0 to 8.4.
-    V08,
 }
 
 impl Place {
@@ -127,30 +116,32 @@ impl Place {
 /// Reads the words from FORMAT on; returns what follows FORMAT's arguments.
 pub fn parse_format(words: &[String]) -> Result<(Place, &[String]), Failure> {
     let usage = |text: String| Failure::new(EXIT_USAGE, text);
-    let format = words.get(1).ok_or_else(|| usage("Format identifier missing".into()))?;
-    let (version, arguments) = match format.as_str() {
-        "v06" => (Version::V06, 1),
-        "v07" => (Version::V07, 2),
-        "v08" => (Version::V08, 2),
-        _ => return Err(usage(format!("Unknown format '{format}'."))),
-    };
+    let name = words.get(1).ok_or_else(|| usage("Format identifier missing".into()))?;
+    let format = Format::parse(name).ok_or_else(|| {
+        let hint = match name.as_str() {
+            "v09" => "\nMeta data of DRBD 9 are found by 'scan', and converted by 'v08 ... create-md'.",
+            _ => "",
+        };
+        usage(format!("Unknown format '{name}'.{hint}"))
+    })?;
+    let arguments = if format == Format::V06 { 1 } else { 2 };
     if words.len() < 2 + arguments {
         return Err(usage("Too few arguments for format".into()));
     }
     let rest = &words[2 + arguments..];
     let device = words[2].clone();
-    if version == Version::V06 {
+    if format == Format::V06 {
         if device.parse::<u8>().is_err() {
             return Err(usage(format!("'{device}' is not a valid minor number.")));
         }
         let index = MetaIndex::FlexExternal;
-        return Ok((Place { version, device, index, is_fixed: false }, rest));
+        return Ok((Place { format, device, index, is_fixed: false }, rest));
     }
     let word = &words[3];
     let index =
         MetaIndex::parse(word).ok_or_else(|| usage(format!("'{word}' is not a valid index number.")))?;
-    let is_fixed = version == Version::V07 && word == "internal";
-    Ok((Place { version, device, index, is_fixed }, rest))
+    let is_fixed = format == Format::V07 && word == "internal";
+    Ok((Place { format, device, index, is_fixed }, rest))
 }
 
 /// The minor of DEVICE (spec/metadata.md 11, spec/decisions.md 6.5); `None` for `-`.

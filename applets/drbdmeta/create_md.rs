@@ -3,6 +3,7 @@
 use super::call::{Call, Failure};
 use super::disk::{io_failure, Disk};
 use super::find::{self, Search};
+use super::progress::Progress;
 use super::ui::{confirmed, confirmed_without_empty_line, say, say_err};
 use super::{existing_data, move_internal, EXIT_ERROR};
 use drbdbox::meta::conversion::{v07_fixed_offset, Convertible, Generation};
@@ -186,6 +187,7 @@ fn write(call: &Call, disk: &Disk, layout: &Layout, old: Option<OldMetaData>) ->
 }
 
 /// Zeroes in the classic log, initialized blocks in a striped one; durable.
-fn initialize_log(disk: &Disk, layout: &Layout) -> Result<(), Failure> {
-    image::empty_activity_log(disk, layout).map_err(io_failure)
+pub fn initialize_log(disk: &Disk, layout: &Layout) -> Result<(), Failure> {
+    let mut progress = Progress::new("initializing the activity log");
+    image::empty_activity_log(disk, layout, &mut |done, total| progress.show(done, total)).map_err(io_failure)
 }

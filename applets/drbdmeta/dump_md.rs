@@ -73,7 +73,7 @@ fn dump(
     remarks: &Remarks,
 ) -> Result<u8, Failure> {
     let mut out = BufWriter::new(std::io::stdout().lock());
-    let mut progress = Progress::new("reading the bitmap");
+    let mut progress = Progress::beside_stdout("reading the bitmap");
     let mut write = || -> Result<u64, DumpError> {
         write_header(&mut out, call)?;
         let unreadable = write_dump(&mut out, disk, super_block, layout, remarks, &mut |done, total| {

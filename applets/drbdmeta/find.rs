@@ -10,7 +10,7 @@ use drbdbox::meta::image::BlockFile;
 use drbdbox::meta::layout::SECTOR_BYTES;
 use drbdbox::meta::super_block::{DecodeError, ValidityError};
 use drbdbox::meta::survey::read_block;
-use drbdbox::meta::{Layout, LogGeometry, MetaIndex, SuperBlock};
+use drbdbox::meta::{Format, Layout, LogGeometry, MetaIndex, SuperBlock};
 
 /// Valid meta data.
 pub struct Found {
@@ -77,7 +77,7 @@ fn at_place(call: &Call, disk: &Disk, place: &Layout) -> Result<Option<Found>, F
     let log = super_block.log_geometry().unwrap_or_default();
     let layout = Layout::new(place.index, place.device_bytes, log).unwrap_or(*place);
     if let Err(error) = super_block.validate(&layout) {
-        say_err!("{}", validity_text(layout.index, &error));
+        say_err!("{}", validity_text(Format::V08, layout.index, &error));
         return Ok(None);
     }
     repair(&mut super_block, &layout);
@@ -85,15 +85,16 @@ fn at_place(call: &Call, disk: &Disk, place: &Layout) -> Result<Option<Found>, F
 }
 
 /// 8.3.16's texts.
-fn validity_text(index: MetaIndex, error: &ValidityError) -> String {
+pub fn validity_text(format: Format, index: MetaIndex, error: &ValidityError) -> String {
+    let format = format.name();
     match error {
         ValidityError::AlOffset { found, expected } => {
-            format!("v08 Magic number (al_offset) not found\n\texpected: {expected}, found {found}")
+            format!("{format} Magic number (al_offset) not found\n\texpected: {expected}, found {found}")
         }
         ValidityError::BmOffset { found, expected } if index.is_internal() => {
             format!("strange bm_offset {found} (expected: {expected})")
         }
-        ValidityError::BmOffset { .. } => "v08 Magic number (bm_offset) not found".to_string(),
+        ValidityError::BmOffset { .. } => format!("{format} Magic number (bm_offset) not found"),
         ValidityError::MdSize { found, expected } => {
             format!("strange md_size_sect {found} (expected: {expected})")
         }

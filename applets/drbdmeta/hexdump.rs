@@ -14,9 +14,13 @@ const ROW: usize = 16;
 /// Runs the command.
 pub fn run(call: &Call) -> Result<u8, Failure> {
     let disk = Disk::open(call)?;
-    let offset = disk.expected.md_offset;
-    let block = read_block(&disk, offset).map_err(|_| Failure::silent(EXIT_ERROR))?;
-    say!("# 4096 bytes at byte {offset} of {}\n{}", call.device, text(&block));
+    show(call, &disk, disk.expected.md_offset)
+}
+
+/// Shows the block at `offset`.
+pub fn show(call: &Call, disk: &Disk, offset: u64) -> Result<u8, Failure> {
+    let block = read_block(disk, offset).map_err(|_| Failure::silent(EXIT_ERROR))?;
+    say!("# {} bytes at byte {offset} of {}\n{}", block.len(), call.device, text(&block));
     Ok(0)
 }
 

@@ -10,6 +10,7 @@ mod dev_uuid;
 mod disk;
 mod dstate;
 mod dump_md;
+mod dump_source;
 mod existing_data;
 mod find;
 mod get_gi;
@@ -30,8 +31,9 @@ mod ui;
 mod verify_dump;
 mod wipe_md;
 
-use call::{Call, Failure, Version};
+use call::{Call, Failure};
 use drbdbox::control::Client;
+use drbdbox::meta::Format;
 use drbdbox::sys::minor_lock::MinorLock;
 use options::Options;
 use ui::{say, say_err};
@@ -194,13 +196,13 @@ fn run(program: &str, options: Options, words: &[String], args: &[String]) -> Re
         options,
         minor,
         device: place.device,
-        version: place.version,
+        format: place.format,
         index: place.index,
         is_fixed: place.is_fixed,
         argument: arguments.first().cloned(),
     };
-    match call.version {
-        Version::V08 => (command.run)(&call),
-        Version::V06 | Version::V07 => counters::run(&call),
+    match call.format {
+        Format::V08 => (command.run)(&call),
+        Format::V06 | Format::V07 => counters::run(&call),
     }
 }

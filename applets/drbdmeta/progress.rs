@@ -3,6 +3,8 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use drbdbox::core::log_lines::pretty_kib;
+
 /// Work that is done before this is not talked about.
 const QUIET: Duration = Duration::from_secs(1);
 /// Between two updates of the line.
@@ -12,7 +14,8 @@ const UPDATE: Duration = Duration::from_millis(200);
 pub struct Progress {
     what: &'static str,
     next: Instant,
-    is_shown: bool,
+    /// Characters on the terminal now.
+    shown: usize,
     has_terminal: bool,
 }
 
@@ -22,38 +25,56 @@ impl Progress {
         Progress {
             what,
             next: Instant::now() + QUIET,
-            is_shown: false,
+            shown: 0,
             has_terminal: std::io::stderr().is_terminal(),
         }
     }
 
+    /// As [`Progress::new`], for work whose result goes to stdout meanwhile: a terminal there shows that it goes on.
+    pub fn beside_stdout(what: &'static str) -> Progress {
+        let mut progress = Progress::new(what);
+        progress.has_terminal &= !std::io::stdout().is_terminal();
+        progress
+    }
+
     /// `done` of `total` of any unit are done.
     pub fn show(&mut self, done: u64, total: u64) {
+        let percent = (u128::from(done) * 100).checked_div(u128::from(total)).unwrap_or(100);
+        self.update(|| format!("{percent} %"));
+    }
+
+    /// So many bytes are done; nobody knows of how many.
+    pub fn show_bytes(&mut self, done: u64) {
+        self.update(|| pretty_kib(done / 1024));
+    }
+
+    fn update(&mut self, amount: impl Fn() -> String) {
         if !self.has_terminal {
             return;
         }
-        if let Some(line) = self.line(Instant::now(), done, total) {
+        if let Some(line) = self.line(Instant::now(), amount) {
             let mut stderr = std::io::stderr();
             let _ = write!(stderr, "\r{line}");
             let _ = stderr.flush();
         }
     }
 
-    /// The line, if it is time for one.
-    fn line(&mut self, now: Instant, done: u64, total: u64) -> Option<String> {
+    /// The line, if it is time for one; as long as the one before, at least.
+    fn line(&mut self, now: Instant, amount: impl Fn() -> String) -> Option<String> {
         if now < self.next {
             return None;
         }
         self.next = now + UPDATE;
-        self.is_shown = true;
-        let percent = (u128::from(done) * 100).checked_div(u128::from(total)).unwrap_or(100);
-        Some(format!("{}: {percent} %", self.what))
+        let line = format!("{}: {}", self.what, amount());
+        let line = format!("{line:width$}", width = self.shown);
+        self.shown = line.len();
+        Some(line)
     }
 
     /// Removes the line, so that what is printed next begins at the margin.
     pub fn end(&mut self) {
-        if std::mem::take(&mut self.is_shown) {
-            let blanks = " ".repeat(self.what.len() + ": 100 %".len());
+        if self.shown > 0 {
+            let blanks = " ".repeat(std::mem::take(&mut self.shown));
             let mut stderr = std::io::stderr();
             let _ = write!(stderr, "\r{blanks}\r");
             let _ = stderr.flush();
@@ -75,12 +96,14 @@ mod tests {
     fn only_long_work_is_talked_about_and_not_too_often() {
         let mut progress = Progress::new("work");
         let start = progress.next - QUIET;
-        let mut at = |milliseconds, done| progress.line(start + Duration::from_millis(milliseconds), done, 8);
-        assert_eq!(at(999, 1), None);
-        assert_eq!(at(1000, 2).as_deref(), Some("work: 25 %"));
-        assert_eq!(at(1199, 3), None);
-        assert_eq!(at(1200, 8).as_deref(), Some("work: 100 %"));
-        assert_eq!(progress.line(start + 2 * QUIET, 0, 0).as_deref(), Some("work: 100 %"));
-        progress.is_shown = false;
+        let mut at = |milliseconds, amount: &str| {
+            progress.line(start + Duration::from_millis(milliseconds), || amount.to_string())
+        };
+        assert_eq!(at(999, "12 %"), None);
+        assert_eq!(at(1000, "10000 KB").as_deref(), Some("work: 10000 KB"));
+        assert_eq!(at(1199, "25 %"), None);
+        // Nothing of the longer line stays.
+        assert_eq!(at(1200, "10 MB").as_deref(), Some("work: 10 MB   "));
+        progress.shown = 0;
     }
 }

@@ -1,16 +1,18 @@
 //! `restore-md`: meta data from a dump (spec/metadata.md 10.3).
 
 use super::call::{Call, Failure};
+use super::create_md::initialize_log;
 use super::disk::{io_failure, Disk};
+use super::dump_source::{Checked, Source};
 use super::find::{self, Search};
 use super::progress::Progress;
 use super::ui::{confirmed, say, say_err};
-use super::verify_dump::Source;
 use super::{existing_data, EXIT_ERROR, EXIT_NO_META_DATA};
 use drbdbox::meta::activity_log::transaction_84;
-use drbdbox::meta::dump_parser::Dump;
+use drbdbox::meta::conversion::Convertible;
+use drbdbox::meta::dump_parser::{Fields, FieldsV08};
 use drbdbox::meta::image::{self, BlockFile};
-use drbdbox::meta::{Layout, LogGeometry, MetaFlags, SuperBlock};
+use drbdbox::meta::{Format, Layout, LogGeometry, MetaFlags, SuperBlock};
 use drbdbox::sys::buffer::Buffer;
 
 /// Bytes of bitmap that are written at a time.
@@ -25,33 +27,48 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
         _ => None,
     };
     if in_place.is_some() {
-        if !confirmed(call, "Valid meta-data in place, overwrite?") {
-            return Err(Failure::silent(EXIT_NO_META_DATA));
-        }
+        ask_to_overwrite(call, "Valid meta-data in place, overwrite?")?;
     } else {
         existing_data::check(call, &disk, &disk.expected)?;
+        let block = image::read_super_block_bytes(&disk, &disk.expected).map_err(io_failure)?;
+        if let Some(other) = Convertible::decode(&block) {
+            // 8.3.16 does not look at them.
+            let name = other.generation.name();
+            ask_to_overwrite(call, &format!("Valid {name} meta-data in place, overwrite?"))?;
+        }
     }
     say_err!("reinitializing");
-    let dump = source.read()?;
-    let layout = Layout::new(call.index, disk.size_bytes(), log_geometry(call, &dump)?)
+    let mut dump = source.check(Format::V08)?;
+    let Fields::V08(fields) = dump.fields.clone() else {
+        return Err(Failure::silent(EXIT_ERROR));
+    };
+    let log = log_geometry(call, &fields)?;
+    let layout = Layout::new(call.index, disk.size_bytes(), log)
         .map_err(|error| Failure::new(EXIT_ERROR, error.to_string()))?;
-    let mut super_block = super_block_of(&dump, &layout)?;
+    let mut super_block = super_block_of(&fields, &layout)?;
     // The log stays with the disk that it describes, as in 8.3.16. Elsewhere, what is in its
     // place is none: 8.4's tools would stumble over it.
     if let Some(found) = &in_place {
         disk.give_up(found)?;
     }
     if in_place.map(|found| found.layout) != Some(layout) {
-        image::empty_activity_log(&disk, &layout).map_err(io_failure)?;
+        initialize_log(&disk, &layout)?;
     } else if super_block.flags.contains(MetaFlags::AL_CLEAN) && !has_empty_log(&disk, &layout)? {
         // 8.4 would attach without a look at the log.
         super_block.flags.set(MetaFlags::AL_CLEAN, false);
     }
-    write_bitmap(&disk, &layout, &dump)?;
-    disk.sync().map_err(|_| Failure::silent(EXIT_ERROR))?;
+    write_bitmap(&disk, &layout, &mut dump)?;
     disk.write_super_block(&layout, &super_block)?;
     say!("Successfully restored meta data");
     Ok(0)
+}
+
+/// Asks before meta data are lost. 8.3.16 says nothing if not.
+pub fn ask_to_overwrite(call: &Call, question: &str) -> Result<(), Failure> {
+    match confirmed(call, question) {
+        true => Ok(()),
+        false => Err(Failure::silent(EXIT_NO_META_DATA)),
+    }
 }
 
 fn has_empty_log(disk: &Disk, layout: &Layout) -> Result<bool, Failure> {
@@ -62,7 +79,7 @@ fn has_empty_log(disk: &Disk, layout: &Layout) -> Result<bool, Failure> {
 }
 
 /// The activity log: by the options, else by the dump, else the classic one.
-fn log_geometry(call: &Call, dump: &Dump) -> Result<LogGeometry, Failure> {
+fn log_geometry(call: &Call, dump: &FieldsV08) -> Result<LogGeometry, Failure> {
     let by_dump = match dump.al_stripes {
         None | Some((0, 0)) => LogGeometry::CLASSIC,
         Some((stripes, blocks)) => {
@@ -80,7 +97,7 @@ fn log_geometry(call: &Call, dump: &Dump) -> Result<LogGeometry, Failure> {
     call.options.log_geometry(by_dump)
 }
 
-fn super_block_of(dump: &Dump, layout: &Layout) -> Result<SuperBlock, Failure> {
+fn super_block_of(dump: &FieldsV08, layout: &Layout) -> Result<SuperBlock, Failure> {
     let bytes_per_bit = u32::try_from(dump.bytes_per_bit)
         .ok()
         .filter(|value| value.is_power_of_two() && *value >= 4096)
@@ -104,44 +121,74 @@ fn super_block_of(dump: &Dump, layout: &Layout) -> Result<SuperBlock, Failure> {
     })
 }
 
-/// Writes the words that the dump has, up to the next logical block with zeroes. What the dump
-/// leaves out stays as it is on disk.
-fn write_bitmap(disk: &Disk, layout: &Layout, dump: &Dump) -> Result<(), Failure> {
+/// Writes the words that the dump has, up to the next logical block with zeroes; durable. What the dump leaves out
+/// stays as it is on disk.
+pub fn write_bitmap(disk: &Disk, layout: &Layout, dump: &mut Checked) -> Result<(), Failure> {
     let available = layout.bitmap_bytes() / 8;
-    let given = dump.bitmap.iter().fold(0u64, |sum, (count, _)| sum.saturating_add(*count));
-    if given > available {
+    if dump.words > available {
         say_err!("Bitmap info too large, truncated!");
     }
-    let block_bytes = disk.logical_block_bytes() as u64;
-    let mut buffer = Buffer::zeroed(PIECE_BYTES);
-    let mut filled = 0;
-    let mut offset = layout.bm_offset();
-    let words = given.min(available);
+    let words = dump.words.min(available);
+    let mut writer = BitmapWriter::new(disk, layout.bm_offset());
+    let mut runs = dump.runs()?;
     let mut remaining = words;
     let mut progress = Progress::new("writing the bitmap");
-    for (count, word) in &dump.bitmap {
-        let mut count = (*count).min(remaining);
+    while remaining > 0 {
+        let Some((count, word)) = runs.next_run()? else { break };
+        let mut count = count.min(remaining);
         remaining -= count;
-        let bytes = word.to_le_bytes();
         while count > 0 {
-            let now = count.min(((PIECE_BYTES - filled) / 8) as u64);
-            for place in buffer[filled..filled + now as usize * 8].chunks_exact_mut(8) {
-                place.copy_from_slice(&bytes);
-            }
-            filled += now as usize * 8;
-            count -= now;
-            if filled == PIECE_BYTES {
-                disk.write_at(offset, &buffer).map_err(|_| Failure::silent(EXIT_ERROR))?;
-                offset += PIECE_BYTES as u64;
+            count -= writer.put(word, count)?;
+            if writer.filled == 0 {
                 progress.show(words - remaining - count, words);
-                filled = 0;
             }
         }
     }
-    if filled > 0 {
-        let end = (filled as u64).next_multiple_of(block_bytes) as usize;
-        buffer[filled..end].fill(0);
-        disk.write_at(offset, &buffer[..end]).map_err(|_| Failure::silent(EXIT_ERROR))?;
+    writer.end()
+}
+
+/// Collects words to large requests.
+struct BitmapWriter<'a> {
+    disk: &'a Disk<'a>,
+    /// Where the buffer goes.
+    offset: u64,
+    buffer: Buffer,
+    filled: usize,
+}
+
+impl BitmapWriter<'_> {
+    fn new<'a>(disk: &'a Disk<'a>, offset: u64) -> BitmapWriter<'a> {
+        BitmapWriter { disk, offset, buffer: Buffer::zeroed(PIECE_BYTES), filled: 0 }
     }
-    Ok(())
+
+    /// Takes up to `count` times this word; returns how many.
+    fn put(&mut self, word: u64, count: u64) -> Result<u64, Failure> {
+        let now = count.min(((PIECE_BYTES - self.filled) / 8) as u64);
+        let end = self.filled + now as usize * 8;
+        for place in self.buffer[self.filled..end].chunks_exact_mut(8) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        self.filled = end;
+        if self.filled == PIECE_BYTES {
+            self.write(PIECE_BYTES)?;
+        }
+        Ok(now)
+    }
+
+    fn write(&mut self, len: usize) -> Result<(), Failure> {
+        self.disk.write_at(self.offset, &self.buffer[..len]).map_err(|_| Failure::silent(EXIT_ERROR))?;
+        self.offset += len as u64;
+        self.filled = 0;
+        Ok(())
+    }
+
+    /// Writes what is left; all of it is durable then.
+    fn end(mut self) -> Result<(), Failure> {
+        if self.filled > 0 {
+            let end = self.filled.next_multiple_of(self.disk.logical_block_bytes());
+            self.buffer[self.filled..end].fill(0);
+            self.write(end)?;
+        }
+        self.disk.sync().map_err(|_| Failure::silent(EXIT_ERROR))
+    }
 }

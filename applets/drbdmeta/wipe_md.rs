@@ -5,12 +5,21 @@ use super::disk::{io_failure, Disk};
 use super::find::{self, Search};
 use super::last_known;
 use super::ui::{confirmed, say, say_err};
-use drbdbox::meta::image;
+use drbdbox::meta::{image, Layout};
 
 /// Runs the command.
 pub fn run(call: &Call) -> Result<u8, Failure> {
     let disk = Disk::open(call)?;
-    let Search::InPlace(found) = find::search(call, &disk)? else {
+    let found = match find::search(call, &disk)? {
+        Search::InPlace(found) => Some(found.layout),
+        _ => None,
+    };
+    wipe(call, &disk, found)
+}
+
+/// Asks, and wipes the super block of `found`.
+pub fn wipe(call: &Call, disk: &Disk, found: Option<Layout>) -> Result<u8, Failure> {
+    let Some(layout) = found else {
         say_err!("There appears to be no drbd meta data to wipe out?");
         return Ok(0);
     };
@@ -19,7 +28,7 @@ pub fn run(call: &Call) -> Result<u8, Failure> {
         return Ok(1);
     }
     say!("Wiping meta data...");
-    image::wipe_super_block(&disk, &found.layout).map_err(io_failure)?;
+    image::wipe_super_block(disk, &layout).map_err(io_failure)?;
     say!("DRBD meta data block successfully wiped out.");
     if !call.options.dry_run {
         last_known::remove(call);

@@ -14,7 +14,6 @@ use drbdbox::status::events::{self, BadBlock, Subject, Which};
 use drbdbox::status::status84::chosen;
 use drbdbox::status::{events2, Resource, Snapshot};
 use drbdbox::sys::local_time;
-use std::collections::BTreeMap;
 
 /// Minors that 8.3's `-a` asks for.
 const MINORS_83: u32 = 256;
@@ -212,15 +211,14 @@ pub fn events2(call: &Call84) -> Outcome {
         out(&text);
     };
     let wanted = |name: &str| object == "all" || name == object;
-    let mut known: BTreeMap<String, Resource> = BTreeMap::new();
+    let mut told = events2::Told::new(statistics);
     let mut first = true;
     listen(&asker, |event| {
         match &event.kind {
             EventKind::Start(snapshot) if std::mem::take(&mut first) => {
                 let mut lines = Vec::new();
                 for resource in chosen(snapshot, object) {
-                    lines.extend(events2::existing(resource, statistics));
-                    known.insert(resource.name.clone(), resource.clone());
+                    lines.extend(told.existing(resource));
                 }
                 lines.push("exists -".to_string());
                 print(event, &lines);
@@ -228,32 +226,26 @@ pub fn events2(call: &Call84) -> Outcome {
             }
             EventKind::Start(snapshot) => {
                 let mut lines = Vec::new();
-                let gone: Vec<String> =
-                    known.keys().filter(|name| snapshot.resource(name).is_none()).cloned().collect();
-                for name in gone {
-                    let old = known.remove(&name);
-                    lines.extend(events2::change(old.as_ref(), None, statistics));
+                for name in told.names().iter().filter(|name| snapshot.resource(name).is_none()) {
+                    lines.extend(told.gone(name));
                 }
                 for resource in chosen(snapshot, object) {
-                    let old = known.insert(resource.name.clone(), resource.clone());
-                    lines.extend(events2::change(old.as_ref(), Some(resource), statistics));
+                    lines.extend(told.change(resource));
                 }
                 print(event, &lines);
             }
             EventKind::Skipped(count) => print(event, &[format!("- skipped {count}")]),
-            EventKind::State { resource, .. } | EventKind::Resource(resource) if wanted(&resource.name) => {
-                let newer = known.get(&resource.name).is_none_or(|old| old.revision < resource.revision);
-                if newer {
-                    let old = known.insert(resource.name.clone(), Resource::clone(resource));
-                    print(event, &events2::change(old.as_ref(), Some(resource), statistics));
-                }
+            EventKind::State { resource, .. } | EventKind::Resource(resource)
+                if wanted(&resource.name)
+                    && told.resource(&resource.name).is_none_or(|old| old.revision < resource.revision) =>
+            {
+                print(event, &told.change(resource));
             }
             EventKind::ResourceDeleted { name } if wanted(name) => {
-                let old = known.remove(name);
-                print(event, &events2::change(old.as_ref(), None, statistics));
+                print(event, &told.gone(name));
             }
             EventKind::Helper { resource, volume, helper, status } if wanted(resource) => {
-                let has_peer = known.get(resource).is_some_and(|r| r.connection.addresses.is_some());
+                let has_peer = told.resource(resource).is_some_and(|r| r.connection.addresses.is_some());
                 // A wait status; the text has the exit code.
                 let exit = status.map(|status| status >> 8 & 0xff);
                 let line = events2::helper(resource, *volume, has_peer, helper, exit);

@@ -180,15 +180,19 @@ impl Resource {
         }
     }
 
+    /// Whether requests of the application are let in now. Else they wait, and the status says so.
+    pub fn admits_io(&self, v: VolumeIndex) -> bool {
+        let volume = &self.volumes[v];
+        let limit = self.net.as_ref().map_or(IN_FLIGHT_MAX, |net| net.max_buffers);
+        rules::may_accept_io(volume.state, self.apv())
+            && !volume.bitmap_io
+            && volume.counters.ap_in_flight < limit
+    }
+
     /// Starts a request, or gives it back if it has to wait.
     fn try_start(&mut self, mut request: Request) -> Result<(), Box<Request>> {
         let v = request.volume;
-        let volume = &self.volumes[v];
-        let limit = self.net.as_ref().map_or(IN_FLIGHT_MAX, |net| net.max_buffers);
-        let admitted = rules::may_accept_io(volume.state, self.apv())
-            && !volume.bitmap_io
-            && volume.counters.ap_in_flight < limit;
-        if !admitted {
+        if !self.admits_io(v) {
             return Err(Box::new(request));
         }
         request.started = self.now;

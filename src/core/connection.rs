@@ -63,7 +63,8 @@ pub struct Connection {
     pub(super) ended: Option<(LinkFailure, Millis)>,
     pub(super) peer_dry_run: bool,
     pub(super) peer_integrity_alg: String,
-    pub(super) connect_count: u64,
+    /// Links on which the own state was told so far.
+    pub(super) links: u64,
     /// When WFReportParams was entered.
     pub(super) since: Millis,
     /// When the last packet came, on either socket.
@@ -98,7 +99,7 @@ impl Default for Connection {
             ended: None,
             peer_dry_run: false,
             peer_integrity_alg: String::new(),
-            connect_count: 0,
+            links: 0,
             since: 0,
             receiving: None,
             last_received: 0,
@@ -186,6 +187,7 @@ impl Resource {
             return true;
         }
         self.connection.state_sent = true;
+        self.connection.links += 1;
         self.send_directly(0, Packet::Protocol(Self::protocol_packet(&net)));
         for v in self.volume_indices() {
             self.send_directly(v, Packet::SyncParam(self.sync_param(v)));
@@ -446,7 +448,8 @@ impl Resource {
                 && self.fencing(v) >= Fencing::ResourceOnly
                 && state.pdsk >= Disk::DUnknown;
             if fence {
-                self.run_helper(Some(v), Handler::FencePeer, HelperThen::Fenced(v));
+                let then = HelperThen::Fenced { v, links: self.connection.links };
+                self.run_helper(Some(v), Handler::FencePeer, then);
             }
         }
         if self.connection.state == Conn::Disconnecting {

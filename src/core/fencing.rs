@@ -87,7 +87,10 @@ impl FenceOutcome {
 
 impl Resource {
     /// The result of fence-peer, asynchronous case. spec/state.md 14.2.
-    pub(super) fn fenced(&mut self, v: VolumeIndex, exit_status: i32) {
+    pub(super) fn fenced(&mut self, v: VolumeIndex, exit_status: i32, links: u64) {
+        if !self.may_use_fence_outcome(v, links) {
+            return;
+        }
         let code = exit_status >> 8 & 0xff;
         let outcome = outcome(code, self.state(v).disk);
         self.log_fence_outcome(v, outcome, code);
@@ -96,6 +99,17 @@ impl Resource {
                 let _ = self.change(v, change, ChangeKind::Soft, true);
             }
         }
+    }
+
+    /// Whether the peer was out of reach for as long as the handler ran: since its disk was outdated it may have become
+    /// good again by a handshake. `links`: how many there had been when the handler began. (DRBD counts those that got
+    /// as far as Connected on this node; the peer may have been there before this node was.) spec/state.md 14.2 step 6.
+    pub(super) fn may_use_fence_outcome(&mut self, v: VolumeIndex, links: u64) -> bool {
+        let valid = links == self.connection.links;
+        if !valid {
+            self.info(Some(v), "Ignoring fence-peer exit code");
+        }
+        valid
     }
 
     /// What the log says of it: a warning first where one is due.

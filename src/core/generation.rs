@@ -17,6 +17,18 @@ impl Resource {
         self.lose_link(LinkFailure { conn: Conn::ProtocolError, log: None });
     }
 
+    /// The same if I/O could go on, but not without what the peer may have lost with its cache meanwhile: no resync would follow.
+    /// (DRBD takes a peer for one that never rebooted unless its disk is only Consistent, as it is with fencing.) A
+    /// generation of its own before the connection was lost would have been a split brain if the peer took over.
+    pub(super) fn abort_without_resync(&mut self, v: VolumeIndex) {
+        self.info(
+            Some(v),
+            "Aborting Connect, a resync must bring what the peer may have lost with its cache",
+        );
+        self.begin_owed_generation(v);
+        self.lose_link(LinkFailure { conn: Conn::ProtocolError, log: None });
+    }
+
     /// A diskless Primary's data, or frozen requests: what a change of state thaws (A6, A7).
     pub(super) fn thaw(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
         let connected = os.conn < Conn::Connected && ns.conn >= Conn::Connected;
@@ -51,6 +63,7 @@ impl Resource {
         if ns.susp_fen {
             if connected {
                 let _ = self.change(v, Change::susp_fen(false), ChangeKind::Hard, false);
+                self.complete_ready();
             } else if os.pdsk > Disk::Outdated && ns.pdsk <= Disk::Outdated {
                 self.begin_owed_generation(v);
                 self.clear_transfer_log();
@@ -65,18 +78,17 @@ impl Resource {
         let state = self.state(v);
         let empty = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.uuids.bitmap == 0);
         if !empty {
+            // It may have begun a moment ago only, when frozen I/O was let go on.
             self.steps.push_front(Step::NewCurrentUuidDone { v });
+            self.steps.push_front(Step::WriteSuperBlockIfDirty { v });
         } else if state.is_susp()
             && state.role == Role::Primary
             && state.conn < Conn::Connected
-            && !self.has_completed_uncertain_writes(v)
-            && !self.has_writes_for_this_disk_only(v)
+            && !self.has_completed_refused_writes(v)
         {
             // Nothing that the peer lacks completes until I/O goes on, and a peer that comes back gets it
-            // then. Not so what completed before, or was never to be sent (it came between the loss and the
-            // freeze): it is not sent again, and must come with a resync. Nor while
-            // the peer stays connected: it lost its disk, and frozen writes that it refused are not sent
-            // again when it has attached one.
+            // then. Not so while it stays connected: it lost its disk, and frozen writes that it refused are not
+            // sent again when it has attached one.
             self.volumes[v].new_current_uuid_owed = true;
             self.steps.push_front(Step::NewCurrentUuidDone { v });
         } else {
@@ -132,5 +144,7 @@ impl Resource {
         self.queue_steps([Step::WriteBitmap { v, all: true }]);
         let _ = self.change(v, change, ChangeKind::Hard, true);
         self.log_uuids(v, super::log_lines::UuidEvent::ReceiverUpdated);
+        // A state word from before may still be on its way, and the peer would go by that.
+        self.queue_steps([Step::SendState { v, word: self.state(v) }]);
     }
 }

@@ -11,6 +11,7 @@ use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::steps::{set_all_and_write, HelperThen, Step};
 use super::types::*;
 use super::uuid::{without_role, CompareContext};
+use super::volume::FirstWord;
 use super::Resource;
 use crate::conf::settings::{AfterSplitBrain, Protocol as ReplicationProtocol};
 use crate::wire::packet::Packet;
@@ -184,6 +185,8 @@ impl Resource {
         if os.conn < Connected && self.refuses_peer_data(v) {
             return;
         }
+        let overtaken = os.conn >= Connected
+            && std::mem::replace(&mut self.volumes[v].first_word, FirstWord::Came) == FirstWord::Overtaken;
         if peer.conn >= Connected
             && std::mem::take(&mut self.volumes[v].generation_awaits_peer)
             && peer.disk < Disk::Inconsistent
@@ -219,7 +222,7 @@ impl Resource {
         if os.pdsk == Disk::UpToDate
             && real_disk == Disk::Inconsistent
             && os.conn == Connected
-            && peer.conn > SyncSource
+            && (peer.conn > SyncSource || overtaken)
         {
             real_disk = Disk::UpToDate;
         }
@@ -418,13 +421,13 @@ impl Resource {
             change = disk.map_or(change, |disk| change.and(Change::disk(disk)));
         }
         let becomes_connected = conn == Conn::Connected && os.conn < Conn::Connected;
-        if real_disk == Disk::Consistent
-            && os.is_susp()
-            && becomes_connected
-            && self.volumes[v].new_current_uuid_owed
-        {
-            self.abort_thaw(v);
-            return;
+        if os.is_susp() && becomes_connected && self.volumes[v].new_current_uuid_owed {
+            if real_disk == Disk::Consistent {
+                return self.abort_thaw(v);
+            }
+            if self.has_completed_uncertain_writes(v) || self.has_writes_for_this_disk_only(v) {
+                return self.abort_without_resync(v);
+            }
         }
         let soft = os.conn < Conn::Connected && conn >= Conn::Connected;
         let kind = if soft { ChangeKind::Soft } else { ChangeKind::Hard };

@@ -150,9 +150,9 @@ impl Request {
         matches!(self.kind, Kind::Write { .. })
     }
 
-    /// Whether all is there that the peer needs.
-    pub fn can_be_sent(&self) -> bool {
-        self.payload.is_some() || !self.has_payload()
+    /// Whether its bytes are gone: it can no longer be sent to the peer, only marked.
+    pub fn is_too_late_to_send(&self) -> bool {
+        self.has_payload() && self.payload.is_none()
     }
 
     /// Whether nothing holds its completion back but a suspension of I/O.

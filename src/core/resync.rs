@@ -716,10 +716,11 @@ impl Resource {
         // A source that ends on its own count may have blocks under way that the application wrote, too.
         self.volumes[v].counters.rs_pending = 0;
         self.wake = true;
+        // Behind the super block: after-resync-target may throw away a snapshot of the data from before.
         if target {
-            self.run_helper(Some(v), Handler::AfterResyncTarget, HelperThen::Nothing);
+            self.queue_steps([Step::StartHelper { v, name: Handler::AfterResyncTarget }]);
         } else if found {
-            self.run_helper(Some(v), Handler::OutOfSync, HelperThen::Nothing);
+            self.queue_steps([Step::StartHelper { v, name: Handler::OutOfSync }]);
         }
         // What fence-peer has done is undone when nothing of the peer is old any more.
         let fenced = state.conn == Conn::SyncSource && self.fencing(v) != Fencing::DontCare;

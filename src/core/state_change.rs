@@ -8,6 +8,7 @@ use super::rules::{self, ChangeKind, Decision, Refusal, RuleContext};
 use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::steps::Work;
 use super::types::*;
+use super::volume::FirstWord;
 use super::{uuid, Resource};
 use crate::conf::settings::Fencing;
 
@@ -72,7 +73,18 @@ impl Resource {
         context: RuleContext,
     ) -> StateResult {
         let os = self.state(v);
-        match rules::decide(os, change.apply(os), kind, &context) {
+        let decision = rules::decide(os, change.apply(os), kind, &context);
+        self.conclude(v, decision, verbose)
+    }
+
+    /// Carries out what was decided about the state of now.
+    pub(super) fn conclude(
+        &mut self,
+        v: VolumeIndex,
+        decision: Result<Decision, Refusal>,
+        verbose: bool,
+    ) -> StateResult {
+        match decision {
             Ok(Decision::Unchanged) => Ok(StateSuccess::NothingToDo),
             Ok(Decision::Commit { ns, warning }) => {
                 if let Some(warning) = warning {
@@ -83,7 +95,7 @@ impl Resource {
             }
             Err(refusal) => {
                 if verbose {
-                    self.log_refusal(v, os, &refusal);
+                    self.log_refusal(v, self.state(v), &refusal);
                 }
                 Err(refusal.error)
             }
@@ -133,6 +145,7 @@ impl Resource {
             return Ok(StateSuccess::NothingToDo);
         }
         rules::hard_transition(os, ns)?;
+        self.out.push(Output::BareConnection { conn: ns.conn });
         self.connection_changed(os.conn, ns.conn);
         if os.conn == Conn::StandAlone && ns.conn == Conn::Unconnected {
             self.fifo.push_back(Work::Step(super::steps::Step::StartReceiver));
@@ -214,8 +227,10 @@ impl Resource {
             // No write that the peer lacks completes before the new generation is durable.
             self.volumes[v].uuid_hold = self.volumes[v].disk.is_some();
         }
-        if os.conn < Conn::Connected && ns.conn >= Conn::Connected {
-            self.connection.connect_count += 1;
+        if ns.conn < Conn::Connected {
+            self.volumes[v].first_word = FirstWord::Came;
+        } else if os.conn < Conn::Connected {
+            self.volumes[v].first_word = FirstWord::Due;
             self.resume_al_updates(v);
         }
         if os.conn != ns.conn {

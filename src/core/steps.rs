@@ -80,6 +80,8 @@ pub enum Step {
     SendSyncUuid { v: VolumeIndex, uuid: u64 },
     /// Run a helper and wait for it.
     Helper { v: VolumeIndex, name: Handler },
+    /// Run a helper that nothing waits for.
+    StartHelper { v: VolumeIndex, name: Handler },
     /// The crash is made up for.
     ClearCrashedPrimary { v: VolumeIndex },
     /// Unfreeze I/O that was frozen for lack of data, or for fencing.
@@ -141,7 +143,7 @@ pub enum FifoWait {
 }
 
 /// What follows the end of a helper.
-#[allow(missing_docs)] // v: the volume
+#[allow(missing_docs)] // v: the volume; links: how many there had been when it began
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HelperThen {
     /// The fifo goes on.
@@ -150,10 +152,10 @@ pub enum HelperThen {
     Handshake,
     /// A resync starts on this side.
     StartResync { v: VolumeIndex, side: Conn },
-    /// The admin task goes on.
-    Admin,
+    /// The promotion that waits for fencing goes on.
+    Admin { links: u64 },
     /// Fencing was tried.
-    Fenced(VolumeIndex),
+    Fenced { v: VolumeIndex, links: u64 },
     /// Nothing.
     Nothing,
 }
@@ -441,6 +443,9 @@ impl Resource {
                 let id = self.run_helper(Some(v), name, HelperThen::Fifo);
                 self.fifo_wait = Some(FifoWait::Helper(id));
             }
+            Step::StartHelper { v, name } => {
+                self.run_helper(Some(v), name, HelperThen::Nothing);
+            }
             Step::ClearCrashedPrimary { v } => {
                 let volume = &mut self.volumes[v];
                 volume.crashed_primary = false;
@@ -492,6 +497,11 @@ impl Resource {
         id
     }
 
+    /// Whether all that follows from changes of state waits for the end of a helper.
+    pub fn waits_for_helper(&self) -> bool {
+        matches!(self.fifo_wait, Some(FifoWait::Helper(_)))
+    }
+
     /// A helper ended with this exit status.
     pub fn helper_done(&mut self, now: Millis, id: HelperId, exit_status: i32) {
         self.now = self.now.max(now);
@@ -503,8 +513,8 @@ impl Resource {
             }
             Some(HelperThen::Handshake) => self.handshake_step_done(true),
             Some(HelperThen::StartResync { v, side }) => self.resync_handler_done(v, side, exit_status),
-            Some(HelperThen::Admin) => self.admin_helper_done(exit_status),
-            Some(HelperThen::Fenced(v)) => self.fenced(v, exit_status),
+            Some(HelperThen::Admin { links }) => self.admin_helper_done(exit_status, links),
+            Some(HelperThen::Fenced { v, links }) => self.fenced(v, exit_status, links),
             Some(HelperThen::Nothing) | None => {}
         }
         self.settle();

@@ -33,16 +33,28 @@ impl Resource {
         })
     }
 
-    /// Whether the application was told of a write that the peer refused, or that it may have lost with its cache: its
-    /// acknowledgement came, but not that of the barrier behind it.
+    /// Whether the application was told of a write that the peer could not do.
+    pub(super) fn has_completed_refused_writes(&self, v: VolumeIndex) -> bool {
+        self.has_completed_writes(v, |request| !request.net_pending && !request.net_ok)
+    }
+
+    /// Whether the application was told of a write that [`resend_transfer_log`](Self::resend_transfer_log) would not send
+    /// again, though the peer may have lost it with its cache: it acknowledged the write, but not the barrier behind it.
     pub(super) fn has_completed_uncertain_writes(&self, v: VolumeIndex) -> bool {
+        let acknowledged_counts = !self.is_asynchronous();
+        self.has_completed_writes(v, |request| {
+            let acknowledged = request.net_ok && !request.net_pending && acknowledged_counts;
+            !request.net_done && (acknowledged || request.is_too_late_to_send())
+        })
+    }
+
+    fn has_completed_writes(&self, v: VolumeIndex, such: impl Fn(&super::request::Request) -> bool) -> bool {
         self.log.iter().any(|(_, request)| {
-            let refused = !request.net_pending && !request.net_ok;
             request.volume == v
                 && request.is_write()
                 && request.replicated
                 && request.completed
-                && (refused || !request.net_done)
+                && such(request)
         })
     }
 
@@ -61,7 +73,7 @@ impl Resource {
     pub(super) fn restart_disk_io(&mut self, v: VolumeIndex) {
         for id in self.log.ids() {
             let Some(request) = self.log.get(id).filter(|request| request.volume == v) else { continue };
-            let lost = !request.is_write() || request.payload.is_some() || !request.has_payload();
+            let lost = !request.is_write() || !request.is_too_late_to_send();
             if request.may_complete() && lost && !self.succeeded(request) {
                 self.admit_again(id);
             }
@@ -233,11 +245,11 @@ impl Resource {
                 && !request.net_pending
                 // Its barrier was acknowledged: nothing can lose it there any more.
                 && (request.net_ok && request.net_done
-                    || acknowledged_counts && (request.net_done || request.net_ok && !request.can_be_sent()))
+                    || acknowledged_counts && (request.net_done || request.net_ok && request.is_too_late_to_send()))
             {
                 request.net_done = true;
                 self.advance_with(id, true);
-            } else if request.replicated && !request.can_be_sent() {
+            } else if request.replicated && request.is_too_late_to_send() {
                 // Too late to send it again: it goes with a resync.
                 self.peer_part_lost(id);
                 self.advance_with(id, true);

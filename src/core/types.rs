@@ -171,6 +171,8 @@ pub enum Output {
     Log { level: Level, volume: Option<VolumeIndex>, text: String },
     /// A volume's state changed.
     State { volume: VolumeIndex, old: StateWord, new: StateWord },
+    /// The state of the connection of a resource without volumes changed to this one.
+    BareConnection { conn: Conn },
 }
 
 /// A new link: the socket pair is there, features are agreed, the peer is authenticated.

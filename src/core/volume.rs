@@ -121,6 +121,17 @@ impl LocalDisk {
     }
 }
 
+/// The state word that the peer sends when the handshake has made it Connected (spec/state.md 5.2 A18).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FirstWord {
+    /// It came, or there is no connection.
+    Came,
+    /// It is on its way.
+    Due,
+    /// It is on its way, and was sent before the peer heard that the initial sync is skipped.
+    Overtaken,
+}
+
 /// One volume.
 #[derive(Debug)]
 pub struct Volume {
@@ -152,6 +163,7 @@ pub struct Volume {
     pub(super) new_current_uuid_owed: bool,
     /// A new generation begins when the peer, a Primary without a disk, says that it is one, Connected.
     pub(super) generation_awaits_peer: bool,
+    pub(super) first_word: FirstWord,
     pub(super) consider_resync: bool,
     pub(super) resync_after_negotiation: bool,
     pub(super) resize_pending: bool,
@@ -214,6 +226,7 @@ impl Volume {
             crashed_primary: false,
             new_current_uuid_owed: false,
             generation_awaits_peer: false,
+            first_word: FirstWord::Came,
             consider_resync: false,
             resync_after_negotiation: false,
             resize_pending: false,

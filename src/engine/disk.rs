@@ -220,6 +220,12 @@ impl Disk {
         !self.pool.lock().jobs.is_empty()
     }
 
+    /// Whether it has more to do than it can begin.
+    pub fn is_full(&self) -> bool {
+        let pool = self.pool.lock();
+        pool.threads >= THREADS_MAX && pool.idle == 0 && !pool.jobs.is_empty()
+    }
+
     /// Ends the threads when the jobs are done.
     pub fn close(&self) {
         self.pool.lock().closed = true;
@@ -414,6 +420,29 @@ mod tests {
                 panic!("read failed");
             };
             assert!(data.iter().all(|&b| b == number as u8));
+        }
+        disk.close();
+    }
+
+    #[test]
+    fn a_disk_is_full_when_jobs_wait_for_a_thread() {
+        let (_file, plain, _receiver) = disk();
+        let gate = Arc::new(Mutex::new(()));
+        let of_done = Arc::clone(&gate);
+        let done: Done = Arc::new(move |_, _| drop(of_done.lock()));
+        let disk = Arc::new(Disk::new(plain.data.clone(), plain.data.clone(), "slow disk", done));
+        let enqueue = |number| disk.enqueue(Job { io: Io::Request(number), work: DiskWork::Flush });
+        let closed = gate.lock();
+        (0..THREADS_MAX as u64).for_each(enqueue);
+        while disk.is_busy() {
+            thread::yield_now();
+        }
+        assert!(!disk.is_full());
+        enqueue(99);
+        assert!(disk.is_full());
+        drop(closed);
+        while disk.is_full() {
+            thread::yield_now();
         }
         disk.close();
     }

@@ -20,7 +20,7 @@ use crate::conf::Dialect;
 use crate::control::message::EventKind;
 use crate::core::codes::ConfigCode;
 use crate::core::resource::Resource;
-use crate::core::state::{Conn, StateWord};
+use crate::core::state::Conn;
 use crate::core::types::{
     AdminId, Command, HelperId, Io, IoResult, Level, LinkFailure, Millis, Output, Payload, VolumeIndex,
 };
@@ -306,7 +306,7 @@ impl Runner {
         let mut changes = self.changes(state, &outputs).into_iter();
         for output in outputs.drain(..) {
             // In its turn: the log line about it comes first.
-            if matches!(output, Output::State { .. }) {
+            if matches!(output, Output::State { .. } | Output::BareConnection { .. }) {
                 if let Some(change) = changes.next() {
                     self.shared.hub.publish(change);
                 }
@@ -329,26 +329,33 @@ impl Runner {
         }
     }
 
-    /// The changes of state words among core's outputs, each with the picture of the resource behind it: the picture of
-    /// now with the later changes taken back.
+    /// The changes of state among core's outputs, each with the picture of the resource behind it: the picture of now
+    /// with the later changes taken back.
     fn changes(&self, state: &mut State, outputs: &[Output]) -> Vec<EventKind> {
-        let changes = outputs.iter().filter_map(|output| match output {
-            Output::State { volume, old, new } => {
-                Some((state.volumes.get(*volume).map_or(u32::MAX, |slot| slot.minor), *old, *new))
-            }
-            _ => None,
-        });
-        let changes: Vec<(u32, StateWord, StateWord)> = changes.collect();
+        let is_change =
+            |output: &&Output| matches!(output, Output::State { .. } | Output::BareConnection { .. });
+        let changes: Vec<&Output> = outputs.iter().filter(is_change).collect();
         if changes.is_empty() {
             return Vec::new();
         }
         state.revision += changes.len() as u64;
         let mut picture = snapshot::resource(self, state);
         let mut events = Vec::with_capacity(changes.len());
-        for (minor, old, new) in changes.into_iter().rev() {
-            let resource = Box::new(picture.clone());
-            events.push(EventKind::State { resource, minor, old, new });
-            snapshot::take_back(&mut picture, minor, old);
+        for change in changes.into_iter().rev() {
+            match *change {
+                Output::State { volume, old, new } => {
+                    let minor = state.volumes.get(volume).map_or(u32::MAX, |slot| slot.minor);
+                    let resource = Box::new(picture.clone());
+                    events.push(EventKind::State { resource, minor, old, new });
+                    snapshot::take_back(&mut picture, minor, old, state.addresses);
+                }
+                Output::BareConnection { conn } => {
+                    snapshot::set_connection(&mut picture, conn, state.addresses);
+                    events.push(EventKind::Resource(Box::new(picture.clone())));
+                    picture.revision -= 1;
+                }
+                _ => {}
+            }
         }
         events.reverse();
         events
@@ -420,7 +427,7 @@ impl Runner {
                 None
             }
             // Published by who calls this.
-            Output::State { .. } => None,
+            Output::State { .. } | Output::BareConnection { .. } => None,
         };
         batch.todo.extend(todo);
     }

@@ -1,12 +1,14 @@
 //! The picture of a resource for status and events.
 
 use super::runner::{Runner, State};
+use crate::core::rules::may_accept_io;
 use crate::core::state::{Conn, Disk, StateWord};
 use crate::core::types::VolumeIndex;
 use crate::core::volume::Volume;
 use crate::status::snapshot::MARKS;
 use crate::status::{
-    self, Backing, Congestion, Connection, Counters, Mark, Progress, Suspended, TimeoutClass, WriteOrdering,
+    self, AddressPair, Backing, Congestion, Connection, Counters, Mark, Progress, Suspended, TimeoutClass,
+    WriteOrdering,
 };
 
 /// The picture of a resource. To be taken under its lock.
@@ -22,19 +24,30 @@ pub fn resource(runner: &Runner, state: &State) -> status::Resource {
     }
 }
 
+/// Sets the state of a picture's connection. One that is not StandAlone has its endpoints, `addresses`: core may have
+/// forgotten it since.
+pub fn set_connection(picture: &mut status::Resource, conn: Conn, addresses: Option<AddressPair>) {
+    picture.connection.cstate = conn.min(Conn::WFReportParams);
+    if conn > Conn::StandAlone {
+        picture.connection.addresses = addresses;
+    }
+}
+
 /// Turns a picture into the one before a volume's state changed.
-pub fn take_back(picture: &mut status::Resource, minor: u32, old: StateWord) {
+pub fn take_back(picture: &mut status::Resource, minor: u32, old: StateWord, addresses: Option<AddressPair>) {
     picture.revision -= 1;
     let Some(volume) = picture.volumes.iter_mut().find(|volume| volume.minor == minor) else { return };
     let changed_connection =
         volume.state.conn.min(Conn::WFReportParams) != old.conn.min(Conn::WFReportParams);
     volume.state = old;
-    volume.blocked_upper = old.is_susp();
-    if changed_connection {
-        picture.connection.cstate = old.conn.min(Conn::WFReportParams);
-    }
+    // The version of the protocol is that of the link, which core forgets with it.
+    let version = u8::try_from(picture.connection.agreed_version).ok().filter(|version| *version > 0);
+    volume.blocked_upper = !may_accept_io(old, version);
     if !old.conn.is_sync_or_verify() {
         volume.progress = None;
+    }
+    if changed_connection {
+        set_connection(picture, old.conn, addresses);
     }
 }
 
@@ -62,6 +75,9 @@ fn picture(state: &State, v: VolumeIndex, volume: &Volume) -> status::Volume {
     let settings = volume.settings().clone();
     let small = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
     let first = state.core.volumes().next().map(|(first, _)| first);
+    let frozen = !state.core.admits_io(v);
+    let disk_full =
+        state.volumes.get(v).and_then(|slot| slot.disk.as_ref()).is_some_and(|disk| disk.is_full());
     status::Volume {
         minor: volume.minor,
         number: volume.number,
@@ -95,9 +111,9 @@ fn picture(state: &State, v: VolumeIndex, volume: &Volume) -> status::Volume {
         bitmap_bits: volume.disk().map_or(0, |disk| disk.bitmap.bits()),
         progress: progress(volume),
         al_suspended: volume.al_suspended(),
-        congestion: if state.is_congested() { Congestion::Network } else { Congestion::None },
-        blocked_upper: word.is_susp(),
-        blocked_lower: false,
+        congestion: Congestion::of(frozen, state.core.waits_for_helper(), disk_full, state.is_congested()),
+        blocked_upper: frozen,
+        blocked_lower: disk_full,
         timeout_class: if word.pdsk == Disk::Outdated {
             TimeoutClass::Outdated
         } else if volume.degraded() {

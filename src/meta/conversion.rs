@@ -43,6 +43,8 @@ pub struct Convertible {
     /// True if the super block is the first part of its area, as in external meta data and in
     /// v07's fixed internal one.
     pub super_block_first: bool,
+    /// Size of the area.
+    pub md_size_sectors: u64,
     effective_size_sectors: u64,
     uuids: [u64; 4],
     device_uuid: u64,
@@ -77,6 +79,7 @@ impl Convertible {
         Convertible {
             generation: Generation::V07,
             super_block_first: old.al_offset_sectors == V07_AL_OFFSET_FIRST,
+            md_size_sectors: old.md_size_sectors(),
             effective_size_sectors: old.effective_size_kib.saturating_mul(2),
             uuids: [current, 0, current.wrapping_sub(0x10000), current.wrapping_sub(0x20000)],
             device_uuid: 0,
@@ -100,6 +103,7 @@ impl Convertible {
         Convertible {
             generation: Generation::V09,
             super_block_first: u32_at(block, 68) as i32 >= 0,
+            md_size_sectors: u64::from(u32_at(block, 64)),
             effective_size_sectors: u64_at(block, 0),
             uuids: [u64_at(block, 8), u64_at(peer, 0), u64_at(block, 1136), u64_at(block, 1144)],
             device_uuid: u64_at(block, 48),

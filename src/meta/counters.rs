@@ -11,8 +11,11 @@
 
 use super::fields::{u32_at, u64_at};
 use super::flags::MetaFlags;
-use super::layout::{Layout, LayoutError, LogGeometry, MetaIndex, SUPER_BLOCK_BYTES};
-use super::super_block::{AL_SLOTS_AT_CREATION, MAGIC_V07};
+use super::layout::{
+    Layout, LayoutError, LogGeometry, MetaIndex, DATA_SECTORS_PER_BITMAP_SECTOR, INDEXED_SECTORS_MAX,
+    SECTOR_BYTES, SUPER_BLOCK_BYTES,
+};
+use super::super_block::{ValidityError, AL_SLOTS_AT_CREATION, MAGIC_V07};
 
 const MAGIC_V06: u32 = 0x8374_0269;
 /// Bytes of v06's file.
@@ -86,7 +89,7 @@ pub fn layout_v07(index: MetaIndex, is_fixed: bool, device_bytes: u64) -> Result
     let slot = Layout::new(MetaIndex::Indexed(0), device_bytes, LogGeometry::CLASSIC)?;
     let md_offset = super::conversion::v07_fixed_offset(device_bytes)
         .ok_or(LayoutError::TooSmall { bytes: device_bytes })?;
-    Ok(Layout { md_offset, ..slot })
+    Ok(Layout { index: MetaIndex::Internal, md_offset, ..slot })
 }
 
 impl BlockV07 {
@@ -117,12 +120,37 @@ impl BlockV07 {
         })
     }
 
-    /// As [`BlockV07::read`]; `None` also if the offsets are not those of `layout`.
-    pub fn decode(bytes: &[u8], layout: &Layout) -> Option<BlockV07> {
-        BlockV07::read(bytes).filter(|block| {
-            i64::from(block.al_offset_sectors) == layout.al_offset_sectors
-                && i64::from(block.bm_offset_sectors) == layout.bm_offset_sectors
-        })
+    /// Checks that the fields fit the place that the block was read from. A wrong size of the area is no failure in
+    /// v07: [`BlockV07::strange_size`].
+    pub fn validate(&self, layout: &Layout) -> Result<(), ValidityError> {
+        let (found, expected) = (i64::from(self.al_offset_sectors), layout.al_offset_sectors);
+        if found != expected {
+            return Err(ValidityError::AlOffset { found, expected });
+        }
+        let (found, expected) = (i64::from(self.bm_offset_sectors), layout.bm_offset_sectors);
+        if found != expected {
+            return Err(ValidityError::BmOffset { found, expected });
+        }
+        Ok(())
+    }
+
+    /// What is to be said about a flexible internal area of another size than the device asks for.
+    pub fn strange_size(&self, layout: &Layout) -> Option<ValidityError> {
+        let (found, expected) = (self.md_size_sectors(), layout.md_size_sectors);
+        let is_checked = layout.index.is_internal() && layout.al_offset_sectors < 0;
+        (is_checked && found != expected).then_some(ValidityError::MdSize { found, expected })
+    }
+
+    /// The last agreed size, as far as there is room for it and for its bitmap, sectors.
+    pub fn plausible_sectors(&self, layout: &Layout) -> u64 {
+        let bitmap_sectors = match layout.bitmap_fits() {
+            true => layout.bitmap_bytes() / SECTOR_BYTES,
+            false => 0,
+        };
+        self.effective_size_kib
+            .saturating_mul(2)
+            .min(layout.usable_sectors(INDEXED_SECTORS_MAX))
+            .min(bitmap_sectors.saturating_mul(DATA_SECTORS_PER_BITMAP_SECTOR))
     }
 
     /// The whole block.
@@ -170,7 +198,13 @@ mod tests {
         let block = BlockV07::just_created(&fixed);
         assert_eq!(block.md_size_sectors(), 262144);
         let flexible = layout_v07(MetaIndex::Internal, false, 256 << 20).unwrap();
-        assert_eq!(BlockV07::decode(&block.encode(), &flexible), None);
+        assert_eq!(block.validate(&fixed), Ok(()));
+        assert_eq!(block.validate(&flexible), Err(ValidityError::AlOffset { found: 8, expected: -64 }));
+        assert_eq!(fixed.first_meta_byte(), 134217728);
+        let block = BlockV07 { md_size_kib: 1, ..BlockV07::just_created(&flexible) };
+        assert_eq!(block.validate(&flexible), Ok(()));
+        assert_eq!(block.strange_size(&flexible), Some(ValidityError::MdSize { found: 2, expected: 88 }));
+        assert_eq!(block.strange_size(&fixed), None);
     }
 
     proptest! {
@@ -182,13 +216,16 @@ mod tests {
                 effective_size_kib: size,
                 ..BlockV07::just_created(&layout)
             };
-            prop_assert_eq!(BlockV07::decode(&block.encode(), &layout), Some(block));
+            prop_assert_eq!(BlockV07::read(&block.encode()), Some(block));
         }
 
         #[test]
         fn decode_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             let layout = layout_v07(MetaIndex::Internal, true, 256 << 20).unwrap();
-            let _ = (Counters::decode_v06(&bytes), BlockV07::decode(&bytes, &layout));
+            let _ = Counters::decode_v06(&bytes);
+            if let Some(block) = BlockV07::read(&bytes) {
+                prop_assert!(block.plausible_sectors(&layout) <= 128 << 11);
+            }
         }
     }
 }

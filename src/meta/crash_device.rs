@@ -11,6 +11,21 @@ const SECTOR: usize = 512;
 /// What is on a device: sectors that are not zero.
 pub type Sectors = BTreeMap<u64, [u8; SECTOR]>;
 
+/// How many random choices of sectors are shown at each moment.
+const ANY_SECTORS: usize = 6;
+
+/// The same tosses in every run.
+struct Coin(u64);
+
+impl Coin {
+    fn toss(&mut self) -> bool {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 >> 40 & 1 == 1
+    }
+}
+
 #[derive(Clone)]
 enum Request {
     Write(u64, Vec<u8>),
@@ -56,8 +71,9 @@ impl CrashDevice {
     }
 
     /// Calls `check` with the device as it may be after a power failure at any moment. What was not flushed may
-    /// be there or not: no write of it, each of them alone, all but each, the first half of each.
+    /// be there or not: no write of it, each of them alone, all but each, either half of each, and any of all sectors.
     pub fn after_every_crash(&self, mut check: impl FnMut(CrashDevice)) {
+        let mut coin = Coin(0x9e37_79b9_7f4a_7c15);
         let mut durable = self.before.clone();
         let mut pending: Vec<(u64, Vec<u8>)> = Vec::new();
         let mut show = |durable: &Sectors, writes: &[(u64, &[u8])]| {
@@ -81,6 +97,14 @@ impl CrashDevice {
                 show(&durable, &[&all[..i], &all[i + 1..]].concat());
                 let half = (bytes.len() / 2).next_multiple_of(SECTOR);
                 show(&durable, &[&all[..i], &[(*offset, &bytes[..half])]].concat());
+                show(&durable, &[&all[..i], &[(*offset + half as u64, &bytes[half..])]].concat());
+            }
+            for _ in 0..ANY_SECTORS {
+                let sectors = all
+                    .iter()
+                    .flat_map(|(offset, bytes)| (*offset..).step_by(SECTOR).zip(bytes.chunks_exact(SECTOR)));
+                let some: Vec<(u64, &[u8])> = sectors.filter(|_| coin.toss()).collect();
+                show(&durable, &some);
             }
         }
     }

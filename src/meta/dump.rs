@@ -242,8 +242,9 @@ mod tests {
     use super::*;
     use crate::meta::crash_device::CrashDevice;
     use crate::meta::damage::examine;
-    use crate::meta::dump_parser::parse_v08;
+    use crate::meta::dump_parser::{parse, Fields};
     use crate::meta::image;
+    use crate::meta::Format;
     use crate::meta::MetaIndex;
 
     fn device() -> (CrashDevice, SuperBlock, Layout) {
@@ -270,12 +271,12 @@ mod tests {
         let (mut device, block, layout) = device();
         let (whole, unreadable) = dump(&device, &block, &layout, &Remarks::default());
         assert_eq!(unreadable, 0);
-        assert_eq!(parse_v08(whole.as_bytes()).unwrap().bitmap[..3], [(1, 1), (1, 0), (1, 2)]);
+        assert_eq!(parse(&whole, Format::V08).unwrap().1[..3], [(1, 1), (1, 0), (1, 2)]);
         let start = layout.bm_offset();
         device.unreadable = vec![(start + 4096, start + 4608)];
         let (partial, unreadable) = dump(&device, &block, &layout, &Remarks::default());
         assert_eq!(unreadable, 1);
-        let bitmap = parse_v08(partial.as_bytes()).unwrap().bitmap;
+        let bitmap = parse(&partial, Format::V08).unwrap().1;
         assert_eq!(bitmap[..5], [(1, 1), (1, 0), (1, 2), (509, 0), (512, u64::MAX)]);
         assert!(partial.ends_with("# 1 pages of the bitmap cannot be read; here they are out of sync.\n"));
     }
@@ -289,11 +290,12 @@ mod tests {
         let (text, _) = dump(&device, &block, &layout, &remarks);
         assert!(text.contains("#   md_size_sect is 7, expected 96\n"), "{text}");
         assert_eq!(
-            parse_v08(text.as_bytes()).unwrap_err().to_string(),
+            parse(&text, Format::V08).unwrap_err().to_string(),
             "line 3: unknown token: This_is_a_dump_of_damaged_meta_data ...\n\
              Parse error in line 3: keyword 'uuid' expected"
         );
         let corrected = text.replace(DAMAGED, "");
-        assert_eq!(parse_v08(corrected.as_bytes()).unwrap().uuids, block.uuids);
+        let (fields, _) = parse(&corrected, Format::V08).unwrap();
+        assert!(matches!(fields, Fields::V08(fields) if fields.uuids == block.uuids));
     }
 }

@@ -1,17 +1,20 @@
-//! Reading a meta data dump, of 8.3.9 to 9.x (spec/metadata.md 10.2).
+//! Reading a meta data dump: of v08 by 8.3.9 to 9.x, of v07 and v06 (spec/metadata.md 10.2).
 //!
-//! The four lines that not all releases write are optional, in their order.
+//! The four lines of v08 that not all releases write are optional, in their order. The bitmap is read run by run: that of a
+//! large device does not fit into memory.
 
 use std::io::{self, BufRead};
 
 use thiserror::Error;
 
+use super::counters::Counters;
 use super::dump_scanner::{Scanner, Token};
 use super::flags::MetaFlags;
+use super::Format;
 
-/// What a v08 dump says.
+/// What a v08 dump says in front of the bitmap.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dump {
+pub struct FieldsV08 {
     /// Current, bitmap and history UUIDs.
     pub uuids: [u64; 4],
     /// MDF flags.
@@ -26,8 +29,22 @@ pub struct Dump {
     pub peer_max_bio_bytes: u64,
     /// Stripes and blocks a stripe of the activity log, if the dump says.
     pub al_stripes: Option<(u64, u64)>,
-    /// The bitmap as (count, word), from its start.
-    pub bitmap: Vec<(u64, u64)>,
+}
+
+/// What a dump says in front of the bitmap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fields {
+    /// DRBD 0.6, which has no bitmap.
+    V06(Counters),
+    /// DRBD 0.7.
+    V07 {
+        /// Counters and flags.
+        counters: Counters,
+        /// Last agreed size in sectors.
+        effective_size_sectors: u64,
+    },
+    /// DRBD 8.
+    V08(FieldsV08),
 }
 
 /// Why a dump cannot be used. The text is what drbdmeta prints.
@@ -44,8 +61,16 @@ pub enum ParseError {
         /// Format of the command line.
         wanted: &'static str,
     },
+    /// A number that no field holds.
+    #[error("line {line}: {value} is out of range (0...4294967295)")]
+    Range {
+        /// Line of the dump.
+        line: u64,
+        /// What is there.
+        value: u64,
+    },
     /// The file cannot be read.
-    #[error("cannot read the dump: {0}; check the file")]
+    #[error("cannot read the dump: {0}")]
     Io(#[from] io::Error),
 }
 
@@ -136,93 +161,153 @@ impl<R: BufRead> Parser<R> {
         Ok(value)
     }
 
-    fn bitmap(&mut self) -> Result<Vec<(u64, u64)>, ParseError> {
-        let mut runs: Vec<(u64, u64)> = Vec::new();
+    /// `{ NUM ; NUM ; NUM ; NUM ; NUM ; }`
+    fn counters(&mut self) -> Result<Counters, ParseError> {
+        self.keyword("gc")?;
         self.mark('{')?;
-        loop {
-            let (count, word) = match self.token {
-                Token::Hex64(word) => {
-                    self.advance()?;
-                    (1, word)
-                }
-                Token::Number(count) => {
-                    self.advance()?;
-                    self.keyword("times")?;
-                    (count, self.hex64()?)
-                }
-                Token::Mark('}') => break,
-                _ => return Err(self.expected("repeat count, 16-digit hex number, or closing brace (})")),
-            };
+        let mut numbers = [0; 5];
+        for number in &mut numbers {
+            let line = self.line;
+            let value = self.number()?;
+            *number = u32::try_from(value).map_err(|_| ParseError::Range { line, value })?;
             self.mark(';')?;
-            match runs.last_mut() {
-                Some(last) if last.1 == word => last.0 = last.0.saturating_add(count),
-                _ => runs.push((count, word)),
-            }
         }
-        self.advance()?;
-        Ok(runs)
+        self.mark('}')?;
+        let [flags, counts @ ..] = numbers;
+        Ok(Counters { flags: MetaFlags(flags), counts })
+    }
+
+    fn fields_v08(&mut self) -> Result<FieldsV08, ParseError> {
+        self.keyword("uuid")?;
+        self.mark('{')?;
+        let mut uuids = [0; 4];
+        for uuid in &mut uuids {
+            *uuid = self.hex64()?;
+            self.mark(';')?;
+        }
+        self.keyword("flags")?;
+        let flags = MetaFlags(self.hex32()?);
+        self.mark(';')?;
+        self.mark('}')?;
+        let effective_size_sectors = self.number_line("la-size-sect")?;
+        let bytes_per_bit = self.number_line("bm-byte-per-bit")?;
+        self.keyword("device-uuid")?;
+        let device_uuid = self.hex64()?;
+        self.mark(';')?;
+        let has_bio_line = self.is_keyword("la-peer-max-bio-size");
+        let peer_max_bio_bytes = if has_bio_line { self.number_line("la-peer-max-bio-size")? } else { 0 };
+        let al_stripes = if self.is_keyword("al-stripes") {
+            let stripes = self.number_line("al-stripes")?;
+            Some((stripes, self.number_line("al-stripe-size-4k")?))
+        } else {
+            None
+        };
+        if !has_bio_line && !self.is_keyword("bm") {
+            return Err(self.expected("keyword 'bm' or 'la-peer-max-bio-size'"));
+        }
+        Ok(FieldsV08 {
+            uuids,
+            flags,
+            effective_size_sectors,
+            bytes_per_bit,
+            device_uuid,
+            peer_max_bio_bytes,
+            al_stripes,
+        })
     }
 }
 
-/// Reads a whole v08 dump.
-pub fn parse_v08(input: impl BufRead) -> Result<Dump, ParseError> {
-    let mut parser = Parser { scanner: Scanner::new(input), token: Token::End, line: 1 };
-    parser.advance()?;
-    parser.keyword("version")?;
-    let Token::Text(version) = parser.token.clone() else {
-        return Err(parser.expected("short quoted string (\"..up to 20 characters, no newline..\")"));
-    };
-    if version != "v08" {
-        return Err(ParseError::Version { found: version, wanted: "v08" });
-    }
-    parser.advance()?;
-    parser.mark(';')?;
-    parser.keyword("uuid")?;
-    parser.mark('{')?;
-    let mut uuids = [0; 4];
-    for uuid in &mut uuids {
-        *uuid = parser.hex64()?;
+/// A dump that is being read.
+pub struct DumpReader<R> {
+    parser: Parser<R>,
+    in_bitmap: bool,
+}
+
+impl<R: BufRead> DumpReader<R> {
+    /// Reads all in front of the bitmap's first run.
+    pub fn open(input: R, format: Format) -> Result<(Fields, DumpReader<R>), ParseError> {
+        let mut parser = Parser { scanner: Scanner::new(input), token: Token::End, line: 1 };
+        parser.advance()?;
+        parser.keyword("version")?;
+        let Token::Text(version) = parser.token.clone() else {
+            return Err(parser.expected("short quoted string (\"..up to 20 characters, no newline..\")"));
+        };
+        if version != format.name() {
+            return Err(ParseError::Version { found: version, wanted: format.name() });
+        }
+        parser.advance()?;
         parser.mark(';')?;
+        let fields = match format {
+            Format::V06 => Fields::V06(parser.counters()?),
+            Format::V07 => {
+                let counters = parser.counters()?;
+                Fields::V07 { counters, effective_size_sectors: parser.number_line("la-size-sect")? }
+            }
+            Format::V08 => Fields::V08(parser.fields_v08()?),
+        };
+        let in_bitmap = format != Format::V06;
+        if in_bitmap {
+            parser.keyword("bm")?;
+            parser.mark('{')?;
+        }
+        Ok((fields, DumpReader { parser, in_bitmap }))
     }
-    parser.keyword("flags")?;
-    let flags = MetaFlags(parser.hex32()?);
-    parser.mark(';')?;
-    parser.mark('}')?;
-    let effective_size_sectors = parser.number_line("la-size-sect")?;
-    let bytes_per_bit = parser.number_line("bm-byte-per-bit")?;
-    parser.keyword("device-uuid")?;
-    let device_uuid = parser.hex64()?;
-    parser.mark(';')?;
-    let has_bio_line = parser.is_keyword("la-peer-max-bio-size");
-    let peer_max_bio_bytes = if has_bio_line { parser.number_line("la-peer-max-bio-size")? } else { 0 };
-    let al_stripes = if parser.is_keyword("al-stripes") {
-        let stripes = parser.number_line("al-stripes")?;
-        Some((stripes, parser.number_line("al-stripe-size-4k")?))
-    } else {
-        None
-    };
-    if !parser.is_keyword("bm") {
-        return Err(parser.expected(if has_bio_line {
-            "keyword 'bm'"
-        } else {
-            "keyword 'bm' or 'la-peer-max-bio-size'"
-        }));
+
+    /// The next words of the bitmap, as (count, word). After the last ones, what follows must be the end: `None`.
+    pub fn next_run(&mut self) -> Result<Option<(u64, u64)>, ParseError> {
+        let parser = &mut self.parser;
+        if self.in_bitmap {
+            let run = match parser.token {
+                Token::Hex64(word) => {
+                    parser.advance()?;
+                    Some((1, word))
+                }
+                Token::Number(count) => {
+                    parser.advance()?;
+                    parser.keyword("times")?;
+                    Some((count, parser.hex64()?))
+                }
+                Token::Mark('}') => None,
+                _ => {
+                    let what = "repeat count, 16-digit hex number, or closing brace (})";
+                    return Err(parser.expected(what));
+                }
+            };
+            if run.is_some() {
+                parser.mark(';')?;
+                return Ok(run);
+            }
+            parser.advance()?;
+            self.in_bitmap = false;
+        }
+        match parser.token {
+            Token::End => Ok(None),
+            _ => Err(parser.expected("end of file")),
+        }
     }
-    parser.advance()?;
-    let bitmap = parser.bitmap()?;
-    if parser.token != Token::End {
-        return Err(parser.expected("end of file"));
+
+    /// Reads the rest; returns how many words the bitmap has.
+    pub fn count_words(mut self) -> Result<u64, ParseError> {
+        let mut words = 0_u64;
+        while let Some((count, _)) = self.next_run()? {
+            words = words.saturating_add(count);
+        }
+        Ok(words)
     }
-    Ok(Dump {
-        uuids,
-        flags,
-        effective_size_sectors,
-        bytes_per_bit,
-        device_uuid,
-        peer_max_bio_bytes,
-        al_stripes,
-        bitmap,
-    })
+}
+
+/// A whole dump; runs of equal words are one.
+#[cfg(test)]
+pub(super) fn parse(text: &str, format: Format) -> Result<(Fields, Vec<(u64, u64)>), ParseError> {
+    let (fields, mut reader) = DumpReader::open(text.as_bytes(), format)?;
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    while let Some((count, word)) = reader.next_run()? {
+        match runs.last_mut() {
+            Some(last) if last.1 == word => last.0 += count,
+            _ => runs.push((count, word)),
+        }
+    }
+    Ok((fields, runs))
 }
 
 #[cfg(test)]
@@ -235,8 +320,11 @@ mod tests {
         bm-byte-per-bit 4096;\ndevice-uuid 0xCAFEBABE00112233;\n";
     const BITMAP: &str = "bm { 3 times 0xFFFFFFFFFFFFFFFF; 0x0000000000000001; 0x0000000000000001; }";
 
-    fn parse(text: &str) -> Result<Dump, String> {
-        parse_v08(text.as_bytes()).map_err(|error| error.to_string())
+    fn parse_v08(text: &str) -> Result<(FieldsV08, Vec<(u64, u64)>), String> {
+        match parse(text, Format::V08).map_err(|error| error.to_string())? {
+            (Fields::V08(fields), runs) => Ok((fields, runs)),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -247,31 +335,54 @@ mod tests {
             ("al-stripes 1; al-stripe-size-4k 8; # x\n", 0, Some((1, 8))),
             ("la-peer-max-bio-size 4096;\nal-stripes 4;\nal-stripe-size-4k 4;\n", 4096, Some((4, 4))),
         ] {
-            let dump = parse(&format!("{HEAD}{lines}{BITMAP}")).unwrap();
+            let (dump, runs) = parse_v08(&format!("{HEAD}{lines}{BITMAP}")).unwrap();
             assert_eq!(dump.uuids[3], 0xF0E0_D0C0_B0A0_9080);
             assert_eq!(dump.flags, MetaFlags(0x91));
             assert_eq!((dump.peer_max_bio_bytes, dump.al_stripes), (bio, stripes));
-            assert_eq!(dump.bitmap, [(3, u64::MAX), (2, 1)]);
+            assert_eq!(runs, [(3, u64::MAX), (2, 1)]);
+        }
+    }
+
+    #[test]
+    fn dumps_of_counters_are_read() {
+        let counters = Counters { flags: MetaFlags(7), counts: [2, 3, 4, u32::MAX] };
+        let gc = "gc {\n    7; 2; 3; 4; 4294967295;\n}\n";
+        let text = format!("version \"v07\";\n{gc}la-size-sect 1000;\n{BITMAP}");
+        let v07 = Fields::V07 { counters, effective_size_sectors: 1000 };
+        assert_eq!(parse(&text, Format::V07).unwrap(), (v07, vec![(3, u64::MAX), (2, 1)]));
+        let text = format!("version \"v06\";\n{gc}");
+        assert_eq!(parse(&text, Format::V06).unwrap(), (Fields::V06(counters), vec![]));
+        for (text, format, error) in [
+            (format!("{text}bm {{ }}"), Format::V06, "Parse error in line 5: end of file expected, not 'bm'"),
+            (text.clone(), Format::V07, "dump is 'v06' you requested 'v07'."),
+            (
+                text.replace("4294967295", "4294967296"),
+                Format::V06,
+                "line 3: 4294967296 is out of range (0...4294967295)",
+            ),
+        ] {
+            assert_eq!(parse(&text, format).unwrap_err().to_string(), error);
         }
     }
 
     #[test]
     fn complaints_name_line_and_token() {
+        let error = |text: &str| parse_v08(text).unwrap_err();
         assert_eq!(
-            parse(&format!("{HEAD}version")).unwrap_err(),
+            error(&format!("{HEAD}version")),
             "Parse error in line 6: keyword 'bm' or 'la-peer-max-bio-size' expected, not 'version'"
         );
         assert_eq!(
-            parse(&HEAD.replace("130992;", "130992,")).unwrap_err(),
+            error(&HEAD.replace("130992;", "130992,")),
             "Parse error in line 3: semicolon (;) expected; got invalid input character '\\x2c' [,]"
         );
         assert_eq!(
-            parse("version \"\";").unwrap_err(),
+            error("version \"\";"),
             "line 1: invalid string: \"\" ...\nParse error in line 1: short quoted string \
              (\"..up to 20 characters, no newline..\") expected"
         );
         assert_eq!(
-            parse("").unwrap_err(),
+            error(""),
             "Parse error in line 1: keyword 'version' expected, but end of file encountered"
         );
     }
@@ -279,10 +390,16 @@ mod tests {
     proptest! {
         #[test]
         fn parse_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = parse_v08(bytes.as_slice());
-            let mut text = format!("{HEAD}bm {{ ").into_bytes();
-            text.extend(bytes);
-            let _ = parse_v08(text.as_slice());
+            for (format, head) in [
+                (Format::V08, format!("{HEAD}bm {{ ")),
+                (Format::V07, "version \"v07\"; gc { 1; 2; 3; 4; 5; } la-size-sect 8; bm { ".to_string()),
+                (Format::V06, "version \"v06\"; gc { 1; 2; ".to_string()),
+            ] {
+                for start in ["", &head] {
+                    let text = [start.as_bytes(), &bytes].concat();
+                    let _ = DumpReader::open(text.as_slice(), format).map(|(_, rest)| rest.count_words());
+                }
+            }
         }
     }
 }

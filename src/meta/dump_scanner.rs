@@ -53,6 +53,8 @@ pub struct Scanner<R> {
     input: R,
     /// Number of the line that is being read, from 1.
     pub line: u64,
+    /// The word that is being read: dumps of large bitmaps have millions.
+    word: String,
 }
 
 fn is_word_byte(byte: u8) -> bool {
@@ -62,7 +64,7 @@ fn is_word_byte(byte: u8) -> bool {
 impl<R: BufRead> Scanner<R> {
     /// Reads from the start of `input`.
     pub fn new(input: R) -> Scanner<R> {
-        Scanner { input, line: 1 }
+        Scanner { input, line: 1, word: String::with_capacity(WORD_MAX) }
     }
 
     fn peek(&mut self) -> io::Result<Option<u8>> {
@@ -136,21 +138,18 @@ impl<R: BufRead> Scanner<R> {
     }
 
     fn word(&mut self) -> io::Result<Token> {
-        let mut word = String::new();
+        self.word.clear();
         while let Some(byte) = self.peek()?.filter(|byte| is_word_byte(*byte)) {
-            if word.len() < WORD_MAX {
-                word.push(char::from(byte));
+            if self.word.len() < WORD_MAX {
+                self.word.push(char::from(byte));
             }
             self.skip();
         }
-        Ok(classify(&word))
+        Ok(classify(&self.word))
     }
 }
 
 fn classify(word: &str) -> Token {
-    if let Some(keyword) = KEYWORDS.iter().find(|keyword| **keyword == word) {
-        return Token::Keyword(keyword);
-    }
     if let Some(digits) = word.strip_prefix("0x") {
         if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             let value = u64::from_str_radix(digits, 16);
@@ -168,6 +167,9 @@ fn classify(word: &str) -> Token {
             Ok(value) if word.len() <= DIGITS_MAX => Token::Number(value),
             _ => Token::Malformed(format!("number too big: {word} ...")),
         };
+    }
+    if let Some(keyword) = KEYWORDS.iter().find(|keyword| **keyword == word) {
+        return Token::Keyword(keyword);
     }
     Token::Malformed(format!("unknown token: {word} ..."))
 }

@@ -165,13 +165,19 @@ pub fn read_activity_log(file: &dyn BlockFile, layout: &Layout) -> Result<Buffer
     Ok(area)
 }
 
-/// Makes the activity log an empty one; durable. In pieces: a striped log may have 32 MiB.
-pub fn empty_activity_log(file: &dyn BlockFile, layout: &Layout) -> Result<(), MetaError> {
+/// Makes the activity log an empty one; durable. In pieces: a striped log may have 32 MiB. `progress` is told how
+/// many bytes of how many are written.
+pub fn empty_activity_log(
+    file: &dyn BlockFile,
+    layout: &Layout,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(), MetaError> {
     let block = empty_block(layout.log);
     let piece = Buffer::from_bytes(&block.repeat(BATCH_BYTES.min(layout.log.bytes() as usize) / block.len()));
     for start in (0..layout.log.bytes()).step_by(piece.len()) {
         let len = (layout.log.bytes() - start).min(piece.len() as u64) as usize;
         write_activity_log(file, layout, start, &piece[..len], false)?;
+        progress(start + len as u64, layout.log.bytes());
     }
     sync_part(file, "activity log", layout.al_offset())
 }

@@ -284,9 +284,11 @@ impl Layout {
 
     /// First byte of the device that belongs to the meta data.
     pub fn first_meta_byte(&self) -> u64 {
-        match self.index {
-            MetaIndex::Internal => self.bm_offset(),
-            _ => self.md_offset,
+        // Internal meta data end with the super block; v07's fixed ones and all others begin with it.
+        if self.al_offset_sectors < 0 {
+            self.bm_offset()
+        } else {
+            self.md_offset
         }
     }
 
@@ -294,7 +296,7 @@ impl Layout {
     /// For internal meta data `data_sectors` is not looked at: the device is the same.
     pub fn usable_sectors(&self, data_sectors: u64) -> u64 {
         match self.index {
-            MetaIndex::Internal => (self.bm_offset() / SECTOR_BYTES).min(FLEXIBLE_SECTORS_MAX),
+            MetaIndex::Internal => (self.first_meta_byte() / SECTOR_BYTES).min(FLEXIBLE_SECTORS_MAX),
             MetaIndex::FlexExternal => {
                 let bitmap_sectors = self.bitmap_bytes() / SECTOR_BYTES;
                 data_sectors

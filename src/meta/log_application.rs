@@ -10,6 +10,7 @@
 //! 4. super block with the mark
 
 use super::activity_log::{self, Replay, Unusable};
+use super::counters::BlockV07;
 use super::flags::MetaFlags;
 use super::image::{self, BlockFile, Marked, MetaError};
 use super::layout::Layout;
@@ -30,7 +31,8 @@ pub struct Applied {
     pub is_changed: bool,
 }
 
-/// Applies and empties the log. `progress` is told how many extents of how many are marked.
+/// Applies and empties the log. `progress` is told how many extents of how many are marked, then how many bytes of how
+/// many are emptied.
 ///
 /// # Errors
 /// Those of the device; what is on it then is as after a crash.
@@ -71,11 +73,46 @@ pub fn apply(
     if !log_is_empty {
         written.flags.set(MetaFlags::AL_CLEAN, false);
         image::write_super_block(file, layout, written, true)?;
-        image::empty_activity_log(file, layout)?;
+        image::empty_activity_log(file, layout, progress)?;
     }
     written.flags.set(MetaFlags::AL_CLEAN, true);
     image::write_super_block(file, layout, written, true)?;
     done.is_changed = true;
+    Ok(done)
+}
+
+/// What was found and done in v07, whose super block has no mark of a clean log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppliedV07 {
+    /// What the log says.
+    pub log: Replay,
+    /// Bits that were set; `None`: the log is not to be applied.
+    pub marked: Option<Marked>,
+    /// The log was not empty, and is now.
+    pub is_changed: bool,
+}
+
+/// As [`apply`], for v07: the bits are durable before the log is emptied; the super block stays as it is.
+///
+/// # Errors
+/// Those of the device; what is on it then is as after a crash.
+pub fn apply_v07(
+    file: &dyn BlockFile,
+    block: &BlockV07,
+    layout: &Layout,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<AppliedV07, MetaError> {
+    let area = image::read_activity_log(file, layout)?;
+    let log = activity_log::replay_83(&area, block.al_slots);
+    let mut done = AppliedV07 { log, marked: None, is_changed: area.iter().any(|byte| *byte != 0) };
+    if done.log.transactions > 0 && block.counters.flags.contains(MetaFlags::PRIMARY_IND) {
+        let sectors = block.plausible_sectors(layout);
+        done.marked = Some(image::mark_extents(file, layout, sectors, &done.log.hot, progress)?);
+        image::sync_part(file, "bitmap", layout.bm_offset())?;
+    }
+    if done.is_changed {
+        image::empty_activity_log(file, layout, progress)?;
+    }
     Ok(done)
 }
 
@@ -84,6 +121,7 @@ mod tests {
     use super::*;
     use crate::meta::activity_log::{transaction_84, LogWriter, SlotUpdate};
     use crate::meta::bitmap;
+    use crate::meta::counters::layout_v07;
     use crate::meta::crash_device::CrashDevice;
     use crate::meta::layout::{LogGeometry, MetaIndex};
     use std::collections::BTreeSet;
@@ -105,7 +143,7 @@ mod tests {
 
     /// Three transactions of 8.3's format in a classic log, of 8.4's in others.
     fn write_log(device: &CrashDevice, layout: &Layout, slots: u32) {
-        image::empty_activity_log(device, layout).unwrap();
+        image::empty_activity_log(device, layout, &mut |_, _| ()).unwrap();
         let mut writer = LogWriter::new(layout.log, slots, 512);
         for (slot, extent) in (0..).zip(HOT) {
             let write = writer.transaction(&[SlotUpdate { slot, extent }]).unwrap();
@@ -202,5 +240,46 @@ mod tests {
         let done = apply(&device, &super_block, &layout, &mut |_, _| ()).unwrap();
         assert_eq!((done.marked, done.is_changed), (None, true));
         assert_eq!(done.super_block.flags, MetaFlags(0x91));
+    }
+
+    #[test]
+    fn no_extent_of_v07_is_forgotten_wherever_it_is_interrupted() {
+        for is_fixed in [true, false] {
+            let bytes = 300 << 20;
+            let layout = layout_v07(MetaIndex::Internal, is_fixed, bytes).unwrap();
+            let mut block = BlockV07::just_created(&layout);
+            block.effective_size_kib = layout.first_meta_byte() / 1024;
+            block.counters.flags = MetaFlags(7);
+            let device = CrashDevice::new(bytes, Default::default());
+            write_log(&device, &layout, block.al_slots);
+            let device = CrashDevice::new(bytes, device.content());
+            let known = |device: &CrashDevice| {
+                let mut words = vec![0; bitmap::words(block.plausible_sectors(&layout)) as usize];
+                image::read_bitmap(device, &layout, 0, &mut words).unwrap();
+                let marked = (0u32..).zip(words.chunks(16)).filter(|(_, w)| w.iter().all(|w| *w == u64::MAX));
+                let mut extents: BTreeSet<u32> = marked.map(|(extent, _)| extent).collect();
+                let area = image::read_activity_log(device, &layout).unwrap();
+                extents.extend(activity_log::replay_83(&area, block.al_slots).hot);
+                extents
+            };
+            assert_eq!(known(&device), BTreeSet::from(HOT));
+            let done = apply_v07(&device, &block, &layout, &mut |_, _| ()).unwrap();
+            assert_eq!((done.marked.map(|marked| marked.bits), done.is_changed), (Some(3 * 1024), true));
+            let mut crashes = 0;
+            device.after_every_crash(|crashed| {
+                crashes += 1;
+                assert_eq!(known(&crashed), BTreeSet::from(HOT));
+            });
+            assert!(crashes > 10);
+            let again = apply_v07(&device, &block, &layout, &mut |_, _| ()).unwrap();
+            assert_eq!((again.marked, again.is_changed), (None, false));
+            // A Secondary marks nothing.
+            let device = CrashDevice::new(bytes, Default::default());
+            write_log(&device, &layout, block.al_slots);
+            let mut secondary = block.clone();
+            secondary.counters.flags = MetaFlags(5);
+            let done = apply_v07(&device, &secondary, &layout, &mut |_, _| ()).unwrap();
+            assert_eq!((done.marked, done.is_changed), (None, true));
+        }
     }
 }

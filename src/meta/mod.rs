@@ -29,6 +29,7 @@ mod dump_scanner;
 mod fields;
 pub mod flags;
 pub mod foreign;
+mod format;
 pub mod image;
 pub mod layout;
 pub mod log_application;
@@ -37,6 +38,7 @@ pub mod super_block;
 pub mod survey;
 
 pub use flags::MetaFlags;
+pub use format::Format;
 pub use image::{BlockFile, MetaError};
 pub use layout::{Layout, LogGeometry, MetaIndex};
 pub use super_block::{SuperBlock, UUID_JUST_CREATED};

@@ -11,7 +11,8 @@ use std::io;
 
 use super::activity_log::{self, Unusable};
 use super::bitmap;
-use super::conversion::{v07_fixed_offset, Convertible, Generation};
+use super::conversion::{Convertible, Generation};
+use super::counters::layout_v07;
 use super::damage::{examine, Damaged};
 use super::image::{self, BlockFile, MetaError, BATCH_BYTES};
 use super::layout::{Layout, LogGeometry, MetaIndex, INDEXED_SLOT_SECTORS, SUPER_BLOCK_BYTES};
@@ -40,7 +41,12 @@ pub enum Content {
     /// v08, perhaps damaged.
     V08(Damaged),
     /// Another generation.
-    Other(Convertible),
+    Other {
+        /// Its super block.
+        block: Convertible,
+        /// The place where it was found.
+        layout: Layout,
+    },
 }
 
 /// One super block.
@@ -48,8 +54,6 @@ pub enum Content {
 pub struct Finding {
     /// Which kind of place.
     pub place: Place,
-    /// Byte offset of the super block.
-    pub offset: u64,
     /// What is there.
     pub content: Content,
 }
@@ -59,8 +63,21 @@ impl Finding {
     pub fn format(&self) -> &'static str {
         match &self.content {
             Content::V08(_) => "v08",
-            Content::Other(block) => block.generation.name(),
+            Content::Other { block, .. } => block.generation.name(),
         }
+    }
+
+    /// Where the parts are, or must be.
+    pub fn layout(&self) -> &Layout {
+        match &self.content {
+            Content::V08(damaged) => &damaged.layout,
+            Content::Other { layout, .. } => layout,
+        }
+    }
+
+    /// Byte offset of the super block.
+    pub fn offset(&self) -> u64 {
+        self.layout().md_offset
     }
 }
 
@@ -78,8 +95,8 @@ impl Survey {
     pub fn of(file: &dyn BlockFile, former_sizes: &[u64]) -> Survey {
         let mut survey = Survey::default();
         survey.look_at_index(file, MetaIndex::Internal, file.size_bytes());
-        if let Some(offset) = v07_fixed_offset(file.size_bytes()) {
-            survey.look_for_v07(file, offset);
+        if let Ok(layout) = layout_v07(MetaIndex::Internal, true, file.size_bytes()) {
+            survey.look_for_v07(file, layout);
         }
         for bytes in former_sizes {
             if *bytes != file.size_bytes() && survey.findings.is_empty() {
@@ -106,12 +123,13 @@ impl Survey {
         }
     }
 
-    fn look_for_v07(&mut self, file: &dyn BlockFile, offset: u64) {
-        let block = self.read(file, offset).and_then(|block| Convertible::decode(&block));
+    fn look_for_v07(&mut self, file: &dyn BlockFile, layout: Layout) {
+        let block = self.read(file, layout.md_offset).and_then(|block| Convertible::decode(&block));
         let fixed = block.filter(|b| b.generation == Generation::V07 && b.super_block_first);
         // At byte 0 it is external meta data.
-        if let Some(block) = fixed.filter(|_| offset > 0) {
-            self.findings.push(Finding { place: Place::V07Internal, offset, content: Content::Other(block) });
+        if let Some(block) = fixed.filter(|_| layout.md_offset > 0) {
+            self.findings
+                .push(Finding { place: Place::V07Internal, content: Content::Other { block, layout } });
         }
     }
 
@@ -128,9 +146,16 @@ impl Survey {
             index => Place::Index(index),
         };
         if let Some(other) = Convertible::decode(&block) {
-            let is_known = self.findings.iter().any(|found| found.offset == offset);
+            let is_known = self.findings.iter().any(|found| found.offset() == offset);
+            let mut layout = layout;
+            if index == MetaIndex::Indexed(0) && other.md_size_sectors != INDEXED_SLOT_SECTORS {
+                let Ok(flexible) = Layout::new(MetaIndex::FlexExternal, bytes, LogGeometry::CLASSIC) else {
+                    return;
+                };
+                (place, layout) = (Place::Index(MetaIndex::FlexExternal), flexible);
+            }
             if other.super_block_first != index.is_internal() && !is_known {
-                self.findings.push(Finding { place, offset, content: Content::Other(other) });
+                self.findings.push(Finding { place, content: Content::Other { block: other, layout } });
             }
             return;
         }
@@ -157,7 +182,7 @@ impl Survey {
             _ => Some(found),
         };
         if let Some(found) = content {
-            self.findings.push(Finding { place, offset, content: Content::V08(found) });
+            self.findings.push(Finding { place, content: Content::V08(found) });
         }
     }
 }
@@ -258,9 +283,9 @@ mod tests {
         assert!(survey.unreadable.is_empty());
         let complaints = |found: &Finding| match &found.content {
             Content::V08(found) => found.complaints.len(),
-            Content::Other(_) => 0,
+            Content::Other { .. } => 0,
         };
-        survey.findings.iter().map(|f| (f.place, f.offset, complaints(f))).collect()
+        survey.findings.iter().map(|f| (f.place, f.offset(), complaints(f))).collect()
     }
 
     #[test]
@@ -297,22 +322,27 @@ mod tests {
 
     #[test]
     fn other_generations_are_found_at_their_places() {
-        let v07 = |al_offset: i32| {
+        let v07 = |al_offset: i32, kib: u32| {
             let mut block = vec![0; 4096];
+            block[32..36].copy_from_slice(&kib.to_be_bytes());
             block[28..32].copy_from_slice(&0x8374_026au32.to_be_bytes());
             block[36..40].copy_from_slice(&al_offset.to_be_bytes());
             block
         };
         let fixed = device(256 * MIB);
-        fixed.write_at(128 * MIB, &v07(8)).unwrap();
+        fixed.write_at(128 * MIB, &v07(8, 131_072)).unwrap();
         // The same place as slot 1; the first name counts.
         assert_eq!(places(&fixed, &[]), [(Place::V07Internal, 128 * MIB, 0)]);
+        assert_eq!(Survey::of(&fixed, &[]).findings[0].layout().bm_offset(), 128 * MIB + 36864);
         let flexible = device(64 * MIB);
-        flexible.write_at(64 * MIB - 4096, &v07(-64)).unwrap();
+        flexible.write_at(64 * MIB - 4096, &v07(-64, 40)).unwrap();
         assert_eq!(places(&flexible, &[]), [(Place::Index(MetaIndex::Internal), 64 * MIB - 4096, 0)]);
         let external = device(64 * MIB);
-        external.write_at(0, &v07(8)).unwrap();
-        assert_eq!(places(&external, &[]), [(Place::Index(MetaIndex::Indexed(0)), 0, 0)]);
+        for (kib, index) in [(131_072, MetaIndex::Indexed(0)), (65_536, MetaIndex::FlexExternal)] {
+            external.write_at(0, &v07(8, kib)).unwrap();
+            assert_eq!(places(&external, &[]), [(Place::Index(index), 0, 0)]);
+            assert_eq!(Survey::of(&external, &[]).findings[0].layout().index, index);
+        }
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! 8.4's `events2`: objects, and what changed of them. spec/drbdsetup.md 6.8.
 //!
-//! Every picture of a resource is turned into objects with keys and values; two pictures give the
-//! lines of a change.
+//! Every picture of a resource is turned into objects with keys and values; what a reader was told and the next picture
+//! give the lines of a change.
 
+use super::counters::{Counter, DeviceStatistics, PeerStatistics};
 use super::snapshot::{Resource, Volume};
 use super::status84::{
-    blocked_word, connection_name, out_of_sync_kib, replication_name, resync_suspended_word, suspended_word,
-    write_ordering, yes_no,
+    blocked_word, connection_name, replication_name, resync_suspended_word, suspended_word, write_ordering,
+    yes_no,
 };
+use std::collections::BTreeMap;
 
 /// What happened to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +36,7 @@ impl Action {
 enum When {
     /// If it changed.
     Changed,
-    /// `--statistics`, if it changed.
+    /// `--statistics`, if it changed since the object's last line; that alone makes no line.
     StatisticsChanged,
     /// `--statistics`, in every line.
     StatisticsAlways,
@@ -59,12 +61,16 @@ fn field(name: &'static str, value: impl ToString, when: When) -> Field {
     Field { name, value: value.to_string(), when }
 }
 
+fn counted(counter: Counter) -> Field {
+    field(counter.name, counter.value, When::StatisticsAlways)
+}
+
 /// The objects of a resource, in the order of the initial dump.
 ///
 /// The connection of a resource comes when it gets addresses and goes with them. The original's initial dump shows it
 /// without them too, but then without `conn-name:`, and drbdmon gives up at such a line.
 fn objects(resource: &Resource) -> Vec<Object> {
-    use When::{Changed, StatisticsAlways, StatisticsChanged};
+    use When::{Changed, StatisticsChanged};
     let name = &resource.name;
     let mut objects = vec![Object {
         kind: "resource",
@@ -90,23 +96,12 @@ fn objects(resource: &Resource) -> Vec<Object> {
     }
     let volumes = resource.volumes_sorted();
     for volume in &volumes {
-        let c = &volume.counters;
-        objects.push(Object {
-            kind: "device",
-            key: format!("name:{name} volume:{} minor:{}", volume.number, volume.minor),
-            fields: vec![
-                field("disk", volume.state.disk, Changed),
-                field("size", volume.size_sectors / 2, StatisticsAlways),
-                field("read", c.read_sectors / 2, StatisticsAlways),
-                field("written", c.written_sectors / 2, StatisticsAlways),
-                field("al-writes", c.al_writes, StatisticsAlways),
-                field("bm-writes", c.bm_writes, StatisticsAlways),
-                field("upper-pending", c.ap_bio, StatisticsAlways),
-                field("lower-pending", c.local, StatisticsAlways),
-                field("al-suspended", yes_no(volume.al_suspended), StatisticsChanged),
-                field("blocked", blocked_word(volume), StatisticsChanged),
-            ],
-        });
+        let mut fields = vec![field("disk", volume.state.disk, Changed)];
+        fields.extend(DeviceStatistics::of(volume).counters().map(counted));
+        fields.push(field("al-suspended", yes_no(volume.al_suspended), StatisticsChanged));
+        fields.push(field("blocked", blocked_word(volume), StatisticsChanged));
+        let key = format!("name:{name} volume:{} minor:{}", volume.number, volume.minor);
+        objects.push(Object { kind: "device", key, fields });
     }
     if connected {
         objects.extend(volumes.iter().map(|volume| peer_device(name, volume)));
@@ -119,23 +114,14 @@ fn connection_key(resource: &str) -> String {
 }
 
 fn peer_device(resource: &str, volume: &Volume) -> Object {
-    use When::{Changed, StatisticsAlways};
-    let c = &volume.counters;
-    let pending = c.ap_pending.saturating_add(c.rs_pending);
-    Object {
-        kind: "peer-device",
-        key: format!("{} volume:{}", connection_key(resource), volume.number),
-        fields: vec![
-            field("replication", replication_name(volume.state.conn), Changed),
-            field("peer-disk", volume.state.pdsk, Changed),
-            field("resync-suspended", resync_suspended_word(volume), Changed),
-            field("received", c.received_sectors / 2, StatisticsAlways),
-            field("sent", c.sent_sectors / 2, StatisticsAlways),
-            field("out-of-sync", out_of_sync_kib(volume), StatisticsAlways),
-            field("pending", pending, StatisticsAlways),
-            field("unacked", c.unacked, StatisticsAlways),
-        ],
-    }
+    let mut fields = vec![
+        field("replication", replication_name(volume.state.conn), When::Changed),
+        field("peer-disk", volume.state.pdsk, When::Changed),
+        field("resync-suspended", resync_suspended_word(volume), When::Changed),
+    ];
+    fields.extend(PeerStatistics::of(volume).counters().map(counted));
+    let key = format!("{} volume:{}", connection_key(resource), volume.number);
+    Object { kind: "peer-device", key, fields }
 }
 
 /// A whole object.
@@ -151,19 +137,18 @@ fn full(action: Action, object: &Object, statistics: bool) -> String {
     line
 }
 
-/// What changed of an object; `None`: nothing that is printed.
-fn changed(old: &Object, new: &Object, statistics: bool) -> Option<String> {
+/// What changed of an object; `None`: nothing that is worth a line.
+fn changed(told: &Object, new: &Object, statistics: bool) -> Option<String> {
     let mut line = format!("{} {} {}", Action::Change.word(), new.kind, new.key);
     let mut worth_it = false;
-    for (before, after) in old.fields.iter().zip(&new.fields) {
+    for (before, after) in told.fields.iter().zip(&new.fields) {
         let differs = before.value != after.value;
         let printed = match after.when {
             When::Changed => differs,
             When::StatisticsChanged => statistics && differs,
             When::StatisticsAlways => statistics,
         };
-        // Counters alone make no line.
-        worth_it |= differs && printed && after.when != When::StatisticsAlways;
+        worth_it |= differs && after.when == When::Changed;
         if printed {
             line += &format!(" {}:{}", after.name, after.value);
         }
@@ -171,21 +156,85 @@ fn changed(old: &Object, new: &Object, statistics: bool) -> Option<String> {
     worth_it.then_some(line)
 }
 
-/// Lines of the initial dump of a resource. `exists -` follows the last one.
-pub fn existing(resource: &Resource, statistics: bool) -> Vec<String> {
-    let objects = objects(resource);
-    objects.iter().map(|object| full(Action::Exists, object, statistics)).collect()
+/// What a reader has been told.
+#[derive(Debug)]
+pub struct Told {
+    statistics: bool,
+    /// The last picture of each resource, and its objects as the lines have them.
+    resources: BTreeMap<String, (Resource, Vec<Object>)>,
 }
 
-/// Lines of a change of a resource: `None` as `old`: it was created; as `new`: destroyed.
-pub fn change(old: Option<&Resource>, new: Option<&Resource>, statistics: bool) -> Vec<String> {
-    match old.zip(new).and_then(|(old, new)| between(old, new)) {
-        Some(middle) => {
-            let mut lines = difference(old, Some(&middle), statistics);
-            lines.extend(difference(Some(&middle), new, statistics));
-            lines
+impl Told {
+    /// Nothing yet.
+    pub fn new(statistics: bool) -> Told {
+        Told { statistics, resources: BTreeMap::new() }
+    }
+
+    /// The last picture of a resource.
+    pub fn resource(&self, name: &str) -> Option<&Resource> {
+        self.resources.get(name).map(|(resource, _)| resource)
+    }
+
+    /// The resources that there are.
+    pub fn names(&self) -> Vec<String> {
+        self.resources.keys().cloned().collect()
+    }
+
+    /// Lines of the initial dump of a resource. `exists -` follows the last one.
+    pub fn existing(&mut self, resource: &Resource) -> Vec<String> {
+        let objects = objects(resource);
+        let lines = objects.iter().map(|object| full(Action::Exists, object, self.statistics)).collect();
+        self.resources.insert(resource.name.clone(), (resource.clone(), objects));
+        lines
+    }
+
+    /// Lines of a change of a resource, or of its creation.
+    pub fn change(&mut self, resource: &Resource) -> Vec<String> {
+        let (old, mut told) = match self.resources.remove(&resource.name) {
+            Some((old, told)) => (Some(old), told),
+            None => (None, Vec::new()),
+        };
+        let mut lines = Vec::new();
+        if let Some(middle) = old.and_then(|old| between(&old, resource)) {
+            lines.extend(self.difference(&mut told, objects(&middle)));
         }
-        None => difference(old, new, statistics),
+        lines.extend(self.difference(&mut told, objects(resource)));
+        self.resources.insert(resource.name.clone(), (resource.clone(), told));
+        lines
+    }
+
+    /// Lines of a resource that went.
+    pub fn gone(&mut self, name: &str) -> Vec<String> {
+        let told = self.resources.remove(name).map(|(_, told)| told);
+        self.difference(&mut told.unwrap_or_default(), Vec::new())
+    }
+
+    /// Lines that lead from what was told to what is.
+    fn difference(&self, told: &mut Vec<Object>, new: Vec<Object>) -> Vec<String> {
+        let same = |a: &Object, b: &Object| a.kind == b.kind && a.key == b.key;
+        let mut lines = Vec::new();
+        let old = std::mem::take(told);
+        for object in new {
+            let before = old.iter().find(|before| same(before, &object));
+            let line = match before {
+                None => Some(full(Action::Create, &object, self.statistics)),
+                Some(before) => changed(before, &object, self.statistics),
+            };
+            match (line, before) {
+                (None, Some(before)) => told.push(before.clone()),
+                (line, _) => {
+                    lines.extend(line);
+                    told.push(object);
+                }
+            }
+        }
+        // What depends on something else goes first.
+        for object in old.iter().rev() {
+            if !told.iter().any(|after| same(after, object)) {
+                lines.push(full(Action::Destroy, object, self.statistics));
+            }
+        }
+        lines
     }
 }
 
@@ -205,26 +254,6 @@ fn between(old: &Resource, new: &Resource) -> Option<Resource> {
         }
         _ => None,
     }
-}
-
-fn difference(old: Option<&Resource>, new: Option<&Resource>, statistics: bool) -> Vec<String> {
-    let old = old.map(objects).unwrap_or_default();
-    let new = new.map(objects).unwrap_or_default();
-    let same = |a: &Object, b: &Object| a.kind == b.kind && a.key == b.key;
-    let mut lines = Vec::new();
-    for object in &new {
-        match old.iter().find(|before| same(before, object)) {
-            None => lines.push(full(Action::Create, object, statistics)),
-            Some(before) => lines.extend(changed(before, object, statistics)),
-        }
-    }
-    // What depends on something else goes first.
-    for object in old.iter().rev() {
-        if !new.iter().any(|after| same(after, object)) {
-            lines.push(full(Action::Destroy, object, statistics));
-        }
-    }
-    lines
 }
 
 /// A handler is called (`status` none) or has returned with an exit status.

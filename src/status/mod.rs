@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod colors;
+pub mod counters;
 pub mod events;
 pub mod events2;
 pub mod gi;

@@ -104,7 +104,7 @@ pub struct Volume {
     pub write_ordering: WriteOrdering,
     /// Activity log updates are suspended because the whole bitmap is set.
     pub al_suspended: bool,
-    /// Sixth flag of /proc/drbd: last congestion.
+    /// Fifth flag of /proc/drbd: why requests wait.
     pub congestion: Congestion,
     /// Requests from above wait (device frozen or suspended).
     pub blocked_upper: bool,
@@ -220,6 +220,19 @@ pub enum Congestion {
 }
 
 impl Congestion {
+    /// The first of these reasons that holds, in DRBD's order: the device lets no requests in, the worker waits for a
+    /// helper, the backing device has more to do than it can begin, the network takes less than there is to send.
+    pub const fn of(frozen: bool, helper: bool, backing: bool, network: bool) -> Congestion {
+        match (frozen, helper, backing, network) {
+            (true, ..) => Congestion::Frozen,
+            (_, true, ..) => Congestion::Helper,
+            (_, _, true, true) => Congestion::Both,
+            (_, _, true, false) => Congestion::Backing,
+            (_, _, false, true) => Congestion::Network,
+            (_, _, false, false) => Congestion::None,
+        }
+    }
+
     /// The letter.
     pub const fn letter(self) -> char {
         match self {
@@ -347,5 +360,23 @@ impl Volume {
     /// 8.3's "Unconfigured": StandAlone and Diskless, whatever the role. spec/drbdsetup.md 5.
     pub fn is_unconfigured(&self) -> bool {
         self.state.conn == Conn::StandAlone && self.state.disk == Disk::Diskless
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fifth_flag_names_the_first_reason_that_holds() {
+        let of = |causes: &str| {
+            let has = |cause| causes.contains(cause);
+            Congestion::of(has('d'), has('c'), has('b'), has('n')).letter()
+        };
+        for (causes, letter) in
+            [("", '-'), ("n", 'n'), ("b", 'b'), ("bn", 'a'), ("cbn", 'c'), ("dcbn", 'd'), ("db", 'd')]
+        {
+            assert_eq!(of(causes), letter, "{causes}");
+        }
     }
 }

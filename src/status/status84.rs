@@ -2,6 +2,7 @@
 //! spec/drbdsetup.md 6.6, 7.5.
 
 use super::colors::{connection_color, painted, replication_color, LOCAL, PEER};
+use super::counters::{DeviceStatistics, PeerStatistics};
 use super::people;
 use super::snapshot::{Resource, Snapshot, Suspended, Volume};
 use super::wrap::Wrapper;
@@ -157,17 +158,10 @@ fn device(text: &mut Wrapper, volume: &Volume, numbered: bool, style: &Style) {
     text.item(if numbered { 6 } else { 2 }, &format!(" disk:{word}"));
     if s {
         text.newline();
-        let c = &volume.counters;
-        if v {
-            text.item(6, &format!(" size:{}", volume.size_sectors / 2));
+        for counter in DeviceStatistics::of(volume).counters().iter().filter(|c| v || !c.verbose) {
+            text.item(6, &counter.to_string());
         }
-        text.item(6, &format!(" read:{}", c.read_sectors / 2));
-        text.item(6, &format!(" written:{}", c.written_sectors / 2));
         if v {
-            text.item(6, &format!(" al-writes:{}", c.al_writes));
-            text.item(6, &format!(" bm-writes:{}", c.bm_writes));
-            text.item(6, &format!(" upper-pending:{}", c.ap_bio));
-            text.item(6, &format!(" lower-pending:{}", c.local));
             text.item(6, &format!(" al-suspended:{}", yes_no(volume.al_suspended)));
         }
     }
@@ -227,16 +221,8 @@ fn peer_device(text: &mut Wrapper, volume: &Volume, numbered: bool, style: &Styl
         text.newline();
     }
     if s {
-        let c = &volume.counters;
-        text.item(8, &format!(" received:{}", c.received_sectors / 2));
-        text.item(8, &format!(" sent:{}", c.sent_sectors / 2));
-        if v || volume.out_of_sync_bits != 0 {
-            text.item(8, &format!(" out-of-sync:{}", out_of_sync_kib(volume)));
-        }
-        if v {
-            let pending = c.ap_pending.saturating_add(c.rs_pending);
-            text.item(8, &format!(" pending:{pending}"));
-            text.item(8, &format!(" unacked:{}", c.unacked));
+        for counter in PeerStatistics::of(volume).counters().iter().filter(|c| v || !c.verbose) {
+            text.item(8, &counter.to_string());
         }
         text.newline();
     }

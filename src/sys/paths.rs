@@ -3,6 +3,7 @@
 //! The three directories can be replaced by the environment (tests, rescue), unless real and
 //! effective user differ: then the environment belongs to somebody with fewer rights.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Build setting `--localstatedir`.
@@ -23,6 +24,20 @@ fn trusted(variable: &str) -> Option<PathBuf> {
         nix::unistd::getuid() == nix::unistd::geteuid() && nix::unistd::getgid() == nix::unistd::getegid();
     let value = std::env::var_os(variable).filter(|v| same && !v.is_empty())?;
     Some(PathBuf::from(value))
+}
+
+/// Why a file of the daemon could not be written, and what to do about it.
+pub fn write_failure(path: &Path, error: &io::Error) -> String {
+    let directory = path.parent().unwrap_or(path).display();
+    let advice = match error.raw_os_error() {
+        Some(libc::ENOSPC | libc::EDQUOT) => {
+            format!("make room in the file system of {directory} (df -h {directory}; df -i {directory})")
+        }
+        Some(libc::EROFS) => format!("the file system of {directory} has to be mounted read-write"),
+        Some(libc::EACCES | libc::EPERM) => format!("is this root, and may it write in {directory}?"),
+        _ => return format!("{}: {error}", path.display()),
+    };
+    format!("{}: {error}: {advice}", path.display())
 }
 
 /// RUNDIR: socket, pid, proc text, running configuration. Does not survive a reboot.
@@ -90,4 +105,22 @@ pub fn minor_lock_name(minor: u32) -> String {
 /// Where locks go if [`lockdir`] is missing or read-only.
 pub fn spare_lockdir() -> PathBuf {
     rundir().join("lock")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_file_system_is_named_with_what_to_do() {
+        let text = |number| write_failure(Path::new("/run/drbd/proc"), &io::Error::from_raw_os_error(number));
+        assert_eq!(
+            text(libc::ENOSPC),
+            "/run/drbd/proc: No space left on device (os error 28): make room in the file system of /run/drbd \
+             (df -h /run/drbd; df -i /run/drbd)"
+        );
+        assert!(text(libc::EROFS).ends_with("has to be mounted read-write"));
+        assert!(text(libc::EACCES).ends_with("is this root, and may it write in /run/drbd?"));
+        assert_eq!(text(libc::EIO), "/run/drbd/proc: Input/output error (os error 5)");
+    }
 }

@@ -219,7 +219,7 @@ pub enum PidFileError {
         pid: i32,
     },
     /// The system's error.
-    #[error("{}: {source}", path.display())]
+    #[error("{}", super::paths::write_failure(path, source))]
     System {
         /// The file.
         path: PathBuf,

@@ -8,7 +8,8 @@ use crate::captures::{files, Capture, Decoded, Decoder, Link, Recorded, Side};
 use drbdbox::control::frame;
 use drbdbox::control::message::{Call, Request};
 use drbdbox::meta::activity_log::{LogWriter, SlotUpdate};
-use drbdbox::meta::{Layout, LogGeometry, MetaIndex, SuperBlock};
+use drbdbox::meta::counters::{layout_v07, BlockV07, Counters};
+use drbdbox::meta::{Layout, LogGeometry, MetaFlags, MetaIndex, SuperBlock};
 use drbdbox::wire::{Command, Packet, ProtocolVersion, Socket};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -210,10 +211,27 @@ fn make_corpus() {
         }
         put("activity_log", name, &[[2_u8, 0, 61, 0].as_slice(), &area].concat());
     }
-    let text = std::fs::read_to_string(root().join("metadata/06-dump-and-restore.txt")).expect("vectors");
-    for (index, part) in text.split("version \"v08\";").skip(1).take(12).enumerate() {
-        let end = part.find("\n}").map_or(part.len(), |at| at + 2);
-        put("dump", &format!("v08-{index}"), format!("version \"v08\";{}\n", &part[..end]).as_bytes());
+    for (name, index, is_fixed) in
+        [("v07", MetaIndex::Internal, false), ("v07-fixed", MetaIndex::Internal, true)]
+    {
+        let layout = layout_v07(index, is_fixed, 1 << 30).expect("layout");
+        put("super_block", name, &BlockV07::just_created(&layout).encode());
+    }
+    let counters = Counters { flags: MetaFlags(7), counts: [2, 3, 4, 5] };
+    put("super_block", "v06", &counters.encode_v06());
+    for (file, format, end) in [
+        ("06-dump-and-restore.txt", "v08", Some("bm {")),
+        ("04-overwrite-and-conversion.txt", "v07", Some("bm {")),
+        ("14-8.3.9-and-v06.txt", "v06", None),
+    ] {
+        let text = std::fs::read_to_string(root().join("metadata").join(file)).expect("vectors");
+        let start = format!("version \"{format}\";");
+        for (index, part) in text.split(&start).skip(1).take(12).enumerate() {
+            // Up to the brace behind the bitmap, or behind the counters.
+            let from = end.map_or(0, |end| part.find(end).unwrap_or(0));
+            let end = part[from..].find('}').map_or(part.len(), |at| from + at + 1);
+            put("dump", &format!("{format}-{index}"), format!("{start}{}\n", &part[..end]).as_bytes());
+        }
     }
     let calls = [
         ("detach", Call::new(Request::Detach { minor: 0, force: false })),

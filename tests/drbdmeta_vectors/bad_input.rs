@@ -94,6 +94,22 @@ fn devices_that_are_too_short() {
     );
 }
 
+/// 9.22 ends with an assertion.
+#[test]
+fn a_device_that_is_too_large() {
+    let Some(bench) = Bench::new((1 << 50) + 4096) else {
+        eprintln!("skipped: no file system here holds a file of 1 PiB");
+        return;
+    };
+    std::fs::write(bench.path("dump.txt"), DUMP).expect("dump file");
+    for command in COMMANDS {
+        let outcome = run(&bench, &format!("--force 0 v08 DEV internal {command}"));
+        assert_eq!(outcome.exit, 10, "{command}");
+        assert_eq!(outcome.stderr, "Device too large. We only support up to 1024 TB.\n", "{command}");
+    }
+    assert!(bench.image(0).is_empty());
+}
+
 #[test]
 fn a_file_that_somebody_else_has_locked() {
     let bench = used();
@@ -282,5 +298,59 @@ fn a_dump_file_that_is_not_there() {
         let outcome = run(&bench, &format!("0 v08 DEV internal {command} nowhere.txt"));
         assert_eq!(outcome.exit, 20);
         assert_eq!(outcome.stderr, "open of 'nowhere.txt' failed.\n");
+    }
+}
+
+/// A bitmap without any pattern, and less memory than it has. From a file it is read twice; from a pipe it needs a place,
+/// and without one the disk is as before.
+#[test]
+fn a_dump_that_does_not_fit_into_memory() {
+    const WORDS: u64 = 1 << 18;
+    let bench = bench((WORDS * 64 * 4096) + (64 << 20));
+    let mut dump = DUMP.replace("256 times 0x0000000000000001;\n}\n", "");
+    let word = |i: u64| (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    for line in 0..WORDS / 4 {
+        let words: Vec<String> = (0..4).map(|i| format!(" 0x{:016X};", word(line * 4 + i))).collect();
+        dump += &format!("   {}\n", words.concat());
+    }
+    dump += "}\n";
+    std::fs::write(bench.path("dump.txt"), &dump).expect("dump file");
+    let bitmap: Vec<u8> = (0..WORDS).flat_map(|i| word(i).to_le_bytes()).collect();
+    let words = |line: &str| -> Vec<String> { line.split(' ').map(str::to_string).collect() };
+    let place = bench.path("place");
+    // Memory in KiB; the text has 5 MiB.
+    for (line, stdin, has_place, memory, exit) in [
+        ("--force 0 v08 DEV internal restore-md dump.txt", Stdin::Empty, false, 3072, 0),
+        ("--force 0 v08 DEV internal restore-md", Stdin::Pipe(dump.clone()), false, 7168, 10),
+        ("--force 0 v08 DEV internal restore-md", Stdin::Pipe(dump.clone()), true, 7168, 0),
+        ("0 v08 DEV internal verify-dump", Stdin::Pipe(dump.clone()), false, 3072, 0),
+    ] {
+        if has_place {
+            std::fs::create_dir_all(&place).expect("place");
+        }
+        run(&bench, "--force 0 v08 DEV internal create-md");
+        let at = super_block_at(&bench) - 32768 - (bench.size().div_ceil(128 << 20)) * 4096;
+        bench.write(at, &[0; 4096]);
+        let before = bench.read(super_block_at(&bench), 4096);
+        let outcome = bench.run_with_memory(memory, &place, &words(line), &stdin);
+        assert_eq!(outcome.exit, exit, "{line}: {}", outcome.stderr);
+        if exit == 0 && line.contains("restore") {
+            assert!(bench.read(at, bitmap.len()) == bitmap, "{line}");
+        } else {
+            assert!(bench.read(at, 4096).iter().all(|byte| *byte == 0), "{line}");
+            assert!(bench.read(super_block_at(&bench), 4096) == before, "{line}");
+        }
+        if exit != 0 {
+            assert!(
+                outcome
+                    .stderr
+                    .contains("cannot be kept in DIR/place: No such file or directory; name its file"),
+                "{line}: {}",
+                outcome.stderr
+            );
+        }
+        if has_place {
+            assert_eq!(std::fs::read_dir(&place).expect("place").count(), 0);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::case::{Image, Stdin, BLOCK};
@@ -167,6 +167,34 @@ impl Bench {
         self.run_command(command, words, stdin)
     }
 
+    /// As [`Bench::run`]; the `number`th of these system calls on the device fails with EIO. Also returns whether there
+    /// were so many. Needs strace.
+    pub fn run_with_failing_call(&self, call: &str, number: usize, words: &[String]) -> (Outcome, bool) {
+        let trace = self.path("trace");
+        let mut command = Command::new(strace().expect("strace"));
+        command
+            .args(["-qq", "-e", &format!("trace={call}")])
+            .args(["-e", &format!("inject={call}:error=EIO:when={number}")])
+            .arg("-P")
+            .arg(self.device())
+            .arg("-o")
+            .arg(&trace)
+            .args([env!("CARGO_BIN_EXE_drbdbox"), "drbdmeta"]);
+        let outcome = self.run_command(command, words, &Stdin::Empty);
+        let has_failed = std::fs::read_to_string(&trace).expect("trace").contains("(INJECTED)");
+        (outcome, has_failed)
+    }
+
+    /// As [`Bench::run`], with so much memory (and a place for temporary files) as the test says.
+    pub fn run_with_memory(&self, kib: u64, place: &Path, words: &[String], stdin: &Stdin) -> Outcome {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", "ulimit -d \"$0\"; exec \"$@\"", &kib.to_string()])
+            .args([env!("CARGO_BIN_EXE_drbdbox"), "drbdmeta"])
+            .env("TMPDIR", place);
+        self.run_command(command, words, stdin)
+    }
+
     fn run_command(&self, mut command: Command, words: &[String], stdin: &Stdin) -> Outcome {
         let device = self.device().display().to_string();
         let merged_path = self.path("merged");
@@ -245,6 +273,15 @@ impl Bench {
             .collect();
         lines.join("\n")
     }
+}
+
+/// The program, if it is here and may trace.
+pub fn strace() -> Option<PathBuf> {
+    let directories = std::env::var_os("PATH")?;
+    let program =
+        std::env::split_paths(&directories).map(|place| place.join("strace")).find(|path| path.exists())?;
+    let status = Command::new(&program).args(["-o", "/dev/null", "/bin/true"]).status();
+    status.is_ok_and(|status| status.success()).then_some(program)
 }
 
 fn mask_pid(line: &str) -> String {

@@ -5,8 +5,10 @@ mod bad_input;
 mod bench;
 mod case;
 mod conversion;
+mod counters;
 mod crash;
 mod defects;
+mod failing_requests;
 mod module;
 mod prepare;
 mod rescue;
@@ -153,7 +155,7 @@ fn replay_file_on(file: &str, at_least: usize, device: impl Fn(u64) -> Option<Be
     let mut compared = 0;
     let mut skipped = Vec::new();
     for case in case::read(file) {
-        if tables::has_own_form(&case) {
+        if tables::has_own_form(&case) || activity_logs::has_own_form(&case) {
             continue;
         }
         let Some(bench) = device(case.device_bytes) else {
@@ -233,6 +235,12 @@ fn dump_and_restore() {
 #[test]
 fn last_known_device() {
     replay_file("07-last-known-device-and-resize.txt", 37);
+}
+
+/// The cases with another form are those of `activity_logs`.
+#[test]
+fn both_generations_on_one_disk() {
+    replay_file("10-mixed-8.3-and-8.4.txt", 2);
 }
 
 #[test]

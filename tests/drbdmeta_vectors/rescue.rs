@@ -261,3 +261,31 @@ fn help_names_what_8_3_16_does_not_have() {
         assert!(help.stdout.contains(word), "{word}");
     }
 }
+
+/// Meta data that were just created say nothing about the data in front of them.
+#[test]
+fn a_disk_that_was_never_in_use_is_not_called_half_copied() {
+    for line in ["0 v08 DEV internal create-md", "0 v07 DEV flex-internal create-md"] {
+        let bench = Bench::new(DEVICE_BYTES).expect("room for the device");
+        done(&bench, line);
+        let outcome = done(&bench, "scan DEV");
+        assert!(table(&outcome)[0].contains(" never attached Secondary Inconsistent "), "{}", outcome.stdout);
+        assert!(!outcome.stdout.contains("  ! "), "{}", outcome.stdout);
+    }
+}
+
+/// Where v07 has its parts, not where v08 would have them.
+#[test]
+fn scan_shows_the_places_of_v07() {
+    let bench = Bench::new(4 * DEVICE_BYTES).expect("room for the device");
+    done(&bench, "0 v07 DEV internal create-md");
+    let scanned: Value = serde_json::from_str(&done(&bench, "scan --json DEV").stdout).expect("JSON");
+    let found = &scanned["devices"][0]["meta_data"][0];
+    assert_eq!((&found["format"], &found["index"]), (&Value::from("v07"), &Value::from("internal")));
+    assert_eq!(found["super_block_offset"], 134_217_728);
+    assert_eq!(found["activity_log"]["offset"], 134_221_824);
+    assert_eq!(found["bitmap"]["offset"], 134_254_592);
+    assert_eq!(found["data"]["bytes"], 134_217_728);
+    let text = done(&bench, "scan DEV").stdout;
+    assert!(text.contains("'drbdmeta - v08 DEV internal create-md' asks, and converts it to v08"), "{text}");
+}

@@ -313,6 +313,38 @@ fn command_lines_of_8_3_16() {
     );
 }
 
+/// Commands that only 8.3 has may stand before their device, too: as 8.4's do. spec/decisions.md 1.7.
+#[test]
+fn commands_of_8_3_may_stand_before_the_device() {
+    let daemon = FakeDaemon::start();
+    daemon.answers(|_, _| Reply::ok());
+    let disk = daemon.directory().join("disk");
+    std::fs::write(&disk, b"").unwrap_or_else(|e| panic!("{e}"));
+    let disk = disk.display().to_string();
+    let mut count = 0;
+    for row in rows("args-8.3.16.jsonl") {
+        let words: Vec<String> = argv(&row).iter().map(|w| w.replace("/dev/loop0", &disk)).collect();
+        let [_, device, command, ..] = &words[..] else { continue };
+        let number = device.strip_prefix("/dev/drbd").unwrap_or(device);
+        let is_device = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+        let only_83 = ["disk", "net", "syncer"].contains(&command.as_str());
+        if !(is_device && only_83) || row["env"].is_object() {
+            continue;
+        }
+        let ran = |words: &[String]| {
+            let (output, calls) = daemon.run(words, &[]);
+            let packets: Vec<Value> = calls.iter().filter_map(as_packet).collect();
+            (output.status.code(), stdout(&output), stderr(&output), packets)
+        };
+        let mut swapped = words.clone();
+        swapped.swap(1, 2);
+        assert_eq!(ran(&swapped), ran(&words), "{swapped:?}");
+        count += 1;
+    }
+    println!("args-8.3.16, command first: {count} rows");
+    assert!(count > 150, "{count}");
+}
+
 #[test]
 fn replies_of_8_3_16() {
     let daemon = FakeDaemon::start();

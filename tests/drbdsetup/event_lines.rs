@@ -220,6 +220,30 @@ fn events2_tells_what_came_changed_and_went() {
     );
     assert_eq!(output.status.code(), Some(0));
 
+    // Statistics alone make no line; what changed of them comes with the next one.
+    let mut full = fixture::resource("r0", vec![fixture::volume(0)]);
+    let mut step = |change: fn(&mut Resource)| {
+        full.revision += 1;
+        change(&mut full);
+        EventKind::Resource(Box::new(full.clone()))
+    };
+    let kinds = [
+        step(|r| r.volumes[0].blocked_upper = true),
+        step(|r| r.volumes[0].al_suspended = true),
+        step(|r| r.volumes[0].state.disk = Disk::Attaching),
+        step(|r| r.volumes[0].blocked_upper = false),
+    ];
+    let events = (3..).zip(kinds).map(|(sequence, kind)| event(sequence, kind)).collect();
+    serve(&daemon, fixture::snapshot(vec![fixture::resource("r0", vec![fixture::volume(0)])]), events);
+    let (output, _) = daemon.run(&words("drbdsetup events2 --statistics"), &[]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (_, changes) = text.split_once("exists -\n").unwrap_or_else(|| panic!("{text}"));
+    assert_eq!(
+        changes,
+        "change device name:r0 volume:0 minor:0 disk:Attaching size:0 read:0 written:0 al-writes:0 bm-writes:0 \
+         upper-pending:0 lower-pending:0 al-suspended:yes blocked:upper\n"
+    );
+
     // A resource that is not there may come: the original says so in live-8.4.11.
     let (output, _) = daemon.run(&words("drbdsetup events2 nosuch --now"), &[]);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "exists -\n");

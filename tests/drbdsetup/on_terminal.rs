@@ -178,6 +178,8 @@ fn watch_draws_over_the_last_picture() {
     assert_eq!(seen.matches("\u{1b}[2J").count(), 1, "{seen}");
     assert_eq!(seen.matches("75.0% of 1.0 GiB").count(), 2, "{seen}");
 
+    let help = in_a_pipe(&daemon, "drbdadm-84 help status");
+    assert!(String::from_utf8_lossy(&help.stdout).contains("  --watch\n"), "{help:?}");
     let piped = in_a_pipe(&daemon, "drbdadm -c CONFIG status --watch");
     assert_eq!(piped.status.code(), Some(3));
     assert!(piped.stdout.is_empty());

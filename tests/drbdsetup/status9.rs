@@ -7,7 +7,7 @@ use drbdbox::core::state::{Conn, Role};
 use drbdbox::status::status9::events::EventStyle;
 use drbdbox::status::status9::{
     events, json, text, ClientFlag, ConnectionView, DeviceStatistics, DeviceView, PathView, PeerDeviceView,
-    Style, SyncDetails, View,
+    PeerStatistics, Style, SyncDetails, View,
 };
 use serde_json::Value;
 use std::io::Write;
@@ -34,7 +34,7 @@ fn device(row: &Value) -> DeviceView {
         size: unsigned(row, "size"),
         read: unsigned(row, "read"),
         written: unsigned(row, "written"),
-        al_writes: unsigned(row, "al"),
+        al_writes: unsigned(row, "al") as u32,
         al_suspended: flag(row, "als"),
         blocked: [flag(row, "ub"), flag(row, "lb")],
         ..DeviceStatistics::default()
@@ -72,11 +72,13 @@ fn peer_device(row: &Value) -> PeerDeviceView {
         disk: string(row, "pdisk").into(),
         client: client(row),
         paused_by: [flag(row, "su"), flag(row, "sp"), flag(row, "sd")],
-        received: unsigned(row, "received"),
-        sent: unsigned(row, "sent"),
-        out_of_sync: unsigned(row, "oos"),
-        pending: number(row, "pending"),
-        unacked: number(row, "unacked"),
+        statistics: PeerStatistics {
+            received: unsigned(row, "received"),
+            sent: unsigned(row, "sent"),
+            out_of_sync: unsigned(row, "oos"),
+            pending: number(row, "pending"),
+            unacked: number(row, "unacked"),
+        },
         details: (number(row, "rs_total") >= 0).then_some(details),
     }
 }

@@ -2,10 +2,10 @@
 
 use crate::fixture::{changes, Node, Pair};
 use drbdbox::control::message::ConnectionOf;
-use drbdbox::control::Request;
+use drbdbox::control::{Request, Service};
 use drbdbox::core::state::{Conn, Disk, Role};
 use drbdbox::export::request::Operation;
-use drbdbox::status::AddressPair;
+use drbdbox::status::{proc, AddressPair};
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -267,4 +267,28 @@ fn a_daemon_comes_back_with_what_it_had() {
     pair.nodes[1].start_again();
     pair.wait_in_sync();
     pair.assert_same_data();
+}
+
+/// What scripts read in /proc/drbd, and `blocked:` of status and events2.
+#[test]
+fn frozen_io_is_seen_in_the_flags() {
+    let pair = Pair::new(4 * MIB);
+    pair.connect(&[]);
+    pair.initial_sync();
+    let node = &pair.nodes[0];
+    let seen = || {
+        let text = proc::text(&node.daemon.snapshot());
+        let line = text.lines().find(|line| line.starts_with(" 0: cs:Connected")).unwrap();
+        (line.rsplit(' ').next().unwrap().to_owned(), node.volume().blocked_upper)
+    };
+    assert_eq!(seen(), ("r-----".to_owned(), false));
+    node.ok(Request::SuspendIo { minor: 0 });
+    assert_eq!(seen(), ("s---d-".to_owned(), true));
+    node.ok(Request::PauseSync { minor: 0 });
+    assert_eq!(seen(), ("s--ud-".to_owned(), true));
+    node.ok(Request::ResumeIo { minor: 0 });
+    assert_eq!(seen(), ("r--u--".to_owned(), false));
+    // Not all of the bitmap is set, and the activity log is written.
+    node.ok(Request::ResumeSync { minor: 0 });
+    assert_eq!(seen(), ("r-----".to_owned(), false));
 }

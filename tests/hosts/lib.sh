@@ -6,7 +6,10 @@
 #   hosts_begin                     checks what is needed, makes the work directory, sets the cleanup trap
 #   host_on data01 192.168.197.134  switches a host on (again); host_off data01 takes its power
 #   host_disk data01 sdb1 256       gives it a disk: a block device of so many MiB
+#   host_faulty_disk data01 sdb1 256    one that obeys orders, and has a volatile cache: tests/support/faulty_disk.rs
+#   disk_order data01 sdb1 hold     an order for it
 #   host_unplug data01, host_plug   its cable
+#   host_mute data01 data02         what data01 sends to data02 is lost, without an error; host_unmute
 #   on data01 'COMMAND'             shows and runs a command there; it must exit with 0
 #   refused 17 data01 'COMMAND'     the same; it must exit with that status
 #   together 'COMMAND' data01 data02    on both at the same time
@@ -15,8 +18,10 @@
 #   await 20 data01 'COMMAND'       runs it quietly until it succeeds
 #
 # $SHARED is a directory that all hosts see at the same path.
-# Environment: DRBDBOX=the binary to test (target/release/drbdbox). HOST_PROGRAMS=directory of host-helper and
-# write-checker (target/release/examples). HOSTS_KEEP=1 leaves the work directory.
+# A script may have a function on_failure: it is called before everything is taken away, if the script fails.
+# Environment: DRBDBOX=the binary to test (target/release/drbdbox). HOST_PROGRAMS=directory of host-helper,
+# write-checker and faulty-disk (target/release/examples). HOST_ENVIRONMENT="NAME=VALUE ...": for all commands on hosts.
+# HOSTS_KEEP=1 leaves the work directory.
 
 set -u
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -26,7 +31,7 @@ WORK=
 SHARED=
 STEP=0
 SWITCH=
-declare -A INIT=() ADDRESS=() DISKS=()
+declare -A INIT=() ADDRESS=() DISKS=() FAULTY=()
 MASTER=192.168.197.134
 SLAVE=192.168.197.135
 PORT=7801
@@ -84,7 +89,7 @@ hosts_possible() {
 hosts_begin() {
 	hosts_possible || { say "two hosts cannot be made on this machine: see above" >&2; exit 77; }
 	local program
-	for program in "$DRBDBOX" "$HOST_PROGRAMS/host-helper" "$HOST_PROGRAMS/write-checker"; do
+	for program in "$DRBDBOX" "$HOST_PROGRAMS"/{host-helper,write-checker,faulty-disk}; do
 		[ -x "$program" ] || die "no program at $program: make demo builds it"
 	done
 	local base=${TMPDIR:-/tmp}
@@ -108,7 +113,7 @@ hosts_begin() {
 
 # Takes everything away that this script made, in whatever state it is.
 hosts_end() {
-	local status=$? host loop
+	local status=$? host loop disk
 	trap - EXIT
 	trap '' INT TERM HUP
 	set +e
@@ -117,10 +122,19 @@ hosts_end() {
 			say "--- the end of the log of $host:" >&2
 			tail -n 40 "$WORK/$host/var/log/messages" 2>/dev/null | sed "s/^/[$host] /" >&2
 		done
+		! declare -F on_failure >/dev/null || on_failure
 	fi
+	# What waits for a disk cannot end.
+	for disk in "${!FAULTY[@]}"; do
+		disk_order ${disk/:/ } go
+	done
 	for host in "${!INIT[@]}"; do
 		host_off "$host"
 	done
+	for disk in "${!FAULTY[@]}"; do
+		disk_order ${disk/:/ } end || kill "${FAULTY[$disk]}"
+	done
+	[ ${#FAULTY[@]} -eq 0 ] || "$HOST_PROGRAMS/host-helper" clean-doors "$WORK/disks"
 	[ -z "$SWITCH" ] || kill "$SWITCH" 2>/dev/null
 	for loop in "${DISKS[@]}"; do
 		losetup -d "$loop"
@@ -224,6 +238,28 @@ host_disk() {
 	echo "$name $(lsblk_numbers "$loop")" >>"$WORK/$host/disks"
 }
 
+# host_faulty_disk HOST NAME MIB: as host_disk.
+host_faulty_disk() {
+	local host=$1 name=$2 file=$WORK/$1-$2.img tries=0
+	[ -d "$WORK/$host" ] || furnish "$host"
+	[ -z "${INIT[$host]:-}" ] || die "host_faulty_disk: $host is on"
+	mkdir -p "$WORK/disks"
+	truncate -s "${3}M" "$file" || die "cannot make $file"
+	setsid "$HOST_PROGRAMS/faulty-disk" serve "$file" ${#FAULTY[@]} "$WORK/disks" "$WORK/$host-$name.orders" \
+		</dev/null >"$WORK/$host-$name.numbers" 2>"$WORK/$host-$name.log" &
+	FAULTY[$host:$name]=$!
+	disown $!
+	until [ -s "$WORK/$host-$name.numbers" ]; do
+		tries=$((tries + 1))
+		[ $tries -lt 500 ] || die "no faulty disk: $(cat "$WORK/$host-$name.log")"
+		sleep 0.02
+	done
+	echo "$name $(cat "$WORK/$host-$name.numbers")" >>"$WORK/$host/disks"
+}
+
+# disk_order HOST NAME ORDER...
+disk_order() { "$HOST_PROGRAMS/faulty-disk" tell "$WORK/$1-$2.orders" "${@:3}"; }
+
 # 7:3
 lsblk_numbers() {
 	local numbers
@@ -238,14 +274,22 @@ disk_file() { printf '%s' "$WORK/$1-$2.img"; }
 host_unplug() { nsenter -t "$SWITCH" -n ip link set "$1" down; }
 host_plug() { nsenter -t "$SWITCH" -n ip link set "$1" up; }
 
+# host_mute HOST PEER, host_unmute HOST PEER: HOST's packets to PEER go to a station that does not exist; PEER's arrive.
+host_mute() {
+	quiet "$1" "ip neigh replace ${ADDRESS[$2]} lladdr 02:00:00:00:00:01 nud permanent dev eth0" ||
+		die "host_mute: $(cat "$WORK/quiet.out")"
+}
+host_unmute() { quiet "$1" "ip neigh del ${ADDRESS[$2]} dev eth0"; }
+
 # --- commands on a host ----------------------------------------------------------------------------------------------
 
 # Runs a command there; stdin, stdout and stderr are the caller's.
 inside() {
 	local host=$1
 	shift
+	# shellcheck disable=SC2086 # several words
 	nsenter -t "${INIT[$host]}" -m -n -p -u env -i PATH=$HOST_PATH HOME=/root LANG=C LC_ALL=C TERM=dumb \
-		bash -c "$*"
+		${HOST_ENVIRONMENT:-} bash -c "$*"
 }
 
 quiet() {
@@ -326,15 +370,17 @@ await() {
 
 # --- a pair ----------------------------------------------------------------------------------------------------------
 
-# configuration RATE [NET_OPTIONS]: the how-to's drbd.conf, with another speed of resynchronisation.
+# configuration RATE [NET_OPTIONS [SYNCER_OPTIONS [DISK_OPTIONS [PROTOCOL]]]]: the how-to's drbd.conf, with another speed of
+# resynchronisation.
 configuration() {
 	cat <<END
 global {
     usage-count yes;
 }
 common {
-    protocol C;
-    syncer { rate $1; }
+    protocol ${5:-C};
+    syncer { rate $1;${3:+ $3} }${4:+
+    disk { $4 \}}
     startup {
         wfc-timeout 10;
         degr-wfc-timeout 120;
@@ -364,12 +410,13 @@ resource r0 {
 END
 }
 
-# pair_up MIB RATE [NET_OPTIONS]: data01 and data02, started and connected, data01 Primary, both disks UpToDate; quietly.
+# pair_up MIB RATE [NET_OPTIONS...]: data01 and data02, started and connected, data01 Primary, both disks UpToDate; quietly.
+# The arguments behind MIB are those of `configuration`. DISK_KIND=host_faulty_disk for such disks.
 pair_up() {
 	local host text
-	text=$(configuration "$2" "${3:-}")
-	host_disk data01 sdb1 "$1"
-	host_disk data02 sdb1 "$1"
+	text=$(configuration "${@:2}")
+	${DISK_KIND:-host_disk} data01 sdb1 "$1"
+	${DISK_KIND:-host_disk} data02 sdb1 "$1"
 	host_on data01 $MASTER
 	host_on data02 $SLAVE
 	for host in data01 data02; do

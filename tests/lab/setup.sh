@@ -13,9 +13,9 @@ SUITE=${DRBDBOX_LAB_SUITE:-trixie}
 PATH=$PATH:/usr/sbin:/sbin
 IMAGE=$CACHE/$SUITE
 APT=$CACHE/apt-$SUITE
-PROGRAMS=(busybox-static dash coreutils util-linux kmod iproute2 drbd-utils fio)
+PROGRAMS=(busybox-static dash coreutils util-linux kmod iproute2 drbd-utils fio e2fsprogs xfsprogs psmisc)
 FIRST_MODULES="virtio_pci virtio_blk crc32c_generic ext4 overlay 9p 9pnet_virtio"
-MODULES="$FIRST_MODULES virtio_net virtio_rng crc32c_intel sha1_generic sha1_ssse3 sha1 md5 hmac drbd dm_mod sch_tbf"
+MODULES="$FIRST_MODULES virtio_net virtio_rng crc32c_intel sha1_generic sha1_ssse3 sha1 md5 hmac drbd dm_mod sch_tbf nbd loop fuse xfs"
 
 impossible() {
 	echo "the lab cannot be made: $*" >&2

@@ -239,3 +239,29 @@ fn a_shell_evaluates_sh_status_and_takes_the_states_apart() {
                 Primary Secondary UpToDate UpToDate Connected\n";
     assert_eq!(run().ok().out, want);
 }
+
+/// Programs that read what ours says, and that this machine cannot get: for the summary of `make test`.
+#[test]
+fn programs_that_cannot_be_had_are_named() {
+    let programs = [
+        (
+            "drbd-reactor",
+            "neither Debian nor crates.io has it; what it reads, events2 --full --poll, is compared with recorded output",
+        ),
+        (
+            "drbd-overview",
+            "drbd-utils has none any more, and the one of 8.3 opens /proc/drbd, which only a kernel module can make; \
+             the own program of that name is tested",
+        ),
+    ];
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    for (name, why) in programs {
+        let found = std::env::split_paths(&search).map(|directory| directory.join(name)).find(|p| p.exists());
+        match found {
+            None => println!("SKIPPED: {name} on a daemon of ours: {why}"),
+            Some(path) => {
+                println!("SKIPPED: {name} on a daemon of ours: {}: no test knows it yet", path.display())
+            }
+        }
+    }
+}

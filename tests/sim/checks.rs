@@ -213,6 +213,9 @@ impl World {
         let known = request
             .tags()
             .all(|(at, tag)| *other.read(at) == tag || self.judge.is_written_since(at, request.began));
+        if !known {
+            self.check_fenced(n);
+        }
         // Inconsistent data on the peer cannot become good without this node's, whatever their generation.
         let peer_may_go_on = state.pdsk != Disk::Inconsistent;
         if state.disk == Disk::UpToDate && state.conn < Conn::Connected && !known && peer_may_go_on {
@@ -224,6 +227,19 @@ impl World {
                 request.sectors
             );
         }
+    }
+
+    /// Who goes on alone under resource-and-stonith has fenced the peer.
+    fn check_fenced(&self, n: usize) {
+        if !self.is_fenced(n) {
+            return;
+        }
+        let other = self.nodes[1 - n].state();
+        assert!(
+            other.is_none_or(|other| other.disk != Disk::UpToDate),
+            "node {n} acknowledges a write alone, and its peer is not fenced: {}",
+            self.summary()
+        );
     }
 
     fn identity(&self, n: usize) -> (Uuids, MetaFlags, Disk) {

@@ -3,6 +3,7 @@
 use crate::application::Application;
 use crate::disk::{Disk, Work};
 use crate::script::{Parameters, Random};
+use crate::world::Helper;
 use drbdbox::core::state::{Role, StateWord};
 use drbdbox::core::types::*;
 use drbdbox::core::Resource;
@@ -35,7 +36,7 @@ pub struct Daemon {
     pub core: Resource,
     pub outbox: [VecDeque<Outgoing>; 2],
     pub notifies: VecDeque<u64>,
-    pub helpers: Vec<(HelperId, &'static str)>,
+    pub helpers: Vec<Helper>,
     /// The engine looks for the peer, or serves a link.
     pub connecting: bool,
     /// CloseLink was asked for and not answered yet.

@@ -77,6 +77,11 @@ pub struct Parameters {
 }
 
 impl Parameters {
+    /// The policy of both nodes.
+    pub fn fencing(&self) -> Fencing {
+        self.disk[0].fencing
+    }
+
     pub fn new(random: &mut Random) -> Parameters {
         let version = *random.pick(&[86, 87, 90, 91, 93, 94, 95, 96, 96, 97, 97, 100, 101, 101, 101]);
         let features = match version {
@@ -90,7 +95,7 @@ impl Parameters {
         let larger = if two_sizes { random.below(5000) } else { 0 };
         let disk_sectors =
             if random.chance(50) { [sectors, sectors + larger] } else { [sectors + larger, sectors] };
-        let fencing = match 9.max(random.below(10)) {
+        let fencing = match random.below(10) {
             0 => Fencing::ResourceOnly,
             1 if protocol != Protocol::A => Fencing::ResourceAndStonith,
             _ => Fencing::DontCare,

@@ -276,7 +276,10 @@ impl Node {
                 self.replies.insert(id, code);
             }
             Output::Log { level, text, .. } => self.log.push((level, text)),
-            Output::ReleaseDisk { .. } | Output::Resize { .. } | Output::State { .. } => {}
+            Output::ReleaseDisk { .. }
+            | Output::Resize { .. }
+            | Output::State { .. }
+            | Output::BareConnection { .. } => {}
         }
     }
 }

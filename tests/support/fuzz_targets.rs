@@ -12,9 +12,10 @@ use drbdbox::control::message::{Call, Reply as ControlReply};
 use drbdbox::core::state::{Conn, Role};
 use drbdbox::core::types::{Command as Admin, Link, Payload};
 use drbdbox::meta::activity_log::{replay, LogFormat};
-use drbdbox::meta::dump_parser::parse_v08;
+use drbdbox::meta::counters::{layout_v07, BlockV07, Counters};
+use drbdbox::meta::dump_parser::DumpReader;
 use drbdbox::meta::survey::{Content, Survey};
-use drbdbox::meta::{foreign, BlockFile, Layout, LogGeometry, MetaFlags, MetaIndex, SuperBlock};
+use drbdbox::meta::{foreign, BlockFile, Format, Layout, LogGeometry, MetaFlags, MetaIndex, SuperBlock};
 use drbdbox::sys::buffer::Buffer;
 use drbdbox::wire::auth::{self, Authenticator};
 use drbdbox::wire::bitmap_code::{Progress, Receiver, Sender};
@@ -542,6 +543,7 @@ pub fn super_block(data: &[u8]) {
             assert!(pages * 4096 <= found.layout.bitmap_bytes().next_multiple_of(4096));
         }
     }
+    counters(data);
     let Ok(block) = SuperBlock::decode(data) else { return };
     let bytes = block.encode();
     assert_eq!(SuperBlock::decode(&bytes).as_ref(), Ok(&block));
@@ -555,6 +557,23 @@ pub fn super_block(data: &[u8]) {
         if let Ok(layout) = Layout::new(index, device_bytes, LogGeometry::CLASSIC) {
             let _ = (block.validate(&layout), block.validate_for_attach(&layout));
         }
+    }
+}
+
+/// v06's file, and v07's block at each of its places.
+fn counters(data: &[u8]) {
+    if let Some(counters) = Counters::decode_v06(data) {
+        assert_eq!(counters.encode_v06(), data[..24]);
+    }
+    let Some(block) = BlockV07::read(data) else { return };
+    assert_eq!(BlockV07::read(&block.encode()).as_ref(), Some(&block));
+    for (index, is_fixed) in
+        [(MetaIndex::Internal, true), (MetaIndex::Internal, false), (MetaIndex::Indexed(1), false)]
+    {
+        let layout = layout_v07(index, is_fixed, Sparse::BYTES).expect("layout");
+        let sectors = block.plausible_sectors(&layout);
+        assert!(sectors.div_ceil(8 * 32768) * 4096 <= layout.bitmap_bytes());
+        let _ = block.validate(&layout);
     }
 }
 
@@ -576,9 +595,12 @@ pub fn activity_log(data: &[u8]) {
     }
 }
 
-/// The text of `drbdmeta dump-md`.
+/// The text of `drbdmeta dump-md`, of each format.
 pub fn dump_text(data: &[u8]) {
-    let _ = parse_v08(data);
+    for format in [Format::V06, Format::V07, Format::V08] {
+        let words = DumpReader::open(data, format).and_then(|(_, rest)| rest.count_words());
+        assert!(words.is_ok() || words.is_err_and(|error| !error.to_string().is_empty()));
+    }
 }
 
 /// What comes in on the daemon's socket, or goes out.

@@ -1,18 +1,23 @@
 //! Writes to a device, remembers what was acknowledged, and checks later that nothing of it was lost.
 //!
-//! - `write-checker write DEVICE STATE SECONDS THREADS` writes until the time is up or the device fails (exit 3).
+//! - `write-checker write DEVICE STATE SECONDS THREADS [KIB]` writes until the time is up, STATE has a file `stop`, or the
+//!   device fails (exit 3). KIB: the largest write (32).
 //! - `write-checker verify DEVICE STATE` reads everything back; exit 1 with the sectors that lost a write.
 //!
-//! STATE is a directory. Every sector of 512 bytes that is written holds its own number and the number of the write,
+//! DEVICE is a block device, a file, or an export of an NBD server: `nbd+unix:///NAME?socket=PATH`. STATE is a directory. Every sector of 512 bytes that is written holds its own number and the number of the write,
 //! so that each can be judged by itself: it must hold the last write that was acknowledged, or a later one that was
 //! only begun (a torn write of several sectors is allowed until it is acknowledged). `verify` takes what it found as
 //! the new state, because after a crash it may not change any more.
 //!
-//! Each thread has a part of the device of its own and one write in flight, so writes of one sector have an order.
+//! Each thread has a part of the device of its own and one write in flight, so writes of one sector have an order. Now and
+//! then it reads what it wrote, which must be the last write (exit 1), and flushes.
+
+#[path = "nbd_client.rs"]
+mod nbd_client;
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,12 +25,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use drbdbox::sys::buffer::Buffer;
+use nbd_client::NbdClient;
 
 /// First bytes of a sector that this program wrote.
 const MAGIC: u64 = 0x6472_6264_6368_6563;
 const SECTOR_BYTES: usize = 512;
-/// Largest write: 64 sectors.
-const MAX_SECTORS: u64 = 64;
+/// Largest write if nothing else is said.
+const MAX_KIB: u64 = 32;
 /// Writes start at multiples of 4 KiB, as those of a file system do.
 const ALIGN_SECTORS: u64 = 8;
 /// How much `verify` reads at a time.
@@ -39,13 +45,16 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
-        ["write", device, state, seconds, threads] => match (seconds.parse(), threads.parse()) {
-            (Ok(seconds), Ok(threads)) if (1..=64).contains(&threads) => {
-                write(Path::new(device), Path::new(state), seconds, threads)
+        ["write", device, state, seconds, threads, kib @ ..] if kib.len() < 2 => {
+            let kib = kib.first().map_or(Ok(MAX_KIB), |kib| kib.parse());
+            match (seconds.parse(), threads.parse(), kib) {
+                (Ok(seconds), Ok(threads @ 1..=64), Ok(kib @ 4..=32768)) => {
+                    write(device, Path::new(state), Duration::from_secs(seconds), threads, kib * 2)
+                }
+                _ => return usage(),
             }
-            _ => return usage(),
-        },
-        ["verify", device, state] => verify(Path::new(device), Path::new(state)),
+        }
+        ["verify", device, state] => verify(device, Path::new(state)),
         _ => return usage(),
     };
     match result {
@@ -58,23 +67,66 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: write-checker write DEVICE STATE SECONDS THREADS | verify DEVICE STATE");
+    eprintln!("usage: write-checker write DEVICE STATE SECONDS THREADS [KIB] | verify DEVICE STATE");
     ExitCode::from(2)
 }
 
-/// Opens the device as an application that waits for its writes does: past the page cache.
-fn open(device: &Path, write: bool) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(write)
-        .custom_flags(libc::O_DIRECT)
-        .open(device)
-        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", device.display())))
+// --- devices ---------------------------------------------------------------------------------------------------------
+
+/// What is written to and read from; one request at a time.
+enum Device {
+    File(File),
+    Nbd(NbdClient),
 }
 
-fn device_sectors(device: &mut File) -> io::Result<u64> {
-    use std::io::{Seek, SeekFrom};
-    Ok(device.seek(SeekFrom::End(0))? / SECTOR_BYTES as u64)
+impl Device {
+    /// Opens it as an application that waits for its writes does: past the page cache.
+    fn open(device: &str, write: bool) -> io::Result<Device> {
+        let opened = match device.strip_prefix("nbd+unix:///").and_then(|rest| rest.split_once("?socket=")) {
+            Some((export, socket)) => NbdClient::connect(Path::new(socket), export).map(Device::Nbd),
+            None => OpenOptions::new()
+                .read(true)
+                .write(write)
+                .custom_flags(libc::O_DIRECT)
+                .open(device)
+                .map(Device::File),
+        };
+        opened.map_err(|error| io::Error::new(error.kind(), format!("{device}: {error}")))
+    }
+
+    fn sectors(&mut self) -> io::Result<u64> {
+        let bytes = match self {
+            Device::File(file) => file.seek(SeekFrom::End(0))?,
+            Device::Nbd(client) => client.size_bytes,
+        };
+        Ok(bytes / SECTOR_BYTES as u64)
+    }
+
+    fn write(&mut self, data: &[u8], first: u64) -> io::Result<()> {
+        let offset = first * SECTOR_BYTES as u64;
+        match self {
+            Device::File(file) => file.write_all_at(data, offset),
+            Device::Nbd(client) => client.perform(nbd_client::WRITE, offset, data.len() as u32, data),
+        }
+    }
+
+    fn read(&mut self, data: &mut [u8], first: u64) -> io::Result<()> {
+        let offset = first * SECTOR_BYTES as u64;
+        match self {
+            Device::File(file) => file.read_exact_at(data, offset),
+            Device::Nbd(client) => {
+                client.perform(nbd_client::READ, offset, data.len() as u32, &[])?;
+                client.stream.read_exact(data)
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Device::File(file) => file.sync_data(),
+            Device::Nbd(client) => client.perform(nbd_client::FLUSH, 0, 0, &[]),
+        }
+    }
 }
 
 // --- sectors ---------------------------------------------------------------------------------------------------------
@@ -196,22 +248,37 @@ impl Journal {
 
 // --- writing ---------------------------------------------------------------------------------------------------------
 
-fn write(device: &Path, state: &Path, seconds: u64, threads: u64) -> io::Result<u8> {
+fn write(device: &str, state: &Path, time: Duration, threads: u64, sectors_max: u64) -> io::Result<u8> {
     std::fs::create_dir_all(state)?;
     let (_, last) = load(state)?;
-    let sectors = device_sectors(&mut open(device, true)?)?;
+    let sectors = Device::open(device, true)?.sectors()?;
     let share = sectors / threads / ALIGN_SECTORS * ALIGN_SECTORS;
     let next = AtomicU64::new(last + 1);
-    let failed = AtomicBool::new(false);
-    let end = Instant::now() + Duration::from_secs(seconds);
-    let written: Vec<io::Result<u64>> = std::thread::scope(|scope| {
+    let over = AtomicBool::new(false);
+    let end = Instant::now() + time;
+    let parts: Vec<io::Result<Part>> = std::thread::scope(|scope| {
         let writers: Vec<_> = (0..threads)
             .map(|thread| {
-                let (next, failed) = (&next, &failed);
+                let (next, over) = (&next, &over);
                 scope.spawn(move || {
-                    let journal = Journal::create(&state.join(format!("{thread:02}.journal")))?;
-                    let part = thread * share..(thread + 1) * share;
-                    write_part(&open(device, true)?, journal, part, next, failed, end)
+                    let mut part = Part {
+                        device: Device::open(device, true)?,
+                        journal: Journal::create(&state.join(format!("{thread:02}.journal")))?,
+                        first: thread * share,
+                        sectors: share,
+                        sectors_max: sectors_max.min(share),
+                        written: Vec::new(),
+                        content: HashMap::new(),
+                        acknowledged: 0,
+                        end: End::Ordered,
+                    };
+                    let stop = state.join("stop");
+                    while Instant::now() < end && !over.load(Ordering::Relaxed) && !stop.exists() {
+                        if !part.step(next.fetch_add(1, Ordering::Relaxed))? {
+                            over.store(true, Ordering::Relaxed);
+                        }
+                    }
+                    Ok(part)
                 })
             })
             .collect();
@@ -221,55 +288,129 @@ fn write(device: &Path, state: &Path, seconds: u64, threads: u64) -> io::Result<
             .collect()
     });
     let mut total = 0;
-    for count in written {
-        total += count?;
+    let mut end = End::Ordered;
+    for part in parts {
+        let part = part?;
+        total += part.acknowledged;
+        end = end.max(part.end);
     }
-    let failed = failed.load(Ordering::Relaxed);
-    println!("{total} writes acknowledged{}", if failed { ", then the device failed" } else { "" });
-    Ok(if failed { 3 } else { 0 })
+    let how = match end {
+        End::Ordered => "",
+        End::DeviceFailed => ", then the device failed",
+        End::WrongContent => ", then a read returned something else than was written",
+    };
+    println!("{total} writes acknowledged{how}");
+    Ok(end as u8)
 }
 
-/// One thread. Returns how many of its writes were acknowledged.
-fn write_part(
-    device: &File,
-    mut journal: Journal,
-    part: std::ops::Range<u64>,
-    next: &AtomicU64,
-    failed: &AtomicBool,
-    end: Instant,
-) -> io::Result<u64> {
-    let mut acknowledged = 0;
-    while Instant::now() < end && !failed.load(Ordering::Relaxed) {
-        let write = next.fetch_add(1, Ordering::Relaxed);
-        let random = mix(write ^ part.start.rotate_left(32));
+/// Why a thread ended; the numbers are exit statuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Ordered = 0,
+    WrongContent = 1,
+    DeviceFailed = 3,
+}
+
+impl End {
+    /// The worse of two.
+    fn max(self, other: End) -> End {
+        if self == End::WrongContent || other == End::Ordered {
+            self
+        } else {
+            other
+        }
+    }
+}
+
+/// How many of the last writes of a thread are read back, at random.
+const REMEMBERED: usize = 64;
+
+/// What one thread does to its part of the device.
+struct Part {
+    device: Device,
+    journal: Journal,
+    first: u64,
+    sectors: u64,
+    /// Of one write.
+    sectors_max: u64,
+    /// First sector and sectors of some writes that were acknowledged.
+    written: Vec<(u64, u64)>,
+    /// The last write of each sector.
+    content: HashMap<u64, u64>,
+    acknowledged: u64,
+    end: End,
+}
+
+impl Part {
+    /// One write, and what follows it. False: this was the last step.
+    fn step(&mut self, write: u64) -> io::Result<bool> {
+        let random = mix(write ^ self.first.rotate_left(32));
         // Mostly small writes; half of them into few places, so that sectors are written again and again.
-        let count = if random % 4 == 0 { (random >> 8) % (MAX_SECTORS / 8) * 8 + 8 } else { 8 };
-        let room = (part.end - part.start - count) / ALIGN_SECTORS;
+        let units_max = (self.sectors_max / ALIGN_SECTORS).max(1);
+        let units = if random % 4 == 0 { (random >> 8) % units_max + 1 } else { 1 };
+        let count = units * ALIGN_SECTORS;
+        let room = (self.sectors - count) / ALIGN_SECTORS;
         let places = if random & 16 == 0 { room.min(256) } else { room };
-        let first = part.start + (random >> 20) % (places + 1) * ALIGN_SECTORS;
+        let first = self.first + (random >> 20) % (places + 1) * ALIGN_SECTORS;
         let mut data = Buffer::for_overwrite(count as usize * SECTOR_BYTES);
         for (index, sector) in data.chunks_exact_mut(SECTOR_BYTES).enumerate() {
             fill(sector, first + index as u64, write);
         }
-        journal.note(0, write, first, count)?;
-        if device.write_all_at(&data, first * SECTOR_BYTES as u64).is_err() {
-            failed.store(true, Ordering::Relaxed);
-            break;
+        self.journal.note(0, write, first, count)?;
+        let mut done = self.device.write(&data, first);
+        if done.is_ok() {
+            self.journal.note(1, write, first, count)?;
+            self.acknowledged += 1;
+            self.remember(write, first, count);
+            let random = mix(random);
+            if random % 32 == 0 {
+                done = self.device.flush();
+            } else if random % 8 == 1 {
+                done = self.read_back((random >> 8) as usize);
+            }
         }
-        journal.note(1, write, first, count)?;
-        acknowledged += 1;
+        if done.is_err() && self.end == End::Ordered {
+            self.end = End::DeviceFailed;
+        }
+        Ok(self.end == End::Ordered)
     }
-    Ok(acknowledged)
+
+    fn remember(&mut self, write: u64, first: u64, count: u64) {
+        if self.written.len() == REMEMBERED {
+            self.written.swap_remove(write as usize % REMEMBERED);
+        }
+        self.written.push((first, count));
+        self.content.extend((first..first + count).map(|number| (number, write)));
+    }
+
+    /// Reads what one of the last writes wrote; other writes may have written to it since.
+    fn read_back(&mut self, index: usize) -> io::Result<()> {
+        let Some((first, count)) = self.written.get(index % self.written.len().max(1)).copied() else {
+            return Ok(());
+        };
+        let mut data = Buffer::zeroed(count as usize * SECTOR_BYTES);
+        self.device.read(&mut data, first)?;
+        for (index, sector) in data.chunks_exact(SECTOR_BYTES).enumerate() {
+            let number = first + index as u64;
+            let (content, expected) = (read_sector(sector, number), self.content.get(&number));
+            if expected.is_some_and(|write| content != Content::Write(*write)) {
+                eprintln!("sector {number}, read by its writer: {content:?}, expected {expected:?}");
+                self.end = End::WrongContent;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
 }
 
 // --- checking --------------------------------------------------------------------------------------------------------
 
-fn verify(device: &Path, state: &Path) -> io::Result<u8> {
+fn verify(device: &str, state: &Path) -> io::Result<u8> {
     let (sectors, _) = load(state)?;
     let mut numbers: Vec<u64> = sectors.keys().copied().collect();
     numbers.sort_unstable();
-    let mut file = open(device, false)?;
-    let end = device_sectors(&mut file)?;
+    let mut device = Device::open(device, false)?;
+    let end = device.sectors()?;
     let mut block = Buffer::zeroed(READ_SECTORS as usize * SECTOR_BYTES);
     let mut lost = 0;
     let mut found: Vec<(u64, u64)> = Vec::with_capacity(numbers.len());
@@ -279,7 +420,7 @@ fn verify(device: &Path, state: &Path) -> io::Result<u8> {
         if in_block != Some(start) {
             // The last piece of the device is shorter.
             let bytes = (end - start).min(READ_SECTORS) as usize * SECTOR_BYTES;
-            file.read_exact_at(&mut block[..bytes], start * SECTOR_BYTES as u64)?;
+            device.read(&mut block[..bytes], start)?;
             in_block = Some(start);
         }
         let at = (number - start) as usize * SECTOR_BYTES;

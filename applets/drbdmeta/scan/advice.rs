@@ -12,7 +12,8 @@ const NEVER_WRITE: &str =
 /// The next step: a word for the table, `: `, and what it means.
 pub fn next(device: &str, found: &MetaReport, super_block: &SuperBlock) -> String {
     let index = &found.fields.index;
-    let minor = found.minor.map_or("MINOR".to_string(), |minor| minor.to_string());
+    // `-` stands for a minor that is not known, so that the command can be used as it is.
+    let minor = found.minor.map_or("-".to_string(), |minor| minor.to_string());
     if !found.damage.is_empty() {
         return format!(
             "dump-md: 'drbdmeta - v08 {device} {index} dump-md >FILE' saves what can be read; correct FILE, then \
@@ -63,13 +64,15 @@ pub fn dangers(found: &MetaReport, flags: MetaFlags, user: Option<User>) -> Vec<
     if !found.damage.is_empty() {
         dangers.push("Damaged: what the super block says about the data may be wrong.".to_string());
     }
-    if !flags.contains(MetaFlags::CONSISTENT) {
+    // What was there before the meta data were created is as it was.
+    let is_in_use = found.fields.last_agreed_sectors > 0;
+    if is_in_use && !flags.contains(MetaFlags::CONSISTENT) {
         dangers.push(
             "Inconsistent: a resync into this disk did not end (or never began). Old and new blocks are mixed; take the \
              peer's data if there are any."
                 .to_string(),
         );
-    } else if !flags.contains(MetaFlags::WAS_UP_TO_DATE) {
+    } else if is_in_use && !flags.contains(MetaFlags::WAS_UP_TO_DATE) {
         dangers.push("Outdated: the peer went on without this disk, and has newer data.".to_string());
     }
     if !found.fields.is_clean || flags.contains(MetaFlags::CRASHED_PRIMARY) {
@@ -90,7 +93,8 @@ pub fn read_only_commands(device: &str, found: &MetaReport) -> Vec<String> {
     let Some(data) = &found.data else {
         return vec![
             "losetup --read-only --find --show DATA-DEVICE".to_string(),
-            "mount -o ro LOOP-DEVICE DIRECTORY".to_string(),
+            "mount -o ro LOOP-DEVICE DIRECTORY    # ext3, ext4: -o ro,noload; xfs: -o ro,norecovery"
+                .to_string(),
         ];
     };
     let mut commands = vec![format!("losetup --read-only --sizelimit {} --find --show {device}", data.bytes)];

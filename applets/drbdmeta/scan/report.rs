@@ -14,7 +14,7 @@ use drbdbox::meta::foreign::PROBE_BYTES;
 use drbdbox::meta::image::BlockFile;
 use drbdbox::meta::layout::{BYTES_PER_BIT, SECTOR_BYTES};
 use drbdbox::meta::survey::{Content, Finding, OutOfSync, Place, Survey};
-use drbdbox::meta::{Layout, LogGeometry, MetaFlags, MetaIndex};
+use drbdbox::meta::MetaFlags;
 use drbdbox::status::snapshot::Snapshot;
 use drbdbox::sys::block_device::{error_text, same_device, BlockDevice, Claim, OpenMode};
 use drbdbox::sys::buffer::Buffer;
@@ -119,7 +119,7 @@ pub fn look_at(device: &str, snapshot: Option<&Snapshot>) -> DeviceReport {
         .collect();
     let former: Vec<u64> = records.iter().map(|(_, record)| record.bytes).collect();
     let mut survey = Survey::of(&file, &former);
-    survey.findings.retain(|found| match devices::partition_ending_at(device, found.offset) {
+    survey.findings.retain(|found| match devices::partition_ending_at(device, found.offset()) {
         Some(partition) => {
             report.remarks.push(format!("what lies at its end belongs to {partition}: scan that"));
             false
@@ -151,16 +151,9 @@ fn about(
 ) -> MetaReport {
     let (damaged, is_v08) = match &found.content {
         Content::V08(damaged) => (damaged.clone(), true),
-        Content::Other(block) => {
-            let index = match found.place {
-                Place::Index(index) => index,
-                Place::FormerEnd(_) | Place::V07Internal => MetaIndex::Internal,
-            };
-            let layout = Layout::new(index, file.size_bytes(), LogGeometry::CLASSIC);
-            // It was found there, so there is room.
-            let mut layout = layout.unwrap_or_else(|_| nowhere(index, file.size_bytes()));
-            layout.md_offset = found.offset;
-            (Damaged { super_block: block.convert(&layout), layout, complaints: Vec::new() }, false)
+        Content::Other { block, layout } => {
+            let complaints = Vec::new();
+            (Damaged { super_block: block.convert(layout), layout: *layout, complaints }, false)
         }
     };
     let layout = &damaged.layout;
@@ -178,7 +171,7 @@ fn about(
             .map(|c| format!("{} is {}, expected {}", c.field, c.found, c.expected))
             .collect(),
         out_of_sync: is_v08.then(|| out_of_sync(file, &damaged)),
-        data: layout.index.is_internal().then(|| data(file, &damaged, found.place)),
+        data: layout.index.is_internal().then(|| data(file, &damaged)),
         next: String::new(),
         dangers: Vec::new(),
         read_only_commands: Vec::new(),
@@ -189,19 +182,6 @@ fn about(
     report.dangers = advice::dangers(&report, flags, user);
     report.read_only_commands = advice::read_only_commands(device, &report);
     report
-}
-
-/// A layout for texts only.
-fn nowhere(index: MetaIndex, device_bytes: u64) -> Layout {
-    Layout {
-        index,
-        device_bytes,
-        log: LogGeometry::CLASSIC,
-        md_offset: 0,
-        md_size_sectors: 0,
-        al_offset_sectors: 0,
-        bm_offset_sectors: 0,
-    }
 }
 
 fn out_of_sync(file: &BlockDevice, damaged: &Damaged) -> OutOfSyncReport {
@@ -218,12 +198,8 @@ fn out_of_sync(file: &BlockDevice, damaged: &Damaged) -> OutOfSyncReport {
     }
 }
 
-fn data(file: &BlockDevice, damaged: &Damaged, place: Place) -> DataReport {
-    // v07's fixed place has the super block first, all of v08's the bitmap.
-    let room = match place {
-        Place::V07Internal => damaged.layout.md_offset,
-        _ => damaged.layout.first_meta_byte(),
-    };
+fn data(file: &BlockDevice, damaged: &Damaged) -> DataReport {
+    let room = damaged.layout.first_meta_byte();
     let bytes = match damaged.super_block.effective_size_sectors.saturating_mul(SECTOR_BYTES) {
         0 => room,
         bytes => bytes.min(room),

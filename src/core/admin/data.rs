@@ -8,6 +8,7 @@ use crate::core::state::{Change, Conn, Disk, Role};
 use crate::core::steps::{set_all_and_write, Step};
 use crate::core::types::*;
 use crate::core::uuid;
+use crate::core::volume::FirstWord;
 use crate::core::Resource;
 use crate::wire::parameters::Uuids;
 
@@ -77,11 +78,12 @@ impl Resource {
     pub(super) fn resume_io(&mut self, id: AdminId, v: VolumeIndex) {
         let change = Change::susp(false).and(Change::susp_nod(false)).and(Change::susp_fen(false));
         // In a handshake the peer has the UUIDs already: they may not change behind its back.
-        let (os, context) = (self.state(v), self.rule_context(v));
-        if rules::decide(os, change.apply(os), ChangeKind::Soft, &context).is_ok() {
+        let os = self.state(v);
+        let decision = rules::decide(os, change.apply(os), ChangeKind::Soft, &self.rule_context(v));
+        if decision.is_ok() {
             self.begin_owed_generation(v);
         }
-        let result = self.change(v, change, ChangeKind::Soft, true);
+        let result = self.conclude(v, decision, true);
         if result == Ok(StateSuccess::Success) {
             if self.state(v).conn < Conn::Connected {
                 self.clear_transfer_log();
@@ -126,6 +128,10 @@ impl Resource {
             self.log_uuids(v, log_lines::UuidEvent::ClearedBitmap);
             let change = Change::disk(Disk::UpToDate).and(Change::pdsk(Disk::UpToDate));
             let _ = self.change(v, change, ChangeKind::Hard, true);
+            // It would make this node take the peer's disk for Inconsistent, and mirror no write to it.
+            if self.volumes[v].first_word == FirstWord::Due {
+                self.volumes[v].first_word = FirstWord::Overtaken;
+            }
             self.queue_steps([Step::WriteSuperBlock { v }]);
         }
         self.reply_after_fifo(id, NO_ERROR);

@@ -71,11 +71,11 @@ impl Resource {
             StateError::NoUpToDateDisk
                 if primary && state.disk == Disk::Consistent && change.pdsk.is_none() && !last =>
             {
-                self.run_helper(Some(v), Handler::FencePeer, HelperThen::Admin);
+                self.fence_for_promotion(v);
                 task.stage = Stage::Helper;
             }
             StateError::PrimaryNop if primary && change.pdsk.is_none() && !last => {
-                self.run_helper(Some(v), Handler::FencePeer, HelperThen::Admin);
+                self.fence_for_promotion(v);
                 task.stage = Stage::Helper;
             }
             StateError::TwoPrimaries if *two_primaries_tries == 0 && primary => {
@@ -97,8 +97,13 @@ impl Resource {
         self.task = Some(task);
     }
 
+    fn fence_for_promotion(&mut self, v: VolumeIndex) {
+        let then = HelperThen::Admin { links: self.connection.links };
+        self.run_helper(Some(v), Handler::FencePeer, then);
+    }
+
     /// A handler that a promotion waits for ended.
-    pub(in crate::core) fn admin_helper_done(&mut self, exit_status: i32) {
+    pub(in crate::core) fn admin_helper_done(&mut self, exit_status: i32, links: u64) {
         let Some(mut task) = self.task.take() else { return };
         if let (TaskKind::Role { v, force, change, .. }, Stage::Helper) = (&mut task.kind, task.stage) {
             let code = exit_status >> 8 & 0xff;
@@ -106,6 +111,11 @@ impl Resource {
             let mut peer_disk = outcome.change().and_then(|change| change.pdsk);
             let own = outcome.change().and_then(|change| change.disk);
             let (v, force) = (*v, *force);
+            if !self.may_use_fence_outcome(v, links) {
+                task.stage = Stage::Try;
+                self.task = Some(task);
+                return;
+            }
             if peer_disk.is_none() && force {
                 peer_disk = Some(Disk::Outdated);
             }

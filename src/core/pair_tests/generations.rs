@@ -1,7 +1,7 @@
 //! Generations of the data: when a new one begins, and what happens to frozen requests.
 
 use super::super::rules::ChangeKind;
-use super::super::state::Change;
+use super::super::state::{Change, StateWord};
 use super::super::steps::Step;
 use super::*;
 
@@ -359,57 +359,113 @@ fn a_strange_answer_of_fence_peer_is_in_the_log() {
     }
 }
 
+/// A Primary, frozen and without its peer, which has acknowledged a write, but not the barrier behind it.
+fn frozen_pair_with_an_open_epoch(version: u32) -> Pair {
+    let mut pair = synced_pair_at(version, Protocol::C);
+    let token = pair.a.write(4000, 99, 8192);
+    while !pair.a.completed.contains_key(&token) {
+        pair.run_once();
+    }
+    pair.a.begin(Command::SuspendIo { volume: V });
+    while pair.a.work() {}
+    assert!(pair.a.core.volume(V).state().susp, "{}", pair.logs());
+    pair.b.command(Command::Disconnect { force: true });
+    pair.run();
+    pair
+}
+
 /// What the peer acknowledged before a freeze, but not its barrier, may have been lost with its cache: it gets it again when it
 /// comes back, whatever the freeze does to generations.
 #[test]
 fn what_a_peer_may_have_lost_with_its_cache_comes_again_after_a_freeze() {
     for version in [86, 96, 101] {
-        let mut pair = synced_pair_at(version, Protocol::C);
-        let token = pair.a.write(4000, 99, 8192);
-        while !pair.a.completed.contains_key(&token) {
-            pair.run_once();
-        }
-        pair.a.begin(Command::SuspendIo { volume: V });
-        while pair.a.work() {}
-        assert!(pair.a.core.volume(V).state().susp, "{}", pair.logs());
-        pair.b.command(Command::Disconnect { force: true });
-        pair.run();
+        let mut pair = frozen_pair_with_an_open_epoch(version);
         pair.b.data[4000 * 512..][..8192].fill(0x55);
         assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
         pair.run();
+        assert!(pair.a.core.volume(V).state().susp, "{}", pair.logs());
         pair.a.begin(Command::ResumeIo { volume: V });
         pair.run();
         pair.assert_equal();
     }
 }
 
-/// A demotion waits for the barriers of the last writes, and the link goes meanwhile: what the peer may lack is in the bitmap
-/// on disk before the mark of a Primary goes, for nobody looks at the activity log then.
+/// A frozen Primary that wrote nothing since has not diverged from a peer that took over: no split brain.
 #[test]
-fn a_demotion_that_loses_its_peer_marks_the_last_writes_before_the_mark_of_a_primary_goes() {
-    let mut pair = synced_pair_with(Protocol::A);
-    let token = pair.a.write(4000, 99, 4096);
-    while pair.a.work() {}
-    assert!(pair.a.completed[&token].is_ok());
-    let released = std::rc::Rc::new(std::cell::Cell::new(false));
-    let seen = std::rc::Rc::clone(&released);
-    pair.a.watch = Some(Box::new(move |meta| {
-        let layout = layout();
-        let block = SuperBlock::decode(&meta[layout.md_offset as usize..][..4096]).unwrap();
-        let mut words = vec![0; 8];
-        meta::bitmap::decode_words(&meta[layout.bm_offset() as usize..][..64], &mut words);
-        let is_marked = words[4000 / 8 / 64] >> (4000 / 8 % 64) & 1 == 1;
-        if !block.flags.contains(meta::MetaFlags::PRIMARY_IND) {
-            seen.set(true);
-            assert!(is_marked);
-        }
-    }));
-    pair.a.begin(Command::Secondary { volume: V, open: false });
-    while pair.a.work() {}
-    assert!(!released.get());
-    pair.a.core.link_lost(pair.now, LinkFailure { conn: Conn::BrokenPipe, log: None });
-    while pair.a.work() {}
-    assert!(released.get(), "{}", pair.logs());
+fn a_peer_that_took_over_from_a_frozen_primary_is_ahead_of_it() {
+    for version in [86, 96, 101] {
+        let mut pair = frozen_pair_with_an_open_epoch(version);
+        assert_eq!(pair.b.command(Command::Primary { volume: V, force: false }), 1, "{}", pair.logs());
+        pair.b.write(9000, 5, 4096);
+        pair.run();
+        assert_eq!(pair.b.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        pair.run();
+        let logged = |text: &str| pair.a.log.iter().any(|line| line.contains(text));
+        assert!(logged("I shall become SyncTarget, but I am primary!"), "{}", pair.logs());
+        assert!(!logged("Split-Brain"), "{}", pair.logs());
+    }
+}
+
+/// Two fresh nodes, Connected; each other's state words of that are still on their way. `a` skips the initial sync.
+fn skipping_the_initial_sync() -> Pair {
+    let mut pair = Pair::new(101);
+    let net = settings(Protocol::C);
+    for node in [&mut pair.a, &mut pair.b] {
+        assert_eq!(node.command(Command::Connect(Box::new(net.clone()))), 101);
+    }
+    while pair.a.word().1 != Conn::Connected || pair.b.word().1 != Conn::Connected {
+        pair.run_once();
+    }
+    pair.b.work();
+    let word = |packet: &Packet| matches!(packet, Packet::State(_));
+    assert!(pair.b.outgoing[Socket::Data as usize].iter().any(|(_, packet, _)| word(packet)));
+    let clear = Command::NewCurrentUuid { volume: V, clear_bitmap: true };
+    assert_eq!(pair.a.command(clear), 101);
+    pair
+}
+
+/// A node that takes its peer's disk for Inconsistent does not mirror its writes to it.
+#[test]
+fn writes_are_mirrored_when_the_initial_sync_was_skipped_right_after_connecting() {
+    let mut pair = skipping_the_initial_sync();
+    pair.run();
+    pair.assert_equal();
+    let id = pair.a.begin(Command::Primary { volume: V, force: false });
+    pair.run();
+    assert_eq!(pair.a.replies[&id], 1);
+    pair.a.write(8, 5, 4096);
+    pair.run();
+    pair.assert_equal();
+}
+
+/// DRBD does not send another state word then.
+#[test]
+fn an_overtaken_word_of_a_kernel_does_not_count() {
+    let mut pair = skipping_the_initial_sync();
+    while pair.b.word().2 != Disk::UpToDate {
+        pair.run_once();
+    }
+    let says_good = |packet: &Packet| {
+        let Packet::State(bits) = packet else { return false };
+        StateWord::from_bits(*bits).is_ok_and(|word| word.disk == Disk::UpToDate)
+    };
+    pair.b.work();
+    pair.b.outgoing[Socket::Data as usize].retain(|(_, packet, _)| !says_good(packet));
+    pair.run();
+    pair.assert_equal();
+}
+
+/// This node does, for a peer that goes by the last word it got.
+#[test]
+fn who_hears_that_the_initial_sync_is_skipped_says_what_its_disk_is() {
+    let mut pair = skipping_the_initial_sync();
+    pair.run();
+    let last = pair.b.sent.iter().rev().find_map(|packet| match packet {
+        Packet::State(bits) => Some(StateWord::from_bits(*bits).unwrap().disk),
+        _ => None,
+    });
+    assert_eq!(last, Some(Disk::UpToDate));
 }
 
 /// A write that came between the loss of the peer and a freeze is on this node's disk only, and not sent again: the peer gets it

@@ -1,6 +1,7 @@
 //! Two nodes, a perfect network, perfect disks: the way from fresh meta data to a failover.
 
 mod connections;
+mod fencing;
 mod generations;
 mod net_options;
 mod resync;
@@ -257,7 +258,10 @@ impl Node {
                 self.replies.insert(id, code);
             }
             Output::Log { text, .. } => self.log.push(text),
-            Output::ReleaseDisk { .. } | Output::Resize { .. } | Output::State { .. } => {}
+            Output::ReleaseDisk { .. }
+            | Output::Resize { .. }
+            | Output::State { .. }
+            | Output::BareConnection { .. } => {}
         }
     }
 

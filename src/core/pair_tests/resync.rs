@@ -472,3 +472,27 @@ fn a_verify_gives_way_to_a_resync_that_the_peer_wants() {
     pair.a.core.packet(pair.now, Socket::Data, 0, crate::core::handshake::state_packet(word), None);
     assert_eq!(pair.a.word().1, Conn::Connected, "decided anew: of one generation\n{}", pair.logs());
 }
+
+/// The handler may throw away a snapshot of the data from before the resync.
+#[test]
+fn after_resync_target_is_called_when_the_disk_says_that_its_data_are_good() {
+    let mut pair = Pair::new(101);
+    pair.connect(&settings(Protocol::C));
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    let left = |node: &Node| node.core.volume(V).out_of_sync_bits();
+    while pair.b.word().1 != Conn::SyncTarget || left(&pair.b) == SECTORS / 8 {
+        pair.run_once();
+    }
+    pair.b.meta_held = Some(Vec::new());
+    pair.run();
+    let called = |node: &Node| node.log.iter().any(|line| line == "helper after-resync-target");
+    assert_eq!((pair.b.word().1, pair.b.word().2), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
+    assert!(!called(&pair.b), "{}", pair.logs());
+    for output in pair.b.meta_held.take().unwrap() {
+        pair.b.carry_out(output);
+    }
+    pair.run();
+    assert!(called(&pair.b), "{}", pair.logs());
+    assert!(pair.b.super_block().flags.contains(MetaFlags::CONSISTENT));
+    pair.assert_equal();
+}

@@ -11,7 +11,7 @@ pub mod transaction_83;
 pub mod transaction_84;
 mod writer;
 
-pub use replay::{choose_format, replay, LogFormat, Replay, Unusable};
+pub use replay::{choose_format, replay, replay_83, LogFormat, Replay, Unusable};
 pub use text::write_log_text;
 pub use writer::{empty_block, LogWrite, LogWriter, SlotUpdate, WriterError};
 

@@ -178,7 +178,7 @@ fn from_oldest_to_newest(oldest_at: usize, newest_at: usize, len: usize) -> impl
 
 /// The 8.3 reader (spec/metadata.md 4.1), with 9.22's tolerance for slots beyond the super block's
 /// number: marking more is safe.
-fn replay_83(area: &[u8], slots: u32) -> Replay {
+pub fn replay_83(area: &[u8], slots: u32) -> Replay {
     let slots = if slots < transaction_83::SLOTS_MIN {
         transaction_83::SLOTS_DEFAULT
     } else {

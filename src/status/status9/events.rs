@@ -3,6 +3,7 @@
 use super::{list, paused_word, speed, suspended_word};
 use super::{ConnectionView, DeviceView, PeerDeviceView, View};
 use crate::core::state::Role;
+use crate::status::counters::Counter;
 use crate::status::status84::yes_no;
 
 /// How to print.
@@ -163,6 +164,10 @@ fn counter(name: &'static str, value: impl ToString, verbose: bool) -> Field {
     Field { arrow: Arrow::Never, verbose, ..field(name, value) }
 }
 
+fn counted(of: Counter) -> Field {
+    counter(of.name, of.value, of.verbose)
+}
+
 fn device(resource: &str, device: &DeviceView) -> Object {
     let backing = if device.backing.is_empty() { "none" } else { &device.backing };
     let quorum = Field { arrow: Arrow::NotAtFirst, ..field("quorum", yes_no(device.quorum)) };
@@ -174,15 +179,7 @@ fn device(resource: &str, device: &DeviceView) -> Object {
     ];
     let mut groups = vec![Group { level: Level::Always, fields }];
     if let Some(s) = &device.statistics {
-        let fields = vec![
-            counter("size", s.size / 2, true),
-            counter("read", s.read / 2, false),
-            counter("written", s.written / 2, false),
-            counter("al-writes", s.al_writes, true),
-            counter("bm-writes", s.bm_writes, true),
-            counter("upper-pending", s.upper_pending, true),
-            counter("lower-pending", s.lower_pending, true),
-        ];
+        let fields = s.counters().map(counted).to_vec();
         groups.push(Group { level: Level::Counters, fields });
         groups.push(at(Level::Verbose, "al-suspended", yes_no(s.al_suspended)));
         let [upper, lower] = s.blocked;
@@ -205,13 +202,7 @@ fn peer_device(connection_key: &str, device: &PeerDeviceView, size: u64) -> Obje
         let done = counter("done", format!("{:.2}", device.done(size)), false);
         groups.push(Group { level: Level::Always, fields: vec![done] });
     }
-    let mut fields = vec![
-        counter("received", device.received / 2, false),
-        counter("sent", device.sent / 2, false),
-        counter("out-of-sync", device.out_of_sync / 2, device.out_of_sync == 0),
-        counter("pending", device.pending, true),
-        counter("unacked", device.unacked, true),
-    ];
+    let mut fields = device.statistics.counters().map(counted).to_vec();
     if let Some(details) = device.sync() {
         let (ms, sectors) = details.older;
         let eta = details.seconds_left(device.left(details));

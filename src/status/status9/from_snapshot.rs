@@ -1,15 +1,14 @@
 //! A resource of ours in DRBD 9's terms.
 
 use super::{
-    ClientFlag, ConnectionView, DeviceStatistics, DeviceView, PathView, PeerDeviceView, SyncDetails, View,
+    ClientFlag, ConnectionView, DeviceStatistics, DeviceView, PathView, PeerDeviceView, PeerStatistics,
+    SyncDetails, View,
 };
 use crate::core::state::Conn;
+use crate::status::counters::SECTORS_PER_BIT;
 use crate::status::snapshot::{Progress, Resource, Volume, MARKS};
 use crate::status::status84::{connection_name, replication_name, write_ordering};
 use crate::status::{Address, AddressPair};
-
-/// Sectors a bit of the bitmap.
-const SECTORS_PER_BIT: u64 = 8;
 
 /// A resource of ours in DRBD 9's terms: one peer, no quorum, no intended clients.
 ///
@@ -49,7 +48,6 @@ fn path(pair: &AddressPair, cstate: Conn) -> PathView {
 }
 
 fn device_view(volume: &Volume) -> DeviceView {
-    let c = &volume.counters;
     DeviceView {
         volume: volume.number.into(),
         minor: volume.minor,
@@ -57,22 +55,11 @@ fn device_view(volume: &Volume) -> DeviceView {
         client: ClientFlag::No,
         backing: volume.backing.as_ref().map(|b| b.lower_device.clone()).unwrap_or_default(),
         quorum: true,
-        statistics: Some(DeviceStatistics {
-            size: volume.size_sectors,
-            read: c.read_sectors,
-            written: c.written_sectors,
-            al_writes: c.al_writes.into(),
-            bm_writes: c.bm_writes.into(),
-            upper_pending: c.ap_bio.into(),
-            lower_pending: c.local.into(),
-            al_suspended: volume.al_suspended,
-            blocked: [volume.blocked_upper, volume.blocked_lower],
-        }),
+        statistics: Some(DeviceStatistics::of(volume)),
     }
 }
 
 fn peer_device_view(now_ms: u64, volume: &Volume) -> PeerDeviceView {
-    let c = &volume.counters;
     let state = &volume.state;
     // Under the connection states of 9, replication is off until the handshake is done.
     let replication = if state.conn < Conn::Connected { "Off" } else { replication_name(state.conn) };
@@ -83,11 +70,7 @@ fn peer_device_view(now_ms: u64, volume: &Volume) -> PeerDeviceView {
         disk: state.pdsk.name().to_string(),
         client: ClientFlag::No,
         paused_by: [state.user_isp, state.peer_isp, state.aftr_isp],
-        received: c.received_sectors,
-        sent: c.sent_sectors,
-        out_of_sync: volume.out_of_sync_bits.saturating_mul(SECTORS_PER_BIT),
-        pending: i64::from(c.ap_pending) + i64::from(c.rs_pending),
-        unacked: c.unacked.into(),
+        statistics: PeerStatistics::of(volume),
         details: volume.progress.as_ref().map(|p| sync_details(now_ms, volume, p, left)),
     }
 }

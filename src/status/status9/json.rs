@@ -1,6 +1,7 @@
 //! The JSON of DRBD 9's `status`, in the layout of the original. spec/drbdsetup.md 7.2.
 
 use super::{paused_word, speed, ClientFlag, ConnectionView, DeviceView, PeerDeviceView, View};
+use crate::status::counters::Counter;
 
 /// What the JSON says if a resync makes no progress.
 const NEVER_SECONDS: f64 = 987_654_321.0;
@@ -60,6 +61,10 @@ fn json_resource(view: &View) -> String {
     )
 }
 
+fn json_counter(counter: Counter) -> String {
+    format!("\"{}\": {}", counter.name, counter.value)
+}
+
 fn json_device(device: &DeviceView) -> String {
     let mut lines = vec![
         format!("\"volume\": {}", device.volume),
@@ -69,15 +74,7 @@ fn json_device(device: &DeviceView) -> String {
         format!("\"quorum\": {}", device.quorum),
     ];
     if let Some(s) = &device.statistics {
-        lines.extend([
-            format!("\"size\": {}", s.size / 2),
-            format!("\"read\": {}", s.read / 2),
-            format!("\"written\": {}", s.written / 2),
-            format!("\"al-writes\": {}", s.al_writes),
-            format!("\"bm-writes\": {}", s.bm_writes),
-            format!("\"upper-pending\": {}", s.upper_pending),
-            format!("\"lower-pending\": {}", s.lower_pending),
-        ]);
+        lines.extend(s.counters().map(json_counter));
     }
     json_object(4, &lines)
 }
@@ -118,15 +115,13 @@ fn json_peer_device(device: &PeerDeviceView, size: u64) -> String {
         format!("\"peer-disk-state\": {}", quoted(&device.disk)),
         format!("\"peer-client\": {}", device.client == ClientFlag::Yes),
         format!("\"resync-suspended\": \"{}\"", paused_word(device)),
-        format!("\"received\": {}", device.received / 2),
-        format!("\"sent\": {}", device.sent / 2),
-        format!("\"out-of-sync\": {}", device.out_of_sync / 2),
-        format!("\"pending\": {}", device.pending),
-        format!("\"unacked\": {}", device.unacked),
+    ];
+    lines.extend(device.statistics.counters().map(json_counter));
+    lines.extend([
         format!("\"has-sync-details\": {}", sync.is_some()),
         format!("\"has-online-verify-details\": {verify}"),
         format!("\"percent-in-sync\": {:.2}", device.in_sync(size)),
-    ];
+    ]);
     if let Some(d) = sync {
         lines.extend([
             format!("\"rs-total\": {}", d.total),

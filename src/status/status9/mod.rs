@@ -11,6 +11,8 @@ pub use from_snapshot::view;
 pub use json::json;
 pub use text::{text, Style};
 
+pub use super::counters::{DeviceStatistics, PeerStatistics};
+
 use crate::core::state::Role;
 
 /// Whether a node without disk is meant to be so.
@@ -74,29 +76,6 @@ pub struct DeviceView {
     pub statistics: Option<DeviceStatistics>,
 }
 
-/// Counters of a volume.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct DeviceStatistics {
-    /// Sectors.
-    pub size: u64,
-    /// Sectors.
-    pub read: u64,
-    /// Sectors.
-    pub written: u64,
-    /// Activity log transactions.
-    pub al_writes: u64,
-    /// Bitmap pages.
-    pub bm_writes: u64,
-    /// Requests from above.
-    pub upper_pending: i64,
-    /// Requests to the lower device.
-    pub lower_pending: i64,
-    /// Activity log updates are suspended.
-    pub al_suspended: bool,
-    /// Blocked above, below.
-    pub blocked: [bool; 2],
-}
-
 /// A connection to a peer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConnectionView {
@@ -142,16 +121,8 @@ pub struct PeerDeviceView {
     pub client: ClientFlag,
     /// Resync is paused by: user, peer, dependency.
     pub paused_by: [bool; 3],
-    /// Sectors.
-    pub received: u64,
-    /// Sectors.
-    pub sent: u64,
-    /// Sectors.
-    pub out_of_sync: u64,
-    /// Requests that the peer has not answered.
-    pub pending: i64,
-    /// Requests of the peer that we have not answered.
-    pub unacked: i64,
+    /// Counters.
+    pub statistics: PeerStatistics,
     /// About a running resync or verify; `None`: the kernel told none.
     pub details: Option<SyncDetails>,
 }
@@ -212,7 +183,7 @@ impl PeerDeviceView {
         if self.is_verify() {
             details.verify_left
         } else {
-            self.out_of_sync.saturating_sub(details.failed)
+            self.statistics.out_of_sync.saturating_sub(details.failed)
         }
     }
 
@@ -228,7 +199,7 @@ impl PeerDeviceView {
         if size == 0 {
             return 0.0;
         }
-        100.0 * (1.0 - ratio(self.out_of_sync, size))
+        100.0 * (1.0 - ratio(self.statistics.out_of_sync, size))
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{list, paused_word, speed, suspended_word};
 use super::{ConnectionView, DeviceView, PeerDeviceView, SyncDetails, View};
 use crate::core::state::Disk;
+use crate::status::counters::Counter;
 use crate::status::status84::yes_no;
 use crate::status::wrap::Wrapper;
 
@@ -87,16 +88,8 @@ fn device_lines(text: &mut Wrapper, device: &DeviceView, numbered: bool, style: 
         let mut items = Vec::new();
         if style.statistics {
             text.newline();
+            items.extend(s.counters().iter().filter(|c| v || !c.verbose).map(Counter::to_string));
             if v {
-                items.push(format!(" size:{}", s.size / 2));
-            }
-            items.push(format!(" read:{}", s.read / 2));
-            items.push(format!(" written:{}", s.written / 2));
-            if v {
-                items.push(format!(" al-writes:{}", s.al_writes));
-                items.push(format!(" bm-writes:{}", s.bm_writes));
-                items.push(format!(" upper-pending:{}", s.upper_pending));
-                items.push(format!(" lower-pending:{}", s.lower_pending));
                 items.push(format!(" al-suspended:{}", yes_no(s.al_suspended)));
             }
         }
@@ -168,15 +161,9 @@ fn peer_device_lines(text: &mut Wrapper, device: &PeerDeviceView, size: u64, num
     print_items(text, 4, items);
     text.newline();
     if s {
-        let mut items =
-            vec![format!(" received:{}", device.received / 2), format!(" sent:{}", device.sent / 2)];
-        if v || device.out_of_sync != 0 {
-            items.push(format!(" out-of-sync:{}", device.out_of_sync / 2));
-        }
-        if v {
-            items.push(format!(" pending:{}", device.pending));
-            items.push(format!(" unacked:{}", device.unacked));
-        }
+        let counters = device.statistics.counters();
+        let mut items: Vec<String> =
+            counters.iter().filter(|c| v || !c.verbose).map(Counter::to_string).collect();
         if let Some(details) = device.sync() {
             items.extend(detail_items(device, details, style.verbose));
         }

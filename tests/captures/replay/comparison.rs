@@ -104,8 +104,22 @@ pub(super) fn compare(replay: &mut Replay, events: &[Event]) -> Vec<String> {
         bits,
         mine,
     );
+    // Who hears that the initial sync is skipped says what its disk is then; DRBD does not.
+    let skips = |e: &Event| matches!(&e.packet, Packet::Uuids(uuids) if uuids.flags & 8 != 0);
+    let skipped = events.iter().any(|e| e.from != model && skips(e));
+    let good = |packet: &Packet| {
+        let Packet::State(word) = packet else { return false };
+        StateWord::from_bits(*word)
+            .is_ok_and(|word| word.conn == Conn::Connected && word.disks() == "UpToDate/UpToDate")
+    };
+    let extra = replay.sent.iter().position(|s| good(&s.packet)).filter(|_| skipped);
     let said = Said::new(
-        replay.sent.iter().map(|s| (&s.packet, s.payload.as_deref().unwrap_or(&[]))),
+        replay
+            .sent
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| Some(*i) != extra)
+            .map(|(_, s)| (&s.packet, s.payload.as_deref().unwrap_or(&[]))),
         link.version,
         bits,
         |uuid| uuid,

@@ -1,6 +1,6 @@
 //! What a daemon wants: packets, the disk, helpers, answers to operators.
 
-use super::World;
+use super::{Helper, World};
 use crate::disk::{tag_of, Work, SECTOR};
 use crate::node::{disk_work, Outgoing};
 use drbdbox::core::types::*;
@@ -25,6 +25,8 @@ impl World {
         match output {
             Output::Log { level, text, .. } => self.logged(n, level, &text),
             Output::State { old, new, .. } => self.state_changed(n, old, new),
+            // Its resources have volumes.
+            Output::BareConnection { .. } => {}
             Output::Complete { token, result } => self.completed(n, token, result),
             output @ (Output::DiskRead { .. }
             | Output::DiskWrite { .. }
@@ -67,7 +69,7 @@ impl World {
                         daemon.disk_open = false;
                         assert!(self.nodes[n].disk.jobs.is_empty(), "node {n} released a disk with I/O");
                     }
-                    Output::Helper { id, name, .. } => daemon.helpers.push((id, name)),
+                    Output::Helper { id, name, .. } => daemon.helpers.push(Helper::new(id, name, self.now)),
                     Output::Reply { id, code, .. } => self.replied(n, id, code),
                     _ => {}
                 }

@@ -161,6 +161,7 @@ impl World {
             };
             if good(a) && good(b) {
                 self.authority = None;
+                self.unfenced = false;
                 self.unheard_generation = false;
                 return;
             }

@@ -3,8 +3,11 @@
 mod daemon;
 mod ending;
 mod faults;
+mod helpers;
 mod operators;
 mod requests;
+
+pub use helpers::Helper;
 
 use crate::judge::Judge;
 use crate::network::{Connection, Item};
@@ -12,7 +15,7 @@ use crate::node::{Node, Outgoing, Purpose, V};
 use crate::plan::Plan;
 use crate::script::{Parameters, Random};
 use drbdbox::conf::settings::OnIoError;
-use drbdbox::core::state::{Conn, Disk, Role, StateWord};
+use drbdbox::core::state::{Conn, Disk, StateWord};
 use drbdbox::core::types::*;
 use drbdbox::wire::Socket;
 use std::cell::RefCell;
@@ -94,6 +97,8 @@ pub struct World {
     doom: Option<(u64, Doom)>,
     /// Since which step both nodes have been mirroring: connected, with two good disks.
     pub mirroring_since: Option<u64>,
+    /// An operator resumed I/O that was frozen because the peer is not fenced: nothing keeps the nodes apart but good sense.
+    pub unfenced: bool,
     /// A disk of the node failed.
     failed_disks: [bool; 2],
     /// Sectors on which the two disks differ; see `note_differences`.
@@ -163,6 +168,7 @@ impl World {
             refused_data: None,
             doom: None,
             mirroring_since: None,
+            unfenced: false,
             failed_disks: [false; 2],
             differing: BTreeSet::new(),
             trace,
@@ -307,7 +313,7 @@ impl World {
             if self.nodes[n].disk.jobs.iter().any(|job| job.due <= self.now) {
                 events.push((Event::Disk(n), 80));
             }
-            if !daemon.helpers.is_empty() {
+            if daemon.helpers.iter().any(|helper| helper.due <= self.now) {
                 events.push((Event::Helper(n), 10));
             }
             if daemon.core.next_timeout().is_some_and(|time| time <= self.now) {
@@ -449,7 +455,9 @@ impl World {
         } else {
             let timers = self.nodes.iter().filter_map(|node| node.daemon.as_ref()?.core.next_timeout());
             let jobs = self.nodes.iter().flat_map(|node| node.disk.jobs.iter().map(|job| job.due));
-            let next = timers.chain(jobs).filter(|time| *time > self.now).min();
+            let helpers = self.nodes.iter().filter_map(|node| node.daemon.as_ref());
+            let helpers = helpers.flat_map(|daemon| daemon.helpers.iter().map(|helper| helper.due));
+            let next = timers.chain(jobs).chain(helpers).filter(|time| *time > self.now).min();
             let limit = self.now + if self.healing { 1000 } else { 100 };
             self.now = next.unwrap_or(limit).min(limit);
         }
@@ -546,44 +554,6 @@ impl World {
         };
         if let Some(daemon) = &mut self.nodes[n].daemon {
             daemon.core.io_done(now, V, io, result);
-        }
-        self.outputs(n);
-    }
-
-    fn helper(&mut self, n: usize) {
-        let now = self.now;
-        let Some(daemon) = &mut self.nodes[n].daemon else { return };
-        let index = self.random.below(daemon.helpers.len() as u64) as usize;
-        let (id, name) = daemon.helpers.swap_remove(index);
-        let code = match name {
-            "fence-peer" => {
-                let other = 1 - n;
-                match self.state(other) {
-                    None => 5,
-                    Some(state) if state.role == Role::Primary => 6,
-                    Some(state) if state.disk <= Disk::Inconsistent => 3,
-                    Some(state) if state.disk == Disk::Outdated => 4,
-                    Some(_) => {
-                        // Ask it over another network, and look again.
-                        if self.nodes[other].daemon.as_ref().is_some_and(|daemon| daemon.asked.is_empty()) {
-                            self.command(other, Purpose::Other, Command::Outdate { volume: V });
-                        }
-                        if self.random.chance(90) {
-                            if let Some(daemon) = &mut self.nodes[n].daemon {
-                                daemon.helpers.push((id, name));
-                            }
-                            return;
-                        }
-                        1
-                    }
-                }
-            }
-            "before-resync-target" | "before-resync-source" if !self.healing && self.random.chance(2) => 1,
-            _ => 0,
-        };
-        self.say(|| format!("{n}: helper {name} returns {code}"));
-        if let Some(daemon) = &mut self.nodes[n].daemon {
-            daemon.core.helper_done(now, id, code << 8);
         }
         self.outputs(n);
     }

@@ -2,7 +2,7 @@
 
 use super::World;
 use crate::node::{Purpose, V};
-use drbdbox::conf::settings::Protocol;
+use drbdbox::conf::settings::{Fencing, Protocol};
 use drbdbox::core::state::{Conn, Disk, Role};
 use drbdbox::core::types::*;
 
@@ -100,7 +100,21 @@ impl World {
         let own_data = self.state(n).is_some_and(|state| state.disk == Disk::UpToDate);
         let source = if own_data { n } else { other };
         let entitled = self.authority.is_none_or(|authority| authority == source);
-        entitled && !self.nodes[other].is_primary() && !asked(other) && !asked(n)
+        entitled && !self.nodes[other].is_primary() && !asked(other) && !asked(n) || self.is_fenced(n)
+    }
+
+    /// Fencing has to keep the data together whoever promotes this node, without good sense: it is alone, and
+    /// calls its own disk UpToDate.
+    pub fn is_fenced(&self, n: usize) -> bool {
+        self.p.fencing() == Fencing::ResourceAndStonith
+            && !self.unfenced
+            && self.state(n).is_some_and(|s| s.disk == Disk::UpToDate && s.conn < Conn::Connected)
+    }
+
+    /// An operator lets frozen I/O go on.
+    fn resume_io(&mut self, n: usize) {
+        self.unfenced |= self.state(n).is_some_and(|state| state.susp_fen);
+        self.command(n, Purpose::Other, Command::ResumeIo { volume: V });
     }
 
     pub(super) fn promote(&mut self, n: usize, force: bool) {
@@ -150,7 +164,7 @@ impl World {
             23 if self.p.verify => {
                 self.command(n, Purpose::Other, Command::Verify { volume: V, start: None, stop: None });
             }
-            _ => self.command(n, Purpose::Other, Command::ResumeIo { volume: V }),
+            _ => self.resume_io(n),
         }
     }
 }

@@ -1,0 +1,156 @@
+//! Fencing: what may go on when the peer is fenced, and when a handler's answer counts.
+
+use super::*;
+
+/// A pair with a policy; `a` is Primary. Helpers of `a` end when the test says so.
+fn fencing_pair(fencing: Fencing) -> Pair {
+    let mut pair = synced_pair();
+    for node in [&mut pair.a, &mut pair.b] {
+        let settings = node.core.volume(V).settings().clone();
+        let settings = Box::new(DiskSettings { fencing, ..settings });
+        assert_eq!(node.command(Command::DiskSettings { volume: V, settings }), 101);
+    }
+    pair.a.running = Some(Vec::new());
+    pair
+}
+
+impl Pair {
+    /// A helper of `a` ends.
+    fn helper_of_a_ends(&mut self, code: i32) {
+        let id = self.a.running.as_mut().and_then(Vec::pop).expect("fence-peer runs");
+        self.a.core.helper_done(self.now, id, code << 8);
+    }
+
+    /// Nothing reaches the other node any more, and no link comes up.
+    fn lose_link(&mut self) {
+        self.linked = false;
+        for node in [&mut self.a, &mut self.b] {
+            node.outgoing = Default::default();
+            node.core.link_lost(self.now, LinkFailure { conn: Conn::NetworkFailure, log: None });
+            while node.work() {}
+            node.wants_link = false;
+        }
+    }
+}
+
+/// The peer is fenced: frozen writes complete when the new generation is on disk, not before.
+#[test]
+fn frozen_writes_wait_for_the_generation_that_fencing_begins() {
+    let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+    let token = pair.a.write(4000, 99, 4096);
+    while pair.a.work() {}
+    pair.lose_link();
+    assert!(pair.a.core.volume(V).state().susp_fen, "{}", pair.logs());
+    assert!(!pair.a.completed.contains_key(&token));
+    pair.a.meta_held = Some(Vec::new());
+    pair.helper_of_a_ends(4);
+    while pair.a.work() {}
+    assert!(!pair.a.core.volume(V).state().is_susp(), "{}", pair.logs());
+    assert!(!pair.a.completed.contains_key(&token), "the generation is not durable\n{}", pair.logs());
+    while let Some(held) = pair.a.meta_held.take().filter(|held| !held.is_empty()) {
+        for output in held {
+            pair.a.carry_out(output);
+        }
+        pair.a.meta_held = Some(Vec::new());
+        while pair.a.work() {}
+    }
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    assert_ne!(pair.a.super_block().uuids[1], 0);
+}
+
+/// Frozen for two reasons, which both go with the same reconnect: a read that the disk has answered completes.
+#[test]
+fn a_reconnect_ends_two_freezes_at_once() {
+    let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+    let settings = ResourceSettings {
+        on_no_data_accessible: OnNoData::SuspendIo,
+        ..ResourceSettings::defaults(Dialect::V83)
+    };
+    assert_eq!(pair.a.command(Command::ResourceSettings(Box::new(settings))), 101);
+    // A target that is Primary, and has not got all yet.
+    pair.b.command(Command::PauseSync { volume: V });
+    pair.a.running = None;
+    pair.a.begin(Command::Invalidate { volume: V });
+    for _ in 0..200 {
+        pair.run_once();
+    }
+    assert_eq!(
+        (pair.a.word().1, pair.a.word().2),
+        (Conn::PausedSyncT, Disk::Inconsistent),
+        "{}",
+        pair.logs()
+    );
+    pair.a.running = Some(Vec::new());
+    pair.a.write(4000, 7, 4096);
+    for _ in 0..200 {
+        pair.run_once();
+    }
+    pair.a.held = Some(Vec::new());
+    pair.a.next += 1;
+    let token = pair.a.next;
+    pair.a.core.read(pair.now, V, token, 4000, 4096);
+    while pair.a.work() {}
+    let held = pair.a.held.take().unwrap_or_default();
+    assert_eq!(held.len(), 1, "the block is in sync: it is read here");
+    pair.lose_link();
+    let state = pair.a.core.volume(V).state();
+    assert!(state.susp_fen && state.susp_nod, "{state}");
+    for output in held {
+        pair.a.carry_out(output);
+    }
+    while let Some(id) = pair.a.running.as_mut().and_then(Vec::pop) {
+        pair.a.core.helper_done(pair.now, id, 0);
+        while pair.a.work() {}
+    }
+    pair.a.running = None;
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    for _ in 0..400 {
+        pair.run_once();
+    }
+    assert!(!pair.a.core.volume(V).state().is_susp(), "{}", pair.logs());
+    assert!(pair.a.completed.get(&token).is_some_and(Result::is_ok), "{}", pair.logs());
+}
+
+/// What fence-peer did before the nodes met again says nothing about the peer after it.
+#[test]
+fn the_answer_of_a_handler_counts_only_without_a_link_since() {
+    let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+    pair.lose_link();
+    let first = pair.a.running.as_mut().and_then(Vec::pop).expect("fence-peer runs");
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    pair.run();
+    pair.assert_equal();
+    pair.lose_link();
+    pair.a.core.helper_done(pair.now, first, 4 << 8);
+    while pair.a.work() {}
+    assert_eq!(pair.a.word().3, Disk::DUnknown, "{}", pair.logs());
+    assert!(pair.a.core.volume(V).state().susp_fen, "{}", pair.logs());
+    assert!(pair.a.log.iter().any(|line| line == "Ignoring fence-peer exit code"), "{}", pair.logs());
+    // That of the second loss does.
+    pair.helper_of_a_ends(4);
+    while pair.a.work() {}
+    assert_eq!(pair.a.word().3, Disk::Outdated, "{}", pair.logs());
+}
+
+/// The same for a promotion that waits for the handler.
+#[test]
+fn a_promotion_asks_again_if_there_was_a_link_while_the_handler_ran() {
+    let mut pair = fencing_pair(Fencing::ResourceOnly);
+    assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1);
+    pair.run();
+    pair.lose_link();
+    pair.a.begin(Command::Primary { volume: V, force: false });
+    while pair.a.work() {}
+    let first = pair.a.running.as_mut().and_then(Vec::pop).expect("fence-peer runs");
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    for _ in 0..40 {
+        pair.run_once();
+    }
+    pair.lose_link();
+    pair.a.core.helper_done(pair.now, first, 4 << 8);
+    while pair.a.work() {}
+    assert_eq!((pair.a.word().0, pair.a.word().3), (Role::Secondary, Disk::DUnknown), "{}", pair.logs());
+    pair.helper_of_a_ends(4);
+    while pair.a.work() {}
+    assert_eq!((pair.a.word().0, pair.a.word().3), (Role::Primary, Disk::Outdated), "{}", pair.logs());
+}
