@@ -80,6 +80,8 @@ pub struct Connection {
     pub to: [[VecDeque<Item>; 2]; 2],
     /// A machine is without power: nothing comes from it, not even the end of the stream.
     pub silent: [bool; 2],
+    /// It was reset: nothing comes through any more.
+    broken: bool,
 }
 
 impl Connection {
@@ -92,6 +94,7 @@ impl Connection {
             open: [true; 2],
             to: Default::default(),
             silent: [false; 2],
+            broken: false,
         }
     }
 
@@ -112,7 +115,7 @@ impl Connection {
         packet: &Packet,
         payload: Option<Payload>,
     ) {
-        if !self.open[from] {
+        if !self.open[from] || self.broken {
             return;
         }
         assert_eq!(packet.socket(), socket, "{packet:?} on the wrong socket");
@@ -183,6 +186,7 @@ impl Connection {
 
     /// Everything on its way is lost, and both sides hear of it.
     pub fn reset(&mut self) {
+        self.broken = true;
         for node in 0..2 {
             for socket in 0..2 {
                 self.to[node][socket].clear();
