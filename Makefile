@@ -16,7 +16,7 @@ prefix        = /usr
 sysconfdir    = /etc
 localstatedir = /var
 initdir       = $(sysconfdir)/init.d
-# What is installed beside the tools: systemd is another one.
+# What is installed beside the tools; rgmanager and systemd are others.
 parts         = udev pacemaker heartbeat bashcompletion
 -include config.mk
 
@@ -99,6 +99,12 @@ install-heartbeat:
 	install -d -m 0755 '$(DESTDIR)$(sysconfdir)/ha.d/resource.d'
 	install -m 0755 packaging/heartbeat/drbddisk packaging/heartbeat/drbdupper '$(DESTDIR)$(sysconfdir)/ha.d/resource.d'
 
+# The cluster suite looks for its resources in this place only.
+install-rgmanager:
+	install -d -m 0755 '$(DESTDIR)/usr/share/cluster'
+	install -m 0755 packaging/rgmanager/drbd.sh '$(DESTDIR)/usr/share/cluster/drbd.sh'
+	install -m 0644 packaging/rgmanager/drbd.metadata '$(DESTDIR)/usr/share/cluster/drbd.metadata'
+
 install-bashcompletion:
 	install -d -m 0755 '$(DESTDIR)$(sysconfdir)/bash_completion.d'
 	install -m 0644 packaging/bash-completion/drbdadm '$(DESTDIR)$(sysconfdir)/bash_completion.d/drbdadm'
@@ -123,6 +129,7 @@ handler-links:
 uninstall:
 	for name in drbdadm drbdsetup drbdmeta drbdd drbd-overview drbdbox; do rm -f "$(DESTDIR)/sbin/$$name"; done
 	rm -f '$(DESTDIR)$(prefix)/sbin/drbd-overview' '$(DESTDIR)$(initdir)/drbd' '$(AGENT)' \
+		'$(DESTDIR)/usr/share/cluster/drbd.sh' '$(DESTDIR)/usr/share/cluster/drbd.metadata' \
 		'$(DESTDIR)$(sysconfdir)/udev/rules.d/65-drbd.rules' '$(DESTDIR)$(sysconfdir)/bash_completion.d/drbdadm' \
 		'$(DESTDIR)$(sysconfdir)/ha.d/resource.d/drbddisk' '$(DESTDIR)$(sysconfdir)/ha.d/resource.d/drbdupper' \
 		'$(UNITS)-preset/90-drbd.preset' '$(DESTDIR)/usr/lib/tmpfiles.d/drbd.conf' '$(DESTDIR)/etc/multipath/conf.d/drbd.conf'
@@ -133,6 +140,12 @@ uninstall:
 rpm: build
 	packaging/rpm/build.sh target/rpm
 	@ls target/rpm/*.rpm
+
+# Exit status 77 of the script: not possible here, it has said why.
+musl-chroot:
+	@for architecture in $(or $(MUSL_ARCHITECTURES),x86_64); do \
+		tests/musl-chroot.sh $$architecture || { status=$$?; test $$status -eq 77 || exit $$status; }; \
+	done
 
 # The programs that only tests/hosts uses.
 demo test torture bench: EXAMPLES = --example=host-helper --example=write-checker --example=faulty-disk
@@ -187,5 +200,5 @@ clean:
 distclean: clean
 	rm -f config.mk
 
-.PHONY: all build install install-tools install-udev install-pacemaker install-heartbeat install-bashcompletion install-systemd \
-	handler-links uninstall rpm demo test torture test-lab sim sim-mutants fuzz bench clean distclean
+.PHONY: all build install install-tools install-udev install-pacemaker install-heartbeat install-rgmanager install-bashcompletion \
+	install-systemd handler-links uninstall rpm musl-chroot demo test torture test-lab sim sim-mutants fuzz bench clean distclean

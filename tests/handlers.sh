@@ -339,6 +339,9 @@ says Secondary/Primary Inconsistent/UpToDate 1
 echo "$own" >constraint
 runs 1 crm-unfence-peer.sh
 [ -e constraint ] || fail "removed while a volume is Inconsistent"
+says Primary/Secondary UpToDate/Inconsistent 1
+runs 1 crm-unfence-peer.sh
+[ -e constraint ] || fail "removed while a volume of the peer is Inconsistent"
 says Secondary/Primary UpToDate/UpToDate 1
 touch cib-is-read-only
 runs 1 crm-unfence-peer.sh

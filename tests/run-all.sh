@@ -32,7 +32,7 @@ fi
 begin "shell scripts"
 posix="configure packaging/init.d/drbd packaging/heartbeat/drbddisk packaging/heartbeat/drbdupper packaging/rpm/build.sh
 	packaging/handlers/start-daemon packaging/handlers/stop-daemon"
-in_bash="packaging/handlers/*.sh packaging/handlers/state.bash packaging/pacemaker/drbd packaging/musl/build.sh"
+in_bash="packaging/handlers/*.sh packaging/handlers/state.bash packaging/pacemaker/drbd packaging/rgmanager/drbd.sh packaging/musl/build.sh"
 for shell in dash bash busybox; do
 	command=$shell
 	[ $shell != busybox ] || command="busybox sh"
@@ -68,12 +68,12 @@ esac
 begin "handlers"
 tests/handlers.sh || failed+=("tests/handlers.sh")
 
-begin "the agent of Pacemaker"
-why=$(tests/pacemaker.sh)
+begin "agents of cluster managers"
+why=$(tests/agents.sh)
 case $? in
 0) echo "$why" ;;
-77) skipped+=("the agent of Pacemaker: $why") ;;
-*) failed+=("tests/pacemaker.sh") ;;
+77) skipped+=("agents of cluster managers: $why") ;;
+*) failed+=("tests/agents.sh") ;;
 esac
 
 begin "cargo test"

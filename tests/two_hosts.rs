@@ -66,6 +66,11 @@ fn the_package_and_five_commands_make_a_mirror() {
 }
 
 #[test]
+fn cluster_managers_and_their_handlers_work_with_daemons() {
+    run("cluster.sh", &[]);
+}
+
+#[test]
 fn the_init_script_starts_stops_and_tells() {
     run("init-script.sh", &[]);
 }

@@ -328,6 +328,7 @@ impl Session {
             | Action::ShModParms
             | Action::ShStatus
             | Action::Check
+            | Action::ShUdevBacking
             | Action::Proc => Ok(0),
         }
     }

@@ -30,6 +30,7 @@ mod proxy;
 mod register;
 mod session;
 mod table;
+mod udev_backing;
 mod usage;
 mod wait;
 
@@ -113,8 +114,10 @@ fn run(args: &[String]) -> Result<u8, Exit> {
         return Err(called.usage(None, missing_arguments(called.dialect)));
     }
     let (options, command) = parse(&called, words)?;
-    if command.action == table::Action::Check {
-        return check::run(&called, &this, &options);
+    match command.action {
+        table::Action::Check => return check::run(&called, &this, &options),
+        table::Action::ShUdevBacking => return udev_backing::run(&called, &options),
+        _ => {}
     }
     let session = configuration::session(&called, this, options, command)?;
     dispatch::run(session)
@@ -302,8 +305,8 @@ fn check_names(called: &Called, command: &Command, options: &mut Options) -> Res
         return Err(called.usage(Some(command), message));
     }
     if options.names.len() >= 2 {
-        if command.action == table::Action::Check {
-            // A file; one too many is told there.
+        if matches!(command.action, table::Action::Check | table::Action::ShUdevBacking) {
+            // A file, a device; one too many is told there.
         } else if !takes_names {
             let this = match called.dialect {
                 Dialect::V83 => "this",

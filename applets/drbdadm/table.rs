@@ -42,6 +42,8 @@ pub enum Action {
     ShModParms,
     ShDev,
     ShUdev,
+    /// Whose a device of the kernel is.
+    ShUdevBacking,
     ShMinor,
     ShLlDev,
     ShMdDev,
@@ -276,6 +278,7 @@ pub const COMMANDS: &[Command] = &[
     command("check-resize", (4, 4), Volumes, Action::CheckResize),
     command("proc", (0, 0), Nothing, Action::Proc),
     command("check", (0, 0), Nothing, Action::Check),
+    command("sh-udev-backing", (0, 0), Nothing, Action::ShUdevBacking),
 ];
 
 /// Old names and what they are now.

@@ -31,7 +31,6 @@ i686) debian=i386 ;;
 *) impossible "unknown architecture $architecture" ;;
 esac
 target=$architecture-unknown-linux-musl
-root=$base/$suite-$debian
 
 # --- the root directory ----------------------------------------------------------------------------------------------
 
@@ -87,11 +86,11 @@ flags="-C target-feature=+crt-static -C linker=musl-gcc -C link-self-contained=n
 for name in DRBDBOX_SYSCONFDIR DRBDBOX_LOCALSTATEDIR DRBDBOX_COMMIT DRBDBOX_COMMIT_TIME; do
 	[ -z "${!name:-}" ] || exported+=("$name=${!name}")
 done
-exported+=("RUSTFLAGS=$flags")
+exported+=("RUSTFLAGS=$flags" CARGO_TARGET_DIR=/build/target)
 # Crates that only tests use may say that they want a newer rustc.
 options="--offline --ignore-rust-version --release --target $target -Z build-std=std,panic_unwind"
 in_root "cd /build/source && cargo build $options --bin drbdbox"
-output=$root/build/source/target/$target/release
+output=$root/build/target/$target/release
 result=$base/$target
 mkdir -p "$result"
 cp "$output/drbdbox" "$result/"

@@ -9,7 +9,11 @@ top=$(cd "$here/../.." && pwd)
 mkdir -p "$1"
 directory=$(cd "$1" && pwd)
 version=${2:-$(sed -n 's/^version = "\(.*\)"/\1/p' "$top/Cargo.toml" | head -n 1)}
+binary=${BINARY:-target/release/drbdbox}
+if (cd "$top" && grep -q 'The futex facility returned an unexpected error code' "$binary"); then
+	echo "warning: $binary has the GNU C library in it, not musl: it does not run on RHEL5" >&2
+fi
 type rpmbuild >/dev/null 2>&1 || { echo "missing: rpmbuild (Debian package rpm, Red Hat rpm-build)" >&2; exit 77; }
-exec rpmbuild -bb --quiet --define "top $top" --define "binary ${BINARY:-target/release/drbdbox}" \
+exec rpmbuild -bb --quiet --define "top $top" --define "binary $binary" \
 	--define "release_version $version" --define "_rpmdir $directory" --define "_topdir $directory/build" \
 	--define '_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' "$here/drbdbox.spec"

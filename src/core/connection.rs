@@ -71,8 +71,10 @@ pub struct Connection {
     pub(super) last_received: Millis,
     /// When the ping went out that was not answered yet.
     pub(super) ping_sent: Option<Millis>,
-    /// Pings still to be answered for the ends of resyncs, in order of sending.
-    pub(super) ping_waiters: Vec<VolumeIndex>,
+    /// How many pings went out, and how many were answered.
+    pub(super) pings: (u64, u64),
+    /// What waits for a ping to be answered, in order of sending: its number, the volume whose resync ends then.
+    pub(super) ping_waiters: Vec<(u64, VolumeIndex)>,
     /// Expired send timeouts that are left before the peer counts as dead.
     pub(super) ko_left: u32,
     /// Next look at requests that wait too long.
@@ -102,6 +104,7 @@ impl Default for Connection {
             receiving: None,
             last_received: 0,
             ping_sent: None,
+            pings: (0, 0),
             ping_waiters: Vec::new(),
             ko_left: 0,
             request_check: None,
@@ -160,6 +163,7 @@ impl Resource {
         connection.version = Some(link.version);
         connection.last_received = self.now;
         connection.ping_sent = None;
+        connection.pings = (0, 0);
         connection.ping_waiters.clear();
         connection.ko_left = net.ko_count;
         connection.request_check = None;
@@ -173,6 +177,7 @@ impl Resource {
         for volume in &mut self.volumes {
             volume.packet_seq = 0;
             volume.peer_seq = 0;
+            volume.resynced = false;
             volume.discard_my_data = net.discard_my_data;
             volume.peer_uuids = None;
         }
@@ -465,11 +470,35 @@ impl Resource {
         self.volumes().any(|(_, volume)| volume.state.is_susp())
     }
 
-    /// Sends a ping now, to find out whether the peer lives or to order what was sent before.
-    pub(super) fn request_ping(&mut self) {
+    /// Sends a ping now, to find out whether the peer lives or to order what was sent before. Returns its number.
+    pub(super) fn request_ping(&mut self) -> u64 {
         if self.connection.phase == Phase::Up {
             self.send_meta(0, Packet::Ping);
             self.connection.ping_sent.get_or_insert(self.now);
+            self.connection.pings.0 += 1;
+        }
+        self.connection.pings.0
+    }
+
+    /// The resync of a volume ends when the peer has answered a ping that goes out now.
+    pub(super) fn finish_behind_ping(&mut self, v: VolumeIndex) {
+        let number = self.request_ping();
+        self.connection.ping_waiters.push((number, v));
+    }
+
+    /// P_PING_ACK: all that the peer sent on the meta socket before it came to the oldest ping has arrived.
+    pub(super) fn ping_answered(&mut self) {
+        self.connection.ping_sent = None;
+        self.connection.pings.1 += 1;
+        let answered = self.connection.pings.1;
+        while let Some((_, v)) =
+            self.connection.ping_waiters.first().filter(|(number, _)| *number <= answered).copied()
+        {
+            self.connection.ping_waiters.remove(0);
+            self.resync_finished(v);
+        }
+        for v in self.volume_indices() {
+            self.late_answers_over(v, answered);
         }
     }
 
@@ -488,7 +517,9 @@ impl Resource {
                     return;
                 }
             }
-            None if self.connection.last_received + ping_int <= self.now => self.request_ping(),
+            None if self.connection.last_received + ping_int <= self.now => {
+                self.request_ping();
+            }
             _ => {}
         }
         if self.connection.request_check.is_some_and(|check| check <= self.now) {

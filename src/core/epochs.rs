@@ -61,6 +61,10 @@ impl SendEpochs {
         };
         let writes = self.sent.map_or(0, |(_, writes)| writes);
         self.sent = Some((epoch, writes + 1));
+        if epoch != self.current {
+            // It was closed while its writes waited. That the barrier of the one before went out does not bring its own.
+            self.barrier_due.get_or_insert(now + BARRIER_DELAY_MS);
+        }
         barrier
     }
 
@@ -298,6 +302,21 @@ mod tests {
         epochs.disturb(2);
         assert_eq!(epochs.oldest_barrier(), None);
         assert_eq!(epochs.acknowledge(2, 1), Ok(()), "without the refused write");
+    }
+
+    /// The fifo was held back while two epochs filled up: no write comes behind them to bring the second barrier.
+    #[test]
+    fn the_barrier_of_an_epoch_that_was_closed_before_it_was_sent_is_due() {
+        let mut epochs = SendEpochs::default();
+        let first = epochs.add_write();
+        epochs.close(0);
+        let second = epochs.add_write();
+        epochs.close(0);
+        assert_eq!(epochs.before_send(first, 5), None);
+        assert_eq!(epochs.before_send(second, 5), Some(first));
+        assert_eq!(epochs.barrier_due, Some(5 + BARRIER_DELAY_MS));
+        assert_eq!(epochs.take_closed(25), Some(second));
+        assert_eq!(epochs.barrier_due, None);
     }
 
     #[test]

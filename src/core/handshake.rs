@@ -6,7 +6,7 @@ use super::connection::Phase;
 use super::handshake_decision::{sync_handshake, Handshake, HandshakeInput, Outcome, Policies, Step as Move};
 use super::log_lines::LogLine;
 use super::receive::Hold;
-use super::rules::ChangeKind;
+use super::rules::{ChangeKind, SanitizeWarning};
 use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::steps::{set_all_and_write, HelperThen, Step};
 use super::types::*;
@@ -205,7 +205,7 @@ impl Resource {
         } else if os.conn.is_sync_source()
             && ended
             && real_disk == Disk::Inconsistent
-            && self.volumes[v].resync.failed > 0
+            && self.volumes[v].resync.target_began
         {
             // It ended with failed blocks (spec/resync.md 8.1, "Ours as source").
             self.target_announced_end(v);
@@ -239,12 +239,22 @@ impl Resource {
                 || (os.conn == Connected && negotiating)
                 // Not by a word of before the peer's promotion, which may come behind its request for it.
                 || (volume.consider_resync && peer.role == Role::Primary)
-                || (os.conn == Connected && peer.conn >= StartingSyncS && peer.conn <= WFBitMapT));
+                // A verify that was asked for meanwhile, too: the peer waits for this node's answer.
+                || ((os.conn == Connected || os.conn.is_verify())
+                    && peer.conn >= StartingSyncS
+                    && peer.conn <= WFBitMapT));
         if consider {
             self.begin_handshake(v, peer, real_disk);
         } else {
             let conn = if os.conn == WFReportParams { Connected } else { os.conn };
             let conn = if peer.conn == Ahead { Behind } else { conn };
+            let conn = if conn.is_verify() && peer.conn == Connected && real_disk == Disk::Inconsistent {
+                // A verify is for two good disks. (DRBD takes the peer's for good again.)
+                self.warning(Some(v), SanitizeWarning::VerifyAborted.text());
+                Connected
+            } else {
+                conn
+            };
             let negotiated = if undecided { Negotiated::NotYet } else { Negotiated::Alone };
             self.apply_peer_state(v, os, peer, real_disk, conn, negotiated);
         }
@@ -415,7 +425,7 @@ impl Resource {
             if real_disk == Disk::Consistent {
                 return self.abort_thaw(v);
             }
-            if self.has_completed_uncertain_writes(v) {
+            if self.has_completed_uncertain_writes(v) || self.has_writes_for_this_disk_only(v) {
                 return self.abort_without_resync(v);
             }
         }

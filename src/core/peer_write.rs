@@ -243,6 +243,9 @@ impl Resource {
             self.peer_io_done(v, slot, IoResult::Failed, false);
             return true;
         }
+        if matches!(kind, PeerKind::ResyncRead { .. }) && self.may_get_late_answers(v) {
+            return false;
+        }
         // In protocols A and B the peer's application has long heard of the earlier write.
         if self.peer_writes_to(v, sector, sectors) && !mutant!("peer-writes-overtake") {
             return false;
@@ -499,7 +502,10 @@ impl Resource {
         if bytes == 0 || !self.within_device(v, sector, bytes) {
             return;
         }
-        if self.state(v).disk != Disk::UpToDate {
+        // A verify may be on its way to its end with a disk that failed meanwhile: its digest shows what it holds.
+        let verifies = kind == PeerKind::VerifyDigest;
+        let needed = if verifies { Disk::Inconsistent } else { Disk::UpToDate };
+        if self.state(v).disk < needed {
             self.error(Some(v), "Can not satisfy peer's read request, no local data.");
             self.acknowledge(v, Packet::NegRsDataReply, sector, bytes, block_id);
             return;

@@ -506,13 +506,7 @@ impl Resource {
     fn meta_packet(&mut self, volume: u16, packet: Packet) {
         match packet {
             Packet::Ping => return self.send_meta(0, Packet::PingAck),
-            Packet::PingAck => {
-                self.connection.ping_sent = None;
-                for v in std::mem::take(&mut self.connection.ping_waiters) {
-                    self.resync_finished(v);
-                }
-                return;
-            }
+            Packet::PingAck => return self.ping_answered(),
             Packet::BarrierAck(ack) => return self.receive_barrier_ack(ack.number, ack.set_size),
             Packet::StateChangeReply(code) | Packet::ConnectionStateChangeReply(code) => {
                 return self.receive_state_change_reply(code);

@@ -63,6 +63,9 @@ pub struct Resync {
     pub(super) outstanding: HashMap<u64, u64>,
     pub(super) outstanding_blocks: u64,
     pub(super) finishing: Finishing,
+    /// On the meta socket there may be answers of an earlier resync of this link, until this ping is answered. Nothing tells them
+    /// from those of this resync: before that no block is asked for here, and none is sent.
+    late_answers: Option<u64>,
     /// Source: blocks that were sent and not acknowledged, first sector to length in sectors. An
     /// acknowledgement that belongs to none of them is of an earlier resync: its socket is slower than
     /// the one with the news that a disk came and went. Blocks may have changed since.
@@ -167,6 +170,7 @@ impl Resource {
         }
         if os.conn.is_resync() && !ns.conn.is_resync() {
             self.volumes[v].resync.next_turn = None;
+            self.volumes[v].resynced = ns.conn >= Conn::Connected;
             if ns.disk <= Disk::Failed || (ns.conn == Conn::Connected && ns.pdsk <= Disk::Failed) {
                 // A disk went: what was requested will not be answered.
                 self.stop_resync(v);
@@ -235,6 +239,10 @@ impl Resource {
             return;
         }
         self.begin_counting(v);
+        if self.volumes[v].resynced {
+            // Behind the news of the disk that came back: the peer sends nothing more for the one before.
+            self.volumes[v].resync.late_answers = Some(self.request_ping());
+        }
         let conn = self.state(v).conn;
         let bits = self.volumes[v].resync.total;
         self.log_line(Some(v), log_lines::began_resync(conn, bits));
@@ -294,6 +302,20 @@ impl Resource {
         volume.counters.rs_pending = 0;
         volume.resyncs += 1;
         volume.locks.clear();
+    }
+
+    /// Whether answers of an earlier resync may still come.
+    pub(super) fn may_get_late_answers(&self, v: VolumeIndex) -> bool {
+        self.volumes[v].resync.late_answers.is_some()
+    }
+
+    /// The ping with this number was answered.
+    pub(super) fn late_answers_over(&mut self, v: VolumeIndex, answered: u64) {
+        if self.volumes[v].resync.late_answers.take_if(|ping| *ping <= answered).is_some() {
+            // Requests of the target wait, or this node's own.
+            self.wake = true;
+            self.request_blocks(v);
+        }
     }
 
     /// The super block says Inconsistent: requests may go out.
@@ -411,7 +433,7 @@ impl Resource {
         let thin = self.thin_blocks(v);
         let wanted = (cap / REQUESTS_AT_ONCE).max(SHORT_REQUEST).max(thin.unwrap_or(0));
         let longest = (u64::from(max_bio) / 4096).min(wanted);
-        while self.state(v).conn == Conn::SyncTarget {
+        while self.state(v).conn == Conn::SyncTarget && !self.may_get_late_answers(v) {
             let volume = &mut self.volumes[v];
             if volume.resync.budget == 0 || volume.resync.outstanding_blocks >= cap {
                 return;
@@ -481,8 +503,9 @@ impl Resource {
             return;
         }
         let Some((algorithm, payload)) = self.csums_digest().zip(payload) else {
-            self.reply_arrived(v, 0);
-            self.resync_answered(v, sector, request.sectors(), Answer::Failed);
+            // What is here cannot be read: the source sends what it has, and is told if that cannot be written, either.
+            let request = BlockRequest { sector, block_id: ID_SYNCER, size };
+            self.send(v, Packet::RsDataRequest(request));
             return;
         };
         self.volumes[v].resync.used_checksums = true;
@@ -629,8 +652,7 @@ impl Resource {
             && resync.finishing == Finishing::No
         {
             self.volumes[v].resync.finishing = Finishing::Ping;
-            self.connection.ping_waiters.push(v);
-            self.request_ping();
+            self.finish_behind_ping(v);
         }
     }
 

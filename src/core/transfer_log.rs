@@ -58,6 +58,11 @@ impl Resource {
         })
     }
 
+    /// Whether there are writes that were decided for this node's disk only.
+    pub(super) fn has_writes_for_this_disk_only(&self, v: VolumeIndex) -> bool {
+        self.log.iter().any(|(_, request)| request.volume == v && request.is_write() && !request.replicated)
+    }
+
     /// Whether a request may still change something: more than a freeze holds it back.
     pub(super) fn has_requests_under_way(&self, v: VolumeIndex) -> bool {
         self.log.iter().any(|(_, r)| r.volume == v && !r.completed && !r.may_complete())
@@ -223,8 +228,9 @@ impl Resource {
 
     /// Sends again what the peer has not acknowledged: spec/wire.md 7.6, RESEND.
     ///
-    /// `target`: a resync to this node follows. What the peer acknowledged, and may have lost with its
-    /// cache, is then sent again, or at least marked; without a resync the acknowledgement has to do.
+    /// What it acknowledged, and may have lost with its cache, is sent again, too, while its bytes are there. (DRBD takes it for
+    /// durable.) `target`: a resync to this node follows. What cannot be sent again is then at least marked; without a
+    /// resync the acknowledgement has to do.
     pub(super) fn resend_transfer_log(&mut self, v: VolumeIndex, target: bool) {
         let acknowledged_counts = !target && !self.is_asynchronous();
         for id in self.log.ids() {
@@ -239,7 +245,7 @@ impl Resource {
                 && !request.net_pending
                 // Its barrier was acknowledged: nothing can lose it there any more.
                 && (request.net_ok && request.net_done
-                    || (request.net_ok || request.net_done) && acknowledged_counts)
+                    || acknowledged_counts && (request.net_done || request.net_ok && request.is_too_late_to_send()))
             {
                 request.net_done = true;
                 self.advance_with(id, true);

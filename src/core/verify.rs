@@ -133,8 +133,10 @@ impl Resource {
             }
         };
         resync.verify_left = resync.verify_left.saturating_sub(1);
+        let left = resync.verify_left;
         let stop = resync.verify_stop.is_some_and(|stop| sector + sectors >= stop);
-        let over = resync.verify_left == 0 || (stop && self.state(v).conn == Conn::VerifyS);
+        let conn = self.state(v).conn;
+        let over = conn.is_verify() && (left == 0 || stop && conn == Conn::VerifyS);
         if let Some((start, len)) = ended {
             self.log_line(Some(v), log_lines::out_of_sync_range(start, len));
         }
@@ -151,8 +153,7 @@ impl Resource {
         }
         if self.volumes[v].resync.finishing == Finishing::No {
             self.volumes[v].resync.finishing = Finishing::Ping;
-            self.connection.ping_waiters.push(v);
-            self.request_ping();
+            self.finish_behind_ping(v);
         }
     }
 }

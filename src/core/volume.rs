@@ -200,6 +200,8 @@ pub struct Volume {
     pub(super) resync: Resync,
     /// Counts beginnings and ends of resyncs: tells requests of an earlier one.
     pub(super) resyncs: u64,
+    /// There was a resync since connect.
+    pub(super) resynced: bool,
     pub(super) counters: Counters,
     /// Packets with a sequence number sent since connect.
     pub(super) packet_seq: u32,
@@ -249,6 +251,7 @@ impl Volume {
             uuid_hold: false,
             resync: Resync::default(),
             resyncs: 0,
+            resynced: false,
             counters: Counters::default(),
             packet_seq: 0,
             peer_seq: 0,

@@ -7,7 +7,7 @@
 use super::activity_log::extents_of;
 use super::request::{Completion, Kind, Request};
 use super::rules::{self, ChangeKind};
-use super::state::{Change, Disk};
+use super::state::{Change, Conn, Disk};
 use super::types::*;
 use super::Resource;
 use crate::conf::settings::{OnIoError, Protocol};
@@ -143,6 +143,10 @@ impl Resource {
         match self.volumes[v].settings.on_io_error {
             OnIoError::PassOn => {
                 self.error(Some(v), "Local IO failed in drbd_request_endio.");
+                if state.conn.is_verify() {
+                    // It would go on with two good disks only, and take this one for good. The peer has to hear of the end first.
+                    let _ = self.change(v, Change::conn(Conn::Connected), ChangeKind::Hard, false);
+                }
                 if state.disk > Disk::Inconsistent {
                     let _ = self.change(v, Change::disk(Disk::Inconsistent), ChangeKind::Hard, false);
                 }

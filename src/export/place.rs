@@ -1,6 +1,7 @@
 //! What a door that is a block device has before there is a device: the minor's node, which leads nowhere, the record of the
 //! device to come, and a mark that tells this door's device from all others.
 
+use std::fs;
 use std::path::Path;
 
 use super::door::{hint, DeviceNumber, DoorError};
@@ -53,7 +54,9 @@ impl Place {
     /// # Errors
     /// [`DoorError::System`].
     pub fn open(&self, device: DeviceNumber) -> Result<(), DoorError> {
-        self.node.lead_to(device).map_err(|error| self.failed(error))
+        self.node.lead_to(device).map_err(|error| self.failed(error))?;
+        tell_udev(device);
+        Ok(())
     }
 
     /// The node leads nowhere.
@@ -67,5 +70,14 @@ impl Place {
     /// An error that keeps the node from its device.
     pub fn failed(&self, error: std::io::Error) -> DoorError {
         DoorError::system(format!("make {}", self.node.path().display()), error)
+    }
+}
+
+/// Lets udev look at the device again, now that it can be told whose it is (`drbdadm sh-udev-backing`). A kernel without
+/// this file (before Linux 2.6.27) has no udev that would ask.
+fn tell_udev(device: DeviceNumber) {
+    let path = format!("/sys/dev/block/{device}/uevent");
+    if let Err(error) = fs::write(&path, "change") {
+        log::debug!("{path}: {error}");
     }
 }

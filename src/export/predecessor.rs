@@ -87,6 +87,25 @@ fn parse(record: &str) -> Option<Entry> {
     Some(Entry { kind, number, mark, generation })
 }
 
+/// All that there are, with their minors.
+fn records(run_directory: &Path) -> impl Iterator<Item = (u32, Record)> {
+    let files = fs::read_dir(directory_of(run_directory)).into_iter().flatten().flatten();
+    files.filter_map(|file| {
+        let minor = file.file_name().to_str()?.strip_prefix("minor-")?.parse().ok()?;
+        Some((minor, Record(file.path())))
+    })
+}
+
+/// The minor whose door uses the kernel's device of this name: "loop7", "nbd0".
+pub fn minor_of(run_directory: &Path, device: &str) -> Option<u32> {
+    let is_it = |record: &Record| {
+        record.read().is_some_and(|Entry { kind, number, .. }| {
+            KINDS.iter().any(|(known, word)| *known == kind && format!("{word}{number}") == device)
+        })
+    };
+    records(run_directory).find(|(_, record)| is_it(record)).map(|(minor, _)| minor)
+}
+
 /// Removes the devices and nodes that a daemon with this run directory left when it died, of all minors but those that
 /// are spared. For the start of a daemon, which may not make the same minors again.
 pub fn clean_after_dead_daemon(
@@ -94,12 +113,7 @@ pub fn clean_after_dead_daemon(
     device_directory: &Path,
     spared: impl Fn(u32, Kind) -> bool,
 ) {
-    let records = fs::read_dir(directory_of(run_directory)).into_iter().flatten().flatten();
-    for file in records {
-        let name = file.file_name();
-        let minor = name.to_str().and_then(|name| name.strip_prefix("minor-")?.parse().ok());
-        let Some(minor) = minor else { continue };
-        let Ok(record) = Record::new(run_directory, minor) else { continue };
+    for (minor, record) in records(run_directory) {
         let entry = record.read();
         if entry.as_ref().is_some_and(|entry| spared(minor, entry.kind)) {
             continue;
@@ -130,6 +144,23 @@ pub fn clean_after_dead_daemon(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_behind_a_door_is_found_by_its_name() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(minor_of(directory.path(), "loop7"), None);
+        for (minor, kind, mark) in [(3, Kind::Loop, "drbd3-0"), (10, Kind::Nbd, "drbd10-0")] {
+            let entry = Entry { kind, number: 7, mark: mark.to_owned(), generation: None };
+            Record::new(directory.path(), minor).unwrap().write(&entry).unwrap();
+        }
+        assert_eq!(minor_of(directory.path(), "loop7"), Some(3));
+        assert_eq!(minor_of(directory.path(), "nbd7"), Some(10));
+        for other in ["loop70", "loop", "7", "nbd3", ""] {
+            assert_eq!(minor_of(directory.path(), other), None, "{other}");
+        }
+        Record::new(directory.path(), 3).unwrap().forget();
+        assert_eq!(minor_of(directory.path(), "loop7"), None);
+    }
 
     #[test]
     fn records_are_read_back() {

@@ -91,8 +91,9 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Looks at all places. `former_sizes`: sizes in bytes that the device is known to have had.
-    pub fn of(file: &dyn BlockFile, former_sizes: &[u64]) -> Survey {
+    /// Looks at all places. `former_sizes`: sizes in bytes that the device is known to have had. `progress` is told how many
+    /// slots of how many are looked at.
+    pub fn of(file: &dyn BlockFile, former_sizes: &[u64], progress: &mut dyn FnMut(u64, u64)) -> Survey {
         let mut survey = Survey::default();
         survey.look_at_index(file, MetaIndex::Internal, file.size_bytes());
         if let Ok(layout) = layout_v07(MetaIndex::Internal, true, file.size_bytes()) {
@@ -104,6 +105,7 @@ impl Survey {
             }
         }
         for slot in 0..=u8::MAX {
+            progress(u64::from(slot), u64::from(u8::MAX));
             survey.look_at_index(file, MetaIndex::Indexed(slot), file.size_bytes());
         }
         survey
@@ -278,8 +280,12 @@ mod tests {
         layout
     }
 
+    fn survey(device: &CrashDevice, former: &[u64]) -> Survey {
+        Survey::of(device, former, &mut |_, _| ())
+    }
+
     fn places(device: &CrashDevice, former: &[u64]) -> Vec<(Place, u64, usize)> {
-        let survey = Survey::of(device, former);
+        let survey = survey(device, former);
         assert!(survey.unreadable.is_empty());
         let complaints = |found: &Finding| match &found.content {
             Content::V08(found) => found.complaints.len(),
@@ -333,7 +339,7 @@ mod tests {
         fixed.write_at(128 * MIB, &v07(8, 131_072)).unwrap();
         // The same place as slot 1; the first name counts.
         assert_eq!(places(&fixed, &[]), [(Place::V07Internal, 128 * MIB, 0)]);
-        assert_eq!(Survey::of(&fixed, &[]).findings[0].layout().bm_offset(), 128 * MIB + 36864);
+        assert_eq!(survey(&fixed, &[]).findings[0].layout().bm_offset(), 128 * MIB + 36864);
         let flexible = device(64 * MIB);
         flexible.write_at(64 * MIB - 4096, &v07(-64, 40)).unwrap();
         assert_eq!(places(&flexible, &[]), [(Place::Index(MetaIndex::Internal), 64 * MIB - 4096, 0)]);
@@ -341,7 +347,7 @@ mod tests {
         for (kib, index) in [(131_072, MetaIndex::Indexed(0)), (65_536, MetaIndex::FlexExternal)] {
             external.write_at(0, &v07(8, kib)).unwrap();
             assert_eq!(places(&external, &[]), [(Place::Index(index), 0, 0)]);
-            assert_eq!(Survey::of(&external, &[]).findings[0].layout().index, index);
+            assert_eq!(survey(&external, &[]).findings[0].layout().index, index);
         }
     }
 
@@ -350,7 +356,7 @@ mod tests {
         let mut device = device(64 * MIB);
         create(&device, MetaIndex::Internal, 64 * MIB, LogGeometry::CLASSIC);
         device.unreadable = vec![(0, 512), (64 * MIB - 512, 64 * MIB)];
-        let survey = Survey::of(&device, &[]);
+        let survey = survey(&device, &[]);
         // Of the super block, only reserved bytes are lost.
         assert_eq!(survey.findings.len(), 1);
         assert_eq!(survey.unreadable.len(), 1);
@@ -362,7 +368,7 @@ mod tests {
         let mut device = device(64 << 30);
         let layout = create(&device, MetaIndex::Internal, 64 << 30, LogGeometry::CLASSIC);
         device.unreadable = vec![(0, layout.md_offset)];
-        let survey = Survey::of(&device, &[]);
+        let survey = survey(&device, &[]);
         assert_eq!((survey.findings.len(), survey.unreadable.len()), (1, UNREADABLE_MAX));
         let Content::V08(mut found) = survey.findings[0].content.clone() else { panic!() };
         found.super_block.effective_size_sectors = layout.first_meta_byte() / 512;
@@ -382,7 +388,7 @@ mod tests {
         image::write_super_block(&device, &layout, &super_block, true).unwrap();
         image::write_bitmap(&device, &layout, 0, &[3], true).unwrap();
         let count = |device: &CrashDevice| {
-            let Content::V08(found) = Survey::of(device, &[]).findings.remove(0).content else { panic!() };
+            let Content::V08(found) = survey(device, &[]).findings.remove(0).content else { panic!() };
             OutOfSync::of(device, &found, &mut |_, _| ())
         };
         assert_eq!(count(&device), OutOfSync { bits: 2, ..OutOfSync::default() });

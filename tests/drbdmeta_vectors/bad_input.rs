@@ -124,6 +124,31 @@ fn a_file_that_somebody_else_has_locked() {
     }
 }
 
+/// Only what reads works on a device that cannot be written.
+#[test]
+fn a_device_that_is_read_only() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: loop devices need root");
+        return;
+    }
+    let Some(bench) = used().into_read_only_block_device() else {
+        eprintln!("skipped: losetup does not work here");
+        return;
+    };
+    let before = bench.image(0);
+    for command in COMMANDS {
+        let outcome = run(&bench, &format!("--force 0 v08 DEV internal {command}"));
+        let is_reader = READERS.contains(command);
+        assert_eq!(outcome.exit, if is_reader { 0 } else { 20 }, "{command}: {}", outcome.stderr);
+        if !is_reader {
+            assert_eq!(outcome.stderr, "open(DEV) failed: Read-only file system\n", "{command}");
+        }
+    }
+    assert_eq!(run(&bench, "scan DEV").exit, 0);
+    assert_eq!(run(&bench, "--dry-run --force 0 v08 DEV internal create-md").exit, 0);
+    assert!(bench.image(0) == before);
+}
+
 /// The writes of a command fail one after the other: with which ever of them the device begins to fail, the command
 /// says so, does not claim success, and what it had not reached is as before.
 #[test]

@@ -54,14 +54,27 @@ impl Bench {
 
     /// As [`Bench::new`], a block device. Needs root and loop devices.
     pub fn on_block_device(bytes: u64) -> Option<Bench> {
-        let mut bench = Bench::new(bytes)?;
-        let output = Command::new("losetup").args(["--find", "--show"]).arg(bench.file()).output().ok()?;
+        Bench::new(bytes)?.into_block_device(&[])
+    }
+
+    /// The same content on a block device that cannot be written.
+    pub fn into_read_only_block_device(self) -> Option<Bench> {
+        self.into_block_device(&["--read-only"])
+    }
+
+    fn into_block_device(mut self, options: &[&str]) -> Option<Bench> {
+        let output = Command::new("losetup")
+            .args(options)
+            .args(["--find", "--show"])
+            .arg(self.file())
+            .output()
+            .ok()?;
         let node = String::from_utf8_lossy(&output.stdout).trim().to_string();
         if !output.status.success() {
             return None;
         }
-        bench.node = Some(node.into());
-        Some(bench)
+        self.node = Some(node.into());
+        Some(self)
     }
 
     pub fn is_block_device(&self) -> bool {

@@ -123,9 +123,9 @@ watch_daemon() {
 		command='drbdsetup proc'
 		[ $((turn % 3)) -ne 1 ] || command='drbdsetup 0 show'
 		[ $((turn % 3)) -ne 2 ] || command='drbdsetup status --json'
-		inside "$host" "timeout -s KILL $ANSWER $command" </dev/null >/dev/null 2>&1
-		# 137: killed, since the time was over. Stopped daemons do not answer.
-		[ $? -ne 137 ] || [ -e "$WORK/stopped.$host" ] || [ "$before" != "$(cat "$WORK/disturbed.$host")" ] ||
+		inside "$host" "timeout $ANSWER $command" </dev/null >/dev/null 2>&1
+		# 124: the time was over. Stopped daemons do not answer.
+		[ $? -ne 124 ] || [ -e "$WORK/stopped.$host" ] || [ "$before" != "$(cat "$WORK/disturbed.$host")" ] ||
 			{ date +"%T $command"; threads_of "$host"; } >>"$WORK/unanswered.$host" 2>&1
 		sleep 0.5
 	done &
@@ -240,15 +240,18 @@ fault_kill_primary() {
 }
 
 # The Primary is stopped while its peer is known to have everything. Stopped first, for the peer could be lost between the
-# look and the end; then the Primary would have gone on alone, rightly.
+# look and the end; then the Primary would have gone on alone, rightly. HOST...: to be stopped before it.
 stop_good_primary() {
+	local host
 	settle
-	: >"$WORK/stopped.$PRIMARY"
-	signal_daemon "$PRIMARY" STOP
+	for host in "$@" "$PRIMARY"; do
+		: >"$WORK/stopped.$host"
+		signal_daemon "$host" STOP
+	done
 	until is_good "$SECONDARY" && last_change_of "$PRIMARY" | grep -q -- '-> Connected )'; do
-		signal_daemon "$PRIMARY" CONT
+		for host in "$PRIMARY" "$@"; do signal_daemon "$host" CONT; done
 		settle
-		signal_daemon "$PRIMARY" STOP
+		for host in "$@" "$PRIMARY"; do signal_daemon "$host" STOP; done
 	done
 }
 last_change_of() { grep -o 'conn( [A-Za-z]* -> [A-Za-z]* )' "$WORK/$1/var/log/messages" | tail -n 1; }
@@ -295,6 +298,23 @@ fault_both() {
 	moment 1 500
 	power_on "$SECONDARY"
 	promote
+}
+
+# What protocol C acknowledged is on the disk of a Secondary, whatever becomes of its daemon; also if that has more to do
+# than the disk can take.
+fault_both_and_fail_over() {
+	note "the daemons of $SECONDARY and of the Primary ($PRIMARY) are killed, the other host takes over"
+	disk_order "$SECONDARY" sdb1 delay 100 200
+	stop_good_primary "$SECONDARY"
+	signal_daemon "$SECONDARY" KILL
+	signal_daemon "$PRIMARY" KILL
+	calm_disk "$SECONDARY"
+	rm "$WORK/stopped.$SECONDARY"
+	end_writer 3
+	start_daemon "$SECONDARY"
+	fail_over
+	moment 1 1000
+	start_daemon "$SECONDARY"
 }
 
 fault_cable() {
@@ -410,14 +430,15 @@ fault_suspend() {
 	must "$PRIMARY" 'drbdadm resume-io r0'
 }
 
-# In protocol A a Primary acknowledges what its peer does not have yet: no failover loses nothing.
-FAULTS=(kill_secondary kill_primary kill_and_fail_over power_and_fail_over power_secondary both cable one_way stopped
-	stuck_disk failing_disk detach disconnect invalidate verify restart_secondary roles suspend)
+FAULTS=(kill_secondary kill_primary kill_and_fail_over power_and_fail_over both_and_fail_over power_secondary both cable
+	one_way stopped stuck_disk failing_disk detach disconnect invalidate verify restart_secondary roles suspend)
+# Protocol A acknowledges what the peer does not have yet, and B what is only in the memory of its daemon: what takes over
+# without that may lack it.
 of_protocol() {
-	[ "$PROTOCOL" != A ] || case $1 in
-	*_and_fail_over) set -- roles ;;
+	case $PROTOCOL:$1 in
+	A:*_and_fail_over | B:both_and_fail_over) printf roles ;;
+	*) printf '%s' "$1" ;;
 	esac
-	printf '%s' "$1"
 }
 
 # --- conditions: last for a round ----------------------------------------------------------------------------------------

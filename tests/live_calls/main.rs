@@ -495,3 +495,50 @@ fn outdate_does_not_make_inconsistent_data_good() {
     host.node.drbdsetup(&["0", "outdate"]).refused(5, "(-16) Disk state is lower than outdated");
     assert_eq!(states(), before);
 }
+
+/// 8.3's form: it looks at each timeout by itself. Who waits for another one than the second that is meant takes too long.
+fn gives_up_after_a_second(node: &Node, timeouts: [&str; 3]) {
+    let [wfc, degraded, outdated] = timeouts;
+    let ran = node.drbdsetup(&["0", "wait-connect", "-t", wfc, "-d", degraded, "-o", outdated]);
+    assert_eq!((ran.status, ran.err.as_str()), (5, ""), "{timeouts:?}");
+}
+
+/// Which timeout counts follows from how the node came up, and from what it knows of the peer.
+#[test]
+fn each_of_the_three_timeouts_has_its_situation() {
+    let [one, other] = [Node::start(), Node::start()];
+    for node in [&one, &other] {
+        let disk = node.make_disk("disk", node::DISK_BYTES);
+        let words = ["0", "disk", &disk, &disk, "internal", "--create-device", "--fencing", "resource-only"];
+        node.drbdsetup(&words).ok();
+        node.drbdsetup(&["0", "syncer", "-r", "700M"]).ok();
+    }
+    one.connect(other.address, &[]);
+    gives_up_after_a_second(&one, ["1", "300", "300"]);
+
+    other.connect(one.address, &[]);
+    one.drbdsetup(&["0", "primary", "--force"]).ok();
+    one.wait("in sync", |v| v.state.conn == Conn::Connected && v.state.disks() == "UpToDate/UpToDate");
+    one.drbdsetup(&["0", "disconnect"]).ok();
+    other.drbdsetup(&["0", "disconnect"]).ok();
+    one.connect(other.address, &[]);
+    one.wait("the peer is known to be outdated", |v| v.state.pdsk == Disk::Outdated);
+    gives_up_after_a_second(&one, ["300", "300", "1"]);
+
+    // A Primary without a peer, whose host crashed.
+    let mut lone = Node::start();
+    lone.attach();
+    lone.connect(other.address, &[]);
+    lone.drbdsetup(&["0", "primary", "--force"]).ok();
+    // What is configured is written by a thread of its own.
+    let peer = other.address.ip().to_string();
+    let deadline = Instant::now() + LIMIT;
+    while !std::fs::read_to_string(lone.path("run/running")).is_ok_and(|text| text.contains(&peer)) {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    lone.kill();
+    lone.start_daemon();
+    lone.wait_conn(Conn::WFConnection);
+    gives_up_after_a_second(&lone, ["300", "1", "1"]);
+}

@@ -1,7 +1,7 @@
-//! The network: pairs of TCP connections between the two nodes.
+//! The network: the wires, and pairs of TCP connections between the two nodes.
 
 use crate::script::Random;
-use drbdbox::core::types::{Link, Payload};
+use drbdbox::core::types::{Link, Millis, Payload};
 use drbdbox::wire::{Context, Features, Frame, Framing, Header, Packet, ProtocolVersion, Socket};
 use std::collections::VecDeque;
 
@@ -9,6 +9,62 @@ use std::collections::VecDeque;
 pub enum Item {
     Packet { bytes: Vec<u8>, payload: Option<Payload> },
     End,
+}
+
+/// What lies between the nodes. Where it does not carry anything TCP waits, and the nodes see only that nothing comes.
+pub struct Wires {
+    pub cable: bool,
+    /// Until when nothing reaches each node.
+    dead: [Millis; 2],
+    /// Until when nothing reaches each node on each socket.
+    stalled: [[Millis; 2]; 2],
+    /// Until when acknowledgements crawl.
+    slow: Millis,
+}
+
+impl Wires {
+    pub fn new() -> Wires {
+        Wires { cable: true, dead: [0; 2], stalled: Default::default(), slow: 0 }
+    }
+
+    /// Whether something can reach node `to`.
+    pub fn carries(&self, to: usize, socket: Socket, now: Millis) -> bool {
+        self.cable && self.dead[to] <= now && self.stalled[to][socket as usize] <= now
+    }
+
+    /// Whether the nodes can find each other.
+    pub fn joins(&self, now: Millis) -> bool {
+        self.cable && self.dead.iter().all(|until| *until <= now)
+    }
+
+    /// How easily something arrives.
+    pub fn weight(&self, socket: Socket, now: Millis) -> u64 {
+        match socket {
+            Socket::Meta if self.slow > now => 1,
+            _ => 60,
+        }
+    }
+
+    /// One thing that may be wrong with them, for a while.
+    pub fn ail(&mut self, now: Millis, random: &mut Random) -> String {
+        let (to, socket) = (random.below(2) as usize, random.below(2) as usize);
+        let longest = if random.chance(50) { 1500 } else { 30_000 };
+        let until = now + 50 + random.below(longest);
+        match random.below(4) {
+            0 => {
+                self.dead[to] = until;
+                format!("nothing reaches node {to} until {until}")
+            }
+            1 | 2 => {
+                self.stalled[to][socket] = until;
+                format!("socket {socket} to node {to} stalls until {until}")
+            }
+            _ => {
+                self.slow = until;
+                format!("acknowledgements are slow until {until}")
+            }
+        }
+    }
 }
 
 /// One pair of sockets between the nodes.
@@ -24,6 +80,8 @@ pub struct Connection {
     pub to: [[VecDeque<Item>; 2]; 2],
     /// A machine is without power: nothing comes from it, not even the end of the stream.
     pub silent: [bool; 2],
+    /// It was reset: nothing comes through any more.
+    broken: bool,
 }
 
 impl Connection {
@@ -36,6 +94,7 @@ impl Connection {
             open: [true; 2],
             to: Default::default(),
             silent: [false; 2],
+            broken: false,
         }
     }
 
@@ -56,7 +115,7 @@ impl Connection {
         packet: &Packet,
         payload: Option<Payload>,
     ) {
-        if !self.open[from] {
+        if !self.open[from] || self.broken {
             return;
         }
         assert_eq!(packet.socket(), socket, "{packet:?} on the wrong socket");
@@ -127,6 +186,7 @@ impl Connection {
 
     /// Everything on its way is lost, and both sides hear of it.
     pub fn reset(&mut self) {
+        self.broken = true;
         for node in 0..2 {
             for socket in 0..2 {
                 self.to[node][socket].clear();

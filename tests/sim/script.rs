@@ -103,7 +103,7 @@ impl Parameters {
         let io_errors = if random.chance(12) { 1 + random.below(4) } else { 0 };
         let verify = version >= 88 && random.chance(10);
         // Digests are the engine's business; a slow one would only slow the simulation down.
-        let digest = if random.chance(95) { "crc32c" } else { "md5" };
+        let digest = if random.chance(99) { "crc32c" } else { "md5" };
         let csums = version >= 89 && random.chance(15);
         let plan_ahead = *random.pick(&[0, 0, 20]);
         let rate = *random.pick(&[1 << 20, 250, 30 << 10]);
@@ -120,7 +120,8 @@ impl Parameters {
             on_io_error,
             disk_flushes: power_cuts || random.chance(50),
             disk_drain: true,
-            rs_discard_granularity: *random.pick(&[0, 0, 4096, 16384]),
+            // What is small makes the resync of a large device long.
+            rs_discard_granularity: *random.pick(if big { &[0, 0, 0, 65536] } else { &[0, 0, 4096, 16384] }),
             ..DiskSettings::defaults(Dialect::V83)
         };
         let disk = [disk_of(0), disk_of(1)];

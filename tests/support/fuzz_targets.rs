@@ -537,7 +537,7 @@ pub fn super_block(data: &[u8]) {
     let mut device = Sparse::default();
     device.blocks.insert(Sparse::BYTES - 4096, whole.clone());
     device.blocks.insert(0, whole);
-    for found in Survey::of(&device, &[Sparse::BYTES / 2]).findings {
+    for found in Survey::of(&device, &[Sparse::BYTES / 2], &mut |_, _| ()).findings {
         if let Content::V08(found) = found.content {
             let pages = found.plausible_sectors().div_ceil(8 * 32768);
             assert!(pages * 4096 <= found.layout.bitmap_bytes().next_multiple_of(4096));

@@ -118,7 +118,9 @@ pub fn look_at(device: &str, snapshot: Option<&Snapshot>) -> DeviceReport {
         .filter(|(_, record)| record.path.as_deref().is_some_and(|path| same_device(path, device)))
         .collect();
     let former: Vec<u64> = records.iter().map(|(_, record)| record.bytes).collect();
-    let mut survey = Survey::of(&file, &former);
+    let mut progress = Progress::new("looking for meta data");
+    let mut survey = Survey::of(&file, &former, &mut |done, total| progress.show(done, total));
+    progress.end();
     survey.findings.retain(|found| match devices::partition_ending_at(device, found.offset()) {
         Some(partition) => {
             report.remarks.push(format!("what lies at its end belongs to {partition}: scan that"));

@@ -2,6 +2,7 @@
 
 use super::super::rules::ChangeKind;
 use super::super::state::{Change, StateWord};
+use super::super::steps::Step;
 use super::*;
 
 /// Writes that are frozen when the peer loses its disk are not sent again: when it has attached one the
@@ -465,4 +466,59 @@ fn who_hears_that_the_initial_sync_is_skipped_says_what_its_disk_is() {
         _ => None,
     });
     assert_eq!(last, Some(Disk::UpToDate));
+}
+
+/// A write that came between the loss of the peer and a freeze is on this node's disk only, and not sent again: the peer gets it
+/// with a resync.
+#[test]
+fn a_write_between_loss_and_freeze_comes_with_a_resync() {
+    let mut pair = synced_pair();
+    // The activity log has the extent from then on.
+    pair.a.write(4000, 7, 4096);
+    pair.run();
+    pair.a.meta_held = Some(Vec::new());
+    pair.a.core.queue_steps([Step::WriteSuperBlock { v: V }]);
+    pair.b.command(Command::Disconnect { force: true });
+    pair.a.core.link_lost(pair.now, LinkFailure { conn: Conn::BrokenPipe, log: None });
+    let token = pair.a.write(4000, 99, 8192);
+    while pair.a.work() {}
+    assert_eq!(pair.a.data[4000 * 512], 99, "{}", pair.logs());
+    pair.a.begin(Command::SuspendIo { volume: V });
+    for output in pair.a.meta_held.take().unwrap_or_default() {
+        pair.a.carry_out(output);
+    }
+    pair.run();
+    assert!(pair.a.core.volume(V).state().susp && !pair.a.completed.contains_key(&token), "{}", pair.logs());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    pair.a.begin(Command::ResumeIo { volume: V });
+    pair.run();
+    assert!(pair.a.completed.get(&token).is_some_and(Result::is_ok), "{}", pair.logs());
+    pair.assert_equal();
+}
+
+/// The same with a write that the peer has acknowledged, and the application has not heard of for the freeze: of one generation,
+/// nothing but this node's memory tells that the peer may have lost it.
+#[test]
+fn an_acknowledged_write_that_was_frozen_is_sent_again() {
+    for (version, protocol) in [(86, Protocol::C), (97, Protocol::B), (101, Protocol::C)] {
+        let mut pair = synced_pair_at(version, protocol);
+        let token = pair.a.write(4000, 99, 8192);
+        while pair.a.work() {}
+        pair.a.command(Command::SuspendIo { volume: V });
+        while pair.a.core.log.iter().any(|(_, request)| request.net_pending) {
+            pair.run_once();
+        }
+        assert!(pair.a.core.has_open_epochs(V) && !pair.a.completed.contains_key(&token), "{}", pair.logs());
+        pair.b.command(Command::Disconnect { force: true });
+        pair.run();
+        pair.b.data[4000 * 512..][..8192].fill(0x55);
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(protocol)))), 101);
+        pair.run();
+        pair.a.begin(Command::ResumeIo { volume: V });
+        pair.run();
+        assert!(pair.a.completed.get(&token).is_some_and(Result::is_ok), "{version}\n{}", pair.logs());
+        pair.assert_equal();
+        assert!(!pair.a.core.has_open_epochs(V));
+    }
 }

@@ -1,6 +1,7 @@
 //! Resync: who begins it, what ends it, what interrupts it.
 
 use super::*;
+use crate::wire::requests::BlockRequest;
 
 /// A disk goes in the middle of the exchange of the bitmaps. The peer waits for the rest and would take any other packet for
 /// a violation of the protocol: it gets one without bits.
@@ -283,6 +284,193 @@ fn a_word_from_before_the_resync_does_not_end_it() {
     assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::SyncSource, Conn::SyncTarget), "{}", pair.logs());
     pair.run_disk_backwards();
     pair.assert_equal();
+}
+
+/// A pair whose `b` is the target of a resync of one request, which has not begun; its disk holds requests back.
+fn pair_in_resync(net: &NetSettings) -> Pair {
+    let mut pair = Pair::new(101);
+    pair.connect(net);
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.assert_equal();
+    pair.b.command(Command::Disconnect { force: false });
+    pair.run();
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    pair.b.held = Some(Vec::new());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(net.clone()))), 101);
+    pair.run();
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::SyncSource, Conn::SyncTarget), "{}", pair.logs());
+    pair
+}
+
+/// Checksum-based resync, `on-io-error pass_on`: a target that cannot read its own block gets the source's.
+#[test]
+fn a_target_that_cannot_read_its_block_asks_for_the_sources() {
+    let mut pair = pair_in_resync(&NetSettings { csums_alg: "sha1".to_owned(), ..settings(Protocol::C) });
+    let reads = pair.b.held.take().unwrap();
+    assert!(matches!(reads[..], [Output::DiskRead { .. }]), "{reads:?}");
+    for read in reads {
+        let Output::DiskRead { volume, io, .. } = read else { continue };
+        pair.b.core.io_done(pair.now, volume, io, IoResult::Failed);
+    }
+    pair.run();
+    pair.assert_equal();
+}
+
+/// A target that ends with failed blocks says so with its state alone: what failed there need not be known here.
+#[test]
+fn a_source_ends_with_a_target_that_failed() {
+    let mut pair = pair_in_resync(&settings(Protocol::C));
+    let mut word = pair.b.core.volume(V).state();
+    word.conn = Conn::Connected;
+    assert_eq!(word.disk, Disk::Inconsistent);
+    pair.a.core.packet(pair.now, Socket::Data, 0, crate::core::handshake::state_packet(word), None);
+    pair.run();
+    assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::Inconsistent), "{}", pair.logs());
+    assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 2);
+}
+
+/// The end of a resync waits for the ping that went out for it, not for one of before, whose answer says nothing of the last
+/// acknowledgements.
+#[test]
+fn the_end_of_a_resync_waits_for_its_own_ping() {
+    let mut pair = pair_in_resync(&settings(Protocol::C));
+    pair.b.core.request_ping();
+    for write in pair.b.held.take().unwrap() {
+        pair.b.carry_out(write);
+    }
+    while pair.b.work() {}
+    let answer = || (0, Packet::PingAck, None);
+    assert_eq!(
+        pair.b.outgoing[Socket::Meta as usize].iter().filter(|(_, p, _)| *p == Packet::Ping).count(),
+        2
+    );
+    pair.a.outgoing[Socket::Meta as usize].push_back(answer());
+    Pair::deliver(&mut pair.a, &mut pair.b, Socket::Meta, pair.now);
+    assert_eq!(pair.b.word().1, Conn::SyncTarget, "{}", pair.logs());
+    pair.a.outgoing[Socket::Meta as usize].push_back(answer());
+    Pair::deliver(&mut pair.a, &mut pair.b, Socket::Meta, pair.now);
+    assert_eq!(pair.b.word().1, Conn::Connected, "{}", pair.logs());
+}
+
+/// The target's disk goes and comes back, and a block of before is to be done once more, all before an acknowledgement of the first
+/// resync has arrived: the block was written here since, and the acknowledgement is not for that. The target, if it is no
+/// kernel, does not even ask before it knows that no old answer is on its way; the source does not send before.
+#[test]
+fn a_late_acknowledgement_is_not_for_the_same_block_in_the_next_resync() {
+    for asks_at_once in [false, true] {
+        let mut pair = pair_in_resync(&settings(Protocol::C));
+        for write in pair.b.held.take().unwrap() {
+            pair.b.carry_out(write);
+        }
+        while pair.b.work() {}
+        let mut late = std::mem::take(&mut pair.b.outgoing[Socket::Meta as usize]);
+        assert!(late.iter().any(|(_, packet, _)| matches!(packet, Packet::RsWriteAck(_))), "{late:?}");
+        pair.b.command(Command::Detach { volume: V, force: true });
+        // The meta socket of `b` is slow.
+        let run_slowly = |pair: &mut Pair, late: &mut VecDeque<Wire>| {
+            for _ in 0..100 {
+                pair.now += 1;
+                pair.a.core.timeout(pair.now);
+                pair.b.core.timeout(pair.now);
+                let _ = pair.a.work() | pair.b.work();
+                Pair::deliver(&mut pair.a, &mut pair.b, Socket::Meta, pair.now);
+                Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+                Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
+                late.append(&mut pair.b.outgoing[Socket::Meta as usize]);
+            }
+        };
+        run_slowly(&mut pair, &mut late);
+        assert_eq!(pair.a.word().3, Disk::Diskless, "{}", pair.logs());
+        pair.a.write(4000, 77, 8192);
+        pair.b.held = Some(Vec::new());
+        pair.b.attach();
+        run_slowly(&mut pair, &mut late);
+        let words = (pair.a.word().1, pair.b.word().1);
+        assert_eq!(words, (Conn::SyncSource, Conn::SyncTarget), "{}", pair.logs());
+        if asks_at_once {
+            let request = BlockRequest { sector: 4000, block_id: ID_SYNCER, size: 8192 };
+            pair.a.core.packet(pair.now, Socket::Data, 0, Packet::RsDataRequest(request), None);
+            while pair.a.work() {}
+        }
+        for (volume, packet, payload) in late {
+            pair.a.core.packet(pair.now, Socket::Meta, volume, packet, payload);
+        }
+        let bits = pair.a.core.volume(V).out_of_sync_bits();
+        assert_eq!(bits, 2, "the target lacks the last write\n{}", pair.logs());
+        if !asks_at_once {
+            pair.run_disk_backwards();
+            pair.assert_equal();
+        }
+    }
+}
+
+/// A verify takes two good disks for granted: it does not make one of a disk that is not.
+#[test]
+fn a_verify_is_refused_where_a_disk_is_not_up_to_date() {
+    let mut pair = Pair::new(101);
+    pair.connect(&NetSettings { verify_alg: "crc32c".to_owned(), ..settings(Protocol::C) });
+    let fresh = (Role::Secondary, Conn::Connected, Disk::Inconsistent, Disk::Inconsistent);
+    let verify = pair.b.begin(Command::Verify { volume: V, start: None, stop: None });
+    pair.run();
+    assert_eq!(pair.b.replies[&verify], -2, "{}", pair.logs());
+    // A peer that asks all the same.
+    let request = crate::wire::StateChangeRequest { mask: 0x1f0, val: (Conn::VerifyS as u32) << 4 };
+    pair.a.core.packet(pair.now, Socket::Data, 0, Packet::StateChangeRequest(request), None);
+    while pair.a.work() {}
+    let reply = pair.a.outgoing[Socket::Meta as usize].pop_front();
+    assert!(matches!(reply, Some((_, Packet::StateChangeReply(-2), _))), "{reply:?}");
+    assert_eq!((pair.a.word(), pair.b.word()), (fresh, fresh), "{}", pair.logs());
+}
+
+/// `on-io-error pass_on`: an error during a verify makes the disk Inconsistent, as at any other time, and ends the verify; the
+/// application reads what this disk lacks from the peer.
+#[test]
+fn a_disk_that_fails_in_a_verify_is_not_good_any_more() {
+    for fails_at_a in [true, false] {
+        let mut pair = Pair::new(101);
+        pair.connect(&NetSettings { verify_alg: "crc32c".to_owned(), ..settings(Protocol::C) });
+        pair.a.begin(Command::Primary { volume: V, force: true });
+        pair.run();
+        pair.assert_equal();
+        pair.b.held = Some(Vec::new());
+        pair.b.begin(Command::Verify { volume: V, start: None, stop: Some(64) });
+        pair.run();
+        assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::VerifyT, Conn::VerifyS), "{}", pair.logs());
+        let node = if fails_at_a { &mut pair.a } else { &mut pair.b };
+        node.core.local_error(V, 4000, 8, true);
+        node.core.timeout(pair.now);
+        pair.run_disk_backwards();
+        let (failed, other) = if fails_at_a { (&pair.a, &pair.b) } else { (&pair.b, &pair.a) };
+        let of = |node: &Node| (node.word().1, node.word().2, node.word().3);
+        assert_eq!(of(failed), (Conn::Connected, Disk::Inconsistent, Disk::UpToDate), "{}", pair.logs());
+        assert_eq!(of(other), (Conn::Connected, Disk::UpToDate, Disk::Inconsistent), "{}", pair.logs());
+        pair.b.data[4000 * 512..][..4096].fill(44);
+        if fails_at_a {
+            pair.a.core.read(pair.now, V, 1001, 4000, 4096);
+            pair.run();
+            assert_eq!(pair.a.completed[&1001].clone().unwrap().unwrap(), [44; 4096], "{}", pair.logs());
+        }
+    }
+}
+
+/// The peer comes to its decision about a resync when a verify has begun here: it is not left waiting.
+#[test]
+fn a_verify_gives_way_to_a_resync_that_the_peer_wants() {
+    let mut pair = Pair::new(101);
+    pair.connect(&NetSettings { verify_alg: "crc32c".to_owned(), ..settings(Protocol::C) });
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.assert_equal();
+    pair.b.held = Some(Vec::new());
+    pair.b.begin(Command::Verify { volume: V, start: None, stop: Some(64) });
+    pair.run();
+    let mut word = pair.b.core.volume(V).state();
+    assert_eq!(word.conn, Conn::VerifyS);
+    word.conn = Conn::WFBitMapT;
+    pair.a.core.packet(pair.now, Socket::Data, 0, crate::core::handshake::state_packet(word), None);
+    assert_eq!(pair.a.word().1, Conn::Connected, "decided anew: of one generation\n{}", pair.logs());
 }
 
 /// The handler may throw away a snapshot of the data from before the resync.

@@ -1,5 +1,6 @@
 //! Writes: their order, and what is durable when they are acknowledged.
 
+use super::super::steps::Step;
 use super::*;
 
 /// Both write to the same blocks at the same time: both complete, and both disks end with the same data.
@@ -281,6 +282,34 @@ fn a_received_write_waits_for_the_new_generation_when_the_peer_is_lost() {
     }
     while pair.a.work() {}
     assert!(pair.a.completed[&token].is_ok());
+}
+
+/// Writes of several epochs wait in the fifo for something else. Each epoch gets its barrier, also the last one, though no write
+/// comes behind it: the activity log would keep its extents, and a resync would wait for them.
+#[test]
+fn epochs_that_were_closed_before_they_were_sent_get_their_barriers() {
+    let mut pair = Pair::new(101);
+    pair.connect(&NetSettings { max_epoch_size: 2, ..settings(Protocol::C) });
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    // The activity log has the extent from then on.
+    pair.a.write(0, 7, 4096);
+    pair.run();
+    pair.a.meta_held = Some(Vec::new());
+    pair.a.core.queue_steps([Step::WriteSuperBlock { v: V }]);
+    pair.a.core.timeout(pair.now);
+    for sector in (0..32).step_by(8) {
+        pair.a.write(sector, 1, 4096);
+    }
+    while pair.a.work() {}
+    assert_eq!(pair.a.core.epochs.writes, 0, "two epochs are full");
+    assert!(pair.a.outgoing[Socket::Data as usize].is_empty(), "{}", pair.logs());
+    for output in pair.a.meta_held.take().unwrap() {
+        pair.a.carry_out(output);
+    }
+    pair.run();
+    assert!(!pair.a.core.has_open_epochs(V), "{}", pair.logs());
+    pair.assert_equal();
 }
 
 /// A write that a lost Primary left at the disk comes before one of the node that takes over.

@@ -138,7 +138,9 @@ struct RefusedRequest {
 
 /// spec/state.md 3.4: all rows are looked at, the last match decides. T7 and T8 are 8.3's form of
 /// T8'.
-const REFUSED_REQUESTS: [RefusedRequest; 13] = [
+///
+/// T9b is stricter than DRBD, which takes a disk for UpToDate because a verify is asked for (4.2).
+const REFUSED_REQUESTS: [RefusedRequest; 14] = [
     RefusedRequest {
         row: "T1",
         matches: |os, ns, _| {
@@ -192,6 +194,15 @@ const REFUSED_REQUESTS: [RefusedRequest; 13] = [
                 && (ns.conn <= Conn::WFSyncUUID || ns.conn != os.conn)
         },
         error: StateError::InTransientState,
+    },
+    RefusedRequest {
+        row: "T9b",
+        matches: |os, ns, _| {
+            ns.conn.is_verify()
+                && !os.conn.is_verify()
+                && (os.disk < Disk::UpToDate || os.pdsk < Disk::UpToDate)
+        },
+        error: StateError::NoUpToDateDisk,
     },
     RefusedRequest {
         row: "T10",

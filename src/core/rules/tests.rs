@@ -104,6 +104,21 @@ fn refusals_of_commands() {
         (waiting, Change::conn(Conn::StartingSyncT), StateError::NeedConnection),
         (waiting, Change::conn(Conn::VerifyS), StateError::NeedConnection),
         (
+            word(Secondary, Secondary, Conn::Connected, Inconsistent, Inconsistent),
+            Change::conn(Conn::VerifyS),
+            StateError::NoUpToDateDisk,
+        ),
+        (
+            word(Primary, Secondary, Conn::Connected, UpToDate, Inconsistent),
+            Change::conn(Conn::VerifyT),
+            StateError::NoUpToDateDisk,
+        ),
+        (
+            word(Secondary, Primary, Conn::Connected, Inconsistent, UpToDate),
+            Change::conn(Conn::VerifyS),
+            StateError::NoUpToDateDisk,
+        ),
+        (
             word(Primary, Secondary, Conn::Connected, UpToDate, Inconsistent),
             Change::disk(Failed),
             StateError::NoUpToDateDisk,

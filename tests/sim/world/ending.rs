@@ -1,6 +1,7 @@
 //! The end: faults are over, everything has to come to rest, and is looked at.
 
 use super::World;
+use crate::network::Wires;
 use crate::node::{Purpose, V};
 use drbdbox::core::state::{Conn, Disk, StateWord};
 use drbdbox::core::types::*;
@@ -10,7 +11,7 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.say(|| "healing".to_owned());
         self.healing = true;
-        self.cable = true;
+        self.wires = Wires::new();
         let begun = self.now;
         let mut rest_since = None;
         loop {

@@ -12,11 +12,15 @@ impl World {
         match self.random.below(12) {
             0 | 1 => {
                 self.event_outside(|| "cable out".to_owned());
-                self.cable = false;
+                self.wires.cable = false;
             }
-            2..=5 if !self.cable => {
+            2..=5 if !self.wires.cable => {
                 self.event_outside(|| "cable in".to_owned());
-                self.cable = true;
+                self.wires.cable = true;
+            }
+            2..=5 if self.random.chance(60) => {
+                let text = self.wires.ail(self.now, &mut self.random);
+                self.event_outside(|| text);
             }
             2..=5 => {}
             6 => {

@@ -10,7 +10,7 @@ mod requests;
 pub use helpers::Helper;
 
 use crate::judge::Judge;
-use crate::network::{Connection, Item};
+use crate::network::{Connection, Item, Wires};
 use crate::node::{Node, Outgoing, Purpose, V};
 use crate::plan::Plan;
 use crate::script::{Parameters, Random};
@@ -75,7 +75,7 @@ pub struct World {
     pub nodes: [Node; 2],
     pub judge: Judge,
     pub connection: Option<Connection>,
-    pub cable: bool,
+    pub wires: Wires,
     pub healing: bool,
     /// The node that has data the other lacks; only it may be promoted alone.
     pub authority: Option<usize>,
@@ -156,7 +156,7 @@ impl World {
             nodes,
             judge,
             connection: None,
-            cable: true,
+            wires: Wires::new(),
             healing: false,
             authority: None,
             last_primary: None,
@@ -277,7 +277,7 @@ impl World {
                 }
             }
         }
-        text + &format!("\n  now {} cable {} authority {:?}", self.now, self.cable, self.authority)
+        text + &format!("\n  now {} cable {} authority {:?}", self.now, self.wires.cable, self.authority)
     }
 
     fn state(&self, n: usize) -> Option<StateWord> {
@@ -303,8 +303,8 @@ impl World {
                     Socket::Meta => daemon.core.link().is_some(),
                 };
                 let waits = open.is_some_and(|c| !c.to[n][socket as usize].is_empty());
-                if waits && may_read && self.cable {
-                    events.push((Event::Deliver(n, socket), 60));
+                if waits && may_read && self.wires.carries(n, socket, self.now) {
+                    events.push((Event::Deliver(n, socket), self.wires.weight(socket, self.now)));
                 }
             }
             if !daemon.notifies.is_empty() {
@@ -368,7 +368,7 @@ impl World {
         let looking = |n: usize| {
             self.nodes[n].daemon.as_ref().is_some_and(|daemon| daemon.connecting && !daemon.closing)
         };
-        self.cable
+        self.wires.joins(self.now)
             && looking(0)
             && looking(1)
             && self.connection.as_ref().is_none_or(|connection| connection.is_over())
@@ -423,7 +423,15 @@ impl World {
                 self.stats.links += 1;
                 let arbiter = self.random.below(2) as usize;
                 self.say(|| format!("a connection, arbiter {arbiter}"));
-                self.connection = Some(Connection::new(self.p.version, self.p.features, arbiter));
+                let mut connection = Connection::new(self.p.version, self.p.features, arbiter);
+                // Both dialled at once, and one of them took the other pair of sockets for the real one.
+                if !self.healing && self.plan.allows(self.step) && self.random.chance(5) {
+                    self.planned.push(self.step);
+                    let n = self.random.below(2) as usize;
+                    self.event_outside(|| format!("node {n} drops the connection: crossed"));
+                    connection.close(n, false, &mut self.random);
+                }
+                self.connection = Some(connection);
             }
             Event::Tell(n) => {
                 let now = self.now;

@@ -96,8 +96,8 @@ impl World {
             let of_role = |p: &Purpose| matches!(p, Purpose::Primary { .. } | Purpose::Secondary);
             daemon.is_some_and(|daemon| daemon.asked.values().any(of_role))
         };
-        // Whose data it would be: its own, or the peer's.
-        let own_data = self.state(n).is_some_and(|state| state.disk == Disk::UpToDate);
+        // Whose data it would be: its own, which fencing may make UpToDate, or the peer's.
+        let own_data = self.state(n).is_some_and(|state| state.disk >= Disk::Consistent);
         let source = if own_data { n } else { other };
         let entitled = self.authority.is_none_or(|authority| authority == source);
         entitled && !self.nodes[other].is_primary() && !asked(other) && !asked(n) || self.is_fenced(n)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The agent of packaging/pacemaker, with a drbdadm and a drbdsetup that note their calls and play a device, and a crm_master that
+# The agents of packaging/pacemaker and packaging/rgmanager, with a drbdadm and a drbdsetup that note their calls and play a device, and a crm_master that
 # notes the score: exit status, calls and their order.
 
 set -u
@@ -11,11 +11,11 @@ fail() {
 	echo "FAILED: $*" >&2
 	exit 1
 }
-# Any block device: the agent looks whether there is one, and no more.
-device=$(find /dev -type b 2>/dev/null | head -n 1)
-if [ -z "$device" ]; then
-	device=$work/device
-	mknod "$device" b 7 0 2>/dev/null || { echo "no block device"; exit 77; }
+# Any block device: the agents look whether there is one, and no more. Those in /dev come and go.
+device=$work/device
+if ! mknod "$device" b 7 0 2>/dev/null; then
+	device=$(find /dev -type b 2>/dev/null | head -n 1)
+	[ -n "$device" ] || { echo "no block device"; exit 77; }
 fi
 
 mkdir bin
@@ -93,7 +93,7 @@ agent() {
 # The calls that change something, one a line.
 called() {
 	local got
-	got=$(grep -v -e '^logger' -e '^uname' -e '^drbdsetup .*sh-status' -e '^drbdsetup proc' -e 'sh-dev' calls | sed "s,-c $work/drbd.conf ,,")
+	got=$(grep -v -e '^logger' -e '^uname' -e '^drbdsetup .*sh-status' -e '^drbdsetup proc' -e 'sh-dev' calls | sed "s,-c $work/drbd.conf ,,; s/^sleep [0-9][0-9]*\$/sleep/")
 	[ "$got" = "$1" ] || fail "calls: $got
 expected: $1"
 }
@@ -170,7 +170,7 @@ called "drbdd --background
 drbdadm check-resize r0
 drbdadm syncer r0
 drbdadm --peer data02 attach r0
-sleep 1
+sleep
 drbdadm syncer r0
 drbdadm --peer data02 attach r0
 drbdadm --peer data02 adjust r0
@@ -198,6 +198,7 @@ done <<'END'
 0 10 SyncTarget Secondary Primary Inconsistent UpToDate
 8 10 Connected Primary Secondary Diskless UpToDate
 0 5 WFConnection Secondary Unknown Consistent DUnknown
+0 10 WFBitMapT Secondary Secondary Consistent UpToDate
 0 none WFConnection Secondary Unknown Outdated DUnknown
 0 none WFConnection Secondary Unknown Inconsistent DUnknown
 7 none Unconfigured
@@ -217,20 +218,20 @@ touch daemon
 device_is Connected Secondary Secondary UpToDate UpToDate
 echo 2 11 >primary.fails
 agent 0 promote
-called $'drbdadm primary r0\nsleep 1\ndrbdadm primary r0\nsleep 1\ndrbdadm primary r0\ncrm_master -Q -l reboot -v 10000'
+called $'drbdadm primary r0\nsleep\ndrbdadm primary r0\nsleep\ndrbdadm primary r0\ncrm_master -Q -l reboot -v 10000'
 agent 8 monitor
 agent 0 promote
 device_is WFConnection Secondary Unknown Inconsistent DUnknown
 echo 1 17 >primary.fails
 agent 1 promote
-called $'drbdadm primary r0\nsleep 15'
+called $'drbdadm primary r0\nsleep'
 device_is Connected Secondary Primary UpToDate UpToDate
 agent 1 promote OCF_RESKEY_fail_promote_early_if_peer_primary=yes
-called 'sleep 15'
+called 'sleep'
 device_is Connected Primary Secondary UpToDate UpToDate
 echo 1 11 >secondary.fails
 agent 0 demote
-called $'drbdadm secondary r0\nsleep 1\ndrbdadm secondary r0\ncrm_master -Q -l reboot -v 10000'
+called $'drbdadm secondary r0\nsleep\ndrbdadm secondary r0\ncrm_master -Q -l reboot -v 10000'
 agent 0 demote
 called 'crm_master -Q -l reboot -v 10000'
 device_is Connected Primary Secondary UpToDate UpToDate
@@ -272,4 +273,60 @@ device_is Connected Secondary Secondary UpToDate UpToDate
 agent 0 start OCF_RESKEY_drbd_resource=r0-U OCF_RESKEY_wfc_timeout=
 grep -q 'drbdadm .*--stacked adjust r0-U' calls || fail "a stacked resource: $(cat calls)"
 
-echo "ocf:linbit:drbd: exit status and calls are as they should be"
+# --- rgmanager --------------------------------------------------------------------------------------------------------
+
+cp "$top"/packaging/rgmanager/* .
+stub drbdadm <<STUB
+read -r cs role peer disk pdsk <state
+case \$* in
+"sh-dev r0" | "sh-dev r1") echo /dev/drbd0 ;;
+"sh-ll-dev r0") echo $device ;;
+"sh-ll-dev r1") echo /nowhere ;;
+"role r0") [ -e daemon ] && echo "\$role/\$peer" ;;
+"primary r0" | "secondary r0") exit \$(cat role.status 2>/dev/null || echo 0) ;;
+*) exit 3 ;;
+esac
+STUB
+# cluster STATUS ACTION [NAME=VALUE...]
+cluster() {
+	local wanted=$1 action=$2 status
+	shift 2
+	: >calls
+	# Its own PATH begins with the system's directories.
+	sed "s,^PATH=,&$work/bin:," drbd.sh >drbd-here.sh
+	cp drbd.metadata drbd-here.metadata
+	env -i PATH=/usr/bin:/bin OCF_RESKEY_name=d0 OCF_RESKEY_resource=r0 "$@" timeout 30 bash drbd-here.sh "$action" >out 2>err </dev/null
+	status=$?
+	[ "$status" -eq "$wanted" ] || fail "rgmanager's $action $*: exit status $status, expected $wanted; $(cat out err calls)"
+}
+cluster 0 meta-data
+grep -q '<action name="status" timeout="20" interval="60"/>' out || fail "rgmanager's meta-data: $(cat out)"
+if type -P python3 >/dev/null; then
+	python3 -c 'import sys, xml.etree.ElementTree as tree; tree.parse(sys.argv[1])' out 2>err || fail "rgmanager's meta-data: $(cat err)"
+fi
+device_is Connected Primary Secondary UpToDate UpToDate
+cluster 0 status
+cluster 0 monitor
+cluster 0 verify-all
+device_is Connected Secondary Primary UpToDate UpToDate
+cluster 7 status
+cluster 0 start
+grep -qx 'drbdadm primary r0' calls || fail "rgmanager's start: $(cat calls)"
+cluster 0 stop
+grep -qx 'drbdadm secondary r0' calls || fail "rgmanager's stop: $(cat calls)"
+echo 11 >role.status
+cluster 1 start
+cluster 1 stop
+rm role.status
+device_is Unconfigured
+cluster 1 status
+cluster 2 status OCF_RESKEY_resource=
+cluster 2 status OCF_RESKEY_resource=r7
+cluster 5 start OCF_RESKEY_resource=r1
+cluster 3 dance
+rm daemon
+cluster 5 start
+cluster 5 status
+cluster 0 stop
+
+echo "ocf:linbit:drbd, drbd.sh of rgmanager: exit status and calls are as they should be"
