@@ -65,10 +65,13 @@ impl World {
             if !self.idle_admin(n) {
                 continue;
             }
-            if state.disk == Disk::Diskless {
+            if state.disk == Disk::Diskless && self.loser == Some(n) && state.conn > Conn::StandAlone {
+                // Its disk does not go with the data that the other node uses, until it is connected with those given up.
+                self.command(n, Purpose::Other, Command::Disconnect { force: true });
+            } else if state.disk == Disk::Diskless {
                 self.attach(n);
             } else if state.conn == Conn::StandAlone {
-                self.connect(n);
+                self.connect_with(n, self.loser == Some(n));
             } else if state.user_isp {
                 self.command(n, Purpose::Other, Command::ResumeSync { volume: V });
             } else if state.susp {
