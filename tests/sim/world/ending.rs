@@ -12,6 +12,8 @@ impl World {
         self.say(|| "healing".to_owned());
         self.healing = true;
         self.wires = Wires::new();
+        self.p.hurry();
+        self.tell_settings();
         let begun = self.now;
         let mut rest_since = None;
         loop {
@@ -41,6 +43,16 @@ impl World {
             assert!(spent < 4_000_000, "it does not come to rest: {}", self.summary());
         }
         self.check_rest();
+    }
+
+    /// Operators give the settings of the run to the daemons.
+    pub(super) fn tell_settings(&mut self) {
+        for n in 0..2 {
+            let settings = Box::new(self.p.disk[n].clone());
+            self.command(n, Purpose::Other, Command::DiskSettings { volume: V, settings });
+            let settings = Box::new(self.p.net.clone());
+            self.command(n, Purpose::Other, Command::NetSettings(settings));
+        }
     }
 
     pub fn at_rest(&self) -> bool {

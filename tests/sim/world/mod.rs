@@ -240,7 +240,12 @@ impl World {
         self.promote(n, true);
         // The rest of the first sync is part of the chaos, sometimes.
         if self.random.chance(50) {
+            let asked_for = self.p.clone();
+            self.p.hurry();
+            self.tell_settings();
             self.until("first sync", 2_000_000, |world| world.at_rest());
+            self.p = asked_for;
+            self.tell_settings();
         } else {
             self.until("promoted", 60_000, |world| world.nodes[n].application.open);
         }
