@@ -49,6 +49,9 @@ impl World {
         if text.starts_with("Began resync as SyncTarget") {
             self.stats.resyncs += 1;
         }
+        if text.starts_with("Aborting Connect, can not thaw IO") {
+            self.thaw_aborted = true;
+        }
         if text.starts_with("No resync, but") {
             // Two copies of one generation are not compared, though an invalidate that ended early left
             // bits (spec/state.md 8.4 U15, 10.3 step 13).
@@ -91,6 +94,10 @@ impl World {
             self.given_up = true;
             return;
         }
+        if self.loser.is_some() && text.contains("Split-Brain detected") {
+            self.stats.split_brains += 1;
+            return;
+        }
         if let Some(never) = NEVER.iter().find(|never| text.contains(**never)) {
             panic!("node {n} logs \"{never}\": {text} {}", self.summary());
         }
@@ -102,7 +109,8 @@ impl World {
     }
 
     pub fn state_changed(&mut self, n: usize, old: StateWord, new: StateWord) {
-        if old.conn != Conn::ProtocolError && new.conn == Conn::ProtocolError && !old.is_susp() {
+        let lost = old.conn != Conn::ProtocolError && new.conn == Conn::ProtocolError;
+        if lost && !std::mem::take(&mut self.thaw_aborted) && !old.is_susp() {
             panic!("node {n}: ProtocolError: {}", self.summary());
         }
     }

@@ -1,6 +1,6 @@
 //! Knows every write and what a sector may hold because of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
@@ -25,6 +25,8 @@ struct Entry {
 #[derive(Default)]
 pub struct Judge {
     sectors: BTreeMap<u64, Vec<Entry>>,
+    /// Sectors with superseded entries, and perhaps others.
+    superseded: BTreeSet<u64>,
     /// Two disks failed: content proves nothing any more.
     pub lenient: bool,
     pub acknowledged: u64,
@@ -53,16 +55,20 @@ impl Judge {
     /// A write that began at `began` was acknowledged.
     pub fn acknowledged(&mut self, step: u64, began: u64, sector: u64, tag: u64, fua: bool) {
         let entries = self.entries(sector);
+        let mut superseded = false;
         for entry in entries.iter_mut() {
             if entry.tag == tag && entry.began == began {
                 entry.fate = Fate::Acknowledged;
                 entry.ended = Some(step);
             } else if entry.ended.is_some_and(|ended| ended <= began) {
                 entry.superseded.get_or_insert(step);
+                superseded = true;
             }
         }
         if fua {
             entries.retain(|entry| entry.superseded.is_none());
+        } else if superseded {
+            self.superseded.insert(sector);
         }
     }
 
@@ -83,10 +89,15 @@ impl Judge {
             return Ok(());
         }
         self.check(sector, tag)?;
+        let mut superseded = false;
         for entry in self.entries(sector) {
             if entry.tag != tag && entry.ended.is_some_and(|ended| ended <= began) {
                 entry.superseded.get_or_insert(step);
+                superseded = true;
             }
+        }
+        if superseded {
+            self.superseded.insert(sector);
         }
         Ok(())
     }
@@ -132,9 +143,12 @@ impl Judge {
 
     /// A flush that began at `began` is done: what was superseded before cannot come back.
     pub fn flushed(&mut self, began: u64) {
-        for entries in self.sectors.values_mut() {
+        let Judge { sectors, superseded, .. } = self;
+        superseded.retain(|sector| {
+            let Some(entries) = sectors.get_mut(sector) else { return false };
             entries.retain(|entry| entry.superseded.is_none_or(|step| step > began));
-        }
+            entries.iter().any(|entry| entry.superseded.is_some())
+        });
     }
 
     /// A volatile cache was lost.
@@ -142,6 +156,7 @@ impl Judge {
         for entry in self.sectors.values_mut().flatten() {
             entry.superseded = None;
         }
+        self.superseded.clear();
     }
 
     /// The application goes on with what a disk holds now, or will hold; `versions`: what it may
@@ -158,6 +173,7 @@ impl Judge {
             let now = possible(*sector).into_iter().map(|tag| entry(tag, None));
             let lost = versions(*sector).into_iter().map(|tag| entry(tag, Some(step)));
             *entries = now.chain(lost).collect();
+            self.superseded.insert(*sector);
         }
     }
 }

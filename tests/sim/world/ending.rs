@@ -12,6 +12,8 @@ impl World {
         self.say(|| "healing".to_owned());
         self.healing = true;
         self.wires = Wires::new();
+        self.p.hurry();
+        self.tell_settings();
         let begun = self.now;
         let mut rest_since = None;
         loop {
@@ -43,6 +45,16 @@ impl World {
         self.check_rest();
     }
 
+    /// Operators give the settings of the run to the daemons.
+    pub(super) fn tell_settings(&mut self) {
+        for n in 0..2 {
+            let settings = Box::new(self.p.disk[n].clone());
+            self.command(n, Purpose::Other, Command::DiskSettings { volume: V, settings });
+            let settings = Box::new(self.p.net.clone());
+            self.command(n, Purpose::Other, Command::NetSettings(settings));
+        }
+    }
+
     pub fn at_rest(&self) -> bool {
         self.nodes.iter().all(|node| {
             let Some(daemon) = &node.daemon else { return false };
@@ -65,10 +77,13 @@ impl World {
             if !self.idle_admin(n) {
                 continue;
             }
-            if state.disk == Disk::Diskless {
+            if state.disk == Disk::Diskless && self.loser == Some(n) && state.conn > Conn::StandAlone {
+                // Its disk does not go with the data that the other node uses, until it is connected with those given up.
+                self.command(n, Purpose::Other, Command::Disconnect { force: true });
+            } else if state.disk == Disk::Diskless {
                 self.attach(n);
             } else if state.conn == Conn::StandAlone {
-                self.connect(n);
+                self.connect_with(n, self.loser == Some(n));
             } else if state.user_isp {
                 self.command(n, Purpose::Other, Command::ResumeSync { volume: V });
             } else if state.susp {

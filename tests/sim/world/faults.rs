@@ -166,6 +166,7 @@ impl World {
             if good(a) && good(b) {
                 self.authority = None;
                 self.unfenced = false;
+                self.loser = None;
                 self.unheard_generation = false;
                 return;
             }

@@ -1,5 +1,6 @@
 //! The two nodes, the cable between them, the operators; one event after the other.
 
+mod commands;
 mod daemon;
 mod ending;
 mod faults;
@@ -99,6 +100,10 @@ pub struct World {
     pub mirroring_since: Option<u64>,
     /// An operator resumed I/O that was frozen because the peer is not fenced: nothing keeps the nodes apart but good sense.
     pub unfenced: bool,
+    /// An operator made the other node Primary by force, over what this one has: a split brain, which this one is to lose.
+    pub loser: Option<usize>,
+    /// Frozen I/O went on without the peer, which is only Consistent: the link is given up for that.
+    pub thaw_aborted: bool,
     /// A disk of the node failed.
     failed_disks: [bool; 2],
     /// Sectors on which the two disks differ; see `note_differences`.
@@ -121,6 +126,7 @@ pub struct Stats {
     pub resyncs: u64,
     pub promotions: u64,
     pub errors: u64,
+    pub split_brains: u64,
 }
 
 impl World {
@@ -169,6 +175,8 @@ impl World {
             doom: None,
             mirroring_since: None,
             unfenced: false,
+            loser: None,
+            thaw_aborted: false,
             failed_disks: [false; 2],
             differing: BTreeSet::new(),
             trace,
@@ -232,7 +240,12 @@ impl World {
         self.promote(n, true);
         // The rest of the first sync is part of the chaos, sometimes.
         if self.random.chance(50) {
+            let asked_for = self.p.clone();
+            self.p.hurry();
+            self.tell_settings();
             self.until("first sync", 2_000_000, |world| world.at_rest());
+            self.p = asked_for;
+            self.tell_settings();
         } else {
             self.until("promoted", 60_000, |world| world.nodes[n].application.open);
         }
@@ -600,5 +613,6 @@ impl Stats {
         self.resyncs += other.resyncs;
         self.promotions += other.promotions;
         self.errors += other.errors;
+        self.split_brains += other.split_brains;
     }
 }
