@@ -1,5 +1,5 @@
 # fencing: a Primary that loses its peer calls fence-peer, what the answers do; with resource-and-stonith writes wait for it
-# planted: Error receiving initial packet|^Call Trace:$
+# planted: Error receiving initial packet|short read|^Call Trace:$
 # The trace is a warning about the kernel's DRBD, a Primary with resource-and-stonith, itself: it writes its meta data ("Voluntary
 # context switch within RCU read-side critical section", from drbd_uuid_new_current) when fence-peer has answered.
 # drbdbox is set up with the commands of 8.3, which know no resource: its handlers get the minor.
