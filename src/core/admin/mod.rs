@@ -37,6 +37,8 @@ enum TaskKind {
         tries: u32,
         forced: bool,
         two_primaries_tries: u32,
+        /// The current UUID, without the bit of the role, when it began.
+        generation: u64,
         open: bool,
     },
     /// A change of one volume that is asked for once.

@@ -19,8 +19,18 @@ impl Resource {
             self.request_ping();
         }
         let change = Change::role(role);
-        let kind =
-            TaskKind::Role { v, role, force, change, tries: 0, forced: false, two_primaries_tries: 0, open };
+        let current = self.volumes[v].disk.as_ref().map_or(0, |disk| disk.uuids.current);
+        let kind = TaskKind::Role {
+            v,
+            role,
+            force,
+            change,
+            tries: 0,
+            forced: false,
+            two_primaries_tries: 0,
+            generation: uuid::without_role(current),
+            open,
+        };
         self.task = Some(Task { id, kind, stage: Stage::Try });
     }
 
@@ -141,7 +151,7 @@ impl Resource {
 
     /// Steps 3 to 7 of spec/state.md 7.1: UUIDs, and what the peer has to know.
     pub(super) fn finish_role(&mut self, mut task: Task, result: StateSuccess) {
-        let TaskKind::Role { v, role, forced, .. } = task.kind else {
+        let TaskKind::Role { v, role, forced, generation, .. } = task.kind else {
             self.reply(task.id, result.code());
             return;
         };
@@ -152,9 +162,16 @@ impl Resource {
         let mut tells_uuids = false;
         if role == Role::Primary {
             self.volumes[v].discard_my_data = false;
+            if let Some(net) = &mut self.net {
+                // What is written from now on is not what the administrator gave up.
+                net.discard_my_data = false;
+            }
             let bitmap = self.volumes[v].disk.as_ref().map_or(0, |disk| disk.uuids.bitmap);
             let has_disk = rules::has_disk(state);
-            if has_disk && uuid::promotion_needs_new_current(state, bitmap, forced) {
+            // The answer of fence-peer may have begun it already: after another one, what the peer has would be in no
+            // slot, and the disks unrelated.
+            let has_begun = bitmap != 0 && uuid::without_role(bitmap) == generation;
+            if has_disk && uuid::promotion_needs_new_current(state, bitmap, forced && !has_begun) {
                 self.new_current_uuid(v);
                 // A connected peer without a disk exposes this node's data: when it is Primary one day it
                 // will accept no other generation.

@@ -64,3 +64,28 @@ fn an_answer_that_never_comes_is_waited_for_until_ping_timeout() {
         assert!(pair.a.log.iter().any(|text| text == line), "{}", pair.logs());
     }
 }
+
+/// A promotion ends the intention to give up one's data: what is written then is not what the administrator meant.
+#[test]
+fn a_node_that_was_promoted_meanwhile_does_not_discard_its_data() {
+    let mut pair = synced_pair();
+    pair.b.command(Command::Disconnect { force: true });
+    pair.run();
+    pair.a.write(0, 7, 4096);
+    pair.run();
+    assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
+    pair.a.command(Command::Disconnect { force: true });
+    pair.run();
+    let net = NetSettings { discard_my_data: true, ..settings(Protocol::C) };
+    assert_eq!(pair.b.command(Command::Connect(Box::new(net))), 101);
+    pair.run();
+    assert_eq!(pair.b.command(Command::Primary { volume: V, force: false }), 1, "{}", pair.logs());
+    pair.b.write(8, 9, 4096);
+    pair.run();
+    assert_eq!(pair.b.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
+    let kept = pair.b.data.clone();
+    assert_eq!(pair.a.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    assert!(pair.b.log.iter().any(|line| line.contains("Split-Brain detected")), "{}", pair.logs());
+    assert!(pair.b.data == kept, "what was written as Primary is lost\n{}", pair.logs());
+}

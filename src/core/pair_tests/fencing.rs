@@ -154,3 +154,25 @@ fn a_promotion_asks_again_if_there_was_a_link_while_the_handler_ran() {
     while pair.a.work() {}
     assert_eq!((pair.a.word().0, pair.a.word().3), (Role::Primary, Disk::Outdated), "{}", pair.logs());
 }
+
+/// A forced promotion of an Outdated disk, which fence-peer allows: what the peer has stays the one before.
+#[test]
+fn a_forced_promotion_behind_fencing_begins_one_generation() {
+    let mut pair = fencing_pair(Fencing::ResourceOnly);
+    pair.a.running = None;
+    assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
+    pair.run();
+    pair.lose_link();
+    pair.a.command(Command::Outdate { volume: V });
+    let before = pair.a.super_block().uuids;
+    pair.a.running = Some(Vec::new());
+    let id = pair.a.begin(Command::Primary { volume: V, force: true });
+    while pair.a.work() {}
+    while !pair.a.replies.contains_key(&id) {
+        pair.helper_of_a_ends(4);
+        while pair.a.work() {}
+    }
+    assert_eq!(pair.a.replies[&id], 1, "{}", pair.logs());
+    let after = pair.a.super_block().uuids;
+    assert_eq!((after[1] & !1, after[2]), (before[0] & !1, before[2]), "{}", pair.logs());
+}
