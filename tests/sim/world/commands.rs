@@ -48,9 +48,6 @@ impl World {
         let other = 1 - n;
         state.role == Role::Secondary
             && state.conn < Conn::Connected
-            // Not drawn: force where fencing is on. The change of pdsk that fence-peer brings begins a generation, the force another
-            // one behind it; what the peer has is in no slot then, and the nodes are unrelated (seeds 288, 568, 1448).
-            && self.p.fencing() == Fencing::DontCare
             && (state.disk == Disk::UpToDate || state.disk == Disk::Outdated && !self.has_bitmap_uuid(n))
             && self.p.io_errors == 0
             && self.loser.is_none()
