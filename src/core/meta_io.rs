@@ -43,6 +43,8 @@ pub enum AfterPages {
     Fifo { left: Vec<u32> },
     /// The activity log forgets the extents that they speak of.
     Transaction,
+    /// Nothing.
+    Nothing,
 }
 
 impl Resource {
@@ -138,6 +140,20 @@ impl Resource {
         self.begin_pages(v, pages, false, AfterPages::Fifo { left });
     }
 
+    /// Writes pages in which bits were cleared, beside the fifo. Not now if somebody else writes pages.
+    pub(super) fn write_cleared_bits(&mut self, v: VolumeIndex) {
+        let Some(disk) = &mut self.volumes[v].disk else { return };
+        if disk.bitmap_busy || disk.moving || disk.meta_failed {
+            return;
+        }
+        let mut pages = disk.bitmap.dirty_pages(true);
+        pages.truncate(PAGES_PER_WRITE);
+        if !pages.is_empty() {
+            disk.bitmap_busy = true;
+            self.begin_pages(v, pages, false, AfterPages::Nothing);
+        }
+    }
+
     /// Copies pages and has them written. A bit is cleared on disk only when the block that it spoke
     /// of is durable: a flush of the data comes first if bits were cleared since the last one, or if
     /// `volatile`. The caller sees to it that nobody else writes pages.
@@ -183,7 +199,7 @@ impl Resource {
         }
         match then {
             AfterPages::Fifo { left } if ok && !left.is_empty() => self.write_bitmap_pages(v, left),
-            AfterPages::Fifo { .. } => self.bitmap_written(v),
+            AfterPages::Fifo { .. } | AfterPages::Nothing => self.bitmap_written(v),
             AfterPages::Transaction => {
                 if !pages.is_empty() {
                     self.bitmap_written(v);

@@ -26,6 +26,9 @@ const REQUESTS_AT_ONCE: u64 = 16;
 const SHORT_REQUEST: u64 = 32;
 pub(super) const MARKS: usize = 8;
 const MARK_MS: Millis = 3000;
+
+/// Shortest time between two writes of cleared bits.
+const KEEP_MS: Millis = 2000;
 /// Bits of a resync extent (16 MiB): no request crosses its border.
 const BITS_PER_RESYNC_EXTENT: u64 = 4096;
 
@@ -48,6 +51,8 @@ pub struct Resync {
     pub marks: [(u64, Millis); MARKS],
     /// The newest mark.
     pub last_mark: usize,
+    /// Blocks left when cleared bits were last written, and when that was.
+    pub kept: (u64, Millis),
     /// Speed control; `want` is shown.
     pub controller: Controller,
     /// Next block to look at.
@@ -287,6 +292,7 @@ impl Resource {
         resync.paused_since = volume.state.is_sync_paused().then_some(self.now);
         resync.marks = [(weight, self.now); MARKS];
         resync.last_mark = 0;
+        resync.kept = (weight, self.now);
         resync.same_checksum = 0;
         resync.used_checksums = false;
         resync.position = 0;
@@ -616,7 +622,21 @@ impl Resource {
     pub(super) fn bits_cleared(&mut self, v: VolumeIndex) {
         self.advance_marks(v);
         if self.state(v).conn.is_resync() {
+            self.keep_progress(v);
             self.check_end(v);
+        }
+    }
+
+    /// Writes the bits that were cleared, after every extent's worth of them: a resync that a crash interrupts goes on
+    /// from there (spec/resync.md 1.4, but whole extents are not looked for).
+    fn keep_progress(&mut self, v: VolumeIndex) {
+        let now = self.now;
+        let volume = &mut self.volumes[v];
+        let left = volume.out_of_sync_bits();
+        let (kept, at) = volume.resync.kept;
+        if left + BITS_PER_RESYNC_EXTENT <= kept && now >= at + KEEP_MS {
+            volume.resync.kept = (left, now);
+            self.write_cleared_bits(v);
         }
     }
 

@@ -496,3 +496,30 @@ fn after_resync_target_is_called_when_the_disk_says_that_its_data_are_good() {
     assert!(pair.b.super_block().flags.contains(MetaFlags::CONSISTENT));
     pair.assert_equal();
 }
+
+/// Else a crash near its end would cost all of a resync.
+#[test]
+fn a_resync_goes_on_where_it_was_when_the_target_crashed() {
+    let mut pair = Pair::new(101);
+    let slow = DiskSettings { resync_rate: 4096, ..DiskSettings::defaults(Dialect::V83) };
+    for node in [&mut pair.a, &mut pair.b] {
+        let settings = Box::new(slow.clone());
+        assert_eq!(node.command(Command::DiskSettings { volume: V, settings }), 101);
+    }
+    pair.a.data.fill(3);
+    pair.connect(&settings(Protocol::C));
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    let left = |node: &Node| node.core.volume(V).out_of_sync_bits();
+    while pair.b.word().1 != Conn::SyncTarget || left(&pair.b) > SECTORS / 8 / 4 {
+        pair.run_once();
+    }
+    pair.b.core = Node::core(77);
+    pair.b.wants_link = false;
+    pair.run();
+    pair.b.start();
+    let after_crash = left(&pair.b);
+    assert!(after_crash < SECTORS / 8 * 3 / 4, "{after_crash}");
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    pair.assert_equal();
+}
