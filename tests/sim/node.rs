@@ -26,6 +26,7 @@ pub enum Outgoing {
 pub enum Purpose {
     Attach,
     Connect,
+    Disconnect,
     Primary { force: bool },
     Secondary,
     Other,

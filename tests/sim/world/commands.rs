@@ -2,7 +2,7 @@
 
 use super::World;
 use crate::node::{Purpose, V};
-use drbdbox::conf::settings::{DiskSettings, Fencing, NetSettings, OnNoData, ResourceSettings};
+use drbdbox::conf::settings::{DiskSettings, NetSettings, OnNoData, ResourceSettings};
 use drbdbox::core::state::{Conn, Disk, Role, StateWord};
 use drbdbox::core::types::*;
 

@@ -79,7 +79,7 @@ impl World {
             }
             if state.disk == Disk::Diskless && self.loser == Some(n) && state.conn > Conn::StandAlone {
                 // Its disk does not go with the data that the other node uses, until it is connected with those given up.
-                self.command(n, Purpose::Other, Command::Disconnect { force: true });
+                self.command(n, Purpose::Disconnect, Command::Disconnect { force: true });
             } else if state.disk == Disk::Diskless {
                 self.attach(n);
             } else if state.conn == Conn::StandAlone {
@@ -108,7 +108,7 @@ impl World {
             if let Some(n) = failed.filter(|n| self.idle_admin(*n)) {
                 self.command(n, Purpose::Other, Command::Invalidate { volume: V });
             } else if stuck && self.idle_admin(n) {
-                self.command(n, Purpose::Other, Command::Disconnect { force: false });
+                self.command(n, Purpose::Disconnect, Command::Disconnect { force: false });
             }
         }
     }

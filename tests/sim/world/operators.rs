@@ -148,7 +148,7 @@ impl World {
             0..=2 if self.nodes[n].application.open => self.nodes[n].application.closing = true,
             6..=7 => {
                 let force = self.random.chance(20);
-                self.command(n, Purpose::Other, Command::Disconnect { force });
+                self.command(n, Purpose::Disconnect, Command::Disconnect { force });
             }
             8..=12 if state.conn == Conn::StandAlone => self.connect_somehow(n),
             13 => {
