@@ -1,6 +1,7 @@
 #!/bin/bash
 # make bench: speed and memory of two hosts with disks in memory, protocol C, as a table (TSV). Beside each figure the same
-# load on the bare door: the same program without replication, on the same kind of disk; and the ratio of the two.
+# load on the bare door: the same program without replication, on the same kind of disk; and the ratio of the two. Rows "/ none":
+# with programs that follow the state, beside the same load without them.
 # "least mirror": what the simplest program that writes everything twice makes of this machine, beside the same bare door.
 # Arguments: --out FILE (default: standard output). Environment: RUNTIME, seconds of each load (5); BENCH_MIB (2048).
 
@@ -96,6 +97,22 @@ close_bare_door() {
 	wait "$BARE_PID"
 }
 
+# What programs that follow the state cost the data path: in turns with and without them.
+READERS=50
+with_readers() { # LOAD TARGET
+	local name=$1 turn without=0 with=0
+	for turn in 1 2 3; do
+		load "$name" data01 "$2"
+		without=$((without + RESULT))
+		quiet data01 "for i in \$(seq $READERS); do setsid drbdsetup events2 all --statistics >/dev/null 2>&1 </dev/null & echo \$!; done >/run/readers" ||
+			die "readers of events2: $(cat "$WORK/quiet.out")"
+		load "$name" data01 "$2"
+		with=$((with + RESULT))
+		quiet data01 'kill $(cat /run/readers)' || die "not all $READERS readers of events2 were left"
+	done
+	row "$name, $READERS readers of events2 / none" fuse-loop ops/s $((with / 3)) $((without / 3))
+}
+
 declare -A BARE_RESULT=() # of the door fuse-loop
 compare() { # DOOR REPLICATED_TARGET BARE_TARGET
 	local name replicated
@@ -125,6 +142,8 @@ REPLICATED=$RESULT
 small_files data01 "$BARE"
 row "$FILES small files" fuse-loop files/s "$REPLICATED" "$RESULT"
 close_bare_door
+with_readers "4k random write QD1" /dev/drbd0
+with_readers "4k random write QD32" /dev/drbd0
 
 sleep 2
 before=$(ticks data01)
