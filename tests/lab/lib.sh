@@ -282,7 +282,7 @@ configuration() {
 # Meta data, and nothing is up.
 prepared() {
 	helpers
-	quiet 'until_true 20 "drbdadm down r0"; rmmod drbd; modprobe drbd usermode_helper=/share/helper; dmesg -C' >/dev/null 2>&1
+	quiet 'until_true 20 "! grep -q cs: /proc/drbd || drbdadm down r0"; rmmod drbd; modprobe drbd usermode_helper=/share/helper; dmesg -C' >/dev/null 2>&1
 	daemon_stop
 	rm -rf "$DRBDBOX_RUNDIR"
 	mkdir -p "$DRBDBOX_RUNDIR"
