@@ -21,14 +21,8 @@ fi
 mkdir bin
 sed "s,^LIBDIR=.*,LIBDIR=$top/packaging/handlers," "$top/packaging/pacemaker/drbd" | grep -v /etc/default/drbd >agent
 sed -i "s,^DRBDD=.*,DRBDD=drbdd," agent
-stub() {
-	{
-		printf '#!/bin/bash\ncd %q\n' "$work"
-		printf 'line="%s"; for word; do line+=" $word"; done; echo "$line" >>calls\n' "$1"
-		cat
-	} >"bin/$1"
-	chmod +x "bin/$1"
-}
+# shellcheck source=stubs.sh
+. "$top/tests/stubs.sh"
 stub logger </dev/null
 stub sleep </dev/null
 stub uname <<<'echo data01'

@@ -16,15 +16,8 @@ mkdir bin handlers
 cp "$top"/packaging/handlers/* handlers/
 make -s --no-print-directory -C "$top" handler-links DIRECTORY="$work/handlers" || fail "make handler-links"
 
-# stub NAME: a program that notes its words in $work/calls, and then does what stdin says.
-stub() {
-	{
-		printf '#!/bin/bash\ncd %q\n' "$work"
-		printf 'line="%s"; for word; do line+=" $word"; done; echo "$line" >>calls\n' "$1"
-		cat
-	} >"bin/$1"
-	chmod +x "bin/$1"
-}
+# shellcheck source=stubs.sh
+. "$top/tests/stubs.sh"
 stub logger </dev/null
 stub reboot </dev/null
 stub uname <<<'echo data01'

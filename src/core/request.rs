@@ -145,14 +145,9 @@ impl Request {
         self.kind != Kind::Read
     }
 
-    /// Whether it carries bytes to the peer.
-    pub fn has_payload(&self) -> bool {
-        matches!(self.kind, Kind::Write { .. })
-    }
-
     /// Whether its bytes are gone: it can no longer be sent to the peer, only marked.
     pub fn is_too_late_to_send(&self) -> bool {
-        self.has_payload() && self.payload.is_none()
+        matches!(self.kind, Kind::Write { .. }) && self.payload.is_none()
     }
 
     /// Whether nothing holds its completion back but a suspension of I/O.

@@ -26,7 +26,6 @@ const REQUESTS_AT_ONCE: u64 = 16;
 const SHORT_REQUEST: u64 = 32;
 pub(super) const MARKS: usize = 8;
 const MARK_MS: Millis = 3000;
-
 /// Shortest time between two writes of cleared bits.
 const KEEP_MS: Millis = 2000;
 /// Bits of a resync extent (16 MiB): no request crosses its border.
@@ -52,7 +51,7 @@ pub struct Resync {
     /// The newest mark.
     pub last_mark: usize,
     /// Blocks left when cleared bits were last written, and when that was.
-    pub kept: (u64, Millis),
+    kept: (u64, Millis),
     /// Speed control; `want` is shown.
     pub controller: Controller,
     /// Next block to look at.

@@ -73,8 +73,7 @@ impl Resource {
     pub(super) fn restart_disk_io(&mut self, v: VolumeIndex) {
         for id in self.log.ids() {
             let Some(request) = self.log.get(id).filter(|request| request.volume == v) else { continue };
-            let lost = !request.is_write() || !request.is_too_late_to_send();
-            if request.may_complete() && lost && !self.succeeded(request) {
+            if request.may_complete() && !request.is_too_late_to_send() && !self.succeeded(request) {
                 self.admit_again(id);
             }
         }

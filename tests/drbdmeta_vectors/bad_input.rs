@@ -1,6 +1,6 @@
 //! Devices and dumps that are not as they should be: an error that says what, and a disk that is as before.
 
-use super::bench::{Bench, Outcome};
+use super::bench::{words, Bench};
 use super::case::Stdin;
 use super::prepare::super_block_at;
 use nix::fcntl::{Flock, FlockArg};
@@ -43,11 +43,6 @@ const DUMP: &str = "version \"v08\";\n\
     256 times 0x0000000000000001;\n\
     }\n";
 
-fn run(bench: &Bench, line: &str) -> Outcome {
-    let words: Vec<String> = line.split(' ').map(str::to_string).collect();
-    bench.run(&words, &Stdin::Empty)
-}
-
 fn bench(bytes: u64) -> Bench {
     let bench = Bench::new(bytes).expect("room for the device");
     std::fs::write(bench.path("dump.txt"), DUMP).expect("dump file");
@@ -57,7 +52,7 @@ fn bench(bytes: u64) -> Bench {
 /// Meta data of a disk that was in use.
 fn used() -> Bench {
     let bench = bench(DEVICE_BYTES);
-    assert_eq!(run(&bench, "0 v08 DEV internal create-md").exit, 0);
+    assert_eq!(bench.call("0 v08 DEV internal create-md").exit, 0);
     let at = super_block_at(&bench);
     bench.write(at, &130_992u64.to_be_bytes());
     bench.write(at + 59, &[0x13]);
@@ -70,7 +65,7 @@ fn devices_that_are_too_short() {
         let bench = bench(bytes);
         for index in ["internal", "flex-external", "0"] {
             for command in COMMANDS {
-                let outcome = run(&bench, &format!("--force 0 v08 DEV {index} {command}"));
+                let outcome = bench.call(&format!("--force 0 v08 DEV {index} {command}"));
                 assert_eq!(outcome.exit, 10, "{bytes} {index} {command}");
                 assert_eq!(outcome.stderr, format!("DEV is only {bytes} bytes. That's not enough.\n"));
             }
@@ -79,14 +74,14 @@ fn devices_that_are_too_short() {
     for bytes in [36864, 40960, 69631] {
         let bench = bench(bytes);
         for command in ["create-md", "restore-md dump.txt"] {
-            let outcome = run(&bench, &format!("--force 0 v08 DEV internal {command}"));
+            let outcome = bench.call(&format!("--force 0 v08 DEV internal {command}"));
             assert_eq!(outcome.exit, 10, "{bytes} {command}: {}", outcome.stderr);
             assert!(!outcome.stderr.is_empty(), "{bytes} {command}");
             assert!(bench.image(0).is_empty(), "{bytes} {command}");
         }
     }
     let bench = bench(1 << 20);
-    let outcome = run(&bench, "0 v08 DEV 1 create-md");
+    let outcome = bench.call("0 v08 DEV 1 create-md");
     assert_eq!(outcome.exit, 10);
     assert_eq!(
         outcome.stderr,
@@ -103,7 +98,7 @@ fn a_device_that_is_too_large() {
     };
     std::fs::write(bench.path("dump.txt"), DUMP).expect("dump file");
     for command in COMMANDS {
-        let outcome = run(&bench, &format!("--force 0 v08 DEV internal {command}"));
+        let outcome = bench.call(&format!("--force 0 v08 DEV internal {command}"));
         assert_eq!(outcome.exit, 10, "{command}");
         assert_eq!(outcome.stderr, "Device too large. We only support up to 1024 TB.\n", "{command}");
     }
@@ -117,7 +112,7 @@ fn a_file_that_somebody_else_has_locked() {
     let file = std::fs::File::open(bench.device()).expect("device");
     let _held = Flock::lock(file, FlockArg::LockExclusive).expect("lock");
     for command in COMMANDS {
-        let outcome = run(&bench, &format!("0 v08 DEV internal {command}"));
+        let outcome = bench.call(&format!("0 v08 DEV internal {command}"));
         assert_eq!(outcome.exit, 20, "{command}");
         assert_eq!(outcome.stderr, "open(DEV) failed: Device or resource busy\n", "{command}");
         assert!(bench.image(0) == before);
@@ -137,15 +132,15 @@ fn a_device_that_is_read_only() {
     };
     let before = bench.image(0);
     for command in COMMANDS {
-        let outcome = run(&bench, &format!("--force 0 v08 DEV internal {command}"));
+        let outcome = bench.call(&format!("--force 0 v08 DEV internal {command}"));
         let is_reader = READERS.contains(command);
         assert_eq!(outcome.exit, if is_reader { 0 } else { 20 }, "{command}: {}", outcome.stderr);
         if !is_reader {
             assert_eq!(outcome.stderr, "open(DEV) failed: Read-only file system\n", "{command}");
         }
     }
-    assert_eq!(run(&bench, "scan DEV").exit, 0);
-    assert_eq!(run(&bench, "--dry-run --force 0 v08 DEV internal create-md").exit, 0);
+    assert_eq!(bench.call("scan DEV").exit, 0);
+    assert_eq!(bench.call("--dry-run --force 0 v08 DEV internal create-md").exit, 0);
     assert!(bench.image(0) == before);
 }
 
@@ -159,7 +154,7 @@ fn a_device_that_fails_to_write() {
     {
         for end in ends {
             let bench = bench(DEVICE_BYTES);
-            assert_eq!(run(&bench, "0 v08 DEV flex-external create-md").exit, 0);
+            assert_eq!(bench.call("0 v08 DEV flex-external create-md").exit, 0);
             bench.write(0, &130_992u64.to_be_bytes());
             bench.write(59, &[0x13]);
             // One hot extent.
@@ -168,8 +163,7 @@ fn a_device_that_fails_to_write() {
             let write = writer.transaction(&[update]).expect("one update");
             bench.write(4096 + write.offset, &write.bytes);
             let before = bench.image(end);
-            let words: Vec<String> =
-                format!("--force 0 v08 DEV flex-external {command}").split(' ').map(str::to_string).collect();
+            let words = words(&format!("--force 0 v08 DEV flex-external {command}"));
             let outcome = bench.run_with_writes_failing_from(end, &words, &Stdin::Empty);
             let is_done = outcome.exit == 0;
             assert!(is_done || !outcome.stdout.contains("successfully"), "{command} {end}");
@@ -207,14 +201,14 @@ fn garbage_in_every_field() {
                     "scan" => "scan DEV".to_string(),
                     command => format!("-v 0 v08 DEV internal {command}"),
                 };
-                let outcome = run(&bench, &line);
+                let outcome = bench.call(&line);
                 let context = format!("word {word} = {value:#x}: {command}: {}", outcome.stderr);
                 assert!([0, 10, 255].contains(&outcome.exit), "{context}");
                 assert!(!outcome.stderr.contains("panicked"), "{context}");
                 assert!(bench.image(0) == before, "{context}");
                 judged += 1;
             }
-            let outcome = run(&bench, "0 v08 DEV internal apply-al");
+            let outcome = bench.call("0 v08 DEV internal apply-al");
             let context = format!("word {word} = {value:#x}: apply-al {} {}", outcome.exit, outcome.stderr);
             assert!([0, 10, 255].contains(&outcome.exit), "{context}");
             assert!(outcome.exit == 0 || bench.image(0) == before, "{context}");
@@ -229,14 +223,14 @@ fn garbage_in_every_field() {
 fn refused(bench: &Bench, dump: &str, context: &str) {
     std::fs::write(bench.path("dump.txt"), dump).expect("dump file");
     let before = bench.image(0);
-    let verified = run(bench, "0 v08 DEV internal verify-dump dump.txt");
+    let verified = bench.call("0 v08 DEV internal verify-dump dump.txt");
     assert_eq!(verified.exit, 10, "{context}");
     assert!(
         verified.stderr.contains("arse error in line") || verified.stderr.contains("dump is"),
         "{context}"
     );
     assert_eq!(verified.stdout, "", "{context}");
-    let restored = run(bench, "--force 0 v08 DEV internal restore-md dump.txt");
+    let restored = bench.call("--force 0 v08 DEV internal restore-md dump.txt");
     assert_eq!(restored.exit, 10, "{context}");
     assert!(restored.stderr.ends_with(&verified.stderr), "{context}: {}", restored.stderr);
     assert!(bench.image(0) == before, "{context}");
@@ -294,7 +288,7 @@ fn dumps_with_values_out_of_range() {
     ] {
         std::fs::write(bench.path("dump.txt"), DUMP.replacen(old, new, 1)).expect("dump file");
         let before = bench.image(0);
-        let restored = run(&bench, "--force 0 v08 DEV internal restore-md dump.txt");
+        let restored = bench.call("--force 0 v08 DEV internal restore-md dump.txt");
         assert_eq!((restored.exit, restored.stdout.contains("Successfully")), (10, false), "{new}");
         assert!(restored.stderr.ends_with(&format!("{error}\n")), "{new}: {}", restored.stderr);
         assert!(bench.image(0) == before, "{new}");
@@ -308,11 +302,11 @@ fn dumps_of_a_larger_device() {
     let dump =
         DUMP.replace("256 times", "9000000000000000000 times").replace("130992", "9000000000000000000");
     std::fs::write(bench.path("dump.txt"), dump).expect("dump file");
-    let outcome = run(&bench, "--force 0 v08 DEV internal restore-md dump.txt");
+    let outcome = bench.call("--force 0 v08 DEV internal restore-md dump.txt");
     assert_eq!(outcome.exit, 0, "{}", outcome.stderr);
     assert!(outcome.stderr.contains("Bitmap info too large, truncated!\n"), "{}", outcome.stderr);
     assert!(bench.read(67_072_000, 32768).iter().all(|byte| *byte == 0));
-    let shown = run(&bench, "0 v08 DEV internal dump-md");
+    let shown = bench.call("0 v08 DEV internal dump-md");
     assert_eq!(shown.exit, 0, "{}", shown.stderr);
 }
 
@@ -320,7 +314,7 @@ fn dumps_of_a_larger_device() {
 fn a_dump_file_that_is_not_there() {
     let bench = used();
     for command in ["restore-md", "verify-dump"] {
-        let outcome = run(&bench, &format!("0 v08 DEV internal {command} nowhere.txt"));
+        let outcome = bench.call(&format!("0 v08 DEV internal {command} nowhere.txt"));
         assert_eq!(outcome.exit, 20);
         assert_eq!(outcome.stderr, "open of 'nowhere.txt' failed.\n");
     }
@@ -341,7 +335,6 @@ fn a_dump_that_does_not_fit_into_memory() {
     dump += "}\n";
     std::fs::write(bench.path("dump.txt"), &dump).expect("dump file");
     let bitmap: Vec<u8> = (0..WORDS).flat_map(|i| word(i).to_le_bytes()).collect();
-    let words = |line: &str| -> Vec<String> { line.split(' ').map(str::to_string).collect() };
     let place = bench.path("place");
     // Memory in KiB; the text has 5 MiB.
     for (line, stdin, has_place, memory, exit) in [
@@ -353,7 +346,7 @@ fn a_dump_that_does_not_fit_into_memory() {
         if has_place {
             std::fs::create_dir_all(&place).expect("place");
         }
-        run(&bench, "--force 0 v08 DEV internal create-md");
+        bench.call("--force 0 v08 DEV internal create-md");
         let at = super_block_at(&bench) - 32768 - (bench.size().div_ceil(128 << 20)) * 4096;
         bench.write(at, &[0; 4096]);
         let before = bench.read(super_block_at(&bench), 4096);

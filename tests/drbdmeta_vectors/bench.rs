@@ -38,6 +38,11 @@ impl Drop for Bench {
     }
 }
 
+/// The words of a line.
+pub fn words(line: &str) -> Vec<String> {
+    line.split(' ').map(str::to_string).collect()
+}
+
 impl Bench {
     /// A device of `bytes` zeroes; `None` if no file system here can hold such a file: ext4 ends at
     /// 16 TiB, tmpfs does not.
@@ -169,6 +174,18 @@ impl Bench {
         let mut command = Command::new(env!("CARGO_BIN_EXE_drbdbox"));
         command.arg0("drbdmeta");
         self.run_command(command, words, stdin)
+    }
+
+    /// As [`Bench::run`], with the words of a line and nothing to read.
+    pub fn call(&self, line: &str) -> Outcome {
+        self.run(&words(line), &Stdin::Empty)
+    }
+
+    /// As [`Bench::call`]; it has to succeed.
+    pub fn done(&self, line: &str) -> Outcome {
+        let outcome = self.call(line);
+        assert_eq!(outcome.exit, 0, "{line}: {}", outcome.stderr);
+        outcome
     }
 
     /// As [`Bench::run`]; requests that write behind byte `end` of a file fail.

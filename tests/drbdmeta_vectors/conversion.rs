@@ -1,14 +1,10 @@
 //! Meta data of DRBD 0.7 and 9 under create-md, where no vector says what 8.3.16 should do.
 
-use super::bench::Bench;
+use super::bench::{words, Bench};
 use super::case::{unhex, Stdin};
 use super::prepare::super_block_at;
 
 const DEVICE_BYTES: u64 = 67_108_864;
-
-fn words(line: &str) -> Vec<String> {
-    line.split(' ').map(str::to_string).collect()
-}
 
 fn answers(answers: &[&str]) -> Stdin {
     Stdin::Terminal(answers.iter().map(|answer| answer.to_string()).collect())
@@ -46,7 +42,7 @@ fn v07_at_the_place_of_v08_is_converted() {
     let bench = v07();
     let outcome = bench.run(&words("0 v08 DEV internal create-md"), &answers(&["yes"]));
     assert_eq!(outcome.exit, 0, "{}", outcome.merged);
-    let gi = bench.run(&words("0 v08 DEV internal get-gi"), &Stdin::Empty);
+    let gi = bench.call("0 v08 DEV internal get-gi");
     assert_eq!(
         gi.stdout,
         "000200030009BABE:0000000000000000:000200030008BABE:000200030007BABE:1:0:1:1:0:0:0\n"
@@ -57,10 +53,10 @@ fn v07_at_the_place_of_v08_is_converted() {
 fn v09_is_not_overwritten_without_a_question() {
     let bench = v09(1);
     let before = bench.image(0);
-    let outcome = bench.run(&words("0 v08 DEV internal create-md"), &Stdin::Empty);
+    let outcome = bench.call("0 v08 DEV internal create-md");
     assert_eq!(outcome.exit, 1, "{}", outcome.stdout);
     assert!(bench.image(0) == before);
-    let verbose = bench.run(&words("-v 0 v08 DEV internal get-gi"), &Stdin::Empty);
+    let verbose = bench.call("-v 0 v08 DEV internal get-gi");
     assert_eq!(verbose.exit, 255);
     assert!(verbose.stderr.contains("DRBD 9"), "{}", verbose.stderr);
 }
@@ -82,7 +78,7 @@ fn a_bitmap_of_several_peers_costs_a_full_sync() {
              Converting meta data...\nWriting meta data...\n\
              New drbd meta data block successfully created.\n"
         );
-        let gi = bench.run(&words("0 v08 DEV internal get-gi"), &Stdin::Empty);
+        let gi = bench.call("0 v08 DEV internal get-gi");
         let uuids = "0000000000000006:0000000000000000:0000000000000000:0000000000000000";
         assert_eq!(gi.stdout, format!("{uuids}:1:1:0:0:{full_sync}:0:0\n"));
     }

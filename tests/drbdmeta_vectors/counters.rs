@@ -1,6 +1,6 @@
 //! Meta data of DRBD 0.6 and 0.7: what the vectors do not show of them.
 
-use super::bench::{Bench, Outcome};
+use super::bench::Bench;
 use super::case::{unhex, Stdin};
 use drbdbox::meta::activity_log::{LogWriter, SlotUpdate};
 use drbdbox::meta::LogGeometry;
@@ -16,22 +16,11 @@ const PLACES: &[(u64, &str, u64, u64, u64)] = &[
     (256 * MIB, "1", 134_217_728, 134_221_824, 134_254_592),
 ];
 
-fn run(bench: &Bench, line: &str) -> Outcome {
-    let words: Vec<String> = line.split(' ').map(str::to_string).collect();
-    bench.run(&words, &Stdin::Empty)
-}
-
-fn done(bench: &Bench, line: &str) -> Outcome {
-    let outcome = run(bench, line);
-    assert_eq!(outcome.exit, 0, "{line}: {}", outcome.stderr);
-    outcome
-}
-
 /// Of 130000 sectors, 1:2:3:4:5:1:1:0, extent 5 hot, two bits set.
 fn used(&(bytes, index, block, log, bitmap): &(u64, &str, u64, u64, u64)) -> Bench {
     let bench = Bench::new(bytes).expect("room for the device");
-    done(&bench, &format!("0 v07 DEV {index} create-md"));
-    done(&bench, &format!("--force 0 v07 DEV {index} set-gi 1:2:3:4:5:1:1:0"));
+    bench.done(&format!("0 v07 DEV {index} create-md"));
+    bench.done(&format!("--force 0 v07 DEV {index} set-gi 1:2:3:4:5:1:1:0"));
     bench.write(block, &65_000u64.to_be_bytes());
     let mut writer = LogWriter::new(LogGeometry::CLASSIC, 257, 512);
     let write = writer.transaction(&[SlotUpdate { slot: 3, extent: 5 }]).expect("one update");
@@ -41,7 +30,7 @@ fn used(&(bytes, index, block, log, bitmap): &(u64, &str, u64, u64, u64)) -> Ben
 }
 
 fn dump(bench: &Bench, place: &str) -> String {
-    let text = done(bench, &format!("{place} dump-md")).stdout;
+    let text = bench.done(&format!("{place} dump-md")).stdout;
     std::fs::write(bench.path("dump.txt"), &text).expect("dump file");
     text
 }
@@ -59,28 +48,28 @@ fn a_dump_of_v07_goes_back() {
         let text = dump(&bench, &name);
         assert!(text.contains("gc {\n    7; 2; 3; 4; 5;\n}\n"), "{text}");
         assert!(text.contains("la-size-sect 130000;\n") && text.contains("# bits-set 2;\n"), "{text}");
-        let verified = done(&bench, &format!("{name} verify-dump dump.txt"));
+        let verified = bench.done(&format!("{name} verify-dump dump.txt"));
         assert_eq!(verified.stdout, "input file parsed ok\n");
         let before = bench.image(0);
         // Over meta data in place: asks, and leaves the log alone.
-        let refused = run(&bench, &format!("{name} restore-md dump.txt"));
+        let refused = bench.call(&format!("{name} restore-md dump.txt"));
         assert_eq!(refused.exit, 255);
         assert!(refused.stdout.contains("Valid meta-data in place, overwrite?\n"), "{}", refused.stdout);
         assert!(bench.image(0) == before);
         bench.write(place.4, &[0xff; 64]);
-        done(&bench, &format!("--force {name} set-gi 0:9:9:9:9:0:0:1"));
-        let restored = done(&bench, &format!("--force {name} restore-md dump.txt"));
+        bench.done(&format!("--force {name} set-gi 0:9:9:9:9:0:0:1"));
+        let restored = bench.done(&format!("--force {name} restore-md dump.txt"));
         assert!(restored.stdout.ends_with("Successfully restored meta data\n"), "{}", restored.stdout);
         assert!(bench.image(0) == before);
         // Where there are none: with an empty log.
-        let wiped = done(&bench, &format!("--force {name} wipe-md"));
+        let wiped = bench.done(&format!("--force {name} wipe-md"));
         assert!(wiped.stdout.ends_with("DRBD meta data block successfully wiped out.\n"), "{}", wiped.stdout);
         bench.write(place.3, &[0x5a; 512]);
         if place.2 == 0 {
             bench.write(0, &[0; 4096]);
             bench.write(4096, &[0; 65536]);
         }
-        done(&bench, &format!("--force {name} restore-md dump.txt"));
+        bench.done(&format!("--force {name} restore-md dump.txt"));
         assert_eq!(body(&dump(&bench, &name)), body(&text));
         assert!(bench.read(place.3, 32768).iter().all(|byte| *byte == 0));
     }
@@ -91,7 +80,7 @@ fn a_hot_log_of_v07_is_applied_once() {
     for place in PLACES {
         let bench = used(place);
         let name = format!("0 v07 DEV {}", place.1);
-        let outcome = done(&bench, &format!("{name} apply-al"));
+        let outcome = bench.done(&format!("{name} apply-al"));
         assert_eq!(
             outcome.stderr,
             "5 corrupt or uninitialized AL transactions found\n\
@@ -101,9 +90,9 @@ fn a_hot_log_of_v07_is_applied_once() {
         assert_eq!(bench.read(place.4 + 5 * 128, 128), vec![0xff; 128]);
         assert!(bench.read(place.3, 32768).iter().all(|byte| *byte == 0));
         // The counters stay as they are, so the host is still a crashed Primary.
-        assert_eq!(done(&bench, &format!("{name} get-gi")).stdout, "1:2:3:4:5:1:1:0\n");
+        assert_eq!(bench.done(&format!("{name} get-gi")).stdout, "1:2:3:4:5:1:1:0\n");
         let before = bench.image(0);
-        let again = done(&bench, &format!("{name} apply-al"));
+        let again = bench.done(&format!("{name} apply-al"));
         assert_eq!((again.stdout.as_str(), again.stderr.as_str()), ("", ""));
         assert!(bench.image(0) == before);
     }
@@ -114,27 +103,27 @@ fn wiped_counters_are_gone() {
     for place in PLACES {
         let bench = used(place);
         let name = format!("0 v07 DEV {}", place.1);
-        let kept = run(&bench, &format!("{name} wipe-md"));
+        let kept = bench.call(&format!("{name} wipe-md"));
         assert_eq!(kept.exit, 1);
         assert!(kept.stdout.ends_with("Operation cancelled.\n"), "{}", kept.stdout);
-        done(&bench, &format!("{name} get-gi"));
-        done(&bench, &format!("--force {name} wipe-md"));
+        bench.done(&format!("{name} get-gi"));
+        bench.done(&format!("--force {name} wipe-md"));
         assert!(bench.read(place.2, 4096).iter().all(|byte| *byte == 0));
-        let again = done(&bench, &format!("{name} wipe-md"));
+        let again = bench.done(&format!("{name} wipe-md"));
         assert_eq!(again.stderr, "There appears to be no drbd meta data to wipe out?\n");
         for command in ["get-gi", "show-gi", "dump-md", "outdate", "invalidate", "set-gi 1"] {
-            let outcome = run(&bench, &format!("{name} {command}"));
+            let outcome = bench.call(&format!("{name} {command}"));
             assert_eq!((outcome.exit, outcome.stdout + &outcome.stderr), (255, String::new()), "{command}");
         }
         for command in ["dstate", "apply-al"] {
-            let outcome = run(&bench, &format!("{name} {command}"));
+            let outcome = bench.call(&format!("{name} {command}"));
             assert_eq!(
                 (outcome.exit, outcome.stderr.as_str()),
                 (255, "No valid meta data found\n"),
                 "{command}"
             );
         }
-        let verbose = run(&bench, &format!("-v {name} get-gi"));
+        let verbose = bench.call(&format!("-v {name} get-gi"));
         assert_eq!(verbose.stderr, "v07 Magic number not found\n");
     }
 }
@@ -165,7 +154,7 @@ fn commands_that_do_not_exist_for_a_format() {
         ("0 v06 0 hexdump-superblock".into(), 20, no_uuid("hexdump-superblock") + " 0.6."),
         ("0 v09 DEV internal get-gi".into(), 20, "Unknown format 'v09'.\n".into()),
     ] {
-        let outcome = run(&bench, &line);
+        let outcome = bench.call(&line);
         assert_eq!((outcome.exit, outcome.stdout.as_str()), (exit, ""), "{line}");
         assert!(outcome.stderr.starts_with(&start), "{line}: {}", outcome.stderr);
         assert!(bench.image(0) == before, "{line}");
@@ -179,16 +168,16 @@ fn a_dump_of_v06_goes_back() {
     let file = unhex("000000070000000200000003000000040000000583740269");
     std::fs::write(bench.counters_file(), &file).expect("file");
     dump(&bench, "0 v06 0");
-    done(&bench, "0 v06 0 verify-dump dump.txt");
-    done(&bench, "--force 0 v06 0 set-gi 0:9");
-    assert_eq!(run(&bench, "0 v06 0 restore-md dump.txt").exit, 255);
+    bench.done("0 v06 0 verify-dump dump.txt");
+    bench.done("--force 0 v06 0 set-gi 0:9");
+    assert_eq!(bench.call("0 v06 0 restore-md dump.txt").exit, 255);
     assert_ne!(std::fs::read(bench.counters_file()).expect("file"), file);
-    done(&bench, "--force 0 v06 0 restore-md dump.txt");
+    bench.done("--force 0 v06 0 restore-md dump.txt");
     assert_eq!(std::fs::read(bench.counters_file()).expect("file"), file);
     std::fs::remove_file(bench.counters_file()).expect("file");
-    done(&bench, "--dry-run 0 v06 0 restore-md dump.txt");
+    bench.done("--dry-run 0 v06 0 restore-md dump.txt");
     assert!(!bench.counters_file().exists());
-    done(&bench, "0 v06 0 restore-md dump.txt");
+    bench.done("0 v06 0 restore-md dump.txt");
     assert_eq!(std::fs::read(bench.counters_file()).expect("file"), file);
 }
 
@@ -198,7 +187,7 @@ fn one_generation_is_not_restored_over_another() {
     let v07 = used(&PLACES[1]);
     let v07_text = dump(&v07, "0 v07 DEV flex-internal");
     let v08 = Bench::new(64 * MIB).expect("room for the device");
-    done(&v08, "0 v08 DEV internal create-md");
+    v08.done("0 v08 DEV internal create-md");
     let v08_text = dump(&v08, "0 v08 DEV internal");
     for (bench, text, line, exit, question) in [
         (&v07, &v08_text, "0 v08 DEV internal", 255, "Valid v07 meta-data in place, overwrite?"),
@@ -208,13 +197,13 @@ fn one_generation_is_not_restored_over_another() {
     ] {
         std::fs::write(bench.path("other.txt"), text).expect("dump file");
         let before = bench.image(0);
-        let outcome = run(bench, &format!("{line} restore-md other.txt"));
+        let outcome = bench.call(&format!("{line} restore-md other.txt"));
         assert_eq!(outcome.exit, exit, "{line}: {}", outcome.stderr);
         assert!(outcome.stdout.contains(question), "{line}: {}", outcome.stdout);
         assert!(bench.image(0) == before, "{line}");
     }
     std::fs::write(v07.path("other.txt"), &v08_text).expect("dump file");
-    done(&v07, "--force 0 v08 DEV internal restore-md other.txt");
+    v07.done("--force 0 v08 DEV internal restore-md other.txt");
     assert_eq!(body(&dump(&v07, "0 v08 DEV internal")), body(&v08_text));
 }
 
@@ -229,7 +218,7 @@ fn fields_of_v07_that_do_not_fit_their_place() {
     ] {
         let bench = used(&PLACES[1]);
         bench.write(PLACES[1].2 + at, &value.to_be_bytes());
-        let outcome = run(&bench, "0 v07 DEV flex-internal get-gi");
+        let outcome = bench.call("0 v07 DEV flex-internal get-gi");
         assert_eq!((outcome.exit, outcome.stderr.as_str()), (exit, text));
     }
 }
@@ -251,7 +240,7 @@ fn garbage_in_every_field_of_v07() {
                     "scan" => "scan DEV".to_string(),
                     line => format!("-v 0 v07 DEV internal {line}"),
                 };
-                let outcome = run(&bench, &line);
+                let outcome = bench.call(&line);
                 let context = format!("word {word} = {value:#x}: {line}: {}", outcome.stderr);
                 assert!([0, 10, 255].contains(&outcome.exit), "{context}");
                 assert!(!outcome.stderr.contains("panicked"), "{context}");
@@ -296,7 +285,7 @@ fn dumps_of_counters_with_a_line_missing_doubled_or_out_of_range() {
         for dump in bad {
             std::fs::write(bench.path("dump.txt"), &dump).expect("dump file");
             for command in ["verify-dump", "restore-md"] {
-                let outcome = run(&bench, &format!("--force {place} {command} dump.txt"));
+                let outcome = bench.call(&format!("--force {place} {command} dump.txt"));
                 assert_eq!(outcome.exit, 10, "{command} {dump}");
                 assert!(!outcome.stdout.contains("Successfully"), "{command} {dump}");
                 assert!(
@@ -309,7 +298,7 @@ fn dumps_of_counters_with_a_line_missing_doubled_or_out_of_range() {
             }
         }
         std::fs::write(bench.path("dump.txt"), whole).expect("dump file");
-        done(&bench, &format!("{place} verify-dump dump.txt"));
+        bench.done(&format!("{place} verify-dump dump.txt"));
     }
 }
 
@@ -339,7 +328,7 @@ fn a_device_that_fails_to_write_v07() {
             assert!(bench.image(end) == before, "{command} {end}: wrote behind the limit");
             if !is_done && command.starts_with("restore") {
                 let full_sync = if end >= 4096 { "1" } else { "0" };
-                let gi = done(&bench, "0 v07 DEV flex-external get-gi").stdout;
+                let gi = bench.done("0 v07 DEV flex-external get-gi").stdout;
                 assert_eq!(gi, format!("1:2:3:4:5:1:1:{full_sync}\n"));
             }
         }
@@ -350,14 +339,14 @@ fn a_device_that_fails_to_write_v07() {
 fn counters_as_json() {
     let bench = used(&PLACES[0]);
     let shown: Value =
-        serde_json::from_str(&done(&bench, "--json 0 v07 DEV internal show-gi").stdout).expect("JSON");
+        serde_json::from_str(&bench.done("--json 0 v07 DEV internal show-gi").stdout).expect("JSON");
     assert_eq!(shown["format"], "v07");
     assert_eq!((&shown["human_count"], &shown["arbitrary_count"]), (&Value::from(2), &Value::from(5)));
     assert_eq!((&shown["primary_ind"], &shown["full_sync"]), (&Value::from(true), &Value::from(false)));
     assert_eq!(shown["last_agreed_sectors"], 130_000);
     std::fs::write(bench.counters_file(), unhex("000000070000000200000003000000040000000583740269"))
         .expect("file");
-    let shown: Value = serde_json::from_str(&done(&bench, "--json 0 v06 0 show-gi").stdout).expect("JSON");
+    let shown: Value = serde_json::from_str(&bench.done("--json 0 v06 0 show-gi").stdout).expect("JSON");
     assert_eq!((&shown["format"], &shown["last_agreed_sectors"]), (&Value::from("v06"), &Value::Null));
 }
 
@@ -365,10 +354,10 @@ fn counters_as_json() {
 #[test]
 fn v08_is_not_converted_back() {
     let bench = Bench::new(256 * MIB).expect("room for the device");
-    done(&bench, "0 v08 DEV internal create-md");
+    bench.done("0 v08 DEV internal create-md");
     let before = bench.image(0);
     for index in ["flex-internal", "internal"] {
-        let outcome = run(&bench, &format!("--force 0 v07 DEV {index} create-md"));
+        let outcome = bench.call(&format!("--force 0 v07 DEV {index} create-md"));
         assert_eq!((outcome.exit, outcome.stdout.as_str()), (10, ""), "{index}");
         assert!(outcome.stderr.contains("It is not converted to v07"), "{}", outcome.stderr);
         assert!(bench.image(0) == before);

@@ -2,7 +2,7 @@
 //! instead. Others are in the replayed vectors, in `crash.rs`, `conversion.rs` and `activity_logs.rs`, and at the
 //! functions in `src/meta`.
 
-use super::bench::{Bench, Outcome};
+use super::bench::{words, Bench};
 use super::case::{unhex, Stdin};
 use super::prepare::super_block_at;
 use drbdbox::meta::activity_log::transaction_83::Transaction83;
@@ -13,20 +13,9 @@ const DEVICE_BYTES: u64 = 67_108_864;
 const LOG: u64 = 67_072_000;
 const BITMAP: u64 = 67_067_904;
 
-fn run(bench: &Bench, line: &str, stdin: Stdin) -> Outcome {
-    let words: Vec<String> = line.split(' ').map(str::to_string).collect();
-    bench.run(&words, &stdin)
-}
-
-fn done(bench: &Bench, line: &str) -> Outcome {
-    let outcome = run(bench, line, Stdin::Empty);
-    assert_eq!(outcome.exit, 0, "{line}: {}", outcome.stderr);
-    outcome
-}
-
 fn created() -> Bench {
     let bench = Bench::new(DEVICE_BYTES).expect("room for the device");
-    done(&bench, "0 v08 DEV internal create-md");
+    bench.done("0 v08 DEV internal create-md");
     bench
 }
 
@@ -50,7 +39,7 @@ fn nothing_of_an_8_4_log_is_left_for_8_3_to_write_into() {
         let mut transaction = Transaction83::empty(0);
         transaction.entries[0] = (126, 5);
         bench.write(LOG, &transaction.encode());
-        done(&bench, &format!("--force 0 v08 DEV internal {command}"));
+        bench.done(&format!("--force 0 v08 DEV internal {command}"));
         assert!(bench.read(LOG, 32768).iter().all(|byte| *byte == 0), "{command}");
         let marked = bench.read(BITMAP + 5 * 128, 128) == vec![0xff; 128];
         assert_eq!(marked, command == "apply-al");
@@ -63,11 +52,11 @@ fn meta_data_in_use_by_8_4_are_not_overwritten_without_a_question() {
     let bench = used(0x13);
     bench.write(super_block_at(&bench) + 63, &[0x6c]);
     let before = bench.image(0);
-    let outcome = run(&bench, "0 v08 DEV internal create-md", Stdin::Empty);
+    let outcome = bench.call("0 v08 DEV internal create-md");
     assert_eq!(outcome.exit, 1);
     assert!(outcome.stderr.contains("There appears to be a v08 flexible-size internal meta data block"));
     assert!(bench.image(0) == before);
-    assert!(done(&bench, "0 v08 DEV internal get-gi").stdout.starts_with("6F1B3A2C4D5E6F70:"));
+    assert!(bench.done("0 v08 DEV internal get-gi").stdout.starts_with("6F1B3A2C4D5E6F70:"));
 }
 
 /// Trap 3: AL_CLEAN of a dump says nothing about the log that is on the disk.
@@ -75,15 +64,15 @@ fn meta_data_in_use_by_8_4_are_not_overwritten_without_a_question() {
 fn a_restored_super_block_does_not_call_a_hot_log_clean() {
     for (hot, flags) in [(false, "0x00000091"), (true, "0x00000011")] {
         let bench = used(0x91);
-        let dump = done(&bench, "0 v08 DEV internal dump-md").stdout;
+        let dump = bench.done("0 v08 DEV internal dump-md").stdout;
         std::fs::write(bench.path("dump.txt"), dump).expect("dump file");
         if hot {
             let mut writer = LogWriter::new(LogGeometry::CLASSIC, 257, 512);
             let write = writer.transaction(&[SlotUpdate { slot: 3, extent: 5 }]).expect("one update");
             bench.write(LOG + write.offset, &write.bytes);
         }
-        done(&bench, "--force 0 v08 DEV internal restore-md dump.txt");
-        let dump = done(&bench, "0 v08 DEV internal dump-md").stdout;
+        bench.done("--force 0 v08 DEV internal restore-md dump.txt");
+        let dump = bench.done("0 v08 DEV internal dump-md").stdout;
         assert!(dump.contains(&format!("flags {flags};")), "{dump}");
     }
 }
@@ -93,16 +82,16 @@ fn a_restored_super_block_does_not_call_a_hot_log_clean() {
 fn reserved_bytes_and_stripe_fields_stay_zero() {
     let bench = used(0x11);
     bench.write(BITMAP, &[0xa5; 2048]);
-    let dump = done(&bench, "0 v08 DEV internal dump-md").stdout;
+    let dump = bench.done("0 v08 DEV internal dump-md").stdout;
     std::fs::write(bench.path("dump.txt"), dump).expect("dump file");
     let check = |bench: &Bench, after: &str| {
         let block = bench.read(super_block_at(bench), 4096);
         assert!(block[48..56].iter().chain(&block[88..]).all(|byte| *byte == 0), "{after}");
     };
-    done(&bench, "--force 0 v08 DEV internal restore-md dump.txt");
+    bench.done("--force 0 v08 DEV internal restore-md dump.txt");
     check(&bench, "restore-md");
     bench.resize(2 * DEVICE_BYTES).expect("resize");
-    done(&bench, "0 v08 DEV internal check-resize");
+    bench.done("0 v08 DEV internal check-resize");
     check(&bench, "check-resize");
 }
 
@@ -111,31 +100,31 @@ fn reserved_bytes_and_stripe_fields_stay_zero() {
 fn garbage_in_the_stripe_fields_hides_no_meta_data() {
     let bench = used(0x11);
     bench.write(super_block_at(&bench) + 88, &[0xa5; 12]);
-    assert!(done(&bench, "0 v08 DEV internal get-gi").stdout.starts_with("6F1B3A2C4D5E6F70:"));
-    done(&bench, "0 v08 DEV internal apply-al");
+    assert!(bench.done("0 v08 DEV internal get-gi").stdout.starts_with("6F1B3A2C4D5E6F70:"));
+    bench.done("0 v08 DEV internal apply-al");
 }
 
 /// Trap 5: 9.22 loses the flags in a dump.
 #[test]
 fn a_dump_keeps_every_flag() {
     let bench = used(0x77);
-    let before = done(&bench, "0 v08 DEV internal get-gi").stdout;
-    let dump = done(&bench, "0 v08 DEV internal dump-md").stdout;
+    let before = bench.done("0 v08 DEV internal get-gi").stdout;
+    let dump = bench.done("0 v08 DEV internal dump-md").stdout;
     assert!(dump.contains("flags 0x00000077;"));
     std::fs::write(bench.path("dump.txt"), dump).expect("dump file");
-    done(&bench, "--force 0 v08 DEV internal create-md");
-    done(&bench, "--force 0 v08 DEV internal restore-md dump.txt");
-    assert_eq!(done(&bench, "0 v08 DEV internal get-gi").stdout, before);
+    bench.done("--force 0 v08 DEV internal create-md");
+    bench.done("--force 0 v08 DEV internal restore-md dump.txt");
+    assert_eq!(bench.done("0 v08 DEV internal get-gi").stdout, before);
 }
 
 /// 9.22's restore-md cannot read a pipe.
 #[test]
 fn a_dump_comes_through_a_pipe() {
     let bench = used(0x11);
-    let dump = done(&bench, "0 v08 DEV internal dump-md").stdout;
-    let outcome = run(&bench, "0 v08 DEV internal verify-dump", Stdin::Pipe(dump.clone()));
+    let dump = bench.done("0 v08 DEV internal dump-md").stdout;
+    let outcome = bench.run(&words("0 v08 DEV internal verify-dump"), &Stdin::Pipe(dump.clone()));
     assert_eq!((outcome.exit, outcome.stdout.as_str()), (0, "input file parsed ok\n"));
-    let outcome = run(&bench, "0 v08 DEV internal restore-md", Stdin::Pipe(format!("yes\n{dump}")));
+    let outcome = bench.run(&words("0 v08 DEV internal restore-md"), &Stdin::Pipe(format!("yes\n{dump}")));
     assert_eq!(outcome.exit, 0, "{}", outcome.stderr);
 }
 
@@ -145,12 +134,12 @@ fn the_last_bits_count_and_those_behind_do_not() {
     // 16374 bits, and 16384 bits: a multiple of 64.
     for (sectors, expected) in [(130_992u64, "88 KB"), (131_072, "128 KB")] {
         let bench = Bench::new(DEVICE_BYTES).expect("room for the device");
-        done(&bench, "0 v08 DEV flex-external create-md");
+        bench.done("0 v08 DEV flex-external create-md");
         bench.write(0, &sectors.to_be_bytes());
         bench.write(59, &[0x11]);
         // Bits 16352 to 16415.
         bench.write(36864 + 2044, &[0xff; 8]);
-        let table = done(&bench, "scan DEV").stdout;
+        let table = bench.done("scan DEV").stdout;
         assert!(table.contains(&format!("  clean  {expected}  ")), "{table}");
     }
 }
@@ -160,10 +149,10 @@ fn the_last_bits_count_and_those_behind_do_not() {
 fn a_wrong_granularity_is_an_error() {
     let bench = used(0x11);
     bench.write(super_block_at(&bench) + 80, &5000u32.to_be_bytes());
-    done(&bench, "0 v08 DEV internal get-gi");
-    let dump = done(&bench, "0 v08 DEV internal dump-md").stdout;
+    bench.done("0 v08 DEV internal get-gi");
+    let dump = bench.done("0 v08 DEV internal dump-md").stdout;
     std::fs::write(bench.path("dump.txt"), dump).expect("dump file");
-    let outcome = run(&bench, "--force 0 v08 DEV internal restore-md dump.txt", Stdin::Empty);
+    let outcome = bench.call("--force 0 v08 DEV internal restore-md dump.txt");
     assert_eq!(outcome.exit, 10);
     assert!(outcome.stderr.contains("Invalid value for bm-byte-per-bit"), "{}", outcome.stderr);
 }
@@ -172,13 +161,13 @@ fn a_wrong_granularity_is_an_error() {
 #[test]
 fn bits_stay_where_they_are_when_the_bitmap_grows() {
     let bench = Bench::new(120 << 20).expect("room for the device");
-    done(&bench, "0 v08 DEV internal create-md");
+    bench.done("0 v08 DEV internal create-md");
     let at = super_block_at(&bench);
     bench.write(at, &245_000u64.to_be_bytes());
     bench.write(at + 59, &[0x11]);
     bench.write(at - 32768 - 4096 + 16, &[0x5a]);
     bench.resize(300 << 20).expect("resize");
-    done(&bench, "0 v08 DEV internal check-resize");
+    bench.done("0 v08 DEV internal check-resize");
     let bitmap = super_block_at(&bench) - 32768 - 3 * 4096;
     let mut expected = vec![0; 3 * 4096];
     expected[16] = 0x5a;
@@ -193,7 +182,7 @@ fn apply_al_after_growing_moves_first() {
     let write = writer.transaction(&[SlotUpdate { slot: 3, extent: 5 }]).expect("one update");
     bench.write(LOG + write.offset, &write.bytes);
     bench.resize(2 * DEVICE_BYTES).expect("resize");
-    let outcome = done(&bench, "0 v08 DEV internal apply-al");
+    let outcome = bench.done("0 v08 DEV internal apply-al");
     assert_eq!(
         outcome.stderr,
         "Moving the internal meta data to its proper location\n\

@@ -1,8 +1,8 @@
 //! Every request of every command fails once: sectors that cannot be read, writes and flushes that fail. Needs strace,
 //! which makes the system call fail.
 
-use super::bench::{strace, Bench, Outcome};
-use super::case::{unhex, Image, Stdin};
+use super::bench::{strace, words, Bench, Outcome};
+use super::case::{unhex, Image};
 use super::prepare::super_block_at;
 use drbdbox::meta::activity_log::{LogWriter, SlotUpdate};
 use drbdbox::meta::LogGeometry;
@@ -44,16 +44,6 @@ const COMMANDS_V07: &[(&str, bool)] = &[
     ("set-gi 0", true),
 ];
 
-fn words(line: &str) -> Vec<String> {
-    line.split(' ').map(str::to_string).collect()
-}
-
-fn done(bench: &Bench, line: &str) -> Outcome {
-    let outcome = bench.run(&words(line), &Stdin::Empty);
-    assert_eq!(outcome.exit, 0, "{line}: {}", outcome.stderr);
-    outcome
-}
-
 /// A disk of a Primary that crashed, with extent 5 in its log and two bits set; its dump has others. `grown`: its device
 /// is larger now.
 struct Setup {
@@ -67,17 +57,17 @@ impl Setup {
     fn bench(&self) -> Bench {
         let bench = Bench::new(DEVICE_BYTES).expect("room for the device");
         let is_v07 = self.place.contains("v07");
-        done(&bench, &format!("{} create-md", self.place));
+        bench.done(&format!("{} create-md", self.place));
         let at = super_block_at(&bench);
         if is_v07 {
-            done(&bench, &format!("--force {} set-gi 1:2:3:4:5:1:0:0", self.place));
+            bench.done(&format!("--force {} set-gi 1:2:3:4:5:1:0:0", self.place));
             bench.write(at, &65_000u64.to_be_bytes());
         } else {
             bench.write(at, &130_000u64.to_be_bytes());
             bench.write(at + 8, &unhex("6f1b3a2c4d5e6f70"));
             bench.write(at + 59, &[0x13]);
         }
-        let dump = done(&bench, &format!("{} dump-md", self.place)).stdout;
+        let dump = bench.done(&format!("{} dump-md", self.place)).stdout;
         std::fs::write(
             bench.path("dump.txt"),
             dump.replace("0x0000000000000000;\n", "0x00000000000000F0;\n"),
@@ -96,7 +86,7 @@ impl Setup {
     /// What the meta data say, wherever they are: the dump without its comments and the log; `None`: there are none.
     fn state(&self, bench: &Bench) -> Option<String> {
         let line = format!("-v -v -v -v -v -v -v -v -v -v {} dump-md", self.place);
-        let outcome = bench.run(&words(&line), &Stdin::Empty);
+        let outcome = bench.call(&line);
         let start = outcome.stdout.find("version")?;
         let text = &outcome.stdout[start..];
         let lines = text.lines().filter(|line| !line.starts_with('#') || line.starts_with("# \t 0:"));
@@ -194,7 +184,7 @@ fn writes_and_flushes_that_fail() {
             assert!(has_moved || !outcome.stdout.contains("uccessfully"), "{context}");
             let old = setup.state(&setup.bench()).expect("meta data");
             let undisturbed = setup.bench();
-            done(&undisturbed, &format!("--force {} {command}", setup.place));
+            undisturbed.done(&format!("--force {} {command}", setup.place));
             let new = setup.state(&undisturbed);
             match setup.state(bench) {
                 // A flush that fails may have written all the same.

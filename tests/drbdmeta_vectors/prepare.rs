@@ -1,16 +1,12 @@
 //! Brings a device into the state that a case begins with.
 
 use super::bench::Bench;
-use super::case::{self, unhex, Case, Image, Stdin, Step};
+use super::case::{self, unhex, Case, Image, Step};
 use nix::fcntl::{fcntl, FcntlArg};
 use std::os::unix::fs::OpenOptionsExt;
 
-fn words(line: &str) -> Vec<String> {
-    line.split_whitespace().map(str::to_string).collect()
-}
-
 fn create(bench: &Bench, line: &str) {
-    let outcome = bench.run(&words(line), &Stdin::Empty);
+    let outcome = bench.call(line);
     assert_eq!(outcome.exit, 0, "{line}: {}", outcome.stderr);
 }
 

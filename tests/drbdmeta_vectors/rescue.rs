@@ -3,28 +3,17 @@
 use serde_json::Value;
 
 use super::bench::{Bench, Outcome};
-use super::case::{unhex, Stdin};
+use super::case::unhex;
 use super::prepare::super_block_at;
 use nix::fcntl::{Flock, FlockArg};
 
 const DEVICE_BYTES: u64 = 67_108_864;
 
-fn run(bench: &Bench, line: &str) -> Outcome {
-    let words: Vec<String> = line.split(' ').map(str::to_string).collect();
-    bench.run(&words, &Stdin::Empty)
-}
-
-fn done(bench: &Bench, line: &str) -> Outcome {
-    let outcome = run(bench, line);
-    assert_eq!(outcome.exit, 0, "{line}: {}", outcome.stderr);
-    outcome
-}
-
 /// Internal meta data of a disk in use: 130992 sectors, ext3, two blocks out of sync.
 fn used() -> Bench {
     let bench = Bench::new(DEVICE_BYTES).expect("room for the device");
-    done(&bench, "0 v08 DEV internal create-md");
-    done(&bench, "--force 0 v08 DEV internal set-gi 6F1B3A2C4D5E6F70:0:1:2:1:1:0:0:0:0:0");
+    bench.done("0 v08 DEV internal create-md");
+    bench.done("--force 0 v08 DEV internal set-gi 6F1B3A2C4D5E6F70:0:1:2:1:1:0:0:0:0:0");
     bench.write(super_block_at(&bench), &130_992u64.to_be_bytes());
     bench.write(67_067_904, &[0x03]);
     for (at, bytes) in [(0x404, vec![0, 0x3f]), (0x418, vec![2]), (0x438, vec![0x53, 0xef]), (0x45c, vec![4])]
@@ -44,7 +33,7 @@ fn table(outcome: &Outcome) -> Vec<String> {
 fn scan_says_what_is_there_and_what_to_do() {
     let bench = used();
     let before = bench.image(0);
-    let outcome = done(&bench, "scan DEV");
+    let outcome = bench.done("scan DEV");
     assert_eq!(outcome.stderr, "");
     assert_eq!(
         table(&outcome),
@@ -81,7 +70,7 @@ fn scan_names_the_dangers() {
     ] {
         bench.write(at + 59, &[flags]);
         bench.write(at + 63, &[magic]);
-        let outcome = done(&bench, "scan DEV");
+        let outcome = bench.done("scan DEV");
         assert!(table(&outcome)[0].contains(row), "{flags:#x}: {}", outcome.stdout);
         assert_eq!(outcome.stdout.contains("  ! "), !danger.is_empty(), "{flags:#x}");
         assert!(outcome.stdout.contains(danger), "{flags:#x}: {}", outcome.stdout);
@@ -95,7 +84,7 @@ fn scan_finds_every_kind_of_meta_data() {
     type Prepare<'a> = Box<dyn Fn(&Bench) + 'a>;
     let create = |line: &'static str| -> Prepare {
         Box::new(move |bench: &Bench| {
-            done(bench, line);
+            bench.done(line);
         })
     };
     let at_end = |hex: String| -> Prepare {
@@ -109,7 +98,7 @@ fn scan_finds_every_kind_of_meta_data() {
         (at_end(format!("{v09}00000050ffffffc000000101ffffffb8")), "DEV v09 internal ", " byte 0 create-md"),
         (
             Box::new(|bench: &Bench| {
-                done(bench, "0 v08 DEV internal create-md");
+                bench.done("0 v08 DEV internal create-md");
                 bench.write(super_block_at(bench) + 64, &[9]);
             }),
             "DEV v08 internal, damaged ",
@@ -117,7 +106,7 @@ fn scan_finds_every_kind_of_meta_data() {
         ),
         (
             Box::new(|bench: &Bench| {
-                done(bench, "0 v08 DEV internal create-md");
+                bench.done("0 v08 DEV internal create-md");
                 bench.resize(5 * DEVICE_BYTES).expect("resize");
             }),
             "DEV v08 internal, old end ",
@@ -128,7 +117,7 @@ fn scan_finds_every_kind_of_meta_data() {
         let bench = Bench::new(4 * DEVICE_BYTES).expect("room for the device");
         prepare(&bench);
         let before = bench.image(0);
-        let rows = table(&done(&bench, "scan DEV"));
+        let rows = table(&bench.done("scan DEV"));
         assert_eq!(rows.len(), 1, "{rows:?}");
         assert!(rows[0].starts_with(start) && rows[0].ends_with(end), "{rows:?}");
         assert!(bench.image(0) == before);
@@ -139,7 +128,7 @@ fn scan_finds_every_kind_of_meta_data() {
 fn a_device_that_fails_does_not_hide_the_others() {
     let bench = used();
     std::fs::write(bench.path("short"), "x").expect("file");
-    let outcome = done(&bench, "scan nonexistent DIR short DEV");
+    let outcome = bench.done("scan nonexistent DIR short DEV");
     assert_eq!(table(&outcome).len(), 1);
     assert!(
         outcome.stdout.ends_with("would not copy it.\n\nshort: no DRBD meta data found\n"),
@@ -147,12 +136,12 @@ fn a_device_that_fails_does_not_hide_the_others() {
         outcome.stdout
     );
     assert!(outcome.stderr.contains("nonexistent: open(nonexistent) failed: No such file or directory\n"));
-    let outcome = run(&bench, "scan nonexistent");
+    let outcome = bench.call("scan nonexistent");
     assert_eq!((outcome.exit, outcome.stdout.as_str()), (10, ""));
-    let outcome = run(&bench, "scan short");
+    let outcome = bench.call("scan short");
     assert_eq!((outcome.exit, outcome.stdout.as_str()), (255, "short: no DRBD meta data found\n"));
     // All that this machine has: whatever it is, it is no usage error, and no crash.
-    let outcome = run(&bench, "scan");
+    let outcome = bench.call("scan");
     assert!([0, 10, 255].contains(&outcome.exit), "{}", outcome.stderr);
     assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
 }
@@ -162,7 +151,7 @@ fn a_device_in_use_is_not_to_be_mounted() {
     let bench = used();
     let file = std::fs::File::open(bench.device()).expect("device");
     let _held = Flock::lock(file, FlockArg::LockExclusive).expect("lock");
-    let outcome = done(&bench, "scan DEV");
+    let outcome = bench.done("scan DEV");
     assert!(outcome.stdout.contains("  ! In use: "), "{}", outcome.stdout);
     assert!(!outcome.stdout.contains("losetup"), "{}", outcome.stdout);
 }
@@ -171,7 +160,7 @@ fn a_device_in_use_is_not_to_be_mounted() {
 fn json_has_what_the_texts_have() {
     let bench = used();
     let shown: Value =
-        serde_json::from_str(&done(&bench, "--json 0 v08 DEV internal show-gi").stdout).expect("JSON");
+        serde_json::from_str(&bench.done("--json 0 v08 DEV internal show-gi").stdout).expect("JSON");
     assert_eq!(shown["current_uuid"], "6F1B3A2C4D5E6F70");
     assert_eq!(shown["history_uuids"][1], "0000000000000002");
     assert_eq!(shown["flags"]["was_up_to_date"], true);
@@ -179,7 +168,7 @@ fn json_has_what_the_texts_have() {
     assert_eq!(shown["disk"], "UpToDate");
     assert_eq!(shown["last_agreed_sectors"], 130_992);
     let scanned: Value =
-        serde_json::from_str(&done(&bench, "scan DEV nonexistent --json").stdout).expect("JSON");
+        serde_json::from_str(&bench.done("scan DEV nonexistent --json").stdout).expect("JSON");
     let (good, bad) = (&scanned["devices"][0], &scanned["devices"][1]);
     let found = &good["meta_data"][0];
     for (name, value) in shown.as_object().expect("object") {
@@ -190,7 +179,7 @@ fn json_has_what_the_texts_have() {
     assert_eq!(good["bytes"], DEVICE_BYTES);
     assert_eq!(bad["meta_data"], Value::Array(vec![]));
     assert!(bad["error"].as_str().is_some_and(|error| error.contains("No such file")), "{bad}");
-    let refused = run(&bench, "--json 0 v08 DEV internal get-gi");
+    let refused = bench.call("--json 0 v08 DEV internal get-gi");
     assert_eq!(refused.exit, 10);
     assert_eq!(refused.stderr, "The --json option is only allowed with show-gi and scan\n");
 }
@@ -204,10 +193,10 @@ fn a_damaged_super_block_is_dumped_as_far_as_it_goes() {
     let before = bench.image(0);
     // Two of the four fields that follow from the place are not enough without a magic.
     bench.write(at + 68, &[0x7f]);
-    let nothing = run(&bench, "0 v08 DEV internal dump-md");
+    let nothing = bench.call("0 v08 DEV internal dump-md");
     assert_eq!((nothing.exit, nothing.stdout.as_str(), nothing.stderr.as_str()), (255, "", ""));
     bench.write(at + 68, &[0xff]);
-    let dump = run(&bench, "0 v08 DEV internal dump-md");
+    let dump = bench.call("0 v08 DEV internal dump-md");
     assert_eq!(dump.exit, 255);
     assert_eq!(
         dump.stderr,
@@ -226,7 +215,7 @@ fn a_damaged_super_block_is_dumped_as_far_as_it_goes() {
     assert!(bench.image(0) == before);
     // Nobody takes it as it is; with the line gone it makes whole meta data again.
     std::fs::write(bench.path("dump.txt"), &dump.stdout).expect("dump file");
-    assert_eq!(run(&bench, "--force 0 v08 DEV internal restore-md dump.txt").exit, 10);
+    assert_eq!(bench.call("--force 0 v08 DEV internal restore-md dump.txt").exit, 10);
     assert!(bench.image(0) == before);
     let corrected: String = dump
         .stdout
@@ -235,28 +224,28 @@ fn a_damaged_super_block_is_dumped_as_far_as_it_goes() {
         .map(|line| format!("{line}\n"))
         .collect();
     std::fs::write(bench.path("dump.txt"), corrected).expect("dump file");
-    done(&bench, "--force 0 v08 DEV internal restore-md dump.txt");
-    let gi = done(&bench, "0 v08 DEV internal get-gi").stdout;
+    bench.done("--force 0 v08 DEV internal restore-md dump.txt");
+    let gi = bench.done("0 v08 DEV internal get-gi").stdout;
     assert!(gi.starts_with("6F1B3A2C4D5E6F70:") && gi.ends_with(":1:1:0:0:0:0:0\n"), "{gi}");
 }
 
 #[test]
 fn a_hexdump_shows_the_bytes_whatever_they_are() {
     let bench = used();
-    let dump = done(&bench, "0 v08 DEV internal hexdump-superblock").stdout;
+    let dump = bench.done("0 v08 DEV internal hexdump-superblock").stdout;
     assert!(
         dump.starts_with("# 4096 bytes at byte 67104768 of DEV\n00000000  00 00 00 00 00 01 ff b0  6f 1b"),
         "{dump}"
     );
     assert!(dump.contains("00 00 00 11 83 74 02 6b  |"), "{dump}");
-    let nothing = done(&bench, "0 v08 DEV flex-external hexdump-superblock").stdout;
+    let nothing = bench.done("0 v08 DEV flex-external hexdump-superblock").stdout;
     assert!(nothing.contains("00000430  "), "{nothing}");
 }
 
 #[test]
 fn help_names_what_8_3_16_does_not_have() {
     let bench = Bench::new(DEVICE_BYTES).expect("room for the device");
-    let help = done(&bench, "--help");
+    let help = bench.done("--help");
     for word in ["USAGE: drbdmeta", "apply-al", "scan [--json] [DEVICE...]", "--al-stripe-size-kB KB"] {
         assert!(help.stdout.contains(word), "{word}");
     }
@@ -267,8 +256,8 @@ fn help_names_what_8_3_16_does_not_have() {
 fn a_disk_that_was_never_in_use_is_not_called_half_copied() {
     for line in ["0 v08 DEV internal create-md", "0 v07 DEV flex-internal create-md"] {
         let bench = Bench::new(DEVICE_BYTES).expect("room for the device");
-        done(&bench, line);
-        let outcome = done(&bench, "scan DEV");
+        bench.done(line);
+        let outcome = bench.done("scan DEV");
         assert!(table(&outcome)[0].contains(" never attached Secondary Inconsistent "), "{}", outcome.stdout);
         assert!(!outcome.stdout.contains("  ! "), "{}", outcome.stdout);
     }
@@ -278,14 +267,14 @@ fn a_disk_that_was_never_in_use_is_not_called_half_copied() {
 #[test]
 fn scan_shows_the_places_of_v07() {
     let bench = Bench::new(4 * DEVICE_BYTES).expect("room for the device");
-    done(&bench, "0 v07 DEV internal create-md");
-    let scanned: Value = serde_json::from_str(&done(&bench, "scan --json DEV").stdout).expect("JSON");
+    bench.done("0 v07 DEV internal create-md");
+    let scanned: Value = serde_json::from_str(&bench.done("scan --json DEV").stdout).expect("JSON");
     let found = &scanned["devices"][0]["meta_data"][0];
     assert_eq!((&found["format"], &found["index"]), (&Value::from("v07"), &Value::from("internal")));
     assert_eq!(found["super_block_offset"], 134_217_728);
     assert_eq!(found["activity_log"]["offset"], 134_221_824);
     assert_eq!(found["bitmap"]["offset"], 134_254_592);
     assert_eq!(found["data"]["bytes"], 134_217_728);
-    let text = done(&bench, "scan DEV").stdout;
+    let text = bench.done("scan DEV").stdout;
     assert!(text.contains("'drbdmeta - v08 DEV internal create-md' asks, and converts it to v08"), "{text}");
 }

@@ -1,7 +1,7 @@
 //! Cases that are tables: one line a value, what the commands say about it.
 
 use super::bench::Bench;
-use super::case::{self, Case, Stdin};
+use super::case::{self, Case};
 use super::prepare::super_block_at;
 
 /// True for cases that this module replays.
@@ -9,13 +9,9 @@ pub fn has_own_form(case: &Case) -> bool {
     case.steps.is_empty() || case.initial.contains("with several lkbd contents")
 }
 
-fn words(line: &str) -> Vec<String> {
-    line.split_whitespace().map(str::to_string).collect()
-}
-
 fn bench(bytes: u64) -> Bench {
     let bench = Bench::new(bytes).expect("room for the device");
-    let outcome = bench.run(&words("0 v08 DEV internal create-md"), &Stdin::Empty);
+    let outcome = bench.call("0 v08 DEV internal create-md");
     assert_eq!(outcome.exit, 0, "{}", outcome.stderr);
     bench
 }
@@ -46,11 +42,11 @@ fn flags_and_their_texts() {
         let (flags, rest) = group[0].split_once(": dstate rc 0 ").expect("form");
         bench.write(at + 56, &case::unhex(&flags["flags 0x".len()..]));
         let quoted: Vec<&str> = rest.split('"').collect();
-        let dstate = bench.run(&words("0 v08 DEV internal dstate"), &Stdin::Empty);
+        let dstate = bench.call("0 v08 DEV internal dstate");
         assert_eq!(dstate.stdout, format!("{}\n", quoted[1]), "{flags}");
-        let get_gi = bench.run(&words("0 v08 DEV internal get-gi"), &Stdin::Empty);
+        let get_gi = bench.call("0 v08 DEV internal get-gi");
         assert_eq!(get_gi.stdout, format!("{}\n", quoted[3]), "{flags}");
-        let show_gi = bench.run(&words("0 v08 DEV internal show-gi"), &Stdin::Empty);
+        let show_gi = bench.call("0 v08 DEV internal show-gi");
         // The mark of 8.4 is shown where it is set.
         let shown = show_gi.stdout.replace("meta-data: clean\n", "");
         let tail = group[1..].join("\n") + "\n";
@@ -70,7 +66,7 @@ fn last_agreed_sizes() {
     for group in groups {
         let value = group[0].split(' ').nth(1).expect("value").trim_matches(':');
         bench.write(at, &value.parse::<u64>().expect("number").to_be_bytes());
-        let outcome = bench.run(&words("0 v08 DEV internal show-gi"), &Stdin::Empty);
+        let outcome = bench.call("0 v08 DEV internal show-gi");
         let (fixed, tail): (Vec<_>, Vec<_>) =
             group[1..].iter().partition(|line| line.starts_with("la-size-sect"));
         for line in fixed {
@@ -121,7 +117,7 @@ fn validity_of_super_blocks() {
         let bench = bench(case.device_bytes);
         std::fs::remove_file(bench.record()).expect("record");
         bench.write(super_block_at(&bench) + offset, &bytes);
-        let outcome = bench.run(&words("-v 0 v08 DEV internal get-gi"), &Stdin::Empty);
+        let outcome = bench.call("-v 0 v08 DEV internal get-gi");
         assert_eq!(outcome.exit, *exit, "{name}");
         let lines = |prefix: &str| -> String {
             let lines = texts.iter().filter_map(|text| text.strip_prefix(prefix));
@@ -157,7 +153,7 @@ fn forms_of_the_last_known_record() {
     let groups = groups(&case, "lkbd content ");
     assert_eq!(groups.len(), 10);
     let bench = bench(case.device_bytes);
-    let outcome = bench.run(&words("0 v08 DEV internal write-dev-uuid 0123456789ABCDEF"), &Stdin::Empty);
+    let outcome = bench.call("0 v08 DEV internal write-dev-uuid 0123456789ABCDEF");
     assert_eq!(outcome.exit, 0);
     bench.resize(104_857_600).expect("resize");
     for group in groups {
@@ -165,7 +161,7 @@ fn forms_of_the_last_known_record() {
         let content =
             content["lkbd content ".len()..].trim_matches('\'').replace("\\n", "\n").replace("\\t", "\t");
         std::fs::write(bench.record(), &content).expect("record");
-        let outcome = bench.run(&words("-v 0 v08 DEV internal get-gi"), &Stdin::Empty);
+        let outcome = bench.call("-v 0 v08 DEV internal get-gi");
         assert_eq!(outcome.exit.to_string(), exit, "{content:?}");
         let expected: String =
             group[1..].iter().map(|line| format!("{}\n", line.trim_start_matches("  err: "))).collect();

@@ -424,20 +424,26 @@ fn a_verify_is_refused_where_a_disk_is_not_up_to_date() {
     assert_eq!((pair.a.word(), pair.b.word()), (fresh, fresh), "{}", pair.logs());
 }
 
+/// Equal disks; `b`, whose disk answers nothing, has begun to verify the first blocks.
+fn verifying_pair() -> Pair {
+    let mut pair = Pair::new(101);
+    pair.connect(&NetSettings { verify_alg: "crc32c".to_owned(), ..settings(Protocol::C) });
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.assert_equal();
+    pair.b.held = Some(Vec::new());
+    pair.b.begin(Command::Verify { volume: V, start: None, stop: Some(64) });
+    pair.run();
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::VerifyT, Conn::VerifyS), "{}", pair.logs());
+    pair
+}
+
 /// `on-io-error pass_on`: an error during a verify makes the disk Inconsistent, as at any other time, and ends the verify; the
 /// application reads what this disk lacks from the peer.
 #[test]
 fn a_disk_that_fails_in_a_verify_is_not_good_any_more() {
     for fails_at_a in [true, false] {
-        let mut pair = Pair::new(101);
-        pair.connect(&NetSettings { verify_alg: "crc32c".to_owned(), ..settings(Protocol::C) });
-        pair.a.begin(Command::Primary { volume: V, force: true });
-        pair.run();
-        pair.assert_equal();
-        pair.b.held = Some(Vec::new());
-        pair.b.begin(Command::Verify { volume: V, start: None, stop: Some(64) });
-        pair.run();
-        assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::VerifyT, Conn::VerifyS), "{}", pair.logs());
+        let mut pair = verifying_pair();
         let node = if fails_at_a { &mut pair.a } else { &mut pair.b };
         node.core.local_error(V, 4000, 8, true);
         node.core.timeout(pair.now);
@@ -458,14 +464,7 @@ fn a_disk_that_fails_in_a_verify_is_not_good_any_more() {
 /// The peer comes to its decision about a resync when a verify has begun here: it is not left waiting.
 #[test]
 fn a_verify_gives_way_to_a_resync_that_the_peer_wants() {
-    let mut pair = Pair::new(101);
-    pair.connect(&NetSettings { verify_alg: "crc32c".to_owned(), ..settings(Protocol::C) });
-    pair.a.begin(Command::Primary { volume: V, force: true });
-    pair.run();
-    pair.assert_equal();
-    pair.b.held = Some(Vec::new());
-    pair.b.begin(Command::Verify { volume: V, start: None, stop: Some(64) });
-    pair.run();
+    let mut pair = verifying_pair();
     let mut word = pair.b.core.volume(V).state();
     assert_eq!(word.conn, Conn::VerifyS);
     word.conn = Conn::WFBitMapT;
