@@ -94,27 +94,27 @@ pub const ALL: &[Mutant] = &[
     },
     Mutant {
         name: "resync-acknowledged-on-arrival",
-        file: "resync.rs",
+        file: "resync/requests.rs",
         what: "a target clears the bit and acknowledges before the block is on its disk",
     },
     Mutant {
         name: "last-bit-forgotten",
-        file: "resync.rs",
+        file: "resync/mod.rs",
         what: "a resync skips the last block of the device",
     },
     Mutant {
         name: "sync-uuid-not-awaited",
-        file: "resync.rs",
+        file: "resync/mod.rs",
         what: "the target is told of a sync UUID that is not durable at the source",
     },
     Mutant {
         name: "failed-blocks-forgotten",
-        file: "resync.rs",
+        file: "resync/mod.rs",
         what: "a resync with failed blocks ends with UpToDate",
     },
     Mutant {
         name: "target-not-marked-first",
-        file: "resync.rs",
+        file: "resync/mod.rs",
         what: "a target asks for blocks before its super block says Inconsistent",
     },
     Mutant {

@@ -1,8 +1,12 @@
-//! Resync: the target's requests, the end on both sides, progress. spec/resync.md 4 to 8.
+//! Resync: the beginning and the end on both sides, progress; in [`requests`] what is asked for and answered in between.
+//! spec/resync.md 4 to 8.
+
+mod requests;
+
+pub use requests::Answer;
 
 use super::handlers::Handler;
 use super::log_lines::{self, UuidEvent};
-use super::peer_write::{PeerKind, PeerRequest};
 use super::receive::Hold;
 use super::rules::ChangeKind;
 use super::speed::Controller;
@@ -12,18 +16,10 @@ use super::types::*;
 use super::volume::Volume;
 use super::Resource;
 use crate::conf::settings::Fencing;
-use crate::wire::digest::Digest;
-use crate::wire::packet::Packet;
-use crate::wire::requests::{BlockDigest, BlockRequest};
-use crate::wire::{Features, ID_SYNCER};
 use std::collections::HashMap;
 
 /// Length of a turn.
 pub const TURN_MS: Millis = 100;
-/// Requests that fit into the buffers together.
-const REQUESTS_AT_ONCE: u64 = 16;
-/// No request is made shorter than this for their sake, blocks.
-const SHORT_REQUEST: u64 = 32;
 pub(super) const MARKS: usize = 8;
 const MARK_MS: Millis = 3000;
 /// Shortest time between two writes of cleared bits.
@@ -94,19 +90,6 @@ pub(super) enum Finishing {
     No,
     /// The ping went out that orders what was sent before.
     Ping,
-}
-
-/// How a request of this node was answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// The data are on the disk, or the write failed.
-    Written,
-    /// The block is the same on both sides.
-    InSync,
-    /// The source could not read it.
-    Failed,
-    /// The source cannot say now.
-    Cancelled,
 }
 
 impl Resync {
@@ -387,236 +370,6 @@ impl Resource {
         }
     }
 
-    fn target_turn(&mut self, v: VolumeIndex) {
-        if self.volumes[v].disk.is_none() {
-            self.error(Some(v), "Disk broke down during resync!");
-            return;
-        }
-        if self.volumes[v].resync.total == 0 {
-            self.check_end(v);
-            return;
-        }
-        let volume = &mut self.volumes[v];
-        let blocks = volume.resync.controller.turn(&volume.settings);
-        // What a turn could not use is not carried on, but for what is needed to merge requests.
-        volume.resync.budget = blocks;
-        volume.resync.next_turn = Some(self.now + TURN_MS);
-        if self.throttled(v) {
-            self.volumes[v].resync.budget = 0;
-            return;
-        }
-        self.request_blocks(v);
-        self.check_end(v);
-    }
-
-    /// c-min-rate: application I/O on the disk makes the resync step back (spec/resync.md 6.5).
-    fn throttled(&mut self, v: VolumeIndex) -> bool {
-        let now = self.now;
-        let volume = &mut self.volumes[v];
-        let left = volume.resync_left();
-        let limit = u64::from(volume.settings.c_min_rate);
-        let resync = &mut volume.resync;
-        let application = volume.counters.application;
-        let busy = application.saturating_sub(resync.last_application) > 64;
-        resync.last_application = application;
-        if limit == 0 || !busy {
-            return false;
-        }
-        let (mark_left, time) = resync.marks[(resync.last_mark + MARKS - 1) % MARKS];
-        let seconds = ((now - time) / 1000).max(1);
-        mark_left.saturating_sub(left) / seconds * 4 > limit
-    }
-
-    /// Requests blocks while the turn's budget, the peer's buffers and the locks allow it.
-    pub(super) fn request_blocks(&mut self, v: VolumeIndex) {
-        let cap = self.net.as_ref().map_or(1024, |net| u64::from(net.max_buffers) / 2);
-        let max_bio = self
-            .connection
-            .version
-            .map_or(4096, |version| version.max_bio_to(self.volumes[v].peer_max_bio.max(4096)));
-        // Several requests at a time, so that one is read while others are sent and written.
-        let thin = self.thin_blocks(v);
-        let wanted = (cap / REQUESTS_AT_ONCE).max(SHORT_REQUEST).max(thin.unwrap_or(0));
-        let longest = (u64::from(max_bio) / 4096).min(wanted);
-        while self.state(v).conn == Conn::SyncTarget && !self.may_get_late_answers(v) {
-            let volume = &mut self.volumes[v];
-            if volume.resync.budget == 0 || volume.resync.outstanding_blocks >= cap {
-                return;
-            }
-            let Some(disk) = &volume.disk else { return };
-            let Some(first) = disk.bitmap.next_set(volume.resync.position) else {
-                volume.resync.position = disk.bitmap.bits();
-                return;
-            };
-            let count = merged(first, volume.resync.budget, longest, thin, |bit| disk.bitmap.is_set(bit));
-            let sector = first * 8;
-            let sectors = (count * 8).min(volume.size - sector);
-            if volume.writes.any(sector, count * 8) {
-                // The application writes there: later. Its write may make the request needless.
-                self.flush_barrier();
-                return;
-            }
-            if volume.resync.outstanding.contains_key(&sector) {
-                volume.resync.position = first + count;
-                continue;
-            }
-            volume.locks.insert(sector, sector, sectors);
-            let resync = &mut volume.resync;
-            resync.outstanding.insert(sector, sectors);
-            resync.outstanding_blocks += count;
-            resync.position = first + count;
-            resync.budget = resync.budget.saturating_sub(count);
-            resync.controller.requested(count);
-            volume.counters.rs_pending += 1;
-            let size = (sectors * 512) as u32;
-            if self.asks_by_digest(v) {
-                self.add_peer_request(v, PeerKind::ResyncDigest, sector, size, ID_SYNCER, None);
-            } else {
-                let request = BlockRequest { sector, block_id: ID_SYNCER, size };
-                let thin = thin == Some(count) && sectors == count * 8;
-                let packet = if thin { Packet::RsThinRequest } else { Packet::RsDataRequest };
-                self.send(v, packet(request));
-            }
-        }
-    }
-
-    /// Thin resync: how many blocks a request has that asks whether they are all zeroes, which are then not
-    /// sent, and take no space here if the disk can discard. spec/resync.md 5.5.
-    fn thin_blocks(&self, v: VolumeIndex) -> Option<u64> {
-        let agreed = self.connection.link.is_some_and(|link| link.features.contains(Features::THIN_RESYNC));
-        let bytes = u64::from(self.volumes[v].settings.rs_discard_granularity);
-        (agreed && bytes > 0 && bytes % 4096 == 0).then_some(bytes / 4096)
-    }
-
-    /// Whether the source is to compare checksums before it sends blocks. spec/resync.md 5.3.
-    fn asks_by_digest(&self, v: VolumeIndex) -> bool {
-        let after_crash_only = self.net.as_ref().is_some_and(|net| net.csums_after_crash_only);
-        self.connection.version.is_some_and(|version| version.has_csums())
-            && self.csums_digest().is_some()
-            && (!after_crash_only || self.volumes[v].crashed_primary)
-    }
-
-    /// Target: own blocks were read; the source compares their digest with that of its own.
-    ///
-    /// The application here may not write to them until the answer comes (the lock of the request). What the
-    /// peer mirrors meanwhile it has sent before it reads the blocks, or sends after the answer: when it finds
-    /// them equal to what was read here, everything that it wrote in between arrives here, too.
-    pub(super) fn ask_by_digest(&mut self, request: &PeerRequest, payload: Option<Payload>) {
-        let (v, sector, size) = (request.volume, request.sector, request.bytes);
-        if !self.volumes[v].resync.outstanding.contains_key(&sector) {
-            // The resync that wanted to know has ended.
-            return;
-        }
-        let Some((algorithm, payload)) = self.csums_digest().zip(payload) else {
-            // What is here cannot be read: the source sends what it has, and is told if that cannot be written, either.
-            let request = BlockRequest { sector, block_id: ID_SYNCER, size };
-            self.send(v, Packet::RsDataRequest(request));
-            return;
-        };
-        self.volumes[v].resync.used_checksums = true;
-        let digest = algorithm.compute(&payload);
-        self.send(v, Packet::CsumRsRequest(BlockDigest { sector, block_id: ID_SYNCER, size, digest }));
-    }
-
-    /// Data for a resync request, or word that the range is all zeroes, is on its way to the disk.
-    pub(super) fn resync_data(&mut self, v: VolumeIndex, sector: u64, bytes: u32, payload: Option<Payload>) {
-        if !self.within_device(v, sector, bytes) {
-            return;
-        }
-        self.reply_arrived(v, u64::from(bytes) / 512);
-        self.volumes[v].counters.received += u64::from(bytes) / 512;
-        if self.usable_disk(v).is_none() {
-            self.error(Some(v), "Can not write resync data to local disk.");
-            self.acknowledge(v, Packet::NegAck, sector, bytes, ID_SYNCER);
-            self.resync_answered(v, sector, u64::from(bytes) / 512, Answer::Cancelled);
-            return;
-        }
-        if !self.is_requested(v, sector) {
-            // Of an earlier resync: the block may have been written since.
-            return;
-        }
-        if mutant!("resync-acknowledged-on-arrival") {
-            self.set_in_sync(v, sector, u64::from(bytes) / 512);
-            self.acknowledge(v, Packet::RsWriteAck, sector, bytes, ID_SYNCER);
-        }
-        let kind = if payload.is_some() { PeerKind::ResyncWrite } else { PeerKind::ResyncZeroes };
-        self.add_peer_request(v, kind, sector, bytes, ID_SYNCER, payload);
-    }
-
-    /// Whether a request for a block is not answered yet.
-    pub(super) fn is_requested(&self, v: VolumeIndex, sector: u64) -> bool {
-        self.volumes[v].resync.outstanding.contains_key(&sector)
-    }
-
-    /// Source: a block is on its way to the target.
-    pub(super) fn block_sent(&mut self, v: VolumeIndex, sector: u64, sectors: u64) {
-        let volume = &mut self.volumes[v];
-        volume.counters.rs_pending += 1;
-        volume.counters.sent += sectors;
-        volume.resync.replied.insert(sector, sectors);
-    }
-
-    /// Source: the target says what became of a block. False: not of this resync.
-    pub(super) fn block_acknowledged(&mut self, v: VolumeIndex, sector: u64) -> bool {
-        let volume = &mut self.volumes[v];
-        let known = volume.resync.replied.remove(&sector).is_some();
-        if known {
-            volume.counters.rs_pending = volume.counters.rs_pending.saturating_sub(1);
-        }
-        known
-    }
-
-    /// An answer came: for the controller, and `pe`.
-    pub(super) fn reply_arrived(&mut self, v: VolumeIndex, sectors: u64) {
-        let volume = &mut self.volumes[v];
-        volume.resync.controller.arrived += sectors;
-        volume.counters.rs_pending = volume.counters.rs_pending.saturating_sub(1);
-    }
-
-    /// A request of this node is finished, one way or another.
-    pub(super) fn resync_answered(&mut self, v: VolumeIndex, sector: u64, sectors: u64, answer: Answer) {
-        match answer {
-            Answer::InSync => {
-                let size = self.volumes[v].size;
-                self.volumes[v].resync.same_checksum += sectors / 8;
-                if let Some(disk) = &mut self.volumes[v].disk {
-                    disk.bitmap.clear_sectors(sector, sectors, size);
-                }
-            }
-            Answer::Failed => self.note_failed_blocks(v, sector, sectors),
-            Answer::Written | Answer::Cancelled => {}
-        }
-        let volume = &mut self.volumes[v];
-        if let Some(len) = volume.resync.outstanding.remove(&sector) {
-            volume.locks.remove(sector, sector);
-            volume.resync.outstanding_blocks -= len.div_ceil(8);
-        }
-        self.note_progress(v);
-        self.bits_cleared(v);
-        if self.state(v).conn == Conn::SyncTarget {
-            self.rewind(v);
-            self.request_blocks(v);
-        }
-    }
-
-    /// The scan came to the end, nothing is on the way, but bits are left that were set behind it.
-    fn rewind(&mut self, v: VolumeIndex) {
-        let volume = &mut self.volumes[v];
-        let Some(disk) = &volume.disk else { return };
-        let at_end = disk.bitmap.next_set(volume.resync.position).is_none();
-        if at_end && volume.resync.outstanding.is_empty() && disk.bitmap.weight() > volume.resync.failed {
-            volume.resync.position = 0;
-        }
-    }
-
-    /// Blocks could not be synced: they stay out of sync, and are counted.
-    pub(super) fn note_failed_blocks(&mut self, v: VolumeIndex, sector: u64, sectors: u64) {
-        let volume = &mut self.volumes[v];
-        if let Some(disk) = &volume.disk {
-            volume.resync.failed += disk.bitmap.count_sectors(sector, sectors);
-        }
-    }
-
     /// Bits were cleared: progress marks, and perhaps the end.
     pub(super) fn bits_cleared(&mut self, v: VolumeIndex) {
         self.advance_marks(v);
@@ -839,63 +592,5 @@ impl Resource {
         } else {
             self.start_resync(v, Conn::SyncSource);
         }
-    }
-
-    /// The digest of checksum-based resync, if one is configured.
-    pub(super) fn csums_digest(&self) -> Option<Digest> {
-        self.net.as_ref().and_then(|net| Digest::by_name(&net.csums_alg))
-    }
-}
-
-/// How many blocks from `first` on go into one request (spec/resync.md 5.2). `thin`: not more than that many.
-fn merged(first: u64, budget: u64, max_blocks: u64, thin: Option<u64>, is_set: impl Fn(u64) -> bool) -> u64 {
-    let mut count = 1;
-    loop {
-        let alignment = 1u64 << (63 - u64::leading_zeros(count) + 1);
-        let next = first + count;
-        let may_grow = count <= budget
-            && count < max_blocks
-            && Some(count) != thin
-            && first % alignment == 0
-            && next / BITS_PER_RESYNC_EXTENT == first / BITS_PER_RESYNC_EXTENT
-            && is_set(next);
-        if !may_grow {
-            return count;
-        }
-        count += 1;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The captured example of spec/resync.md 5.2: all bits set, requests of at most 130560 bytes.
-    #[test]
-    fn requests_are_merged_as_the_kernel_does() {
-        let max = 130_560 / 4096;
-        let mut requests = Vec::new();
-        let mut first = 0;
-        while requests.len() < 4 {
-            let count = merged(first, 1 << 20, max, None, |_| true);
-            requests.push((first * 8, count * 4096));
-            first += count;
-        }
-        assert_eq!(requests, vec![(0, 126_976), (248, 4096), (256, 126_976), (504, 4096)]);
-    }
-
-    #[test]
-    fn a_request_ends_at_a_clear_bit_and_at_a_resync_extent() {
-        assert_eq!(merged(0, 100, 256, None, |bit| bit < 5), 5);
-        assert_eq!(merged(4095, 100, 256, None, |_| true), 1);
-        assert_eq!(merged(6, 100, 256, None, |_| true), 2, "6 is a multiple of 2 only");
-        assert_eq!(merged(0, 6, 256, None, |_| true), 7, "a turn may exceed its budget by one");
-    }
-
-    #[test]
-    fn a_thin_request_is_aligned_and_has_its_length() {
-        assert_eq!(merged(16, 100, 256, Some(16), |_| true), 16);
-        assert_eq!(merged(8, 100, 256, Some(16), |_| true), 8, "8 is no multiple of 16");
-        assert_eq!(merged(16, 100, 256, Some(16), |bit| bit < 20), 4);
     }
 }
