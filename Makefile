@@ -149,6 +149,7 @@ musl-chroot:
 
 # The programs that only tests/hosts uses.
 demo test torture bench: EXAMPLES = --example=host-helper --example=write-checker --example=faulty-disk
+bench: EXAMPLES += --example=hot-log
 
 demo: build
 	tests/hosts/demo.sh
@@ -190,6 +191,7 @@ sim-mutants:
 
 bench: build
 	tests/bench-conf.sh
+	tests/bench-meta.sh
 	tests/hosts/bench.sh --out bench.tsv
 
 clean:

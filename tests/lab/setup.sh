@@ -11,7 +11,6 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 CACHE=${DRBDBOX_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/drbdbox-lab}
 SUITE=${DRBDBOX_LAB_SUITE:-trixie}
 PATH=$PATH:/usr/sbin:/sbin
-IMAGE=$CACHE/$SUITE
 APT=$CACHE/apt-$SUITE
 PROGRAMS=(busybox-static dash coreutils util-linux kmod iproute2 drbd-utils fio e2fsprogs xfsprogs psmisc)
 FIRST_MODULES="virtio_pci virtio_blk crc32c_generic ext4 overlay 9p 9pnet_virtio"
@@ -26,9 +25,11 @@ trap 'echo "tests/lab/setup.sh: failed in line $LINENO; logs are in $APT" >&2' E
 mkdir -p "$CACHE"
 exec 9>"$CACHE/lock"
 flock 9
-stamp=$(cat "${BASH_SOURCE[0]}" "$HERE/guest/init" | sha256sum | cut -c 1-16)
-if [ "$(cat "$IMAGE/stamp" 2>/dev/null)" = "$stamp" ]; then
-	echo "$IMAGE"
+# An image for each version of what makes it: machines of another checkout may be running from theirs.
+WHOLE=$CACHE/$SUITE-$(cat "${BASH_SOURCE[0]}" "$HERE/guest/init" | sha256sum | cut -c 1-16)
+if [ -e "$WHOLE" ]; then
+	touch "$WHOLE"
+	echo "$WHOLE"
 	exit 0
 fi
 
@@ -66,6 +67,9 @@ kernel=$(apt apt-cache depends linux-image-amd64 | sed -n 's/^ *Depends: \(linux
 [ -n "$kernel" ] || impossible "no kernel package in $SUITE"
 kernel_packages=$(apt apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces \
 	--no-enhances "$kernel" | grep -E '^linux-(image|modules|binary|base)-[0-9]' | sort -u)
+# Made aside: what has its name is whole. Images that nobody wanted for two days go.
+find "$CACHE" -mindepth 1 -maxdepth 1 -name "$SUITE*" -mtime +1 -exec rm -rf {} +
+IMAGE=$WHOLE.unfinished
 rm -rf "$IMAGE"
 BUILD=$IMAGE/build
 mkdir -p "$BUILD/kernel" "$BUILD/debs"
@@ -152,5 +156,5 @@ install -m 0755 "$HERE/guest/init" "$FIRST/init"
 mke2fs -q -t ext4 -O '^has_journal' -m 0 -E root_owner=0:0 -d "$ROOT" "$IMAGE/root.ext4" \
 	$(($(du -sm --apparent-size "$ROOT" | cut -f 1) * 12 / 10 + 24))M >/dev/null
 rm -rf "$BUILD"
-echo "$stamp" >"$IMAGE/stamp"
-echo "$IMAGE"
+mv "$IMAGE" "$WHOLE"
+echo "$WHOLE"
