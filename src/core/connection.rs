@@ -412,11 +412,14 @@ impl Resource {
             // Requests of the peer that were at the disk may have counted something since.
             self.stop_resync(v);
         }
-        for volume in &mut self.volumes {
+        for v in self.volume_indices() {
+            let volume = &mut self.volumes[v];
             volume.peer_uuids = None;
             volume.bitmap_io = false;
-            if let Some(disk) = &mut volume.disk {
-                disk.peer_wrote = false;
+            let wrote = volume.disk.as_mut().is_some_and(|disk| std::mem::take(&mut disk.peer_wrote));
+            if wrote && !mutant!("lost-epoch-not-flushed") {
+                // The barrier of these writes will not come, and the peer's application has long heard of them.
+                self.queue_steps([Step::FlushData { v }]);
             }
         }
         if !self.is_suspended() {

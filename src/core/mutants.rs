@@ -195,6 +195,11 @@ pub const ALL: &[Mutant] = &[
         what: "no flush of the data before the super block loses a mark",
     },
     Mutant {
+        name: "lost-epoch-not-flushed",
+        file: "connection.rs",
+        what: "what a lost peer wrote last is not flushed before this node takes over",
+    },
+    Mutant {
         name: "bits-cleared-without-flush",
         file: "meta_io.rs",
         what: "bits are cleared on disk before the blocks are durable",

@@ -179,6 +179,11 @@ impl Resource {
             }
         }
         self.uuid_follows_role(v, role);
+        // What a lost Primary wrote here may be in the cache still: the end of the link, which flushes it, waits for requests.
+        let peer_wrote = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.peer_wrote);
+        if role == Role::Primary && peer_wrote && !mutant!("lost-epoch-not-flushed") {
+            self.queue_steps([Step::FlushData { v }]);
+        }
         // The new generation, and the mark of a Primary, are durable before the first write.
         self.queue_steps([Step::WriteSuperBlockIfDirty { v }]);
         if tells_uuids {

@@ -22,7 +22,7 @@ impl Pair {
     }
 
     /// Nothing reaches the other node any more, and no link comes up.
-    fn lose_link(&mut self) {
+    pub(super) fn lose_link(&mut self) {
         self.linked = false;
         for node in [&mut self.a, &mut self.b] {
             node.outgoing = Default::default();

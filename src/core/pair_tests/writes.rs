@@ -329,3 +329,37 @@ fn an_own_write_waits_for_one_of_the_peer_that_is_at_the_disk() {
     assert!(pair.b.completed[&token].is_ok());
     assert_eq!(pair.b.data[4008 * 512], 100);
 }
+
+/// The Primary is lost before the barrier of what it had acknowledged came. The disk of the peer keeps that all the same, before the
+/// peer takes over: the application may have had it flushed, and will not write it again.
+#[test]
+fn what_a_lost_primary_wrote_is_durable_before_its_peer_takes_over() {
+    for at_disk in [false, true] {
+        let mut pair = synced_pair();
+        let flushes = pair.b.flushes;
+        pair.b.held = Some(Vec::new());
+        for (sector, fill) in [(4000, 99), (8000, 98), (12000, 97)] {
+            pair.a.write(sector, fill, 8192);
+        }
+        while pair.b.held.as_ref().is_some_and(|held| held.len() < 3) {
+            let _ = pair.a.work() | pair.b.work();
+            pair.exchange();
+        }
+        // The end of the link waits for the last one.
+        let mut held = pair.b.held.take().unwrap();
+        held.truncate(if at_disk { 2 } else { 3 });
+        let written = held.len();
+        for output in held {
+            pair.b.carry_out(output);
+        }
+        while pair.a.completed.len() < written {
+            let _ = pair.a.work() | pair.b.work();
+            pair.exchange();
+        }
+        assert_eq!(pair.b.flushes, flushes);
+        pair.lose_link();
+        assert_eq!(pair.b.flushes, flushes + u32::from(!at_disk), "{}", pair.logs());
+        assert_eq!(pair.b.command(Command::Primary { volume: V, force: false }), 1, "{}", pair.logs());
+        assert_eq!(pair.b.flushes, flushes + 1, "{}", pair.logs());
+    }
+}
