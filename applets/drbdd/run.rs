@@ -6,7 +6,7 @@ use drbdbox::engine::daemon::Daemon;
 use drbdbox::engine::doors::DoorKind;
 use drbdbox::engine::log::LogSink;
 use drbdbox::engine::shared::Shared;
-use drbdbox::engine::{adoption, proc_file, running};
+use drbdbox::engine::{adoption, proc_file, running, watchdog};
 use drbdbox::export::predecessor::{clean_after_dead_daemon, Kind};
 use drbdbox::sys::process::{self, PidFile, Ready};
 use drbdbox::sys::sync::{channel, Receiver, Sender};
@@ -146,6 +146,10 @@ fn start(options: Options) -> Result<Running, String> {
     let (run, devices) = (&config.run_directory, &config.device_directory);
     let may_go_on = |kind| kind == Kind::Nbd && config.door == DoorKind::NbdKernel;
     clean_after_dead_daemon(run, devices, |_, kind| may_go_on(kind));
+    if let Some(limit) = options.stuck_after {
+        let end = Box::new(|| std::process::abort());
+        watchdog::start(&daemon, limit, end).map_err(|error| format!("start a thread: {error}"))?;
+    }
     running::restore(&daemon, &paths::running());
     clean_after_dead_daemon(run, devices, |minor, _| daemon.shared.doors.find(minor).is_some());
     adoption::start(&daemon);

@@ -9,6 +9,7 @@
 //! | [`adoption`] | whether those of a daemon that died go on |
 //! | [`daemon`], [`commands`], [`options`] | all resources; what drbdsetup asks for |
 //! | [`helpers`] | handlers |
+//! | [`watchdog`] | a daemon that does not get on says so |
 //! | [`proc_file`], [`running`], [`snapshot`], [`log`] | what others can see |
 //!
 //! Rules: one lock a resource; no I/O under it; packets enter the outboxes under it, so their order is
@@ -62,3 +63,4 @@ pub mod shared;
 pub mod snapshot;
 pub mod stop;
 mod sync_after;
+pub mod watchdog;

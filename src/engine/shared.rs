@@ -4,6 +4,7 @@ use super::doors::{DoorKind, Doors};
 use super::helpers::Program;
 use super::log::LogSink;
 use super::runner::Runner;
+use super::watchdog::Watch;
 use crate::control::hub::Hub;
 use crate::core::types::VolumeIndex;
 use crate::sys::sync::{Condvar, Mutex};
@@ -42,6 +43,8 @@ pub struct Shared {
     pub log: LogSink,
     /// The doors of all minors.
     pub doors: Doors,
+    /// Who touches a resource wakes the watchdog.
+    pub watch: Watch,
     news: Mutex<News>,
     news_arrived: Condvar,
     /// `News::traffic`, to be looked at without a lock.
@@ -69,6 +72,7 @@ impl Shared {
             hub: Hub::new(),
             log,
             doors: Doors::default(),
+            watch: Watch::default(),
             news: Mutex::default(),
             news_arrived: Condvar::new(),
             traffic_seen: AtomicBool::new(false),
@@ -91,6 +95,7 @@ impl Shared {
     /// The daemon ends.
     pub fn end(&self) {
         self.tell(|news| news.ended = true);
+        self.watch.end();
     }
 
     /// Something was read, written, sent or received. On the hot path: one load, unless nothing happened

@@ -179,6 +179,34 @@ fn kill_9_and_back_again() {
     }
 }
 
+/// While nothing is open, the watchdog sleeps until something happens, and does not look in between.
+#[test]
+fn nobody_watches_an_idle_daemon() {
+    let node = Node::with_options(&["--stuck-after", "6"]);
+    node.attach();
+    let tasks = format!("/proc/{}/task", node.pid());
+    let is_watchdog = |task: &std::path::Path| {
+        std::fs::read_to_string(task.join("stat")).is_ok_and(|stat| stat.contains(" (watchdog) "))
+    };
+    let task =
+        std::fs::read_dir(tasks).unwrap().map(|task| task.unwrap().path()).find(|task| is_watchdog(task));
+    let call = task.expect("a thread").join("syscall");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let Ok(text) = std::fs::read_to_string(&call) else {
+            println!("SKIPPED: this kernel does not tell what threads wait for");
+            return;
+        };
+        // futex(word, operation, value, timeout): without a time limit.
+        let words: Vec<&str> = text.split_ascii_whitespace().collect();
+        if words.first() == Some(&libc::SYS_futex.to_string().as_str()) && words.get(4) == Some(&"0x0") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "it goes on looking: {text}\n{}", node.log.text());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// Ends a daemon that the test did not start itself.
 struct Started(i32);
 
