@@ -153,12 +153,12 @@ fn start(options: Options) -> Result<Running, String> {
     running::restore(&daemon, &paths::running());
     clean_after_dead_daemon(run, devices, |minor, _| daemon.shared.doors.find(minor).is_some());
     adoption::start(&daemon);
-    let files = proc_file::Files { proc_text: paths::proc_text(), running: paths::running() };
+    daemon.shared.running.start(&paths::running());
     let socket = paths::socket();
     let access = options.access;
     let server =
         Server::start(&socket, access, daemon.clone()).map_err(|e| paths::write_failure(&socket, &e))?;
-    let proc_writer = proc_file::start(Arc::clone(&daemon), files)
+    let proc_writer = proc_file::start(Arc::clone(&daemon), paths::proc_text())
         .map_err(|error| paths::write_failure(&paths::proc_text(), &error))?;
     let of_thread = sender.clone();
     thread::Builder::new()

@@ -372,6 +372,8 @@ impl Daemon {
 impl Service for Daemon {
     fn handle(&self, call: Call) -> Reply {
         let reply = self.dispatch(&call).unwrap_or_else(|reply| reply);
+        // What it did is kept before anybody hears of it.
+        self.shared.running.write(self);
         log::debug!("{:?}: {reply:?}", call.request);
         reply
     }

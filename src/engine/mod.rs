@@ -10,7 +10,7 @@
 //! | [`daemon`], [`commands`], [`options`] | all resources; what drbdsetup asks for |
 //! | [`helpers`] | handlers |
 //! | [`watchdog`] | a daemon that does not get on says so |
-//! | [`proc_file`], [`running`], [`snapshot`], [`log`] | what others can see |
+//! | [`proc_file`], [`running`], [`kept_file`], [`snapshot`], [`log`] | what others can see |
 //!
 //! Rules: one lock a resource; no I/O under it; packets enter the outboxes under it, so their order is
 //! that of core's decisions. A thread that reads from the peer never blocks in a send. A thread that fails tells
@@ -48,6 +48,7 @@ pub mod disk;
 pub mod doors;
 pub mod helpers;
 mod integrity;
+mod kept_file;
 pub mod link;
 pub mod log;
 pub mod options;
