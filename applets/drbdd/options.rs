@@ -11,6 +11,7 @@ use drbdbox::wire::ProtocolVersion;
 use log::LevelFilter;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The replication daemon of drbdbox. drbdadm and drbdsetup start it when they need it,
 /// unless DRBDD_AUTOSTART=no is in their environment.
@@ -68,10 +69,18 @@ struct Arguments {
     #[argh(option, default = "8")]
     door_threads: usize,
 
+    /// seconds after which a thread that does not get on is reported, and the daemon ended unless a device that still works
+    /// is in use (default 60; 0: never)
+    #[argh(option, default = "60")]
+    stuck_after: u64,
+
     /// directory of the device nodes (default /dev)
     #[argh(option, default = "PathBuf::from(\"/dev\")")]
     device_directory: PathBuf,
 }
+
+/// Largest `--stuck-after`: a day.
+const STUCK_AFTER_MAX: u64 = 86_400;
 
 /// What the daemon was told.
 #[derive(Debug)]
@@ -82,6 +91,8 @@ pub struct Options {
     pub log_level: LevelFilter,
     /// Who may use the control socket, beside root.
     pub access: Access,
+    /// How long a thread may not get on; `None`: as long as it likes.
+    pub stuck_after: Option<Duration>,
     /// For the engine.
     pub config: Config,
 }
@@ -117,6 +128,9 @@ impl Options {
         }
         if !(1..=256).contains(&arguments.door_threads) {
             return Err(format!("--door-threads {}: must be 1 to 256", arguments.door_threads));
+        }
+        if arguments.stuck_after > STUCK_AFTER_MAX {
+            return Err(format!("--stuck-after {}: must be 0 to {STUCK_AFTER_MAX}", arguments.stuck_after));
         }
         let group = |option: &str, name: Option<String>| {
             let found = name.map(|name| access::group(&name));
@@ -155,6 +169,7 @@ impl Options {
             foreground: arguments.foreground || !arguments.background,
             log_level: arguments.log_level,
             access,
+            stuck_after: (arguments.stuck_after > 0).then(|| Duration::from_secs(arguments.stuck_after)),
             config: Config {
                 protocol_max,
                 helper,
@@ -186,6 +201,8 @@ mod tests {
         assert_eq!(parse(&["--door", "nbd"]).unwrap().config.door, DoorKind::NbdKernel);
         assert_eq!(parse(&["--door", "fuse-loop"]).unwrap().config.door, DoorKind::FuseLoop);
         assert_eq!(options.config.helper.name, "/sbin/drbdadm");
+        assert_eq!(options.stuck_after, Some(Duration::from_secs(60)));
+        assert_eq!(parse(&["--stuck-after", "0"]).unwrap().stuck_after, None);
         let options = parse(&["--door", "nbd-server", "--nbd-listen", "127.0.0.1:10809"]).unwrap();
         assert!(matches!(options.config.door, DoorKind::NbdServer(Listen::Tcp(_))));
         for wrong in [
@@ -193,6 +210,8 @@ mod tests {
             &["--door", "window"],
             &["--nbd-listen", "somewhere"],
             &["--minor-count", "0"],
+            &["--stuck-after", "86401"],
+            &["--stuck-after", "-1"],
             &["--status-group", "no-such-group"],
             &["--no-such-option"],
         ] {

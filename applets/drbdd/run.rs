@@ -6,7 +6,7 @@ use drbdbox::engine::daemon::Daemon;
 use drbdbox::engine::doors::DoorKind;
 use drbdbox::engine::log::LogSink;
 use drbdbox::engine::shared::Shared;
-use drbdbox::engine::{adoption, proc_file, running};
+use drbdbox::engine::{adoption, proc_file, running, watchdog};
 use drbdbox::export::predecessor::{clean_after_dead_daemon, Kind};
 use drbdbox::sys::process::{self, PidFile, Ready};
 use drbdbox::sys::sync::{channel, Receiver, Sender};
@@ -146,15 +146,19 @@ fn start(options: Options) -> Result<Running, String> {
     let (run, devices) = (&config.run_directory, &config.device_directory);
     let may_go_on = |kind| kind == Kind::Nbd && config.door == DoorKind::NbdKernel;
     clean_after_dead_daemon(run, devices, |_, kind| may_go_on(kind));
+    if let Some(limit) = options.stuck_after {
+        let end = Box::new(|| std::process::abort());
+        watchdog::start(&daemon, limit, end).map_err(|error| format!("start a thread: {error}"))?;
+    }
     running::restore(&daemon, &paths::running());
     clean_after_dead_daemon(run, devices, |minor, _| daemon.shared.doors.find(minor).is_some());
     adoption::start(&daemon);
-    let files = proc_file::Files { proc_text: paths::proc_text(), running: paths::running() };
+    daemon.shared.running.start(&paths::running());
     let socket = paths::socket();
     let access = options.access;
     let server =
         Server::start(&socket, access, daemon.clone()).map_err(|e| paths::write_failure(&socket, &e))?;
-    let proc_writer = proc_file::start(Arc::clone(&daemon), files)
+    let proc_writer = proc_file::start(Arc::clone(&daemon), paths::proc_text())
         .map_err(|error| paths::write_failure(&paths::proc_text(), &error))?;
     let of_thread = sender.clone();
     thread::Builder::new()

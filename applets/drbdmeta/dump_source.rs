@@ -5,11 +5,17 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{fcntl, FcntlArg, OFlag};
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 
 use super::call::{Call, Failure};
 use super::progress::Progress;
+use super::ui::say_err;
 use super::{EXIT_ERROR, EXIT_USAGE};
 use drbdbox::meta::dump_parser::{DumpReader, Fields, ParseError};
 use drbdbox::meta::Format;
@@ -20,6 +26,8 @@ const READ_BYTES: usize = 1 << 16;
 /// So much of a stream is kept in memory; what is longer goes to a file. A rescue system need not have room for one, and
 /// only the dumps of large bitmaps without any pattern need it.
 const KEPT_IN_MEMORY_MAX: usize = 4 << 20;
+/// For so long a pipe is waited for without a word, in milliseconds: whoever uncompresses the dump starts at the same time.
+const SILENT_WAIT: u16 = 2000;
 
 /// A dump that nobody has looked at.
 pub enum Source {
@@ -53,12 +61,36 @@ impl Source {
         let Some(path) = call.argument.as_deref() else {
             return Ok(Source::Stdin);
         };
-        let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
-        match opened {
-            Ok((metadata, file)) if metadata.is_file() => Ok(Source::File(file, metadata.len())),
-            Ok((_, file)) => Ok(Source::Stream(file)),
-            Err(_) => Err(Failure::new(EXIT_USAGE, format!("open of '{path}' failed."))),
+        let refused = |why: &str| Failure::new(EXIT_USAGE, format!("open of '{path}' failed.{why}"));
+        if is_stdin(Path::new(path)) {
+            return Ok(Source::Stdin);
         }
+        // Without waiting: what it is has to be known before anything is waited for.
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+        let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+        let (metadata, file) = match opened.and_then(|file| Ok((file.metadata()?, file))) {
+            Ok(opened) => opened,
+            // The system's answer to all of them.
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
+                return Err(refused(
+                    " It is a socket, or a device that is not there: a dump is a file or a pipe.",
+                ))
+            }
+            Err(_) => return Err(refused("")),
+        };
+        let kind = metadata.file_type();
+        if kind.is_file() {
+            return Ok(Source::File(file, metadata.len()));
+        }
+        if kind.is_dir() {
+            return Err(refused(" It is a directory: a dump is a file or a pipe."));
+        }
+        if kind.is_fifo() {
+            wait_for_writer(&file, path);
+        }
+        fcntl(&file, FcntlArg::F_SETFL(OFlag::O_RDONLY))
+            .map_err(|errno| refused(&format!(" {}", errno.desc())))?;
+        Ok(Source::Stream(file))
     }
 
     /// Reads all of it, and keeps nothing.
@@ -93,6 +125,28 @@ impl Source {
         };
         Ok(Checked { fields, words, format, text })
     }
+}
+
+/// Whether a path leads to what this program reads as its standard input, and that can be read only once. The questions read
+/// from there, too: it has to be read through the same buffer.
+fn is_stdin(path: &Path) -> bool {
+    let identity = |metadata: fs::Metadata| (!metadata.is_file()).then(|| (metadata.dev(), metadata.ino()));
+    let stdin = fs::metadata("/proc/self/fd/0").ok().and_then(identity);
+    stdin.is_some() && fs::metadata(path).ok().and_then(identity) == stdin
+}
+
+/// Waits until somebody has written to a pipe, or has left it, and says so: nobody may ever come. The device is not open yet.
+fn wait_for_writer(file: &File, path: &str) {
+    let wait = |timeout| {
+        let mut descriptors = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
+        poll(&mut descriptors, timeout)
+    };
+    if wait(PollTimeout::from(SILENT_WAIT)) != Ok(0) {
+        return;
+    }
+    say_err!("'{path}' is a pipe that nobody has written to: waiting (Ctrl-C ends this)");
+    // Whatever else may happen, reading tells.
+    while wait(PollTimeout::NONE) == Err(Errno::EINTR) {}
 }
 
 fn failure(error: ParseError) -> Failure {

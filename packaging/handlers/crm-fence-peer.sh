@@ -98,13 +98,16 @@ elements() {
 	}'
 }
 
+# For awk programs that read those lines: value("NAME") is that attribute of the element.
+# shellcheck disable=SC2016 # the $ are awk's
+value_of_attribute='function value(name, i) {
+	for (i = 2; i <= NF; i++) if (index($i, name "=") == 1) return substr($i, length(name) + 2)
+	return ""
+}'
+
 # Prints the id of the master or clone around the primitive ocf:linbit:drbd of the resource. stdin: the cluster's XML.
 find_master() {
-	elements | awk -F '\t' -v wanted="$DRBD_RESOURCE" '
-		function value(name, i) {
-			for (i = 2; i <= NF; i++) if (index($i, name "=") == 1) return substr($i, length(name) + 2)
-			return ""
-		}
+	elements | awk -F '\t' -v wanted="$DRBD_RESOURCE" "$value_of_attribute"'
 		$1 == "status" { exit }
 		$1 == "master" || $1 == "clone" { id = value("id") }
 		$1 == "/master" || $1 == "/clone" { id = "" }
@@ -115,11 +118,7 @@ find_master() {
 
 # Prints "ATTRIBUTE-VALUE" of the host that the constraint leaves, if there is one; nothing without one. stdin: the XML.
 find_constraint() {
-	elements | awk -F '\t' -v wanted="$constraint_id" '
-		function value(name, i) {
-			for (i = 2; i <= NF; i++) if (index($i, name "=") == 1) return substr($i, length(name) + 2)
-			return ""
-		}
+	elements | awk -F '\t' -v wanted="$constraint_id" "$value_of_attribute"'
 		$1 == "status" { exit }
 		$1 == "rsc_location" && value("id") == wanted { inside = 1; found = "?" }
 		$1 == "/rsc_location" { inside = 0 }
@@ -130,11 +129,7 @@ find_constraint() {
 # What the cluster thinks of the peer: reachable, down (it was fenced, or has left in an orderly way), or unreachable.
 # stdin: the XML.
 find_peer_state() {
-	elements | awk -F '\t' -v peer="$DRBD_PEER" '
-		function value(name, i) {
-			for (i = 2; i <= NF; i++) if (index($i, name "=") == 1) return substr($i, length(name) + 2)
-			return ""
-		}
+	elements | awk -F '\t' -v peer="$DRBD_PEER" "$value_of_attribute"'
 		# Times instead of words since Pacemaker 2.1.
 		function is_on(word) { return word == "true" || word == "online" || word ~ /^[1-9][0-9]*$/ }
 		$1 == "node_state" && value("uname") == peer {

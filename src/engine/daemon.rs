@@ -16,10 +16,11 @@ use crate::control::Service;
 use crate::core::codes::ConfigCode;
 use crate::core::types::{Level, VolumeIndex};
 use crate::status::{AddressPair, Snapshot};
-use crate::sys::sync::Mutex;
+use crate::sys::sync::{Holder, Mutex};
 use crate::sys::time::monotonic_ms;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Largest minor. spec/decisions.md 3.5.
 pub const MINOR_MAX: u32 = 1_048_575;
@@ -87,6 +88,19 @@ impl Daemon {
     /// All resources.
     pub fn resources(&self) -> Vec<Arc<Runner>> {
         self.registry.lock().resources.values().cloned().collect()
+    }
+
+    /// All resources, if the list can be had within that time.
+    ///
+    /// # Errors
+    /// Who has it.
+    pub(super) fn resources_within(&self, at_most: Duration) -> Result<Vec<Arc<Runner>>, Holder> {
+        Ok(self.registry.try_lock_for(at_most)?.resources.values().cloned().collect())
+    }
+
+    /// Where threads wait for the list of resources.
+    pub(super) fn list_address(&self) -> usize {
+        self.registry.address()
     }
 
     /// All minors.
@@ -358,6 +372,8 @@ impl Daemon {
 impl Service for Daemon {
     fn handle(&self, call: Call) -> Reply {
         let reply = self.dispatch(&call).unwrap_or_else(|reply| reply);
+        // What it did is kept before anybody hears of it.
+        self.shared.running.write(self);
         log::debug!("{:?}: {reply:?}", call.request);
         reply
     }

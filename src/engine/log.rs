@@ -12,6 +12,7 @@ use crate::sys::sync::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 /// Lines that wait at most; more are counted and dropped.
 const QUEUE_MAX: usize = 8192;
@@ -24,12 +25,15 @@ struct Queue {
     lines: VecDeque<(Level, String)>,
     dropped: u64,
     closed: bool,
+    /// Lines have been taken out of the queue, and are not written yet.
+    writing: bool,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     queue: Mutex<Queue>,
     arrived: Condvar,
+    written: Condvar,
 }
 
 /// Where log lines go. Dropping it writes what waits.
@@ -75,6 +79,20 @@ impl LogSink {
         drop(queue);
         self.shared.arrived.notify_one();
     }
+
+    /// Waits until all lines are written, at most that long. True if they are.
+    pub fn wait_until_written(&self, at_most: Duration) -> bool {
+        let deadline = Instant::now() + at_most;
+        let mut queue = self.shared.queue.lock();
+        while queue.writing || !queue.lines.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            queue = self.shared.written.wait_timeout(queue, left);
+        }
+        true
+    }
 }
 
 impl Drop for LogSink {
@@ -91,12 +109,15 @@ fn run(shared: &Shared, mut writer: Writer) {
     loop {
         let (lines, dropped) = {
             let mut queue = shared.queue.lock();
+            queue.writing = false;
+            shared.written.notify_all();
             while queue.lines.is_empty() && !queue.closed {
                 queue = shared.arrived.wait(queue);
             }
             if queue.lines.is_empty() {
                 return;
             }
+            queue.writing = true;
             (std::mem::take(&mut queue.lines), std::mem::take(&mut queue.dropped))
         };
         for (level, text) in lines {
@@ -135,6 +156,17 @@ mod tests {
         }
         drop(sink);
         assert!(lines.lock().iter().eq((0..100).map(|n| n.to_string()).collect::<Vec<_>>().iter()));
+    }
+
+    #[test]
+    fn what_waits_is_written_in_time_or_not() {
+        let (sender, receiver) = crate::sys::sync::channel::<()>();
+        let sink = LogSink::new(Box::new(move |_, _| assert!(receiver.receive().is_some()))).unwrap();
+        assert!(sink.wait_until_written(Duration::ZERO));
+        sink.line(Level::Info, "a log that blocks".into());
+        assert!(!sink.wait_until_written(Duration::from_millis(1)));
+        sender.send(());
+        assert!(sink.wait_until_written(Duration::from_secs(60)));
     }
 
     #[test]

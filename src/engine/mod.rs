@@ -9,7 +9,8 @@
 //! | [`adoption`] | whether those of a daemon that died go on |
 //! | [`daemon`], [`commands`], [`options`] | all resources; what drbdsetup asks for |
 //! | [`helpers`] | handlers |
-//! | [`proc_file`], [`running`], [`snapshot`], [`log`] | what others can see |
+//! | [`watchdog`] | a daemon that does not get on says so |
+//! | [`proc_file`], [`running`], [`kept_file`], [`snapshot`], [`log`] | what others can see |
 //!
 //! Rules: one lock a resource; no I/O under it; packets enter the outboxes under it, so their order is
 //! that of core's decisions. A thread that reads from the peer never blocks in a send. A thread that fails tells
@@ -47,6 +48,7 @@ pub mod disk;
 pub mod doors;
 pub mod helpers;
 mod integrity;
+mod kept_file;
 pub mod link;
 pub mod log;
 pub mod options;
@@ -62,3 +64,4 @@ pub mod shared;
 pub mod snapshot;
 pub mod stop;
 mod sync_after;
+pub mod watchdog;

@@ -20,13 +20,14 @@ use crate::conf::Dialect;
 use crate::control::message::EventKind;
 use crate::core::codes::ConfigCode;
 use crate::core::resource::Resource;
-use crate::core::state::Conn;
+use crate::core::state::{Conn, Role};
 use crate::core::types::{
     AdminId, Command, HelperId, Io, IoResult, Level, LinkFailure, Millis, Output, Payload, VolumeIndex,
 };
 use crate::export::request::{Answer, Completion, Request};
 use crate::status::AddressPair;
-use crate::sys::sync::{channel, Condvar, Mutex, MutexGuard, Sender};
+use crate::sys::sync::{channel, Condvar, Holder, Mutex, MutexGuard, Sender};
+use crate::sys::threads;
 use crate::sys::time::monotonic_ms;
 use crate::wire::handshake::Offer;
 use crate::wire::{Packet, Release, Socket};
@@ -92,7 +93,28 @@ pub struct State {
     meta_waits: bool,
     /// When the timer thread wakes up by itself.
     timer_wakes: Option<Millis>,
+    timer: TimerThread,
     gone: bool,
+}
+
+/// Whether a timer thread gets on. Two looks that are equal saw one that had done nothing in between.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TimerThread {
+    /// Its id.
+    pub thread: u32,
+    /// How often it had looked what there is to do.
+    pub rounds: u64,
+}
+
+/// What the watchdog sees of a resource.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Glimpse {
+    /// There is something to be done, and the timer thread is not doing it (or has not come to it yet).
+    pub late: Option<TimerThread>,
+    /// The timer thread will have something to do.
+    pub expects: bool,
+    /// One of its devices may be in use.
+    pub is_primary: bool,
 }
 
 /// One resource at work.
@@ -246,6 +268,7 @@ impl Runner {
                 receiver_waits: false,
                 meta_waits: false,
                 timer_wakes: None,
+                timer: TimerThread::default(),
                 gone: false,
             }),
             receiver_may_go: Condvar::new(),
@@ -283,6 +306,7 @@ impl Runner {
 
     /// As [`Runner::drive`], for inputs that belong together with a change of the engine's own state.
     pub fn drive_state<R>(&self, inline: Inline, f: impl FnOnce(&mut State, Millis) -> R) -> R {
+        self.shared.watch.wake();
         let mut batch = Batch::new();
         let result = {
             let mut state = self.state.lock();
@@ -296,7 +320,28 @@ impl Runner {
 
     /// Looks at the state, without changing anything in core.
     pub fn look<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        self.shared.watch.wake();
         f(&mut self.state.lock())
+    }
+
+    /// For the watchdog: looks at the state, if it can be had within that time.
+    ///
+    /// # Errors
+    /// Who has it.
+    pub(super) fn glimpse(&self, at_most: Duration) -> Result<Glimpse, Holder> {
+        let state = self.state.try_lock_for(at_most)?;
+        let is_due = state.timer_wakes.is_some_and(|wakes| wakes <= monotonic_ms());
+        let is_primary = state.core.volumes().any(|(_, volume)| volume.state().role == Role::Primary);
+        Ok(Glimpse {
+            late: (is_due && !state.gone).then_some(state.timer),
+            expects: state.timer_wakes.is_some() && !state.gone,
+            is_primary,
+        })
+    }
+
+    /// Where threads wait for this resource's lock.
+    pub(super) fn lock_address(&self) -> usize {
+        self.state.address()
     }
 
     /// Sorts core's outputs: packets into the outboxes, the rest into the batch.
@@ -736,10 +781,26 @@ impl Runner {
         self.timer_changed.notify_all();
     }
 
+    /// The timer thread ends although there is something to do.
+    #[cfg(test)]
+    pub(super) fn lose_timer_thread(self: &Arc<Runner>) {
+        let of_others = Arc::strong_count(self) - 1;
+        self.end();
+        while Arc::strong_count(self) > of_others {
+            thread::yield_now();
+        }
+        self.look(|state| {
+            state.gone = false;
+            state.timer_wakes = Some(0);
+        });
+    }
+
     /// The timer thread: sleeps until core has something to do, without ever looking in between.
     fn run_timers(&self) {
         let mut state: MutexGuard<State> = self.state.lock();
+        state.timer.thread = threads::own_id();
         loop {
+            state.timer.rounds += 1;
             if state.gone {
                 return;
             }

@@ -1,21 +1,27 @@
 //! The running configuration, kept in RUNDIR, so that a daemon that was killed comes back with the
 //! resources it had. spec/decisions.md 4.
 //!
+//! A command is answered when the file has what it did ([`Keeper`]): whoever was told of a success need not ask again after a
+//! crash of the daemon. The file is in the page cache then, which outlives the daemon; it counts for nothing after a crash of the host.
+//!
 //! Roles are not kept: whoever used a device saw its end, and the meta data say that this node was
 //! Primary. After a reboot the file counts for nothing.
 
 use super::attach;
 use super::daemon::{is_success, Daemon};
+use super::kept_file::{replace, Kept};
 use super::runner::BackingPaths;
 use crate::conf::settings::{DiskSettings, NetSettings, ResourceSettings};
 use crate::conf::Dialect;
 use crate::core::types::Command;
 use crate::status::AddressPair;
+use crate::sys::sync::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What identifies the boot of the host.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -51,12 +57,93 @@ struct RunningVolume {
     backing: Option<BackingPaths>,
 }
 
+/// Keeps the file up to date. Whoever needs it to be writes it, on his own thread; those who come meanwhile wait for that, or
+/// for the next time, which is for all of them.
+#[derive(Debug, Default)]
+pub struct Keeper {
+    /// Counts changes of the configuration.
+    changes: AtomicU64,
+    state: Mutex<Keeping>,
+    written: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Keeping {
+    /// `None`: nothing is kept, before the start and after the end.
+    file: Option<Kept>,
+    /// A thread writes the file.
+    busy: bool,
+    /// So many changes are in it (or were tried to be).
+    written: u64,
+}
+
+impl Keeper {
+    /// From now on there is a file. To be called before clients may give orders.
+    pub fn start(&self, path: &Path) {
+        let meanwhile = "Replication goes on; a daemon that is started again would not know the changes";
+        self.state.lock().file = Some(Kept::new(path, meanwhile));
+    }
+
+    /// Something changed that belongs into the file.
+    pub fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether it could not be written: somebody has to try again.
+    pub fn fails(&self) -> bool {
+        self.state.lock().file.as_ref().is_some_and(|file| file.fails)
+    }
+
+    /// Returns when all that has [`changed`](Self::changed) before the call is in the file, or cannot be written. Not to be called under
+    /// any lock.
+    pub fn write(&self, daemon: &Daemon) {
+        let wanted = self.changes.load(Ordering::Acquire);
+        let mut state = self.state.lock();
+        while state.written < wanted {
+            let Some(path) = state.file.as_ref().map(|file| file.path.clone()) else { return };
+            if state.busy {
+                state = self.written.wait(state);
+                continue;
+            }
+            state.busy = true;
+            drop(state);
+            let covers = self.changes.load(Ordering::Acquire);
+            let result = save(daemon, &path);
+            state = self.state.lock();
+            state.busy = false;
+            state.written = covers;
+            self.written.notify_all();
+            let line = state.file.as_mut().and_then(|file| file.line(result));
+            if let Some((level, line)) = line {
+                drop(state);
+                log::log!(level, "{line}");
+                state = self.state.lock();
+            }
+        }
+    }
+
+    /// The daemon ends: the file goes, and does not come back.
+    pub fn end(&self) {
+        let mut state = self.state.lock();
+        while state.busy {
+            state = self.written.wait(state);
+        }
+        if let Some(file) = state.file.take() {
+            let _ = fs::remove_file(file.path);
+        }
+    }
+}
+
 fn boot_id() -> String {
     fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned()
 }
 
 fn collect(daemon: &Daemon) -> Running {
     let runners = daemon.resources();
+    // Not under a resource's lock: the names have one of their own, which is held while links are made.
+    let door_name = |minor| Some((minor, daemon.shared.doors.find(minor)?.device_name()?));
+    let device_names: BTreeMap<u32, String> =
+        daemon.minors().into_iter().filter_map(|(minor, _)| door_name(minor)).collect();
     let resources = runners.iter().map(|runner| {
         runner.look(|state| RunningResource {
             name: runner.name.clone(),
@@ -70,7 +157,7 @@ fn collect(daemon: &Daemon) -> Running {
                 .map(|(v, volume)| RunningVolume {
                     minor: volume.minor,
                     number: volume.number,
-                    device_name: daemon.shared.doors.find(volume.minor).and_then(|door| door.device_name()),
+                    device_name: device_names.get(&volume.minor).cloned(),
                     settings: volume.settings().clone(),
                     backing: state.volumes.get(v).and_then(|slot| slot.backing.clone()),
                 })
@@ -87,17 +174,6 @@ fn collect(daemon: &Daemon) -> Running {
 pub fn save(daemon: &Daemon, path: &Path) -> io::Result<()> {
     let text = serde_json::to_vec(&collect(daemon)).map_err(io::Error::other)?;
     replace(path, &text, 0o600)
-}
-
-/// Writes a file under another name and renames it.
-pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    // Not one that somebody else has put there, with a mode of his choice.
-    let _ = fs::remove_file(&temporary);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-    file.write_all(bytes)?;
-    drop(file);
-    fs::rename(&temporary, path)
 }
 
 /// Brings back what the file says; problems go to the log. A file of another boot is ignored.

@@ -4,6 +4,8 @@ use super::doors::{DoorKind, Doors};
 use super::helpers::Program;
 use super::log::LogSink;
 use super::runner::Runner;
+use super::running::Keeper;
+use super::watchdog::Watch;
 use crate::control::hub::Hub;
 use crate::core::types::VolumeIndex;
 use crate::sys::sync::{Condvar, Mutex};
@@ -42,6 +44,10 @@ pub struct Shared {
     pub log: LogSink,
     /// The doors of all minors.
     pub doors: Doors,
+    /// Keeps what is configured, for a daemon after this one.
+    pub running: Keeper,
+    /// Who touches a resource wakes the watchdog.
+    pub watch: Watch,
     news: Mutex<News>,
     news_arrived: Condvar,
     /// `News::traffic`, to be looked at without a lock.
@@ -55,8 +61,6 @@ pub struct News {
     pub state: bool,
     /// Counters changed.
     pub traffic: bool,
-    /// The running configuration changed.
-    pub configuration: bool,
     /// The daemon ends.
     pub ended: bool,
 }
@@ -69,6 +73,8 @@ impl Shared {
             hub: Hub::new(),
             log,
             doors: Doors::default(),
+            running: Keeper::default(),
+            watch: Watch::default(),
             news: Mutex::default(),
             news_arrived: Condvar::new(),
             traffic_seen: AtomicBool::new(false),
@@ -82,15 +88,14 @@ impl Shared {
 
     /// What has to survive a restart of the daemon changed.
     pub fn configuration_changed(&self) {
-        self.tell(|news| {
-            news.state = true;
-            news.configuration = true;
-        });
+        self.running.changed();
+        self.state_changed();
     }
 
     /// The daemon ends.
     pub fn end(&self) {
         self.tell(|news| news.ended = true);
+        self.watch.end();
     }
 
     /// Something was read, written, sent or received. On the hot path: one load, unless nothing happened

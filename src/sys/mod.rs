@@ -17,4 +17,5 @@ pub mod send;
 pub mod sync;
 pub mod syslog;
 pub mod terminal;
+pub mod threads;
 pub mod time;

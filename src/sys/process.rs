@@ -137,7 +137,7 @@ pub fn start_daemon(main: impl FnOnce(Ready) -> i32) -> io::Result<()> {
             // SAFETY: as above.
             #[allow(unsafe_code)]
             match unsafe { fork() } {
-                Ok(ForkResult::Child) => {}
+                Ok(ForkResult::Child) => super::threads::forget_own_id(),
                 Ok(ForkResult::Parent { .. }) => leave(0),
                 Err(errno) => {
                     Ready(writer).fail(&format!("fork: {errno}"));

@@ -5,7 +5,11 @@
 //! has them. The algorithms are those of the standard library.
 //!
 //! There is no poisoning: a panic in a thread of the daemon ends the whole daemon.
+//!
+//! A lock knows who has it ([`Holder`]), for the report about a daemon that is stuck. That costs two stores beside the one
+//! that takes it, to the same cache line. Who waits for it is not kept: the kernel knows ([`super::threads`]).
 
+use super::threads;
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -50,7 +54,7 @@ mod futex {
         }
     }
 
-    /// Waits while `word` is `expected`, at most that long. May return for no reason.
+    /// Waits while `word` is `expected`, at most that long (for ever without `timeout`). May return for no reason.
     pub fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) {
         let timeout = timeout.map(|timeout| Timespec {
             seconds: timeout.as_secs().min(i32::MAX as u64) as libc::c_long,
@@ -77,7 +81,20 @@ const SPINS: u32 = 100;
 #[derive(Debug, Default)]
 pub struct Mutex<T> {
     state: AtomicU32,
+    /// The thread that took it last. Written by that thread.
+    holder: AtomicU32,
+    /// How often it was taken. Written by who has it.
+    taken: AtomicU32,
     value: UnsafeCell<T>,
+}
+
+/// Who has a lock that is not free. Two looks that are equal saw the same thread that had not given it back in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// The thread's id, see [`threads::own_id`].
+    pub thread: u32,
+    /// How often the lock had been taken by then; counts modulo 2^32.
+    pub taken: u32,
 }
 
 // SAFETY: the lock gives the value to one thread at a time, so it must only be allowed to move between threads.
@@ -98,33 +115,68 @@ unsafe impl<T: Sync> Sync for MutexGuard<'_, T> {}
 impl<T> Mutex<T> {
     /// A lock around `value`.
     pub const fn new(value: T) -> Mutex<T> {
-        Mutex { state: AtomicU32::new(UNLOCKED), value: UnsafeCell::new(value) }
+        Mutex {
+            state: AtomicU32::new(UNLOCKED),
+            holder: AtomicU32::new(0),
+            taken: AtomicU32::new(0),
+            value: UnsafeCell::new(value),
+        }
     }
 
     /// Waits for the lock.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         let free = self.state.compare_exchange(UNLOCKED, LOCKED, Ordering::Acquire, Ordering::Relaxed);
         if free.is_err() {
-            self.lock_contended();
+            self.lock_contended(None);
         }
+        self.guard()
+    }
+
+    /// Waits for the lock, but not for ever.
+    ///
+    /// # Errors
+    /// Who had it when the time was over.
+    pub fn try_lock_for(&self, at_most: Duration) -> Result<MutexGuard<'_, T>, Holder> {
+        let free = self.state.compare_exchange(UNLOCKED, LOCKED, Ordering::Acquire, Ordering::Relaxed);
+        if free.is_err() && !self.lock_contended(Some(Instant::now() + at_most)) {
+            let (thread, taken) = (self.holder.load(Ordering::Relaxed), self.taken.load(Ordering::Relaxed));
+            return Err(Holder { thread, taken });
+        }
+        Ok(self.guard())
+    }
+
+    /// What [`threads::Seen::waits_at`] says of a thread that waits for this lock.
+    pub fn address(&self) -> usize {
+        self.state.as_ptr() as usize
+    }
+
+    /// This thread has just taken it.
+    fn guard(&self) -> MutexGuard<'_, T> {
+        self.holder.store(threads::own_id(), Ordering::Relaxed);
+        self.taken.store(self.taken.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         MutexGuard { mutex: self, not_send: PhantomData }
     }
 
+    /// False: it was not to be had until then.
     #[cold]
-    fn lock_contended(&self) {
+    fn lock_contended(&self, until: Option<Instant>) -> bool {
         let mut state = self.spin();
         if state == UNLOCKED {
             match self.state.compare_exchange(UNLOCKED, LOCKED, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return,
+                Ok(_) => return true,
                 Err(now) => state = now,
             }
         }
         loop {
             // Taken this way it counts as contended: there may be others that wait.
             if state != CONTENDED && self.state.swap(CONTENDED, Ordering::Acquire) == UNLOCKED {
-                return;
+                return true;
             }
-            futex::wait(&self.state, CONTENDED, None);
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return false;
+            }
+            futex::wait(&self.state, CONTENDED, left);
             state = self.spin();
         }
     }
@@ -363,6 +415,46 @@ mod tests {
             .collect();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         assert_eq!(*counter.lock(), 200_000);
+    }
+
+    #[test]
+    fn a_lock_that_is_not_to_be_had_tells_who_has_it() {
+        let lock = Arc::new(Mutex::new(1));
+        let patience = Duration::from_millis(1);
+        let (inside, is_inside) = channel();
+        let (leave, may_leave) = channel::<()>();
+        let of_thread = Arc::clone(&lock);
+        let thread = thread::spawn(move || {
+            let guard = of_thread.lock();
+            inside.send(threads::own_id());
+            may_leave.receive();
+            drop(guard);
+            let _guard = of_thread.lock();
+            inside.send(threads::own_id());
+            may_leave.receive();
+        });
+        let id = is_inside.receive().unwrap();
+        let first = lock.try_lock_for(patience).unwrap_err();
+        assert_eq!(first.thread, id);
+        assert_eq!(lock.try_lock_for(patience).unwrap_err(), first);
+        leave.send(());
+        assert_eq!(is_inside.receive(), Some(id));
+        // The same thread, but it has given the lock back in between.
+        let second = lock.try_lock_for(patience).unwrap_err();
+        assert!(second.thread == id && second.taken != first.taken, "{first:?} {second:?}");
+        leave.send(());
+        thread.join().unwrap();
+        assert_eq!(lock.try_lock_for(patience).map(|guard| *guard), Ok(1));
+    }
+
+    #[test]
+    fn who_waits_for_a_while_gets_a_lock_that_becomes_free() {
+        let lock = Arc::new(Mutex::new(()));
+        let guard = lock.lock();
+        let of_thread = Arc::clone(&lock);
+        let thread = thread::spawn(move || of_thread.try_lock_for(Duration::from_secs(600)).is_ok());
+        drop(guard);
+        assert!(thread.join().unwrap());
     }
 
     #[test]

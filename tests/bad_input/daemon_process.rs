@@ -1,10 +1,14 @@
 //! The daemon as a process: starts that fail, ends, kills, and starts after kills. spec/decisions.md 4, 7.1.
 
 use crate::nbd::Client;
-use crate::node::{connect_both, exists, new_address, run, Node};
-use drbdbox::control::Client as Control;
+use crate::node::{connect_both, exists, new_address, run, Node, DISK_BYTES};
+use drbdbox::conf::value::Value;
+use drbdbox::control::message::{ConnectionOf, SettingChange};
+use drbdbox::control::{Call, Client as Control, Reply, Request};
 use drbdbox::core::state::{Conn, Disk, Role};
+use drbdbox::status::{Address, AddressPair, Family, Snapshot};
 use nix::sys::signal::Signal;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -64,8 +68,6 @@ fn a_running_configuration_that_is_damaged() {
     let mut node = Node::start();
     node.attach();
     let path = node.path("run/running");
-    // It is written soon after the command.
-    node.wait("the file", |_| std::fs::read_to_string(&path).is_ok_and(|text| text.contains("lower_device")));
     node.kill();
     let text = std::fs::read(&path).unwrap();
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
@@ -176,6 +178,86 @@ fn kill_9_and_back_again() {
         assert!(disks.iter().all(|disk| disk[..65536].iter().all(|byte| *byte == round)), "round {round}");
         assert!(disks[0][..131_072] == disks[1][..131_072], "round {round}");
         node.drbdsetup(&["0", "primary"]).ok();
+    }
+}
+
+/// In the moment that a command has succeeded, a daemon that is started again knows of it.
+#[test]
+fn what_a_command_did_survives_kill_9_right_after_its_answer() {
+    let mut node = Node::start();
+    let disk = node.make_disk("disk", DISK_BYTES);
+    let address =
+        |address: SocketAddr| Address { family: Family::Ipv4, ip: address.ip(), port: address.port() };
+    let addresses = AddressPair { local: address(node.address), peer: address(new_address()) };
+    let connection = || ConnectionOf::Resource("r0".into());
+    let rate = || vec![SettingChange { option: "resync-rate".into(), value: Value::Number(4321) }];
+    type Holds = fn(&Snapshot) -> bool;
+    let steps: [(Request, Holds); 9] = [
+        (Request::NewResource { name: "r0".into(), changes: Vec::new() }, |now| now.resource("r0").is_some()),
+        (Request::NewMinor { resource: "r0".into(), minor: 0, volume: 3 }, |now| {
+            now.minor(0).is_some_and(|(_, volume)| volume.number == 3)
+        }),
+        (
+            Request::Attach {
+                minor: 0,
+                lower_device: disk.clone(),
+                meta_device: disk,
+                meta_index: -3,
+                changes: Vec::new(),
+            },
+            |now| now.minor(0).is_some_and(|(_, volume)| volume.state.disk == Disk::Inconsistent),
+        ),
+        (Request::DiskOptions { minor: 0, set_defaults: false, changes: rate() }, |now| {
+            now.minor(0).is_some_and(|(_, volume)| volume.disk_settings.resync_rate == 4321)
+        }),
+        (Request::Connect { connection: connection(), addresses, changes: Vec::new() }, |now| {
+            now.minor(0).is_some_and(|(_, volume)| volume.state.conn > Conn::StandAlone)
+        }),
+        (Request::Disconnect { connection: connection(), force: false }, |now| {
+            now.minor(0).is_some_and(|(_, volume)| volume.state.conn == Conn::StandAlone)
+        }),
+        (Request::Detach { minor: 0, force: false }, |now| {
+            now.minor(0).is_some_and(|(_, volume)| volume.state.disk == Disk::Diskless)
+        }),
+        (Request::DeleteMinor { minor: 0 }, |now| now.minor(0).is_none()),
+        (Request::DeleteResource { name: "r0".into() }, |now| now.resource("r0").is_none()),
+    ];
+    for (request, holds) in steps {
+        let shown = format!("{request:?}");
+        let reply = Control::connect(&node.socket()).unwrap().call(&Call::new(request)).unwrap();
+        node.kill();
+        assert!(matches!(reply, Reply::Code { code: 1..=4 | 101, .. }), "{shown}: {reply:?}");
+        node.start_daemon();
+        let now = node.snapshot();
+        assert!(holds(&now), "{shown} is forgotten: {now:?}");
+    }
+}
+
+/// While nothing is open, the watchdog sleeps until something happens, and does not look in between.
+#[test]
+fn nobody_watches_an_idle_daemon() {
+    let node = Node::with_options(&["--stuck-after", "6"]);
+    node.attach();
+    let tasks = format!("/proc/{}/task", node.pid());
+    let is_watchdog = |task: &std::path::Path| {
+        std::fs::read_to_string(task.join("stat")).is_ok_and(|stat| stat.contains(" (watchdog) "))
+    };
+    let task =
+        std::fs::read_dir(tasks).unwrap().map(|task| task.unwrap().path()).find(|task| is_watchdog(task));
+    let call = task.expect("a thread").join("syscall");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let Ok(text) = std::fs::read_to_string(&call) else {
+            println!("SKIPPED: this kernel does not tell what threads wait for");
+            return;
+        };
+        // futex(word, operation, value, timeout): without a time limit.
+        let words: Vec<&str> = text.split_ascii_whitespace().collect();
+        if words.first() == Some(&libc::SYS_futex.to_string().as_str()) && words.get(4) == Some(&"0x0") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "it goes on looking: {text}\n{}", node.log.text());
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

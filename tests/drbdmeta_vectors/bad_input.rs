@@ -8,7 +8,7 @@ use nix::fcntl::{Flock, FlockArg};
 const DEVICE_BYTES: u64 = 67_108_864;
 
 /// Every command with what it needs.
-const COMMANDS: &[&str] = &[
+pub const COMMANDS: &[&str] = &[
     "get-gi",
     "show-gi",
     "dump-md",
@@ -29,7 +29,7 @@ const COMMANDS: &[&str] = &[
 /// Of those, the ones that only read.
 const READERS: &[&str] = &["get-gi", "show-gi", "dump-md", "dstate", "hexdump-superblock", "read-dev-uuid"];
 
-const DUMP: &str = "version \"v08\";\n\
+pub const DUMP: &str = "version \"v08\";\n\
     uuid {\n\
     0x6F1B3A2C4D5E6F70; 0x0000000000000001;\n\
     0x0000000000000002; 0x0000000000000003;\n\

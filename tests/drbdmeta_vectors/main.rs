@@ -12,6 +12,7 @@ mod failing_requests;
 mod module;
 mod prepare;
 mod rescue;
+mod special_files;
 mod tables;
 
 use bench::{mask_pwrite, Bench};

@@ -208,23 +208,53 @@ fn drbdsetup_status_and_overview_have_colours_only_on_a_terminal() {
     assert!(!String::from_utf8_lossy(&piped.stdout).contains("finish:"));
 }
 
-/// A daemon that verifies when it is asked to, and is done after some looks.
-fn verifying() -> FakeDaemon {
+/// A daemon whose world changes while it is looked at: `worlds` one after the other, two looks each, then the last.
+fn daemon_of(worlds: Vec<Snapshot>) -> FakeDaemon {
     let daemon = FakeDaemon::start();
-    let snapshots = [world(Conn::VerifyS), world(Conn::Connected)];
     daemon.answers(move |call, number| match call.request {
-        Request::Snapshot => Reply::Snapshot(Box::new(snapshots[usize::from(number > 3)].clone())),
+        // The first call is the command.
+        Request::Snapshot => {
+            let at = (number.saturating_sub(2) / 2).min(worlds.len() - 1);
+            Reply::Snapshot(Box::new(worlds[at].clone()))
+        }
         _ => Reply::ok(),
     });
     daemon
 }
 
+/// A daemon that verifies when it is asked to, and is done after some looks.
+fn verifying() -> FakeDaemon {
+    daemon_of(vec![world(Conn::VerifyS), world(Conn::Connected)])
+}
+
+/// As [`world`], with this state of the two disks, and so many blocks that differ.
+fn world_of(conn: Conn, disk: Disk, pdsk: Disk, out_of_sync_bits: u64) -> Snapshot {
+    let mut snapshot = world(conn);
+    let volume = &mut snapshot.resources[0].volumes[0];
+    (volume.state.disk, volume.state.pdsk) = (disk, pdsk);
+    volume.out_of_sync_bits = out_of_sync_bits;
+    snapshot
+}
+
+/// What somebody sees who types this; `None` if there is no way to find out here.
+fn typed(daemon: &FakeDaemon, line: &str) -> Option<String> {
+    Some(on_terminal(at_prompt(&command(daemon.directory(), line))?))
+}
+
+/// On the terminal of a script, and in a pipe, it says nothing.
+fn is_silent_elsewhere(daemon: impl Fn() -> FakeDaemon, line: &str) {
+    assert_eq!(on_terminal(command(daemon().directory(), line)), "", "{line}");
+    let piped = in_a_pipe(&daemon(), line);
+    assert!(piped.stdout.is_empty() && piped.stderr.is_empty(), "{line}: {piped:?}");
+    assert_eq!(piped.status.code(), Some(0), "{line}");
+}
+
+const RESYNC: &str = "r0: resync [==============>.....] 75.0% of 1.0 GiB, 4.0 MiB/s, 1:03 left";
+
 #[test]
 fn progress_is_shown_to_who_typed_the_command_and_to_nobody_else() {
-    let daemon = verifying();
-    let typed = command(daemon.directory(), "drbdsetup 0 verify");
-    let Some(prompt) = at_prompt(&typed) else { return };
-    let seen = on_terminal(prompt);
+    let line = "drbdsetup 0 verify";
+    let Some(seen) = typed(&verifying(), line) else { return };
     assert!(
         seen.contains("r0: verify [==============>.....] 75.0% of 1.0 GiB, 4.0 MiB/s, 1:03 left"),
         "{seen}"
@@ -233,13 +263,63 @@ fn progress_is_shown_to_who_typed_the_command_and_to_nobody_else() {
         seen.ends_with("r0: verify done, 12 KiB differ; disconnect and connect to copy them\n"),
         "{seen}"
     );
+    is_silent_elsewhere(verifying, line);
+}
 
-    // On the terminal of a script, and in a pipe.
-    let daemon = verifying();
-    assert_eq!(on_terminal(command(daemon.directory(), "drbdsetup 0 verify")), "");
-    let piped = in_a_pipe(&daemon, "drbdsetup 0 verify");
-    assert!(piped.stdout.is_empty() && piped.stderr.is_empty(), "{piped:?}");
-    assert_eq!(piped.status.code(), Some(0));
+#[test]
+fn invalidate_stays_until_the_copy_is_good_again() {
+    for (line, conn, disk, pdsk) in [
+        ("drbdsetup 0 invalidate", Conn::SyncTarget, Disk::Inconsistent, Disk::UpToDate),
+        ("drbdsetup 0 invalidate-remote", Conn::SyncSource, Disk::UpToDate, Disk::Inconsistent),
+    ] {
+        let starting = if conn == Conn::SyncTarget { Conn::StartingSyncT } else { Conn::StartingSyncS };
+        let daemon = || {
+            daemon_of(vec![
+                // The peer has not answered yet: nobody knows how much there is to do.
+                world_of(starting, disk, pdsk, 0),
+                world_of(conn, disk, pdsk, 64 << 10),
+                world_of(Conn::Connected, Disk::UpToDate, Disk::UpToDate, 0),
+            ])
+        };
+        let Some(seen) = typed(&daemon(), line) else { return };
+        assert!(seen.contains(&format!("r0: {starting}")), "{line}: {seen}");
+        assert!(seen.contains(RESYNC), "{line}: {seen}");
+        assert!(seen.ends_with("r0: resync done\n"), "{line}: {seen}");
+        is_silent_elsewhere(daemon, line);
+    }
+    // The connection is lost in the middle.
+    let daemon = daemon_of(vec![
+        world_of(Conn::SyncTarget, Disk::Inconsistent, Disk::UpToDate, 64 << 10),
+        world_of(Conn::WFConnection, Disk::Inconsistent, Disk::DUnknown, 64 << 10),
+    ]);
+    let Some(seen) = typed(&daemon, "drbdsetup 0 invalidate") else { return };
+    assert!(seen.contains(RESYNC), "{seen}");
+    assert!(seen.ends_with("r0: WFConnection, 256.0 MiB are still out of sync\n"), "{seen}");
+}
+
+/// The device is there to be used: it says what has begun, and goes.
+#[test]
+fn primary_says_that_a_resync_has_begun() {
+    let line = "drbdsetup 0 primary -o";
+    let daemon = || {
+        daemon_of(vec![
+            // The peer has to be told first.
+            world_of(Conn::Connected, Disk::UpToDate, Disk::Inconsistent, 64 << 10),
+            world_of(Conn::SyncSource, Disk::UpToDate, Disk::Inconsistent, 64 << 10),
+        ])
+    };
+    let Some(seen) = typed(&daemon(), line) else { return };
+    assert_eq!(seen, format!("{RESYNC}\n(drbdadm status --watch shows how it goes on)\n"));
+    is_silent_elsewhere(daemon, line);
+
+    // Nothing has begun.
+    let daemon = || daemon_of(vec![world_of(Conn::Connected, Disk::UpToDate, Disk::UpToDate, 0)]);
+    assert_eq!(typed(&daemon(), line).as_deref(), Some(""));
+    // One that was under way.
+    let daemon = || daemon_of(vec![world_of(Conn::SyncSource, Disk::UpToDate, Disk::Inconsistent, 64 << 10)]);
+    let seen = typed(&daemon(), "drbdsetup 0 primary").unwrap_or_default();
+    assert!(seen.starts_with(RESYNC), "{seen}");
+    is_silent_elsewhere(daemon, "drbdsetup 0 primary");
 }
 
 #[test]

@@ -149,9 +149,14 @@ impl Node {
 
     /// Adds a volume with a disk of its own.
     pub fn add_volume(&self, volume: u32, minor: u32, bytes: u64) {
+        self.add_volume_of("r0", volume, minor, bytes);
+    }
+
+    /// Adds a volume to a resource.
+    pub fn add_volume_of(&self, resource: &str, volume: u32, minor: u32, bytes: u64) {
         let disk = self.disk.with_extension(minor.to_string());
         create_disk(&disk, bytes);
-        self.ok(Request::NewMinor { resource: "r0".into(), minor, volume });
+        self.ok(Request::NewMinor { resource: resource.into(), minor, volume });
         let path = disk.display().to_string();
         let (lower_device, meta_device) = (path.clone(), path);
         self.ok(Request::Attach { minor, lower_device, meta_device, meta_index: -3, changes: Vec::new() });

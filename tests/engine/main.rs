@@ -6,3 +6,4 @@ mod fixture;
 mod hostile;
 mod life;
 mod replication;
+mod stuck;
