@@ -102,6 +102,8 @@ install-heartbeat:
 # The cluster suite looks for its resources in this place only.
 install-rgmanager:
 	install -d -m 0755 '$(DESTDIR)/usr/share/cluster'
+	install -d -m 0755 '$(HANDLERS)'
+	install -m 0755 packaging/handlers/rhcs_fence '$(HANDLERS)/rhcs_fence'
 	install -m 0755 packaging/rgmanager/drbd.sh '$(DESTDIR)/usr/share/cluster/drbd.sh'
 	install -m 0644 packaging/rgmanager/drbd.metadata '$(DESTDIR)/usr/share/cluster/drbd.metadata'
 
@@ -111,9 +113,10 @@ install-bashcompletion:
 
 # Below /usr/lib whatever the prefix: systemd and multipath do not look elsewhere.
 install-systemd:
-	install -d -m 0755 '$(UNITS)' '$(UNITS)-preset' '$(DESTDIR)/usr/lib/tmpfiles.d' '$(DESTDIR)/etc/multipath/conf.d'
+	install -d -m 0755 '$(UNITS)' '$(UNITS)-preset' '$(DESTDIR)/usr/lib/tmpfiles.d' '$(DESTDIR)/etc/multipath/conf.d' '$(HANDLERS)'
 	install -m 0644 packaging/systemd/*.service packaging/systemd/*.target '$(UNITS)'
-	sed 's,@initdir@,$(initdir),' packaging/systemd/drbd.service >'$(UNITS)/drbd.service'
+	sed -i 's,@initdir@,$(initdir),; s,@handlers@,$(prefix)/lib/drbd,' '$(UNITS)'/drbd*.service '$(UNITS)'/ocf.ra@.service
+	install -m 0755 packaging/systemd/*.sh '$(HANDLERS)'
 	install -m 0644 packaging/systemd/90-drbd.preset '$(UNITS)-preset/90-drbd.preset'
 	install -m 0644 packaging/systemd/tmpfiles.conf '$(DESTDIR)/usr/lib/tmpfiles.d/drbd.conf'
 	install -m 0644 packaging/multipath/drbd.conf '$(DESTDIR)/etc/multipath/conf.d/drbd.conf'

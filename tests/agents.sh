@@ -19,7 +19,9 @@ if ! mknod "$device" b 7 0 2>/dev/null; then
 fi
 
 mkdir bin
-sed "s,^LIBDIR=.*,LIBDIR=$top/packaging/handlers," "$top/packaging/pacemaker/drbd" | grep -v /etc/default/drbd >agent
+mkdir handlers
+cp "$top/packaging/handlers/state.bash" handlers/
+sed "s,^LIBDIR=.*,LIBDIR=$work/handlers," "$top/packaging/pacemaker/drbd" | grep -v /etc/default/drbd >agent
 sed -i "s,^DRBDD=.*,DRBDD=drbdd," agent
 # shellcheck source=stubs.sh
 . "$top/tests/stubs.sh"
@@ -27,6 +29,8 @@ stub logger </dev/null
 stub sleep </dev/null
 stub uname <<<'echo data01'
 stub crm_master </dev/null
+stub crm-unfence-peer.sh <<<'echo "for $DRBD_RESOURCE of $DRBD_CONF" >>calls; exit 1'
+mv bin/crm-unfence-peer.sh handlers/
 # Its start is the file daemon.
 stub drbdd <<<'[ ! -e no-daemon ] && touch daemon'
 # The state is the file state: cs local-role peer-role disk peer-disk. COMMAND.fails: how often it fails, and the status.
@@ -42,6 +46,7 @@ proc) [ -e daemon ]; exit ;;
 esac
 STUB
 stub drbdadm <<STUB
+[ "\$*" != --version ] || { echo DRBD_KERNEL_VERSION_CODE=0x08040b; exit 0; }
 [ "\$1 \$2" = "-c \$PWD/drbd.conf" ] || exit 3
 shift 2
 stacked=
@@ -101,7 +106,9 @@ if type -P xmllint >/dev/null; then
 elif type -P python3 >/dev/null; then
 	python3 -c 'import sys, xml.etree.ElementTree as tree; tree.parse(sys.argv[1])' out 2>err || fail "meta-data: $(cat err)"
 fi
-for parameter in drbd_resource drbdconf adjust_master_score stop_outdates_secondary wfc_timeout ignore_missing_notifications; do
+for parameter in drbd_resource drbdconf adjust_master_score stop_outdates_secondary wfc_timeout ignore_missing_notifications \
+	remove_master_score_if_peer_primary fail_promote_early_if_peer_primary unfence_if_all_uptodate unfence_extra_args \
+	require_drbd_module_version_ge require_drbd_module_version_lt connect_only_after_promote; do
 	grep -q "<parameter name=\"$parameter\"" out || fail "meta-data: no $parameter"
 done
 for line in 'name="start" timeout="240"' 'name="stop" timeout="100"' 'name="promote" timeout="90"' 'name="demote" timeout="90"' \
@@ -129,6 +136,19 @@ agent 6 start OCF_RESKEY_CRM_meta_master_node_max=2
 agent 6 start OCF_RESKEY_CRM_meta_promoted_max=3
 agent 6 start OCF_RESKEY_CRM_meta_notify=false
 agent 0 validate-all OCF_RESKEY_CRM_meta_notify=false OCF_RESKEY_ignore_missing_notifications=true
+# The version is 8.4.11.
+from=OCF_RESKEY_require_drbd_module_version_ge
+below=OCF_RESKEY_require_drbd_module_version_lt
+agent 0 validate-all $from=8.4.0 $below=9.0.0
+agent 0 validate-all $from=8.4.11 $below=8.4.12
+agent 5 validate-all $from=8.4.12
+agent 5 start $below=8.4.11
+agent 7 monitor $from=9.0.0 OCF_RESKEY_CRM_meta_interval=0
+agent 0 validate-all $from=8.3.010
+for version in 9 8.4 8.4.x 8.4.256 8.4.1.1 "8.4. 1" -8.4.1; do
+	agent 6 validate-all "$from=$version"
+	agent 6 validate-all "$below=$version"
+done
 : >dump
 agent 6 start OCF_RESKEY_CRM_meta_master_max=2
 agent 0 validate-all OCF_RESKEY_CRM_meta_master_max=2
@@ -206,6 +226,22 @@ called 'crm_master -Q -l reboot -D'
 rm daemon
 agent 7 monitor
 touch daemon
+# What keeps the peer from becoming Master goes when all is well.
+unfences=OCF_RESKEY_unfence_if_all_uptodate=true
+device_is Connected Primary Secondary UpToDate UpToDate
+agent 8 monitor $unfences
+called "crm_master -Q -l reboot -v 10000
+crm-unfence-peer.sh --quiet --flock-required --flock-timeout 0 --unfence-only-if-owner-match
+for r0 of $work/drbd.conf"
+agent 8 monitor $unfences OCF_RESKEY_unfence_extra_args=
+called "crm_master -Q -l reboot -v 10000
+crm-unfence-peer.sh
+for r0 of $work/drbd.conf"
+for state in "SyncSource Primary Secondary UpToDate Inconsistent" "WFConnection Primary Unknown UpToDate DUnknown"; do
+	device_is "$state"
+	agent 8 monitor $unfences
+	called 'crm_master -Q -l reboot -v 10000'
+done
 
 # --- promote, demote, stop --------------------------------------------------------------------------------------------
 
@@ -259,6 +295,36 @@ called 'crm_master -Q -l reboot -v 1000'
 notify post-stop $outdates $master
 called $'crm_master -Q -l reboot -v 1000\ndrbdadm outdate r0\ncrm_master -Q -l reboot -D'
 agent 0 reload
+called 'drbdadm adjust r0'
+
+# --- no connection before a promotion -------------------------------------------------------------------------------------
+
+late=OCF_RESKEY_connect_only_after_promote=true
+device_is Unconfigured
+agent 0 start $late
+called $'drbdadm check-resize r0\ndrbdadm syncer r0\ndrbdadm attach r0\ncrm_master -Q -l reboot -v 1000'
+# The other host has started, and is not Master either; nor does a reload connect.
+agent 0 notify $late OCF_RESKEY_CRM_meta_notify_type=post OCF_RESKEY_CRM_meta_notify_operation=start \
+	OCF_RESKEY_CRM_meta_notify_start_uname=data02
+called 'crm_master -Q -l reboot -v 1000'
+agent 0 reload $late
+called ''
+# This one is promoted, or the other one.
+agent 0 promote $late
+called $'drbdadm primary r0\ndrbdadm adjust r0\ncrm_master -Q -l reboot -v 10000'
+device_is StandAlone Secondary Unknown UpToDate DUnknown
+agent 0 notify $late OCF_RESKEY_CRM_meta_notify_type=pre OCF_RESKEY_CRM_meta_notify_operation=promote \
+	OCF_RESKEY_CRM_meta_notify_promote_uname=data02 OCF_RESKEY_CRM_meta_notify_slave_uname="data01 data02"
+called ''
+agent 0 notify $late OCF_RESKEY_CRM_meta_notify_type=post OCF_RESKEY_CRM_meta_notify_operation=promote \
+	OCF_RESKEY_CRM_meta_notify_promote_uname=data02 OCF_RESKEY_CRM_meta_notify_slave_uname="data01 data02"
+called $'drbdadm --peer data02 -v adjust r0\ncrm_master -Q -l reboot -v 1000'
+# A host that starts while the other one is Master connects at once; and a connection that is there stays adjusted.
+device_is Unconfigured
+agent 0 start $late OCF_RESKEY_wfc_timeout= OCF_RESKEY_CRM_meta_notify_master_uname=data02
+called $'drbdadm check-resize r0\ndrbdadm syncer r0\ndrbdadm --peer data02 attach r0\ndrbdadm --peer data02 adjust r0\ncrm_master -Q -l reboot -v 1000'
+device_is Connected Secondary Primary UpToDate UpToDate
+agent 0 reload $late
 called 'drbdadm adjust r0'
 
 # --- a stacked resource -----------------------------------------------------------------------------------------------
@@ -323,4 +389,157 @@ cluster 5 start
 cluster 5 status
 cluster 0 stop
 
-echo "ocf:linbit:drbd, drbd.sh of rgmanager: exit status and calls are as they should be"
+# --- scripts of the systemd units --------------------------------------------------------------------------------------
+
+export PATH="$work/bin:$PATH"
+# Prints the file events2, and then waits, as long as nobody ends it.
+stub drbdsetup <<'STUB'
+echo $$ >events2.pid
+cat events2
+[ ! -e waits ] || exec sleep 60
+STUB
+rm bin/sleep
+wait_promotable() { # STATUS
+	: >calls
+	timeout 30 bash "$top/packaging/systemd/wait-promotable.sh" r0 2>err
+	status=$?
+	[ "$status" -eq "$1" ] || fail "wait-promotable.sh: exit status $status, expected $1; $(cat err calls)"
+	grep -qx 'drbdsetup events2 --full r0' calls || fail "wait-promotable.sh: $(cat calls)"
+	tail --pid="$(cat events2.pid)" -f /dev/null
+}
+cat >events2 <<'TEXT'
+exists resource name:r0 role:Secondary suspended:no may_promote:no promotion_score:0
+exists device name:r0 volume:0 minor:0 backing_dev:/dev/sdb1 disk:Inconsistent client:no quorum:yes
+exists -
+change device name:r0 volume:0 minor:0 disk:UpToDate
+change resource name:r0 may_promote:yes promotion_score:10101
+TEXT
+touch waits
+wait_promotable 0
+sed -i 's/^exists resource.*/exists resource name:r0 role:Secondary suspended:no may_promote:yes promotion_score:10101/; 4,$d' events2
+wait_promotable 0
+echo 'exists -' >events2
+echo 'destroy resource name:r0' >>events2
+wait_promotable 1
+sed -i '$d' events2
+rm waits
+wait_promotable 1
+grep -q 'r0 will not become promotable' err || fail "wait-promotable.sh does not say why: $(cat err)"
+
+# An agent whose service is the file running.
+mkdir -p ocf/resource.d/test
+cat >ocf/resource.d/test/thing <<STUB
+#!/bin/bash
+cd "$work" || exit 1
+echo "\$1 \$OCF_RESKEY_ip \$OCF_RESOURCE_INSTANCE \$OCF_RESOURCE_TYPE" >>calls
+case \$1 in
+start) [ ! -e no-start ] && touch running ;;
+stop) rm -f running; [ ! -e no-stop ] ;;
+monitor) [ -e running ] && exit \$(cat monitor.status 2>/dev/null || echo 0); exit 7 ;;
+esac
+STUB
+chmod +x ocf/resource.d/test/thing
+stub systemd-notify </dev/null
+ocf_service() {
+	: >calls
+	env -i PATH="$PATH" OCF_ROOT="$work/ocf" AGENT=test:thing OCF_RESKEY_ip=10.0.0.7 MONITOR_INTERVAL=0.1 "$@" \
+		bash "$top/packaging/systemd/ocf.ra.sh" ip >out 2>err &
+	service=$!
+}
+ends() { # STATUS CALLS...
+	wait "$service"
+	status=$?
+	[ "$status" -eq "$1" ] || fail "ocf.ra.sh: exit status $status, expected $1; $(cat err calls)"
+	got=$(sed 's/^systemd-notify --ready.*/ready/; s/ 10.0.0.7 ip thing$//' calls | uniq | tr '\n' ' ')
+	[ "$got" = "${2:+$2 }" ] || fail "ocf.ra.sh: $got, expected $2"
+}
+await_call() { until grep -q "^$1" calls; do read -rt 0.02 <> <(:); done; }
+ocf_service
+await_call monitor
+kill "$service"
+ends 0 "start ready monitor stop"
+[ ! -e running ] || fail "ocf.ra.sh leaves the service"
+# Promoted; then it is found not running.
+echo 8 >monitor.status
+ocf_service
+await_call monitor
+rm running
+ends 1 "start ready monitor stop"
+rm monitor.status
+touch no-start
+ocf_service
+ends 1 "start stop"
+rm no-start
+touch no-stop
+ocf_service
+await_call monitor
+kill "$service"
+ends 1 "start ready monitor stop"
+rm no-stop
+ocf_service "AGENT=$work/ocf/resource.d/test/thing" MONITOR_INTERVAL=60
+await_call systemd-notify
+kill "$service"
+ends 0 "start ready stop"
+ocf_service AGENT=test:nothing
+ends 1 ""
+grep -q 'is no resource agent' err || fail "ocf.ra.sh with an unknown agent: $(cat err)"
+
+# What the units call, with a daemon and a disk that is a file: the first line that begins so, for r0.
+unit_command() { # UNIT KEYWORD
+	sed -e ':join' -e '/\\$/N' -e 's/\\\n//' -e 't join' "$top/packaging/systemd/$1" |
+		sed -n "s,^$2=,,; t ours; d; :ours s/%I/r0/g; s/\\$\\$/\$/g; s,/sbin/,$work/real/,g; s,@handlers@,$top/packaging/systemd,; p; q"
+}
+DRBDBOX=${DRBDBOX:-$top/target/release/drbdbox}
+if [ -x "$DRBDBOX" ]; then
+	rm bin/*
+	mkdir -p real/run real/lib
+	"$DRBDBOX" --install real >/dev/null 2>&1 || fail "drbdbox --install"
+	export DRBDBOX_RUNDIR=$work/real/run DRBDBOX_LIBDIR=$work/real/lib DRBDBOX_LOCKDIR=$work/real DRBDD_AUTOSTART=no PATH=$work/real:$PATH
+	truncate -s 64M real/disk
+	cat >real/drbd.conf <<CONF
+resource r0 {
+	protocol C;
+	on $(uname -n) { device minor 77; disk $work/real/disk; address 127.0.0.1:7877; meta-disk internal; }
+	on other-host { device minor 77; disk $work/real/disk; address 127.0.0.2:7877; meta-disk internal; }
+}
+CONF
+	cat >real/wrapper <<CONF
+#!/bin/sh
+exec "$DRBDBOX" drbdadm -c "$work/real/drbd.conf" "\$@"
+CONF
+	rm real/drbdadm
+	mv real/wrapper real/drbdadm
+	chmod +x real/drbdadm
+	drbdd --foreground --door none >real/log 2>&1 &
+	daemon=$!
+	trap 'kill -9 "$daemon" 2>/dev/null; rm -rf "$work"' EXIT
+	until drbdsetup proc >/dev/null 2>&1; do
+		kill -0 "$daemon" 2>/dev/null || fail "drbdd: $(cat real/log)"
+	done
+	# unit STATUS UNIT KEYWORD ROLE
+	unit() {
+		timeout 60 bash -c "$(unit_command "$2" "$3")" >out 2>&1
+		status=$?
+		[ "$status" -eq "$1" ] || fail "$3 of $2, $(unit_command "$2" "$3"): exit status $status; $(cat out)"
+		role=$(drbdadm role r0 2>/dev/null)
+		[ "$role" = "$4" ] || fail "$3 of $2: role '$role', not '$4'"
+	}
+	drbdadm -- --force create-md r0 </dev/null >out 2>&1 || fail "create-md: $(cat out)"
+	unit 0 drbd@.service ExecStart Secondary/Unknown
+	drbdadm -- --overwrite-data-of-peer primary r0 >out 2>&1 || fail "primary: $(cat out)"
+	unit 0 drbd-promote@.service ExecStop Secondary/Unknown
+	unit 0 drbd-wait-promotable@.service ExecStart Secondary/Unknown
+	unit 0 drbd-promote@.service ExecStart Primary/Unknown
+	unit 0 drbd-wait-promotable@.service ExecStart Primary/Unknown
+	unit 0 drbd-demote-or-escalate@.service ExecStart Secondary/Unknown
+	unit 0 drbd@.service ExecStopPost ''
+	# The resource has gone from the configuration: nothing to escalate for.
+	sed -i 's/resource r0/resource r1/' real/drbd.conf
+	timeout 60 bash -c "$(unit_command drbd-demote-or-escalate@.service ExecStart)" >out 2>&1 || fail "no resource, and no end: $(cat out)"
+	kill "$daemon"
+	wait "$daemon" || fail "drbdd: $(cat real/log)"
+else
+	echo "no $DRBDBOX: what the units call was not tried with it"
+fi
+
+echo "ocf:linbit:drbd, scripts of systemd units, drbd.sh of rgmanager: exit status and calls are as they should be"

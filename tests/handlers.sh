@@ -45,7 +45,7 @@ runs() {
 	shift 2
 	: >calls
 	env -i PATH="$work/bin:/usr/sbin:/usr/bin:/sbin:/bin" DRBD_RESOURCE=r0 DRBD_PEER=data02 DRBD_PEERS=data02 DRBD_MINOR=0 \
-		DRBD_CONF=/etc/drbd.conf "${CONTEXT[@]}" "handlers/$name" "$@" >out 2>err </dev/null
+		DRBD_CONF=/etc/drbd.conf DRBD_LOCK_DIRECTORY="$work/lock" "${CONTEXT[@]}" "handlers/$name" "$@" >out 2>err </dev/null
 	status=$?
 	[ "$status" -eq "$wanted" ] || fail "$name $*: exit status $status, expected $wanted; $(cat out err calls)"
 }
@@ -347,6 +347,100 @@ runs 1 crm-unfence-peer.sh
 runs 1 crm-unfence-peer.sh -r ms_r0
 rm cib-is-down
 echo 0 >adm-sh-minor-r0
+# That of the other host stays, if that is wanted.
+sed 's/value="data01"/value="data02"/' <<<"$own" >constraint
+runs 0 crm-unfence-peer.sh --unfence-only-if-owner-match
+[ -e constraint ] || fail "the other host's constraint was removed"
+grep -q '^logger .*is that of data02 and stays' calls || fail "nothing is logged of the other host's constraint: $(cat calls)"
+runs 0 crm-unfence-peer.sh --unfence-only-if-owner-match --quiet
+! grep -q '^logger' calls || fail "--quiet: $(cat calls)"
+echo "$own" >constraint
+runs 0 crm-unfence-peer.sh --unfence-only-if-owner-match --quiet
+[ ! -e constraint ] || fail "the own constraint was not removed"
+grep -q '^logger .*removed' calls || fail "--quiet: a change is not logged"
+# One run at a time.
+if type -P flock >/dev/null; then
+	echo "$own" >constraint
+	exec 8>>lock/fence.r0
+	flock 8
+	runs 1 crm-unfence-peer.sh --flock-required --flock-timeout 0 --quiet
+	[ -e constraint ] || fail "removed while another run has the lock"
+	! grep -q '^logger' calls || fail "--quiet: $(cat calls)"
+	runs 0 crm-unfence-peer.sh --flock-timeout=0
+	[ ! -e constraint ] || fail "not removed without --flock-required"
+	grep -q '^logger .*warning .*under way' calls || fail "no warning of another run: $(cat calls)"
+	exec 8>&-
+	CONTEXT=("DRBD_LOCK_DIRECTORY=/dev/null/lock")
+	runs 1 crm-unfence-peer.sh --flock-required
+	runs 0 crm-unfence-peer.sh
+	CONTEXT=()
+	runs 1 crm-unfence-peer.sh --flock-timeout soon
+fi
+
+# --- rhcs_fence -------------------------------------------------------------------------------------------------------
+
+stub cman_tool <<'STUB'
+cat "cman-$1" 2>/dev/null
+STUB
+stub fence_node <<<'exit $(cat fence-status 2>/dev/null || echo 0)'
+stub sleep </dev/null
+cman() { # NODE_ID [QUORUM]
+	printf 'Version: 6.2.0\nCluster Name: x\nMembership state: Cluster-Member\nNodes: 1\nQuorum: %s  \nNode name: data0%s\nNode ID: %s\n' \
+		"${2:-1}" "$1" "$1" >cman-status
+}
+cat >cman-nodes <<'TEXT'
+Node  Sts   Inc   Joined               Name
+   1   M      4   2026-01-01 10:00:00  data01.example.org
+   2   X      8                        data02.example.org
+   3   M      8   2026-01-01 10:00:00  data020.example.org
+   4   M      8   2026-01-01 10:00:00  data01.example.com
+TEXT
+says Primary/Unknown UpToDate/DUnknown
+cman 1
+runs 7 rhcs_fence
+called $'cman_tool status\ncman_tool nodes\nfence_node data02.example.org'
+# Another host than number 1 gives that one the time to be first.
+cman 2
+runs 7 rhcs_fence
+called $'cman_tool status\ncman_tool nodes\nsleep 9\nfence_node data02.example.org'
+cman 77
+runs 7 rhcs_fence
+grep -qx 'sleep 30' calls || fail "rhcs_fence waits for ever: $(cat calls)"
+cman 1
+echo 1 >fence-status
+runs 1 rhcs_fence
+rm fence-status
+# Two hosts that could be meant, one that is not there; no quorum; a cluster that is down, or that this host is not in.
+refuses() {
+	runs 1 rhcs_fence
+	! grep -q ^fence_node calls || fail "rhcs_fence: $1: $(cat calls)"
+	grep -q '^logger .*\.err ' calls || fail "rhcs_fence: $1: nothing is logged"
+}
+CONTEXT=(DRBD_PEERS=data01)
+refuses "a name that two hosts have"
+CONTEXT=(DRBD_PEERS=data02.example.com)
+refuses "a name in another domain"
+CONTEXT=(DRBD_PEERS=data03)
+refuses "an unknown peer"
+CONTEXT=()
+cman 1 '2 Activity blocked'
+refuses "no quorum"
+cman ''
+refuses "no member"
+rm cman-status
+refuses "no cluster"
+cman 1
+says Secondary/Unknown Consistent/DUnknown
+refuses "no good disk"
+says Primary/Unknown UpToDate/DUnknown
+CONTEXT=(DRBD_MINOR=7)
+refuses "nothing is known of the disk"
+CONTEXT=(DRBD_PEER= DRBD_PEERS=)
+refuses "no peer"
+CONTEXT=(DRBD_RESOURCE=)
+refuses "no resource"
+CONTEXT=()
+rm bin/sleep
 
 # --- snapshots --------------------------------------------------------------------------------------------------------
 

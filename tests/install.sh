@@ -23,6 +23,11 @@ grep -qx 'configure: WARNING: unrecognized options: --with-teapot, --enable-kett
 ! "$top/configure" --frobnicate >out 2>err || fail "configure takes --frobnicate"
 grep -q "unrecognized option: \`--frobnicate'" err || fail "a word that is no option: $(cat err)"
 
+# What hosts of RHEL5's age get is small. The GNU C library may be in a binary for this host only.
+if ! grep -q 'The futex facility returned an unexpected error code' "$binary"; then
+	[ "$(stat -c %s "$binary")" -lt $((4 << 20)) ] || fail "$binary has $(stat -c %s "$binary") bytes, more than 4 MiB"
+fi
+
 mapfile -t settings < <(sed 's/ *= */=/' config.mk)
 make -s --no-print-directory -C "$top" install BINARY="$binary" DESTDIR="$work/root" "${settings[@]}" >out 2>err ||
 	fail "make install: $(cat out err)"
@@ -55,9 +60,13 @@ mapfile -t settings < <(sed 's/ *= */=/' config.mk)
 make -s --no-print-directory -C "$top" install BINARY="$binary" DESTDIR="$work/parts" "${settings[@]}" >out 2>err || fail "make install: $(cat out err)"
 [ ! -e parts/etc/ha.d ] && [ ! -e parts/etc/udev ] && [ -e parts/usr/lib/ocf/resource.d/linbit/drbd ] || fail "parts: $(find parts)"
 grep -qx 'ExecStart=/etc/init.d/drbd start' parts/usr/lib/systemd/system/drbd.service || fail "drbd.service does not call the init script"
+grep -rqx 'ExecStart=/usr/lib/drbd/wait-promotable.sh %I' parts/usr/lib/systemd/system && [ -x parts/usr/lib/drbd/wait-promotable.sh ] ||
+	fail "drbd-wait-promotable@.service does not know its script"
+! grep -rn '@[a-z]*@' parts/usr/lib/systemd/system || fail "a unit has a path that was not filled in"
 if type -P systemd-analyze >/dev/null; then
 	# In a root of its own: only the units are looked at, not what this host has.
-	for unit in drbdd.service drbd.service drbd@r0.service drbd-promote@r0.service; do
+	for unit in drbdd.service drbd.service drbd@r0.service drbd-promote@r0.service drbd-wait-promotable@r0.service \
+		drbd-demote-or-escalate@r0.service ocf.ra@ip.service; do
 		! systemd-analyze --root="$work/parts" verify "$unit" 2>&1 | grep -i -e unknown -e 'failed to parse' || fail "$unit"
 	done
 fi

@@ -54,10 +54,11 @@ holds "$main" /etc/rc.d/init.d/drbd /usr/sbin/drbd-overview /var/lib/drbd /etc/d
 	/usr/lib/drbd/notify-{out-of-sync,split-brain,emergency-reboot,emergency-shutdown,io-error,pri-lost-after-sb,pri-lost,pri-on-incon-degr}.sh
 holds first/drbdbox-pacemaker-*.rpm /usr/lib/drbd/{crm-fence-peer,crm-unfence-peer,stonith_admin-fence-peer}.sh /usr/lib/ocf/resource.d/linbit/drbd
 holds first/drbdbox-heartbeat-*.rpm /etc/ha.d/resource.d/{drbddisk,drbdupper}
-holds first/drbdbox-rgmanager-*.rpm /usr/share/cluster/drbd.{sh,metadata}
+holds first/drbdbox-rgmanager-*.rpm /usr/share/cluster/drbd.{sh,metadata} /usr/lib/drbd/rhcs_fence
 holds first/drbdbox-udev-*.rpm /etc/udev/rules.d/65-drbd.rules
 holds first/drbdbox-bash-completion-*.rpm /etc/bash_completion.d/drbdadm
-holds first/drbdbox-systemd-*.rpm /usr/lib/systemd/system/{drbdd,drbd,drbd@}.service /usr/lib/tmpfiles.d/drbd.conf /etc/multipath/conf.d/drbd.conf
+holds first/drbdbox-systemd-*.rpm /usr/lib/systemd/system/{drbdd,drbd,drbd@,drbd-promote@,drbd-wait-promotable@,drbd-demote-or-escalate@,ocf.ra@}.service \
+	/usr/lib/drbd/{wait-promotable,ocf.ra}.sh /usr/lib/tmpfiles.d/drbd.conf /etc/multipath/conf.d/drbd.conf
 [ "$(rpm -qpl first/*.rpm | grep -v -e '^/usr/share/doc' -e '^/usr/lib/debug' | sort | uniq -d)" = "" ] || fail "files are in two packages"
 for name in pacemaker heartbeat rgmanager udev bash-completion; do
 	rpm -qp --provides "$(echo first/drbdbox-$name-*.rpm)" | grep -qx "drbd-$name = 8.3.16" || fail "drbdbox-$name does not stand for drbd-$name"

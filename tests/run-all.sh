@@ -32,7 +32,7 @@ fi
 begin "shell scripts"
 posix="configure packaging/init.d/drbd packaging/heartbeat/drbddisk packaging/heartbeat/drbdupper packaging/rpm/build.sh
 	packaging/handlers/start-daemon packaging/handlers/stop-daemon"
-in_bash="packaging/handlers/*.sh packaging/handlers/state.bash packaging/pacemaker/drbd packaging/rgmanager/drbd.sh packaging/musl/build.sh"
+in_bash="packaging/handlers/*.sh packaging/handlers/state.bash packaging/handlers/rhcs_fence packaging/systemd/*.sh packaging/pacemaker/drbd packaging/rgmanager/drbd.sh packaging/musl/build.sh"
 for shell in dash bash busybox; do
 	command=$shell
 	[ $shell != busybox ] || command="busybox sh"

@@ -16,6 +16,10 @@
 #   --fencing-attribute A  the node's attribute that the constraint looks at (#uname)
 #   --logfacility NAME     of the system's log (local5)
 #   --suicide-on-failure-if-primary   reboot this host at once if the peer could not be fenced and this host is Primary
+#   --unfence-only-if-owner-match     crm-unfence-peer.sh leaves a constraint that keeps the Master on another host
+#   --flock-timeout SECONDS           how long another run of these scripts for the resource is waited for (120)
+#   --flock-required                  fail if it goes on for longer, or there is no program flock; else only a warning
+#   --quiet                           log only what was changed, or has failed
 #
 # Exit status of crm-fence-peer.sh: 4 the constraint is there; 5 too, and the peer cannot be reached, or this disk is not
 # UpToDate and there is none; 7 the cluster says that the peer is down; 1 failed. Of crm-unfence-peer.sh: 0 there is no
@@ -32,11 +36,31 @@ role_kept=Master
 id_prefix=
 attribute='#uname'
 master_id=
+own_only=
+flock_timeout=120
+flock_required=
+quiet=
+lock_directory=${DRBD_LOCK_DIRECTORY:-/var/lock/drbd}
 
 while [ $# -gt 0 ]; do
 	case $1 in
 	--suicide-on-failure-if-primary)
 		suicide=yes
+		shift
+		continue
+		;;
+	--unfence-only-if-owner-match)
+		own_only=yes
+		shift
+		continue
+		;;
+	--flock-required)
+		flock_required=yes
+		shift
+		continue
+		;;
+	--quiet)
+		quiet=yes
 		shift
 		continue
 		;;
@@ -52,6 +76,7 @@ while [ $# -gt 0 ]; do
 	--timeout) timeout=$value ;;
 	--dc-timeout) dc_timeout=$value ;;
 	--net-hickup | --network-hickup) net_hickup=$value ;;
+	--flock-timeout) flock_timeout=$value ;;
 	--logfacility) log_facility=$value ;;
 	--id-prefix) id_prefix=$value ;;
 	--role) role_kept=$value ;;
@@ -63,7 +88,7 @@ while [ $# -gt 0 ]; do
 		;;
 	esac
 done
-for number in "$timeout" "$dc_timeout" "$net_hickup"; do
+for number in "$timeout" "$dc_timeout" "$net_hickup" "$flock_timeout"; do
 	case $number in
 	'' | *[!0-9]*)
 		log err "not a number of seconds: '$number'"
@@ -215,7 +240,7 @@ fence() {
 	done
 	there=$(cib "$timeout" | find_constraint)
 	if [ -n "$there" ] && [ "$there" = "$value" ]; then
-		log info "$DRBD_RESOURCE: the constraint $constraint_id is there already"
+		note "$DRBD_RESOURCE: the constraint $constraint_id is there already"
 		return 4
 	elif [ -n "$there" ]; then
 		log err "$DRBD_RESOURCE: the constraint $constraint_id leaves $there only: this host is fenced"
@@ -249,13 +274,30 @@ fence() {
 	return 5
 }
 
+# One run for a resource at a time. The lock ends with this process.
+lock() {
+	type -P flock >/dev/null && mkdir -p "$lock_directory" 2>/dev/null &&
+		{ exec 9>>"$lock_directory/fence.$DRBD_RESOURCE"; } 2>/dev/null && flock -w "$flock_timeout" 9 && return 0
+	[ -n "$flock_required" ] || { log warning "$DRBD_RESOURCE: another ${0##*/} may be under way"; return 0; }
+	note "$DRBD_RESOURCE: no lock $lock_directory/fence.$DRBD_RESOURCE within $flock_timeout seconds"
+	return 1
+}
+
+# Nothing was changed, and nothing has failed: to the log, unless --quiet.
+note() { [ -n "$quiet" ] || log info "$@"; }
+
 unfence() {
-	local text tries=5
+	local text there tries=5
 	if ! text=$(cib "$timeout"); then
 		log err "$DRBD_RESOURCE: the cluster does not answer; $constraint_id stays, if it is there"
 		return 1
 	fi
-	[ -n "$(printf '%s\n' "$text" | find_constraint)" ] || return 0
+	there=$(printf '%s\n' "$text" | find_constraint)
+	[ -n "$there" ] || return 0
+	if [ -n "$own_only" ] && [ "$there" != "$value" ]; then
+		note "$DRBD_RESOURCE: $constraint_id is that of $there and stays"
+		return 0
+	fi
 	# All volumes, not only the one whose resync has just ended.
 	# shellcheck disable=SC2046 # a word a minor
 	until all_up_to_date both $(minors_of "$DRBD_RESOURCE"); do
@@ -275,6 +317,7 @@ unfence() {
 
 # --- what was asked for ----------------------------------------------------------------------------------------------
 
+lock || exit 1
 if [ -z "$master_id" ]; then
 	# The copy of this host is enough, and is there without the others.
 	master_id=$(cibadmin -Ql 2>/dev/null | find_master)

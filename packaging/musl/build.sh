@@ -88,7 +88,8 @@ for name in DRBDBOX_SYSCONFDIR DRBDBOX_LOCALSTATEDIR DRBDBOX_COMMIT DRBDBOX_COMM
 done
 exported+=("RUSTFLAGS=$flags" CARGO_TARGET_DIR=/build/target)
 # Crates that only tests use may say that they want a newer rustc.
-options="--offline --ignore-rust-version --release --target $target -Z build-std=std,panic_unwind"
+# The release aborts at a panic, the tests unwind.
+options="--offline --ignore-rust-version --release --target $target -Z build-std=std,panic_abort,panic_unwind"
 in_root "cd /build/source && cargo build $options --bin drbdbox"
 output=$root/build/target/$target/release
 result=$base/$target

@@ -201,7 +201,7 @@ impl Drop for Session {
 }
 
 /// A panic in the backend answers its request with EIO, like every request that is dropped. It must not take the thread
-/// with it: without threads the device would hang.
+/// with it: without threads the device would hang. (In the daemon, and in every release, a panic ends the process.)
 fn serve_in_spite_of_panics(served: &Arc<Served>, channel: &Arc<Channel>) {
     while catch_unwind(AssertUnwindSafe(|| serve(served, channel))).is_err() {
         log::error!("{}: a request made the program panic", served.name);
