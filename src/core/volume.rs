@@ -154,6 +154,8 @@ pub struct Volume {
     pub(super) bits_sent: u64,
     /// The peer's own maximum, sectors; 0: no disk or not known.
     pub(super) peer_size: u64,
+    /// The peer's disk, as its last state word said; `pdsk` is also what this node makes of it.
+    pub(super) peer_told: Disk,
     /// The peer's limit of a request, bytes.
     pub(super) peer_max_bio: u32,
     /// What attaching while connected would come to without the peer: (disk, pdsk).
@@ -223,6 +225,7 @@ impl Volume {
             peer_uuids: None,
             bits_sent: 0,
             peer_size: 0,
+            peer_told: Disk::DUnknown,
             peer_max_bio: 0,
             negotiation: None,
             crashed_primary: false,
