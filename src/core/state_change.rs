@@ -228,6 +228,13 @@ impl Resource {
             && ns.role == Role::Secondary
             && ns.conn >= Conn::Connected
             && uuid::lost_peer_data(os, ns, 0, false);
+        if ns.conn >= Conn::Connected || ns.disk < Disk::UpToDate {
+            self.volumes[v].served_primary = false;
+        } else if os.conn >= Conn::Connected {
+            let without_disk = os.peer == Role::Primary && os.pdsk < Disk::Inconsistent;
+            // Whether it took these data it may not have said.
+            self.volumes[v].served_primary = without_disk && !self.volumes[v].generation_awaits_peer;
+        }
         if diskless_primary_connects(os, ns) || peer_detaches {
             self.volumes[v].generation_awaits_peer = true;
         } else if ns.conn < Conn::Connected {

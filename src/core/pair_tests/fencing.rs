@@ -272,3 +272,29 @@ fn a_target_in_the_middle_of_a_resync_is_not_fenced() {
     assert_eq!(pair.a.word().3, Disk::Inconsistent, "{}", pair.logs());
     assert!(!pair.a.core.volume(V).state().is_susp(), "{}", pair.logs());
 }
+
+/// The peer is Primary, without a disk, and worked with this node's data until the link was lost. It has no others: these do not
+/// become old because it lives.
+#[test]
+fn who_serves_a_primary_without_a_disk_keeps_its_data() {
+    let mut pair = fencing_pair(Fencing::ResourceOnly);
+    pair.a.running = None;
+    pair.a.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    pair.lose_link();
+    pair.b.running = Some(Vec::new());
+    let id = pair.b.begin(Command::Primary { volume: V, force: false });
+    while pair.b.work() {}
+    let helper = pair.b.running.as_mut().and_then(Vec::pop).expect("fence-peer runs");
+    pair.b.core.helper_done(pair.now, helper, 6 << 8);
+    while pair.b.work() {}
+    assert_eq!((pair.b.word().0, pair.b.word().2), (Role::Secondary, Disk::UpToDate), "{}", pair.logs());
+    assert!(pair.b.replies[&id] < 0, "{}", pair.logs());
+    pair.b.running = None;
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    pair.run();
+    assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
+}
