@@ -150,6 +150,10 @@ impl Resource {
         if mutant!("log-emptied-first") {
             self.queue_steps([Step::ZeroActivityLog { v }]);
         }
+        // What a daemon that died has had written, for a peer perhaps that has died since, may be in the cache still.
+        if !mutant!("lost-epoch-not-flushed") {
+            self.queue_steps([Step::FlushData { v }]);
+        }
         self.queue_steps([
             Step::WriteBitmap { v, all: false },
             Step::WriteSuperBlock { v },

@@ -94,11 +94,18 @@ impl Resource {
         let code = exit_status >> 8 & 0xff;
         let outcome = outcome(code, self.state(v).disk);
         self.log_fence_outcome(v, outcome, code);
-        if let Some(change) = outcome.change() {
+        if let Some(change) = self.change_by_fencing(v, outcome) {
             if self.connection.state < Conn::WFReportParams && !self.connection.state_sent {
                 let _ = self.change(v, change, ChangeKind::Soft, true);
             }
         }
+    }
+
+    /// The request that follows. A Primary that has no disk, and worked with this node's data when the link was lost, has no
+    /// newer ones: it needs these. (DRBD outdates them, and takes them for good again when the two meet.)
+    pub(super) fn change_by_fencing(&self, v: VolumeIndex, outcome: FenceOutcome) -> Option<Change> {
+        let needed = outcome == FenceOutcome::PeerPrimary && self.volumes[v].served_primary;
+        outcome.change().filter(|_| !needed)
     }
 
     /// Whether the peer was out of reach for as long as the handler ran: since its disk was outdated it may have become
@@ -114,7 +121,8 @@ impl Resource {
 
     /// What the log says of it: a warning first where one is due.
     pub(super) fn log_fence_outcome(&mut self, v: VolumeIndex, outcome: FenceOutcome, code: i32) {
-        if let Some(line) = outcome.warning(self.fencing(v)) {
+        let warning = outcome.warning(self.fencing(v));
+        if let Some(line) = warning.filter(|_| self.change_by_fencing(v, outcome) == outcome.change()) {
             self.log_line(Some(v), line);
         }
         self.log_line(Some(v), outcome.log(code));

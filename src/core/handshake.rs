@@ -181,6 +181,7 @@ impl Resource {
         if os.conn <= TearDown {
             return;
         }
+        self.volumes[v].peer_told = real_disk;
         // The own disk may have gone since the peer's UUIDs came.
         if os.conn < Connected && self.refuses_peer_data(v) {
             return;

@@ -200,6 +200,11 @@ pub const ALL: &[Mutant] = &[
         what: "what a lost peer wrote last is not flushed before this node takes over",
     },
     Mutant {
+        name: "lost-target-inconsistent",
+        file: "state_change.rs",
+        what: "a target that is lost at the end of its resync counts as Inconsistent",
+    },
+    Mutant {
         name: "bits-cleared-without-flush",
         file: "meta_io.rs",
         what: "bits are cleared on disk before the blocks are durable",

@@ -53,6 +53,20 @@ impl Resource {
         }
     }
 
+    /// The state that a change leads to. A source that loses its target takes it for Inconsistent only as long as it must be: before
+    /// the first block was asked for, and when the last ones are on their way, it may call its disk UpToDate. (DRBD leaves
+    /// it at Inconsistent: a Primary neither freezes nor has it fenced.)
+    pub(super) fn wanted_by(&self, v: VolumeIndex, change: Change) -> StateWord {
+        let os = self.state(v);
+        let mut wanted = change.apply(os);
+        let lost = os.conn.is_sync_source() && wanted.conn < Conn::Connected;
+        if lost && change.pdsk.is_none() && self.target_may_be_good(v) && !mutant!("lost-target-inconsistent")
+        {
+            wanted.pdsk = Disk::DUnknown;
+        }
+        wanted
+    }
+
     /// Changes the state of one volume. `verbose`: a refusal is logged.
     pub(super) fn change(
         &mut self,
@@ -72,8 +86,7 @@ impl Resource {
         verbose: bool,
         context: RuleContext,
     ) -> StateResult {
-        let os = self.state(v);
-        let decision = rules::decide(os, change.apply(os), kind, &context);
+        let decision = rules::decide(self.state(v), self.wanted_by(v, change), kind, &context);
         self.conclude(v, decision, verbose)
     }
 
@@ -117,8 +130,8 @@ impl Resource {
     ) -> StateResult {
         let indices: Vec<VolumeIndex> = self.volumes().map(|(v, _)| v).collect();
         for v in &indices {
-            let os = self.state(*v);
-            if let Err(refusal) = rules::decide(os, change.apply(os), kind, &self.rule_context(*v)) {
+            let (os, wanted) = (self.state(*v), self.wanted_by(*v, change));
+            if let Err(refusal) = rules::decide(os, wanted, kind, &self.rule_context(*v)) {
                 if verbose {
                     self.log_refusal(*v, os, &refusal);
                 }
@@ -215,6 +228,13 @@ impl Resource {
             && ns.role == Role::Secondary
             && ns.conn >= Conn::Connected
             && uuid::lost_peer_data(os, ns, 0, false);
+        if ns.conn >= Conn::Connected || ns.disk < Disk::UpToDate {
+            self.volumes[v].served_primary = false;
+        } else if os.conn >= Conn::Connected {
+            let without_disk = os.peer == Role::Primary && os.pdsk < Disk::Inconsistent;
+            // Whether it took these data it may not have said.
+            self.volumes[v].served_primary = without_disk && !self.volumes[v].generation_awaits_peer;
+        }
         if diskless_primary_connects(os, ns) || peer_detaches {
             self.volumes[v].generation_awaits_peer = true;
         } else if ns.conn < Conn::Connected {

@@ -154,6 +154,10 @@ pub struct Volume {
     pub(super) bits_sent: u64,
     /// The peer's own maximum, sectors; 0: no disk or not known.
     pub(super) peer_size: u64,
+    /// The peer's disk, as its last state word said; `pdsk` is also what this node makes of it.
+    pub(super) peer_told: Disk,
+    /// When the link was lost the peer was Primary, without a disk, and worked with the data of this node.
+    pub(super) served_primary: bool,
     /// The peer's limit of a request, bytes.
     pub(super) peer_max_bio: u32,
     /// What attaching while connected would come to without the peer: (disk, pdsk).
@@ -223,6 +227,8 @@ impl Volume {
             peer_uuids: None,
             bits_sent: 0,
             peer_size: 0,
+            peer_told: Disk::DUnknown,
+            served_primary: false,
             peer_max_bio: 0,
             negotiation: None,
             crashed_primary: false,

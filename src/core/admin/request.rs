@@ -47,7 +47,7 @@ impl Resource {
         // out in the next life as Primary, over what the peer wrote meanwhile.
         let waits = change.role == Some(Role::Secondary) && !self.volumes[v].waiting.is_empty();
         context.open_count = u32::from(open || waits);
-        let wanted = change.apply(os);
+        let wanted = self.wanted_by(v, change);
         let (sanitized, _) = rules::sanitize(os, wanted, &context);
         if rules::is_cluster_wide(os, sanitized) {
             match rules::check_request(os, wanted, &context) {
@@ -81,7 +81,7 @@ impl Resource {
         }
         for v in self.volume_indices() {
             let os = self.state(v);
-            if let Err(refusal) = rules::check_request(os, change.apply(os), &self.rule_context(v)) {
+            if let Err(refusal) = rules::check_request(os, self.wanted_by(v, change), &self.rule_context(v)) {
                 return self.answer_or_retry(task, Err(refusal.error));
             }
         }

@@ -118,9 +118,10 @@ impl Resource {
         if let (TaskKind::Role { v, force, change, .. }, Stage::Helper) = (&mut task.kind, task.stage) {
             let code = exit_status >> 8 & 0xff;
             let outcome = fencing::outcome(code, self.volumes[*v].state.disk);
-            let mut peer_disk = outcome.change().and_then(|change| change.pdsk);
-            let own = outcome.change().and_then(|change| change.disk);
             let (v, force) = (*v, *force);
+            let follows = self.change_by_fencing(v, outcome);
+            let mut peer_disk = follows.and_then(|change| change.pdsk);
+            let own = follows.and_then(|change| change.disk);
             if !self.may_use_fence_outcome(v, links) {
                 task.stage = Stage::Try;
                 self.task = Some(task);

@@ -176,3 +176,125 @@ fn a_forced_promotion_behind_fencing_begins_one_generation() {
     let after = pair.a.super_block().uuids;
     assert_eq!((after[1] & !1, after[2]), (before[0] & !1, before[2]), "{}", pair.logs());
 }
+
+impl Pair {
+    /// Lets every node and every socket do one thing. A ping of `a` is not answered, nor comes anything behind the answer. Helpers of
+    /// `a` end.
+    fn run_without_answered_ping(&mut self) {
+        let _ = self.a.work() | self.b.work();
+        Pair::deliver(&mut self.a, &mut self.b, Socket::Meta, self.now);
+        Pair::deliver(&mut self.a, &mut self.b, Socket::Data, self.now);
+        Pair::deliver(&mut self.b, &mut self.a, Socket::Data, self.now);
+        if !matches!(self.b.outgoing[Socket::Meta as usize].front(), Some((_, Packet::PingAck, _))) {
+            Pair::deliver(&mut self.b, &mut self.a, Socket::Meta, self.now);
+        }
+        self.now += 5;
+        self.b.core.timeout(self.now);
+        if let Some(id) = self.a.running.as_mut().and_then(Vec::pop) {
+            self.a.core.helper_done(self.now, id, 0);
+        }
+    }
+}
+
+/// The target never heard that it is one: it calls its disk UpToDate, and its Primary freezes until it is fenced.
+#[test]
+fn a_target_that_never_began_is_fenced() {
+    let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+    pair.run();
+    pair.b.begin(Command::Invalidate { volume: V });
+    while pair.b.work() {}
+    Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
+    while pair.a.work() {}
+    pair.helper_of_a_ends(0);
+    while pair.a.work() {}
+    assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::SyncSource, Disk::Inconsistent), "{}", pair.logs());
+    pair.lose_link();
+    assert_eq!((pair.a.word().3, pair.b.word().2), (Disk::DUnknown, Disk::UpToDate), "{}", pair.logs());
+    assert!(pair.a.core.volume(V).state().susp_fen, "{}", pair.logs());
+    pair.helper_of_a_ends(4);
+    while pair.a.work() {}
+    assert!(!pair.a.core.volume(V).state().is_susp(), "{}", pair.logs());
+}
+
+/// The target has all, and calls its disk UpToDate; the link is lost before its source comes to the same end.
+#[test]
+fn a_target_that_may_be_done_is_fenced() {
+    for told in [false, true] {
+        let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+        let word = |node: &Node| (node.word().1, node.word().2);
+        pair.b.begin(Command::Disconnect { force: true });
+        pair.run();
+        pair.helper_of_a_ends(4);
+        let token = pair.a.write(4000, 99, 8192);
+        pair.run();
+        assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        while pair.a.word().1 != Conn::SyncSource {
+            pair.run_once();
+            if let Some(id) = pair.a.running.as_mut().and_then(Vec::pop) {
+                pair.a.core.helper_done(pair.now, id, 0);
+            }
+        }
+        for _ in 0..80 {
+            pair.run_without_answered_ping();
+            if !told && word(&pair.b) == (Conn::Connected, Disk::UpToDate) {
+                break;
+            }
+        }
+        assert_eq!(word(&pair.b), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
+        assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::SyncSource, Disk::Inconsistent));
+        pair.lose_link();
+        assert_eq!(pair.a.word().3, Disk::DUnknown, "{}", pair.logs());
+        assert!(pair.a.core.volume(V).state().susp_fen, "{}", pair.logs());
+    }
+}
+
+/// A target in the middle of a resync cannot be good: nobody is asked, and the Primary goes on.
+#[test]
+fn a_target_in_the_middle_of_a_resync_is_not_fenced() {
+    let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+    pair.a.held = Some(Vec::new());
+    pair.b.begin(Command::Invalidate { volume: V });
+    for _ in 0..200 {
+        pair.run_once();
+        if let Some(id) = pair.a.running.as_mut().and_then(Vec::pop) {
+            pair.a.core.helper_done(pair.now, id, 0);
+        }
+    }
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::SyncSource, Conn::SyncTarget), "{}", pair.logs());
+    let held = pair.a.held.take().unwrap_or_default();
+    assert!(!held.is_empty());
+    pair.lose_link();
+    for output in held {
+        pair.a.carry_out(output);
+    }
+    while pair.a.work() {}
+    assert_eq!(pair.a.word().3, Disk::Inconsistent, "{}", pair.logs());
+    assert!(!pair.a.core.volume(V).state().is_susp(), "{}", pair.logs());
+}
+
+/// The peer is Primary, without a disk, and worked with this node's data until the link was lost. It has no others: these do not
+/// become old because it lives.
+#[test]
+fn who_serves_a_primary_without_a_disk_keeps_its_data() {
+    let mut pair = fencing_pair(Fencing::ResourceOnly);
+    pair.a.running = None;
+    pair.a.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    pair.lose_link();
+    pair.b.running = Some(Vec::new());
+    let id = pair.b.begin(Command::Primary { volume: V, force: false });
+    while pair.b.work() {}
+    let helper = pair.b.running.as_mut().and_then(Vec::pop).expect("fence-peer runs");
+    pair.b.core.helper_done(pair.now, helper, 6 << 8);
+    while pair.b.work() {}
+    assert_eq!((pair.b.word().0, pair.b.word().2), (Role::Secondary, Disk::UpToDate), "{}", pair.logs());
+    assert!(pair.b.replies[&id] < 0, "{}", pair.logs());
+    pair.b.running = None;
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    pair.run();
+    assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
+}

@@ -363,3 +363,20 @@ fn what_a_lost_primary_wrote_is_durable_before_its_peer_takes_over() {
         assert_eq!(pair.b.flushes, flushes + 1, "{}", pair.logs());
     }
 }
+
+/// The same if the daemon of the peer dies before it knows of the loss: the next one does not know what the cache has.
+#[test]
+fn what_a_dead_daemon_wrote_is_durable_when_the_disk_is_attached() {
+    let mut pair = synced_pair();
+    pair.a.write(4000, 99, 8192);
+    pair.a.write(8000, 98, 8192);
+    while pair.a.completed.len() < 2 {
+        let _ = pair.a.work() | pair.b.work();
+        pair.exchange();
+    }
+    let flushes = pair.b.flushes;
+    pair.b.core = Node::core(77);
+    pair.b.wants_link = false;
+    pair.b.start();
+    assert_eq!(pair.b.flushes, flushes + 1, "{}", pair.logs());
+}

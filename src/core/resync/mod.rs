@@ -438,6 +438,20 @@ impl Resource {
             && !self.log.iter().any(|(_, request)| request.volume == v && request.set_in_sync)
     }
 
+    /// Source: whether the target's disk may be UpToDate, as far as this node can know.
+    pub(super) fn target_may_be_good(&self, v: VolumeIndex) -> bool {
+        let volume = &self.volumes[v];
+        let resync = &volume.resync;
+        if !resync.target_began && !matches!(volume.peer_told, Disk::Inconsistent | Disk::Outdated) {
+            return true;
+        }
+        // It ends when a ping behind its last acknowledgement was answered: of the resync this node knows all then, but
+        // not of what was written meanwhile.
+        let open = self.log.iter().filter(|(_, r)| r.volume == v && r.is_write() && r.replicated);
+        let written = open.map(|(_, request)| request.sectors().div_ceil(8) + 1).sum::<u64>();
+        resync.target_done || volume.resync_left() <= written
+    }
+
     /// The target announced its end (spec/state.md 9.4 step 3b).
     pub(super) fn target_announced_end(&mut self, v: VolumeIndex) {
         self.volumes[v].resync.target_done = true;

@@ -135,6 +135,9 @@ impl Comparison {
 
     /// What is logged about the rule itself, before the corrected dump. spec/state.md 10.2.
     pub const fn remark(&self) -> Option<&'static str> {
+        if let (90, Some(correction)) = (self.rule, self.correction) {
+            return Comparison { rule: if correction.is_own() { 71 } else { 51 }, ..*self }.remark();
+        }
         Some(match (self.rule, self.verdict) {
             (_, Verdict::NeedsProtocol(_)) => return None,
             (34, _) => "was SyncSource, missed the resync finished event, corrected myself:",
@@ -263,6 +266,17 @@ fn compare_different_data(s: &Uuids, p: &Uuids, apv: u8) -> Comparison {
     }
     if s.bitmap == p.bitmap && s.bitmap != 0 {
         return Comparison::by(90, Verdict::SplitBrain);
+    }
+    // Both went on from where a resync began of which the target never heard. (For DRBD the two are unrelated.)
+    let forked = |source: &Uuids, target: &Uuids| {
+        let before = Uuids { current: target.bitmap, ..*target };
+        apv >= APV_CORRECTIONS && source.bitmap != 0 && before.current != 0 && lost_sync_uuid(source, &before)
+    };
+    if forked(p, s) {
+        return Comparison::corrected(apv, 90, Verdict::SplitBrain, Correction::PeerLostSyncUuid);
+    }
+    if forked(s, p) {
+        return Comparison::corrected(apv, 90, Verdict::SplitBrain, Correction::OwnLostSyncUuid);
     }
     // Zero slots match each other too: unrelated disks without history are a split brain.
     if s.history.iter().any(|uuid| p.history.contains(uuid)) {

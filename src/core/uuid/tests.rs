@@ -35,7 +35,7 @@ fn result(own: [u64; 4], peer: &PeerUuids, ctx: &CompareContext) -> (i32, u8) {
 #[test]
 fn known_comparisons() {
     type Row = ([u64; 4], [u64; 4], (i32, u8), (i32, u8));
-    let rows: [Row; 18] = [
+    let rows: [Row; 19] = [
         ([4, 0, 0, 0], [4, 0, 0, 0], (0, 10), (0, 10)),
         ([4, 0, 0, 0], [X, 4, 0, 0], (-2, 20), (2, 30)),
         ([0, 0, 0, 0], [X, 0, 0, 0], (-2, 20), (2, 30)),
@@ -53,6 +53,8 @@ fn known_comparisons() {
         ([X, 0, 0, 0], [Y, 0, 0, 0], (-100, 100), (-100, 100)),
         ([X, 0, 0, 0], [Y, 0, Z, W], (-1000, 100), (-1000, 100)),
         ([X, V, Z, W], [Y, 0, V, Y], (-1000, 100), (-1000, 100)),
+        // not in the table: "forked at a lost sync UUID" below
+        ([W, X, 0, 0], [Y, X_NEXT, X, 0], (100, 90), (100, 90)),
         // bit 0 does not count
         ([X | 1, Z, 0, 0], [Y, Z | 1, 0, 0], (100, 90), (100, 90)),
     ];
@@ -99,6 +101,27 @@ fn old_protocols() {
     assert_eq!(result([Y, V, X, Z], &of_peer([X, 0, Z, 0]), &middle), (1, 71));
     assert_eq!(result([X, 0, Z, 0], &of_peer([Y, V, X, Z]), &PLAIN), (-2, 60));
     assert_eq!(result([X, 0, 0, 0], &of_peer([Y, X_NEXT, X, 0]), &old), (-1091, 51));
+}
+
+/// The target of a resync that never heard of its beginning becomes Primary by force: a split brain, of two generations that come
+/// from the one of before the resync. The source's bitmap tells what has changed since.
+#[test]
+fn forked_at_a_lost_sync_uuid() {
+    let (target, source) = (uuids([W, X, 0, 0]), uuids([Y, X_NEXT, X, Z]));
+    for apv in [91, 95, 96, 101] {
+        let context = CompareContext { apv, ..PLAIN };
+        let target = if apv < 96 { uuids([W, X, Z, 0]) } else { target };
+        let source = if apv < 96 { uuids([Y, V, X, Z]) } else { source };
+        for (own, peer) in [(target, source), (source, target)] {
+            let comparison = compare(&own, &of_peer(peer.slots()), &context);
+            assert_eq!((comparison.verdict, comparison.rule), (Verdict::SplitBrain, 90), "{apv}");
+            let (mut one, mut other) = (own, peer);
+            comparison.correction.unwrap().apply(&mut one, &mut other);
+            assert_eq!((one.bitmap, other.bitmap), (X, X));
+        }
+    }
+    let old = CompareContext { apv: 90, ..PLAIN };
+    assert_eq!(result([W, X, Z, 0], &of_peer([Y, V, X, Z]), &old), (-100, 100), "the histories");
 }
 
 /// The log of both ends in spec/state.md 19.2.

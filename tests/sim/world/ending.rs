@@ -3,7 +3,7 @@
 use super::World;
 use crate::network::Wires;
 use crate::node::{Purpose, V};
-use drbdbox::core::state::{Conn, Disk, StateWord};
+use drbdbox::core::state::{Conn, Disk, Role, StateWord};
 use drbdbox::core::types::*;
 
 impl World {
@@ -67,6 +67,17 @@ impl World {
         })
     }
 
+    /// The target of a resync was Primary, lost its source, and was frozen, or has nothing but errors for its application; the source
+    /// has taken over. Two Primaries are not let together, and this one cannot end its application: it is rebooted.
+    fn is_lost_primary(&self, n: usize, state: StateWord) -> bool {
+        state.role == Role::Primary
+            && state.disk < Disk::UpToDate
+            && state.conn == Conn::StandAlone
+            && self.nodes[1 - n].is_primary()
+            && self.is_local(1 - n)
+            && self.authority == Some(1 - n)
+    }
+
     /// What operators do, once a second, when they want everything to be well again.
     pub(super) fn mend(&mut self) {
         for n in 0..2 {
@@ -82,6 +93,8 @@ impl World {
                 self.command(n, Purpose::Disconnect, Command::Disconnect { force: true });
             } else if state.disk == Disk::Diskless {
                 self.attach(n);
+            } else if self.is_lost_primary(n, state) {
+                self.crash(n, false);
             } else if state.conn == Conn::StandAlone {
                 self.connect_with(n, self.loser == Some(n));
             } else if state.user_isp {
