@@ -1,9 +1,10 @@
 //! Device nodes: a host without FUSE or loop devices, and devices that somebody uses.
 
-use crate::node::{exists, run, Node};
+use crate::node::{exists, run, Node, LIMIT};
 use drbdbox::core::state::Role;
 use nix::sys::signal::Signal;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_dev_directory_that_allows_no_devices() {
@@ -105,6 +106,10 @@ struct Unmounted<'a>(&'a std::path::Path);
 
 impl Drop for Unmounted<'_> {
     fn drop(&mut self) {
-        let _ = nix::mount::umount(self.0);
+        // A child of another test has the files of this process open until it executes its program.
+        let deadline = Instant::now() + LIMIT;
+        while nix::mount::umount(self.0) == Err(nix::errno::Errno::EBUSY) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
