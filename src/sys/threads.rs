@@ -88,9 +88,9 @@ fn parse_stat(text: &str) -> Option<(String, char)> {
 /// The address in the text of /proc/PID/syscall ("NUMBER ARGUMENT ..."), if it is the call that waits for a word.
 fn parse_futex(text: &str) -> Option<usize> {
     let mut words = text.split_ascii_whitespace();
-    let number: i64 = words.next()?.parse().ok()?;
+    let number: libc::c_long = words.next()?.parse().ok()?;
     let address = words.next()?.strip_prefix("0x")?;
-    (number == libc::SYS_futex as i64).then(|| usize::from_str_radix(address, 16).ok())?
+    (number == libc::SYS_futex).then(|| usize::from_str_radix(address, 16).ok())?
 }
 
 #[cfg(test)]
