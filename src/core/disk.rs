@@ -251,8 +251,11 @@ impl Resource {
     /// Whether the data that this node or its peer works with are other ones than these, and out of
     /// reach. Logged.
     fn has_lost_other_data(&mut self, v: VolumeIndex, current: u64) -> bool {
-        let effective = self.volumes[v].effective_uuid;
-        let lost = uuid::refuses_attach(self.state(v), effective, current) && !mutant!("other-data-attached");
+        let (state, effective) = (self.state(v), self.volumes[v].effective_uuid);
+        let newer =
+            self.volumes[v].wrote_without_disk && state.role == Role::Primary && state.pdsk != Disk::UpToDate;
+        let lost =
+            uuid::refuses_attach(state, effective, current) && !mutant!("other-data-attached") || newer;
         if lost {
             self.log_other_data(v);
         }

@@ -458,7 +458,8 @@ impl Resource {
         let volume = &self.volumes[v];
         let exposed = volume.effective_uuid;
         let own = volume.disk.as_ref().map_or(0, |disk| disk.uuids.current);
-        if exposed == 0 || without_role(exposed) == without_role(own) {
+        let wrote = volume.wrote_without_disk;
+        if !wrote && (exposed == 0 || without_role(exposed) == without_role(own)) {
             wanted
         } else if volume.state.role == Role::Primary {
             self.log_other_data(v);

@@ -265,11 +265,12 @@ impl Resource {
                     self.take_sync_uuid(v, uuid);
                     true
                 } else if state.conn < Conn::Connected
-                    || state.disk < Disk::Negotiating
+                    || state.disk <= Disk::Negotiating
                     || state.pdsk < Disk::Inconsistent
                 {
                     // Also when the source gave its disk up: it began the resync before it had this
-                    // node's consent, and this node will not wait for its sync UUID any more.
+                    // node's consent, and this node will not wait for its sync UUID any more. And when the own disk
+                    // went meanwhile, and is back: what decides about it comes behind this packet.
                     self.hold = None;
                     true
                 } else {

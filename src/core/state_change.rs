@@ -41,7 +41,7 @@ impl Resource {
             verify_alg_set: self.net.as_ref().is_some_and(|net| !net.verify_alg.is_empty()),
             state_sent: self.connection.state_sent,
             negotiation_result: volume.negotiation,
-            effective_uuid_is_current: current == Some(volume.effective_uuid),
+            effective_uuid_is_current: current == Some(volume.effective_uuid) && !volume.wrote_without_disk,
         }
     }
 
@@ -205,6 +205,7 @@ impl Resource {
         if os.pdsk >= Disk::Inconsistent && ns.pdsk <= Disk::Failed {
             self.peer_disk_went(v);
         }
+        self.volumes[v].wrote_without_disk &= ns.disk != Disk::UpToDate;
         self.hold_marks(v, os, ns);
         self.refresh_meta_flags(v);
         if os.disk < Disk::Consistent && ns.disk >= Disk::Consistent {

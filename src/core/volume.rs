@@ -156,6 +156,9 @@ pub struct Volume {
     pub(super) peer_size: u64,
     /// The peer's disk, as its last state word said; `pdsk` is also what this node makes of it.
     pub(super) peer_told: Disk,
+    /// Without a disk this node wrote to the peer. Its own disk lacks that, even if it is of the generation that this node
+    /// knows of: the peer began another one for these writes, and may not have come to say so.
+    pub(super) wrote_without_disk: bool,
     /// When the link was lost the peer was Primary, without a disk, and worked with the data of this node.
     pub(super) served_primary: bool,
     /// The peer's limit of a request, bytes.
@@ -229,6 +232,7 @@ impl Volume {
             peer_size: 0,
             peer_told: Disk::DUnknown,
             served_primary: false,
+            wrote_without_disk: false,
             peer_max_bio: 0,
             negotiation: None,
             crashed_primary: false,

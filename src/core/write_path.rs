@@ -191,6 +191,7 @@ impl Resource {
         let (v, write, ok) = (request.volume, request.is_write(), self.succeeded(request));
         let disk = self.volumes[v].state.disk;
         let Some(request) = self.log.get_mut(id) else { return };
+        self.volumes[v].wrote_without_disk |= write && ok && !request.local_ok && disk < Disk::Inconsistent;
         request.completed = true;
         let completion = request.completion;
         // Writes that the application issues from now on belong to a later epoch.

@@ -5,6 +5,7 @@
 //! demotion is about, so that a handler can call drbdsetup back.
 
 use super::options::Settings;
+use super::rank;
 use super::runner::{CommandReply, Runner};
 use super::shared::Shared;
 use super::snapshot;
@@ -77,7 +78,11 @@ pub fn is_success(code: i32) -> bool {
 impl Daemon {
     /// A daemon without resources.
     pub fn new(shared: Arc<Shared>) -> Arc<Daemon> {
-        Arc::new(Daemon { shared, registry: Mutex::default(), stop: Mutex::default() })
+        Arc::new(Daemon {
+            shared,
+            registry: Mutex::ranked(rank::LIST, Registry::default()),
+            stop: Mutex::default(),
+        })
     }
 
     /// What to call when a client asks the daemon to end.
@@ -208,7 +213,8 @@ impl Daemon {
             }
             let settings = Settings::defaults(dialect).disk;
             let volume = runner.add_volume(number, minor, settings);
-            let place = Place { runner: Arc::clone(runner), volume, role: Arc::default() };
+            let place =
+                Place { runner: Arc::clone(runner), volume, role: Arc::new(Mutex::ranked(rank::ROLE, ())) };
             registry.minors.insert(minor, place.clone());
             place
         };

@@ -5,6 +5,7 @@
 //! the device's system calls, and report to core when a job is done. They are started when there is
 //! more to do than there are idle threads, up to [`THREADS_MAX`], and live as long as the disk.
 
+use super::rank;
 use crate::core::types::{BackingSize, Clearing, Io, IoResult, Payload};
 use crate::sys::block_device::{BlockDevice, Kind};
 use crate::sys::buffer::Buffer;
@@ -147,7 +148,7 @@ impl Disk {
             data,
             meta,
             rewrite: Mutex::new(()),
-            pool: Mutex::default(),
+            pool: Mutex::ranked(rank::WITHIN_RESOURCE, Pool::default()),
             for_threads: Condvar::new(),
             done,
             name: name.to_owned(),

@@ -2,6 +2,7 @@
 //! demotion. spec/system.md 7.4, spec/decisions.md 7.2.
 
 use super::backend::VolumeBackend;
+use super::rank;
 use super::runner::Runner;
 use super::shared::Config;
 use crate::core::types::{Level, VolumeIndex};
@@ -121,7 +122,7 @@ impl Doors {
         };
         let slot = DoorSlot {
             minor,
-            door: Mutex::new(door),
+            door: Mutex::ranked(rank::DOOR, door),
             goes_on: AtomicBool::new(false),
             links: Mutex::new(links),
             name: Mutex::default(),

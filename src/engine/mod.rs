@@ -38,6 +38,21 @@
 //! 32 packets go out with one sendmsg; disk work goes to the pool of the disk, with one wake-up each
 //! while threads are idle, and none when all are busy.
 
+/// The order in which a thread may take the locks that are held while other code runs. The others are held for a moment only,
+/// or with nothing else.
+mod rank {
+    /// The role of a volume ([`super::daemon::Place::role`]): while it changes.
+    pub const ROLE: u8 = 1;
+    /// The door of a minor.
+    pub const DOOR: u8 = 2;
+    /// The list of resources and minors.
+    pub const LIST: u8 = 3;
+    /// A resource.
+    pub const RESOURCE: u8 = 4;
+    /// What is held under a resource's lock, with nothing else.
+    pub const WITHIN_RESOURCE: u8 = 5;
+}
+
 pub mod adoption;
 pub mod attach;
 pub mod backend;

@@ -15,7 +15,7 @@
 //! On the way of a packet: one lock to queue it, one to take it, no allocation; the header is made
 //! in memory that is kept, the payload goes to the kernel from where it is.
 
-use super::integrity;
+use super::{integrity, rank};
 use crate::core::types::{Payload, VolumeIndex};
 use crate::sys::send::send_parts;
 use crate::sys::sync::{Condvar, Mutex};
@@ -138,11 +138,10 @@ impl Outbox {
             socket,
             stream,
             version,
-            queue: Mutex::new(Queue {
-                waiting: VecDeque::with_capacity(64),
-                holder: Holder::Nobody,
-                closed: false,
-            }),
+            queue: Mutex::ranked(
+                rank::WITHIN_RESOURCE,
+                Queue { waiting: VecDeque::with_capacity(64), holder: Holder::Nobody, closed: false },
+            ),
             for_sender: Condvar::new(),
             drained: Condvar::new(),
             transmit: Mutex::new(Transmit {

@@ -14,7 +14,7 @@ use super::reader::PacketReader;
 use super::requests::Requests;
 use super::shared::Shared;
 use super::stop::Stop;
-use super::{helpers, snapshot};
+use super::{helpers, rank, snapshot};
 use crate::conf::settings::{DiskSettings, NetSettings, ResourceSettings};
 use crate::conf::Dialect;
 use crate::control::message::EventKind;
@@ -251,26 +251,29 @@ impl Runner {
             name: name.to_owned(),
             explicit,
             shared,
-            state: Mutex::new(State {
-                core: Resource::new(name, settings, random),
-                volumes: Vec::new(),
-                addresses: None,
-                net,
-                agreed_version: 0,
-                revision: 1,
-                outputs: Vec::new(),
-                requests: Requests::default(),
-                replies: HashMap::new(),
-                next_admin: 1,
-                link: None,
-                stop: None,
-                after_loss: false,
-                receiver_waits: false,
-                meta_waits: false,
-                timer_wakes: None,
-                timer: TimerThread::default(),
-                gone: false,
-            }),
+            state: Mutex::ranked(
+                rank::RESOURCE,
+                State {
+                    core: Resource::new(name, settings, random),
+                    volumes: Vec::new(),
+                    addresses: None,
+                    net,
+                    agreed_version: 0,
+                    revision: 1,
+                    outputs: Vec::new(),
+                    requests: Requests::default(),
+                    replies: HashMap::new(),
+                    next_admin: 1,
+                    link: None,
+                    stop: None,
+                    after_loss: false,
+                    receiver_waits: false,
+                    meta_waits: false,
+                    timer_wakes: None,
+                    timer: TimerThread::default(),
+                    gone: false,
+                },
+            ),
             receiver_may_go: Condvar::new(),
             timer_changed: Condvar::new(),
             own: own.clone(),

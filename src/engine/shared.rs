@@ -3,6 +3,7 @@
 use super::doors::{DoorKind, Doors};
 use super::helpers::Program;
 use super::log::LogSink;
+use super::rank;
 use super::runner::Runner;
 use super::running::Keeper;
 use super::watchdog::Watch;
@@ -75,7 +76,7 @@ impl Shared {
             doors: Doors::default(),
             running: Keeper::default(),
             watch: Watch::default(),
-            news: Mutex::default(),
+            news: Mutex::ranked(rank::WITHIN_RESOURCE, News::default()),
             news_arrived: Condvar::new(),
             traffic_seen: AtomicBool::new(false),
         })

@@ -8,6 +8,9 @@
 //!
 //! A lock knows who has it ([`Holder`]), for the report about a daemon that is stuck. That costs two stores beside the one
 //! that takes it, to the same cache line. Who waits for it is not kept: the kernel knows ([`super::threads`]).
+//!
+//! In debug builds, so in all tests, locks that have a rank ([`Mutex::ranked`]) must be taken in its order: what could become a
+//! deadlock, once in a year, is a panic at the first time.
 
 use super::threads;
 use std::cell::UnsafeCell;
@@ -85,7 +88,51 @@ pub struct Mutex<T> {
     holder: AtomicU32,
     /// How often it was taken. Written by who has it.
     taken: AtomicU32,
+    /// 0: none.
+    #[cfg(debug_assertions)]
+    rank: u8,
     value: UnsafeCell<T>,
+}
+
+/// The ranks of the locks that a thread has.
+#[cfg(debug_assertions)]
+mod order {
+    use std::cell::Cell;
+
+    thread_local! {
+        /// A bit for each rank.
+        static HELD: Cell<u64> = const { Cell::new(0) };
+        static IGNORED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    #[track_caller]
+    pub fn check(rank: u8) {
+        let higher = HELD.get() >> rank;
+        assert!(
+            rank == 0 || higher == 0 || IGNORED.get(),
+            "a lock of rank {rank} is taken by a thread that has one of rank {}",
+            rank + higher.trailing_zeros() as u8
+        );
+    }
+
+    pub fn take(rank: u8) {
+        HELD.set(HELD.get() | 1 << rank & !1);
+    }
+
+    pub fn give_back(rank: u8) {
+        HELD.set(HELD.get() & !(1 << rank));
+    }
+
+    pub fn ignore() {
+        IGNORED.set(true);
+    }
+}
+
+/// From now on the calling thread may take locks in any order: for tests that need a deadlock.
+#[doc(hidden)]
+pub fn ignore_order() {
+    #[cfg(debug_assertions)]
+    order::ignore();
 }
 
 /// Who has a lock that is not free. Two looks that are equal saw the same thread that had not given it back in between.
@@ -115,7 +162,16 @@ unsafe impl<T: Sync> Sync for MutexGuard<'_, T> {}
 impl<T> Mutex<T> {
     /// A lock around `value`.
     pub const fn new(value: T) -> Mutex<T> {
+        Mutex::ranked(0, value)
+    }
+
+    /// A lock that a thread may take only if those that it has are of lower ranks. `rank`: 1 to 63.
+    #[cfg_attr(not(debug_assertions), allow(unused_variables))]
+    pub const fn ranked(rank: u8, value: T) -> Mutex<T> {
+        assert!(rank < 64);
         Mutex {
+            #[cfg(debug_assertions)]
+            rank,
             state: AtomicU32::new(UNLOCKED),
             holder: AtomicU32::new(0),
             taken: AtomicU32::new(0),
@@ -124,7 +180,10 @@ impl<T> Mutex<T> {
     }
 
     /// Waits for the lock.
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn lock(&self) -> MutexGuard<'_, T> {
+        #[cfg(debug_assertions)]
+        order::check(self.rank);
         let free = self.state.compare_exchange(UNLOCKED, LOCKED, Ordering::Acquire, Ordering::Relaxed);
         if free.is_err() {
             self.lock_contended(None);
@@ -136,7 +195,10 @@ impl<T> Mutex<T> {
     ///
     /// # Errors
     /// Who had it when the time was over.
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn try_lock_for(&self, at_most: Duration) -> Result<MutexGuard<'_, T>, Holder> {
+        #[cfg(debug_assertions)]
+        order::check(self.rank);
         let free = self.state.compare_exchange(UNLOCKED, LOCKED, Ordering::Acquire, Ordering::Relaxed);
         if free.is_err() && !self.lock_contended(Some(Instant::now() + at_most)) {
             let (thread, taken) = (self.holder.load(Ordering::Relaxed), self.taken.load(Ordering::Relaxed));
@@ -152,6 +214,8 @@ impl<T> Mutex<T> {
 
     /// This thread has just taken it.
     fn guard(&self) -> MutexGuard<'_, T> {
+        #[cfg(debug_assertions)]
+        order::take(self.rank);
         self.holder.store(threads::own_id(), Ordering::Relaxed);
         self.taken.store(self.taken.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         MutexGuard { mutex: self, not_send: PhantomData }
@@ -194,6 +258,8 @@ impl<T> Mutex<T> {
     }
 
     fn unlock(&self) {
+        #[cfg(debug_assertions)]
+        order::give_back(self.rank);
         if self.state.swap(UNLOCKED, Ordering::Release) == CONTENDED {
             futex::wake(&self.state, 1);
         }
@@ -445,6 +511,28 @@ mod tests {
         leave.send(());
         thread.join().unwrap();
         assert_eq!(lock.try_lock_for(patience).map(|guard| *guard), Ok(1));
+    }
+
+    /// Only where it is checked.
+    #[cfg(debug_assertions)]
+    #[test]
+    fn locks_are_taken_in_the_order_of_their_ranks() {
+        let locks = [0, 1, 2, 2].map(|rank| Arc::new(Mutex::ranked(rank, ())));
+        let may_take = |order: &'static [usize]| {
+            let locks = locks.clone();
+            let take = move || drop(order.iter().map(|at| locks[*at].lock()).collect::<Vec<_>>());
+            thread::spawn(take).join().is_ok()
+        };
+        // One without a rank at any time.
+        assert!(may_take(&[0, 1, 2]) && may_take(&[1, 0]) && may_take(&[2, 0]));
+        assert!(!may_take(&[2, 1]) && !may_take(&[2, 3]) && !may_take(&[1, 2, 3]));
+        // A lock that was given back does not count; nobody has one of those who panicked.
+        drop(locks[2].lock());
+        drop(locks[1].lock());
+        let mut guard = locks[2].lock();
+        guard = Condvar::new().wait_timeout(guard, Duration::from_millis(1));
+        drop(guard);
+        drop(locks[1].lock());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::fixture::{Node, Pair};
 use drbdbox::control::message::Request;
 use drbdbox::engine::runner::Runner;
 use drbdbox::engine::watchdog;
+use drbdbox::sys::sync::ignore_order;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::sync::mpsc::{channel, Receiver, Sender};
@@ -103,12 +104,14 @@ fn a_deadlock_is_told_with_both_locks() {
     let of_barrier = Arc::clone(&barrier);
     // They stay for ever, and the nodes of this test with them.
     spawn("forwards", move || {
+        ignore_order();
         of_thread.0.look(|_| {
             of_barrier.wait();
             of_thread.1.look(|_| {});
         });
     });
     spawn("backwards", move || {
+        ignore_order();
         second.look(|_| {
             barrier.wait();
             first.look(|_| {});

@@ -69,11 +69,11 @@ impl World {
             return;
         }
         if text.starts_with("new current UUID") {
+            let other = self.nodes[1 - n].state();
+            let lost = other.is_some_and(|s| s.role == Role::Primary && s.disk < Disk::UpToDate);
             self.unheard_generation |= self.nodes[n].state().is_some_and(|s| {
-                s.conn >= Conn::Connected
-                    && s.role == Role::Secondary
-                    && s.peer == Role::Primary
-                    && s.pdsk < Disk::Inconsistent
+                let serves = s.peer == Role::Primary && s.pdsk < Disk::Inconsistent;
+                s.role == Role::Secondary && (serves || s.conn < Conn::Connected && lost)
             });
         } else if text.starts_with("receiver updated UUIDs to effective data uuid") {
             self.unheard_generation = false;

@@ -522,3 +522,59 @@ fn an_acknowledged_write_that_was_frozen_is_sent_again() {
         assert!(!pair.a.core.has_open_epochs(V));
     }
 }
+
+/// A Primary without a disk has written to its peer, and loses it before it hears of the generation that the peer began for that.
+/// Its own disk lacks these writes, though it is of the last generation that this node has heard of.
+#[test]
+fn a_primary_does_not_fall_back_to_its_disk_behind_what_it_wrote_to_the_peer() {
+    for attaches in ["later", "before", "negotiates"] {
+        let mut pair = synced_pair();
+        let id = pair.a.begin(Command::Detach { volume: V, force: false });
+        let mut token = None;
+        for _ in 0..200 {
+            let _ = pair.a.work() | pair.b.work();
+            // What the peer says about its generation is still on its way.
+            let told = |packet: &Wire| matches!(packet.1, Packet::Uuids(_));
+            if !pair.b.outgoing[Socket::Data as usize].front().is_some_and(told) {
+                Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
+            }
+            Pair::deliver(&mut pair.b, &mut pair.a, Socket::Meta, pair.now);
+            Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+            Pair::deliver(&mut pair.a, &mut pair.b, Socket::Meta, pair.now);
+            if pair.a.replies.contains_key(&id) && token.is_none() {
+                token = Some(pair.a.write(4000, 99, 8192));
+            }
+        }
+        let token = token.expect("detached");
+        assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+        match attaches {
+            "later" => {
+                pair.lose_link();
+                assert_eq!(pair.a.try_attach(), 150, "{}", pair.logs());
+            }
+            "before" => {
+                pair.a.meta_held = Some(Vec::new());
+                pair.a.try_attach();
+                assert_eq!(pair.a.word().2, Disk::Attaching, "{}", pair.logs());
+                pair.lose_link();
+                for output in pair.a.meta_held.take().unwrap() {
+                    pair.a.carry_out(output);
+                }
+                while pair.a.work() {}
+            }
+            _ => {
+                pair.a.attach();
+                assert_eq!(pair.a.word().2, Disk::Negotiating, "{}", pair.logs());
+                pair.lose_link();
+            }
+        }
+        assert_eq!(pair.a.word().2, Disk::Diskless, "{attaches}\n{}", pair.logs());
+        // Only when nobody works with it any more.
+        assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
+        pair.a.attach();
+        (pair.a.wants_link, pair.b.wants_link) = (true, true);
+        pair.run();
+        pair.assert_equal();
+        assert_eq!(pair.a.data[4000 * 512], 99);
+    }
+}

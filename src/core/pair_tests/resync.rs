@@ -522,3 +522,26 @@ fn a_resync_goes_on_where_it_was_when_the_target_crashed() {
     pair.run();
     pair.assert_equal();
 }
+
+/// The handler of the source ends when the target has lost its disk and is attaching it again: the sync UUID of a resync that is over
+/// for the target is no reason not to read what the source says next.
+#[test]
+fn a_late_sync_uuid_does_not_hold_up_a_disk_that_negotiates() {
+    let mut pair = synced_pair();
+    pair.b.begin(Command::Disconnect { force: true });
+    pair.run();
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    pair.a.running = Some(Vec::new());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::WFBitMapS, Conn::WFSyncUUID), "{}", pair.logs());
+    pair.b.command(Command::Detach { volume: V, force: true });
+    pair.b.attach();
+    assert_eq!(pair.b.word().2, Disk::Negotiating, "{}", pair.logs());
+    for id in pair.a.running.take().unwrap() {
+        pair.a.core.helper_done(pair.now, id, 0);
+    }
+    pair.run();
+    pair.assert_equal();
+}

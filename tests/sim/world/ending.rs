@@ -68,12 +68,13 @@ impl World {
     }
 
     /// The target of a resync was Primary, lost its source, and was frozen, or has nothing but errors for its application; the source
-    /// has taken over. Two Primaries are not let together, and this one cannot end its application: it is rebooted.
+    /// has taken over. Two Primaries are not let together, and this one cannot end its application: it is rebooted. So is one without
+    /// a disk that refuses what its peer has, of a generation that it has not heard of.
     fn is_lost_primary(&self, n: usize, state: StateWord) -> bool {
         state.role == Role::Primary
             && state.disk < Disk::UpToDate
             && state.conn == Conn::StandAlone
-            && self.nodes[1 - n].is_primary()
+            && (self.nodes[1 - n].is_primary() || self.unheard_generation)
             && self.is_local(1 - n)
             && self.authority == Some(1 - n)
     }
