@@ -16,6 +16,7 @@ prefix        = /usr
 sysconfdir    = /etc
 localstatedir = /var
 initdir       = $(sysconfdir)/init.d
+mandir        = $(prefix)/share/man
 # What is installed beside the tools; rgmanager and systemd are others.
 parts         = udev pacemaker heartbeat bashcompletion
 -include config.mk
@@ -25,6 +26,7 @@ RUSTC ?= $(shell command -v rustc || echo "$$HOME/.cargo/bin/rustc")
 BINARY = target/release/drbdbox
 HANDLERS = $(DESTDIR)$(prefix)/lib/drbd
 AGENT = $(DESTDIR)/usr/lib/ocf/resource.d/linbit/drbd
+MAN = $(DESTDIR)$(mandir)
 UNITS = $(DESTDIR)/usr/lib/systemd/system
 
 # The directories that are compiled in (src/sys/paths.rs).
@@ -75,6 +77,7 @@ install-tools: | $(BINARY)
 	rm -f '$(DESTDIR)/sbin/drbdbox'
 	install -m 0755 $(BINARY) '$(DESTDIR)/sbin/drbdbox'
 	'$(DESTDIR)/sbin/drbdbox' --install '$(DESTDIR)/sbin'
+	'$(DESTDIR)/sbin/drbdbox' man --install '$(MAN)'
 	test '$(DESTDIR)$(prefix)/sbin' -ef '$(DESTDIR)/sbin' || ln -sf /sbin/drbd-overview '$(DESTDIR)$(prefix)/sbin/drbd-overview'
 	install -m 0755 packaging/init.d/drbd '$(DESTDIR)$(initdir)/drbd'
 	test -e '$(DESTDIR)$(sysconfdir)/drbd.conf' || install -m 0644 packaging/drbd.conf '$(DESTDIR)$(sysconfdir)/drbd.conf'
@@ -137,6 +140,8 @@ uninstall:
 		'$(DESTDIR)$(sysconfdir)/ha.d/resource.d/drbddisk' '$(DESTDIR)$(sysconfdir)/ha.d/resource.d/drbdupper' \
 		'$(UNITS)-preset/90-drbd.preset' '$(DESTDIR)/usr/lib/tmpfiles.d/drbd.conf' '$(DESTDIR)/etc/multipath/conf.d/drbd.conf'
 	for unit in packaging/systemd/*.service packaging/systemd/*.target; do rm -f "$(UNITS)/$${unit##*/}"; done
+	for page in drbdadm.8 drbdsetup.8 drbdmeta.8 drbdd.8 drbd-overview.8 drbd.8 drbddisk.8; do rm -f "$(MAN)/man8/$$page"; done
+	rm -f '$(MAN)/man5/drbd.conf.5'
 	rm -rf '$(DESTDIR)$(prefix)/share/doc/drbdbox' '$(HANDLERS)'
 
 # The packages, for rpm 4.4.2 and later: target/rpm/*.rpm. Needs rpmbuild.

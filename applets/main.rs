@@ -6,6 +6,7 @@ mod drbdd;
 mod drbdmeta;
 mod drbdsetup;
 mod install;
+mod man;
 mod overview;
 
 use std::path::Path;
@@ -19,16 +20,33 @@ struct Applet {
     help: &'static str,
     /// Its main function: `args[0]` is the name as it was called. Returns the exit status.
     main: fn(&[String]) -> u8,
+    /// Its page of the manual.
+    manual: fn() -> man::page::Page,
 }
 
 /// Every applet. The list that `drbdbox` prints and the links of `--install` are made from it.
+#[rustfmt::skip]
 const APPLETS: &[Applet] = &[
-    Applet { name: "drbdadm", help: "carries out what drbd.conf says", main: drbdadm::main },
-    Applet { name: "drbdsetup", help: "talks to the daemon, one object at a time", main: drbdsetup::main },
-    Applet { name: "drbdmeta", help: "works on meta data while it is not in use", main: drbdmeta::main },
-    Applet { name: "drbdd", help: "the replication daemon", main: drbdd::main },
-    Applet { name: "drbd-overview", help: "one line a device", main: overview::main },
+    applet("drbdadm", "carries out what drbd.conf says", drbdadm::main, drbdadm::manual::page),
+    applet("drbdsetup", "talks to the daemon, one object at a time", drbdsetup::main, drbdsetup::manual::page),
+    applet("drbdmeta", "works on meta data while it is not in use", drbdmeta::main, drbdmeta::manual::page),
+    applet("drbdd", "the replication daemon", drbdd::main, drbdd::manual::page),
+    applet("drbd-overview", "one line a device", overview::main, overview::manual::page),
 ];
+
+const fn applet(
+    name: &'static str,
+    help: &'static str,
+    main: fn(&[String]) -> u8,
+    manual: fn() -> man::page::Page,
+) -> Applet {
+    Applet { name, help, main, manual }
+}
+
+/// What `help` says about an applet.
+pub fn about(name: &str) -> &'static str {
+    APPLETS.iter().find(|applet| applet.name == name).map_or("", |applet| applet.help)
+}
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
@@ -60,6 +78,7 @@ fn drbdbox(args: &[String]) -> u8 {
         ["--install", "-s", directory] | ["--install", directory, "-s"] => {
             return make_links(directory, true)
         }
+        ["man", page @ ..] => return man::main(page),
         ["--install", ..] => {
             eprintln!("drbdbox: --install needs a directory: drbdbox --install [-s] DIR");
             return 1;
@@ -77,6 +96,7 @@ fn help() -> String {
     let mut text = String::from(
         "Usage: drbdbox APPLET [ARGUMENTS]\n\
          \x20      drbdbox --install [-s] DIR   make a link in DIR for every applet (-s: symbolic)\n\
+         \x20      drbdbox man [PAGE]           list the pages of the manual, or print one (man -l -)\n\
          \x20      drbdbox --version | --help\n\
          or call it by the name of an applet through such a link:\n\n",
     );

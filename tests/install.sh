@@ -24,7 +24,7 @@ grep -qx 'configure: WARNING: unrecognized options: --with-teapot, --enable-kett
 grep -q "unrecognized option: \`--frobnicate'" err || fail "a word that is no option: $(cat err)"
 
 # What hosts of RHEL5's age get is small. The GNU C library may be in a binary for this host only.
-if ! grep -q 'The futex facility returned an unexpected error code' "$binary"; then
+if ! grep -q -e 'The futex facility returned an unexpected error code' -e ld-linux "$binary"; then
 	[ "$(stat -c %s "$binary")" -lt $((4 << 20)) ] || fail "$binary has $(stat -c %s "$binary") bytes, more than 4 MiB"
 fi
 
@@ -41,6 +41,7 @@ for file in etc/udev/rules.d/65-drbd.rules etc/ha.d/resource.d/drbddisk etc/bash
 	lib/drbd/notify-split-brain.sh lib/drbd/crm-unfence-peer.sh lib/drbd/unsnapshot-resync-target-lvm.sh lib/drbd/start-daemon; do
 	[ -e "$work/root/usr/local/drbd/$file" ] || fail "$file is missing"
 done
+[ -e root/usr/local/drbd/share/man/man8/drbdadm.8 ] || fail "no pages of the manual below the prefix"
 # The agent is in the only place where Pacemaker looks, and knows where the handlers are.
 grep -qx 'LIBDIR=/usr/local/drbd/lib/drbd' "$work/root/usr/lib/ocf/resource.d/linbit/drbd" || fail "the agent does not know where the handlers are"
 [ ! -e "$work/root/usr/lib/systemd" ] || fail "units are installed unasked"
@@ -53,12 +54,29 @@ make -s --no-print-directory -C "$top" install BINARY="$binary" DESTDIR="$work/r
 [ "$(cat "$work/root/usr/local/drbd/etc/drbd.conf")" = "# mine" ] || fail "make install replaces drbd.conf"
 
 # Parts are left out or added as configure is told; uninstall leaves nothing but the configuration.
-"$top/configure" --prefix=/usr --with-distro=generic --without-heartbeat --with-udev=no --with-pacemaker=yes --with-systemd >out 2>err ||
+"$top/configure" --prefix=/usr --with-distro=generic --mandir='${prefix}/man' --without-heartbeat --with-udev=no --with-pacemaker=yes --with-systemd >out 2>err ||
 	fail "configure with parts: $(cat err)"
 [ ! -s err ] || fail "configure with parts: $(cat err)"
 mapfile -t settings < <(sed 's/ *= */=/' config.mk)
 make -s --no-print-directory -C "$top" install BINARY="$binary" DESTDIR="$work/parts" "${settings[@]}" >out 2>err || fail "make install: $(cat out err)"
 [ ! -e parts/etc/ha.d ] && [ ! -e parts/etc/udev ] && [ -e parts/usr/lib/ocf/resource.d/linbit/drbd ] || fail "parts: $(find parts)"
+# The pages of the manual: all of them, with nothing that a reader of roff complains about, and every option of the table.
+for page in man5/drbd.conf.5 man8/drbd{,adm,setup,meta,d,disk,-overview}.8; do
+	[ -s "parts/usr/man/$page" ] || fail "no page $page"
+	if type -P mandoc >/dev/null; then
+		mandoc -T lint "parts/usr/man/$page" >out 2>&1 || fail "$page: $(cat out)"
+	fi
+	if type -P man >/dev/null; then
+		MANWIDTH=80 LC_ALL=C man --warnings=all -l "parts/usr/man/$page" >out 2>err || fail "$page: $(cat err)"
+		[ -s out ] && [ ! -s err ] || fail "$page: $(cat err)"
+	fi
+done
+[ "$(find parts/usr/man -type f | wc -l)" -eq "$("$binary" man | wc -l)" ] || fail "pages: $(find parts/usr/man)"
+# Words of other releases are told by "drbdadm check".
+sed -n -e '/^<!-- table: retired/,/^## /d' -e 's/^| `\([a-z0-9-]*\)` |.*/\1/p' "$top/docs/drbd.conf.md" | while read -r word; do
+	grep -qF "\\fB${word//-/\\-}\\fR" parts/usr/man/man5/drbd.conf.5 || echo "$word"
+done >missing
+[ ! -s missing ] || fail "drbd.conf(5) does not have: $(tr '\n' ' ' <missing)"
 grep -qx 'ExecStart=/etc/init.d/drbd start' parts/usr/lib/systemd/system/drbd.service || fail "drbd.service does not call the init script"
 grep -rqx 'ExecStart=/usr/lib/drbd/wait-promotable.sh %I' parts/usr/lib/systemd/system && [ -x parts/usr/lib/drbd/wait-promotable.sh ] ||
 	fail "drbd-wait-promotable@.service does not know its script"

@@ -51,7 +51,7 @@ holds() {
 }
 holds "$main" /etc/rc.d/init.d/drbd /usr/sbin/drbd-overview /var/lib/drbd /etc/drbd.conf /etc/drbd.d/global_common.conf \
 	/usr/lib/drbd/{outdate-peer,snapshot-resync-target-lvm,unsnapshot-resync-target-lvm,notify}.sh \
-	/usr/lib/drbd/notify-{out-of-sync,split-brain,emergency-reboot,emergency-shutdown,io-error,pri-lost-after-sb,pri-lost,pri-on-incon-degr}.sh
+	/usr/share/man/man5/drbd.conf.5 /usr/share/man/man8/drbd{,adm,setup,meta,d,disk,-overview}.8 /usr/lib/drbd/notify-{out-of-sync,split-brain,emergency-reboot,emergency-shutdown,io-error,pri-lost-after-sb,pri-lost,pri-on-incon-degr}.sh
 holds first/drbdbox-pacemaker-*.rpm /usr/lib/drbd/{crm-fence-peer,crm-unfence-peer,stonith_admin-fence-peer}.sh /usr/lib/ocf/resource.d/linbit/drbd
 holds first/drbdbox-heartbeat-*.rpm /etc/ha.d/resource.d/{drbddisk,drbdupper}
 holds first/drbdbox-rgmanager-*.rpm /usr/share/cluster/drbd.{sh,metadata} /usr/lib/drbd/rhcs_fence

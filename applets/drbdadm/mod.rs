@@ -22,6 +22,7 @@ mod device;
 mod dispatch;
 mod exec;
 mod handlers;
+pub mod manual;
 mod meta;
 mod net;
 mod people;

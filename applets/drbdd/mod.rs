@@ -1,5 +1,6 @@
 //! The applet `drbdd`: the replication daemon.
 
+pub mod manual;
 mod options;
 mod run;
 

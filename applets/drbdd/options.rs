@@ -97,6 +97,11 @@ pub struct Options {
     pub config: Config,
 }
 
+/// The text of `--help`.
+pub fn help() -> String {
+    Arguments::from_args(&["drbdd"], &["--help"]).err().map(|exit| exit.output).unwrap_or_default()
+}
+
 impl Options {
     /// Reads the command line; prints help or what is wrong. `Err`: the exit status.
     pub fn parse(args: &[String]) -> Result<Options, u8> {

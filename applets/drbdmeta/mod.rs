@@ -19,6 +19,7 @@ mod in_use;
 mod invalidate;
 mod json;
 mod last_known;
+pub mod manual;
 mod move_internal;
 mod options;
 mod outdate;

@@ -116,6 +116,15 @@ const TABLE: &[Row] = &[
     Row { long: "json", short: None, value: None, name: Name::Json, help: "show-gi, scan: for programs" },
 ];
 
+/// Every option as the manual writes it, and what it does.
+pub fn described() -> impl Iterator<Item = (String, &'static str)> {
+    TABLE.iter().map(|row| {
+        let value = row.value.map_or(String::new(), |value| format!(" {value}"));
+        let short = row.short.map_or(String::new(), |short| format!("`-{short}`, "));
+        (format!("{short}`--{}`{value}", row.long), row.help)
+    })
+}
+
 /// The list of options on stdout.
 pub fn print_help() {
     for row in TABLE {

@@ -20,6 +20,7 @@ mod events;
 mod failure;
 mod getopt;
 pub mod live;
+pub mod manual;
 mod nine;
 mod nine_events;
 mod query;

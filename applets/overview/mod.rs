@@ -2,6 +2,8 @@
 //!
 //! Guests of Xen and of libvirt are not looked up.
 
+pub mod manual;
+
 use drbdbox::conf::Dialect;
 use drbdbox::control::{Call, Client, Reply, Request};
 use drbdbox::status::overview;

@@ -56,7 +56,42 @@ fn default(row: &OptionRow, dialect: Dialect) -> String {
     }
 }
 
-fn option(row: &OptionRow) -> Vec<String> {
+/// What the manual says about an option. Words that are typed stand between backticks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// 8.4's name.
+    pub name: &'static str,
+    /// How 8.3 and older releases spell it, with the section if it is another one; empty: the same.
+    pub old: String,
+    /// What may stand behind it.
+    pub values: String,
+    /// One of 8.3, or one of each dialect.
+    pub default: String,
+    /// First release.
+    pub since: &'static str,
+    /// One line.
+    pub help: &'static str,
+}
+
+impl Entry {
+    fn cells(self) -> Vec<String> {
+        vec![
+            code(self.name),
+            self.old,
+            self.values,
+            self.default,
+            self.since.to_string(),
+            self.help.to_string(),
+        ]
+    }
+}
+
+/// The options of one section, under their 8.4 names, as they may stand in the file.
+pub fn entries(section: Section) -> impl Iterator<Item = Entry> {
+    options::all().iter().filter(move |row| row.section == section && row.scope != Scope::OneShot).map(option)
+}
+
+fn option(row: &OptionRow) -> Entry {
     let (old, new) = (default(row, Dialect::V83), default(row, Dialect::V84));
     let mut spelt: Vec<String> = Vec::new();
     if let Some(form) = row.old {
@@ -69,25 +104,30 @@ fn option(row: &OptionRow) -> Vec<String> {
         spelt.push("–".to_string());
     }
     spelt.extend(row.older.iter().map(|name| name.to_string()));
-    vec![
-        code(row.name),
-        spelt.join(", "),
-        values(row),
-        if old == new { old } else { format!("{old}; 8.4: {new}") },
-        row.since.to_string(),
-        row.help.to_string(),
-    ]
+    Entry {
+        name: row.name,
+        old: spelt.join(", "),
+        values: values(row),
+        default: if old == new { old } else { format!("{old}; 8.4: {new}") },
+        since: row.since,
+        help: row.help,
+    }
 }
 
-/// The options of one section, under their 8.4 names.
+/// The options of one section as a table.
 pub fn section(section: Section) -> String {
-    let rows = options::all().iter().filter(|row| row.section == section && row.scope != Scope::OneShot);
-    table(&["option", "in 8.3", "values", "default", "since", "meaning"], rows.map(option))
+    let head = ["option", "in 8.3", "values", "default", "since", "meaning"];
+    table(&head, entries(section).map(Entry::cells))
 }
 
-/// The checks of `drbdadm check`.
+/// The checks of `drbdadm check`: name, kind, what it finds.
+pub fn check_rows() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    CHECKS.iter().map(|c| (c.name, c.severity.word(), c.help))
+}
+
+/// The same as a table.
 pub fn checks() -> String {
-    let rows = CHECKS.iter().map(|c| vec![code(c.name), c.severity.word().to_string(), c.help.to_string()]);
+    let rows = check_rows().map(|(name, kind, help)| vec![code(name), kind.to_string(), help.to_string()]);
     table(&["check", "kind", "what it finds"], rows)
 }
 
@@ -97,10 +137,14 @@ pub fn retired_words() -> String {
     table(&["word", "of", "what to do"], rows)
 }
 
-/// Words that are read and forgotten.
+/// Words that are read and forgotten: word, first release, one line.
+pub fn forgotten() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    options::forgotten().iter().map(|f| (f.name, f.since, f.help))
+}
+
+/// The same as a table.
 pub fn forgotten_words() -> String {
-    let rows =
-        options::forgotten().iter().map(|f| vec![code(f.name), f.since.to_string(), f.help.to_string()]);
+    let rows = forgotten().map(|(word, since, help)| vec![code(word), since.to_string(), help.to_string()]);
     table(&["word", "since", "meaning"], rows)
 }
 
