@@ -50,11 +50,43 @@ fi
 
 # --- what is missing for musl ----------------------------------------------------------------------------------------
 
-# Rust's standard library for musl wants a libunwind.a. That of gcc does, which in turn asks the C library for a table of the
-# loaded objects that musl has not; it falls back to dl_iterate_phdr when there is no answer.
+# Rust's standard library for musl wants a libunwind.a. That of gcc does, which in turn asks the C library where an object in
+# memory has its tables for unwinding. musl cannot say, but lists the objects.
 mkdir -p "$root/build/lib"
 cat >"$root/build/dl_find_object.c" <<'C'
-int _dl_find_object(void *address, void *result) { (void)address; (void)result; return -1; }
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <link.h>
+
+struct wanted { ElfW(Addr) address; struct dl_find_object *result; };
+
+static int look(struct dl_phdr_info *object, size_t size, void *data)
+{
+	struct wanted *wanted = data;
+	ElfW(Addr) tables = 0;
+	int found = 0;
+	(void)size;
+	for (int i = 0; i < object->dlpi_phnum; i++) {
+		const ElfW(Phdr) *part = &object->dlpi_phdr[i];
+		ElfW(Addr) start = object->dlpi_addr + part->p_vaddr;
+		if (part->p_type == PT_GNU_EH_FRAME)
+			tables = start;
+		if (part->p_type == PT_LOAD && wanted->address >= start && wanted->address - start < part->p_memsz) {
+			found = 1;
+			wanted->result->dlfo_map_start = (void *)start;
+			wanted->result->dlfo_map_end = (void *)(start + part->p_memsz);
+		}
+	}
+	wanted->result->dlfo_eh_frame = (void *)tables;
+	return found && tables;
+}
+
+int _dl_find_object(void *address, struct dl_find_object *result)
+{
+	struct wanted wanted = { (ElfW(Addr))address, result };
+	__builtin_memset(result, 0, sizeof(*result));
+	return dl_iterate_phdr(look, &wanted) ? 0 : -1;
+}
 C
 in_root() {
 	env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/build LC_ALL=C.UTF-8 CARGO_HOME=/build/cargo RUSTC_BOOTSTRAP=1 \
@@ -88,15 +120,16 @@ for name in DRBDBOX_SYSCONFDIR DRBDBOX_LOCALSTATEDIR DRBDBOX_COMMIT DRBDBOX_COMM
 done
 exported+=("RUSTFLAGS=$flags" CARGO_TARGET_DIR=/build/target)
 # Crates that only tests use may say that they want a newer rustc.
-# The release aborts at a panic, the tests unwind.
-options="--offline --ignore-rust-version --release --target $target -Z build-std=std,panic_abort,panic_unwind"
-in_root "cd /build/source && cargo build $options --bin drbdbox"
+options="--offline --ignore-rust-version --release --target $target"
+in_root "cd /build/source && cargo build $options -Z build-std=std,panic_abort --bin drbdbox"
 output=$root/build/target/$target/release
 result=$base/$target
 mkdir -p "$result"
 cp "$output/drbdbox" "$result/"
 if [ -n "${TESTS:-}" ]; then
-	in_root "cd /build/source && cargo test $options --lib --no-run --message-format=json" |
+	# The release aborts at a panic; tests unwind, and so must the library that they are built with.
+	exported+=(CARGO_PROFILE_RELEASE_PANIC=unwind CARGO_PROFILE_RELEASE_LTO=thin CARGO_PROFILE_RELEASE_CODEGEN_UNITS=4)
+	in_root "cd /build/source && cargo test $options -Z build-std=std,panic_unwind --lib --no-run --message-format=json-render-diagnostics" |
 		sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1 >"$base/unit-tests.path"
 	cp "$root$(cat "$base/unit-tests.path")" "$result/unit-tests"
 fi
