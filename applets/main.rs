@@ -9,6 +9,7 @@ mod install;
 mod man;
 mod overview;
 
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -67,12 +68,10 @@ fn main() -> ExitCode {
 fn drbdbox(args: &[String]) -> u8 {
     let words: Vec<&str> = args.iter().skip(1).map(String::as_str).collect();
     match words.as_slice() {
-        [] | ["--help" | "-h" | "help"] => print!("{}", help()),
+        [] | ["--help" | "-h" | "help"] => out(&help()),
         ["--version" | "-V"] => {
-            println!(
-                "drbdbox {} (compatible with DRBD 8.3.16/8.4.11, proto 86-101)",
-                env!("CARGO_PKG_VERSION")
-            );
+            let release = env!("CARGO_PKG_VERSION");
+            out(&format!("drbdbox {release} (compatible with DRBD 8.3.16/8.4.11, proto 86-101)\n"));
         }
         ["--install", directory] => return make_links(directory, false),
         ["--install", "-s", directory] | ["--install", directory, "-s"] => {
@@ -89,6 +88,11 @@ fn drbdbox(args: &[String]) -> u8 {
         }
     }
     0
+}
+
+/// Prints a text. A reader that has gone is no reason to fail.
+pub fn out(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
 /// The list of applets and the options of `drbdbox` itself.

@@ -116,7 +116,11 @@ for shell in dash bash; do
 	rm no-drbdadm
 done
 
-# The list of names and the version.
+# The list of names and the version. A reader that has gone, or a disk that is full, makes no program panic.
+for words in --help --version man "man drbd" "drbdd --help"; do
+	# shellcheck disable=SC2086 # words
+	"$binary" $words >/dev/full 2>err || fail "$words with standard output full: exit status $?; $(cat err)"
+done
 "$binary" | grep -q '^  drbdadm ' || fail "drbdbox does not list drbdadm"
 "$binary" --version | grep -qE '^drbdbox [0-9.]+ \(compatible with DRBD 8\.3\.16/8\.4\.11, proto 86-101\)$' || fail "--version"
 echo "configure, make install and the init script's conventions: all hold"

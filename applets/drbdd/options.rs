@@ -111,7 +111,7 @@ impl Options {
         let arguments = match Arguments::from_args(&[name], rest) {
             Ok(arguments) => arguments,
             Err(exit) if exit.status.is_ok() => {
-                println!("{}", exit.output);
+                crate::out(&format!("{}\n", exit.output));
                 return Err(0);
             }
             Err(exit) => {

@@ -7,7 +7,7 @@ pub mod page;
 mod service;
 
 use page::Page;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 /// Everything that is in `SEE ALSO`.
@@ -32,9 +32,8 @@ fn pages() -> Vec<Page> {
 pub fn main(words: &[&str]) -> u8 {
     match words {
         [] => {
-            for page in pages() {
-                println!("{}", page.file_name());
-            }
+            let names = pages().into_iter().map(|page| page.file_name() + "\n");
+            crate::out(&names.collect::<String>());
         }
         ["--install", directory] => {
             if let Err(error) = install(Path::new(directory)) {
@@ -43,10 +42,7 @@ pub fn main(words: &[&str]) -> u8 {
             }
         }
         [name] => match pages().into_iter().find(|page| page.name == *name || page.file_name() == *name) {
-            Some(page) => {
-                // A reader that has gone is no reason to fail.
-                let _ = io::stdout().lock().write_all(page.finish().as_bytes());
-            }
+            Some(page) => crate::out(&page.finish()),
             None => {
                 eprintln!("drbdbox man: no page '{name}'; 'drbdbox man' lists them");
                 return 1;

@@ -1,5 +1,6 @@
 //! A device (a sparse file), directories for locks and records, and drbdmeta on them.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -10,6 +11,11 @@ use std::process::{Command, Stdio};
 
 use super::case::{Image, Stdin, BLOCK};
 use nix::unistd::{lseek, Whence};
+
+/// The binary under test: another one than that of this build, such as the 32-bit one, if `DRBDMETA_TESTED` names it.
+fn program() -> OsString {
+    std::env::var_os("DRBDMETA_TESTED").unwrap_or_else(|| env!("CARGO_BIN_EXE_drbdbox").into())
+}
 
 /// One device and its surroundings.
 pub struct Bench {
@@ -171,7 +177,7 @@ impl Bench {
 
     /// Runs drbdmeta; `DEV` and other place holders in `words` are replaced, and put back in what it prints.
     pub fn run(&self, words: &[String], stdin: &Stdin) -> Outcome {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_drbdbox"));
+        let mut command = Command::new(program());
         command.arg0("drbdmeta");
         self.run_command(command, words, stdin)
     }
@@ -193,7 +199,8 @@ impl Bench {
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &(end / 512).to_string()])
-            .args([env!("CARGO_BIN_EXE_drbdbox"), "drbdmeta"]);
+            .arg(program())
+            .arg("drbdmeta");
         self.run_command(command, words, stdin)
     }
 
@@ -209,7 +216,8 @@ impl Bench {
             .arg(self.device())
             .arg("-o")
             .arg(&trace)
-            .args([env!("CARGO_BIN_EXE_drbdbox"), "drbdmeta"]);
+            .arg(program())
+            .arg("drbdmeta");
         let outcome = self.run_command(command, words, &Stdin::Empty);
         let has_failed = std::fs::read_to_string(&trace).expect("trace").contains("(INJECTED)");
         (outcome, has_failed)
@@ -220,7 +228,8 @@ impl Bench {
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", "ulimit -d \"$0\"; exec \"$@\"", &kib.to_string()])
-            .args([env!("CARGO_BIN_EXE_drbdbox"), "drbdmeta"])
+            .arg(program())
+            .arg("drbdmeta")
             .env("TMPDIR", place);
         self.run_command(command, words, stdin)
     }
