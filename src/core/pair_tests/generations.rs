@@ -611,3 +611,27 @@ fn a_discard_is_not_sent_again_over_a_later_write() {
     pair.assert_equal();
     assert_eq!(pair.b.data[4000 * 512..][..8192], [99; 8192], "{}", pair.logs());
 }
+
+/// A Primary is the target of a resync, loses the link, and then its disk: what its application knows are the data of the peer, whatever
+/// the half-synced disk is called.
+#[test]
+fn a_primary_that_loses_a_half_synced_disk_goes_on_with_its_source() {
+    let mut pair = synced_pair();
+    pair.b.held = Some(Vec::new());
+    pair.b.begin(Command::InvalidateRemote { volume: V });
+    pair.run();
+    assert_eq!(pair.a.word().1, Conn::SyncTarget, "{}", pair.logs());
+    pair.lose_link();
+    pair.a.command(Command::Detach { volume: V, force: true });
+    assert_eq!((pair.a.word().0, pair.a.word().2), (Role::Primary, Disk::Diskless), "{}", pair.logs());
+    for output in pair.b.held.take().unwrap() {
+        pair.b.carry_out(output);
+    }
+    while pair.b.work() {}
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    pair.run();
+    assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
+    pair.a.attach();
+    pair.run();
+    pair.assert_equal();
+}

@@ -10,7 +10,7 @@ use super::log_lines::{self, UuidEvent};
 use super::receive::Hold;
 use super::rules::ChangeKind;
 use super::speed::Controller;
-use super::state::{Change, Conn, Disk, StateWord};
+use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::steps::{HelperThen, Step};
 use super::types::*;
 use super::volume::Volume;
@@ -343,7 +343,9 @@ impl Resource {
             return;
         };
         disk.uuids.start_as_target(uuid, role);
-        self.volumes[v].effective_uuid = uuid;
+        // A Primary exposes the data of the source, also if it loses this disk before it has them.
+        let peer = self.volumes[v].peer_uuids.filter(|_| role == Role::Primary);
+        self.volumes[v].effective_uuid = peer.map_or(uuid, |peer| peer.uuids.current);
         self.volumes[v].mark_dirty(self.now);
         self.log_uuids(v, UuidEvent::SyncUuidOfTarget);
         self.start_resync(v, Conn::SyncTarget);
