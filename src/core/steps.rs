@@ -437,6 +437,7 @@ impl Resource {
             // The target must not have one that this disk could not be told of.
             Step::SendSyncUuid { v, uuid } if self.state(v).disk > Disk::Failed => {
                 self.emit(Socket::Data, v, Packet::SyncUuid(uuid), None, None);
+                self.sync_uuid_sent(v);
             }
             Step::SendSyncUuid { .. } => {}
             Step::Helper { v, name } => {

@@ -1,6 +1,7 @@
 //! What happens to all requests in the transfer log at once: the end of an epoch, the loss of the peer, of a
 //! disk, a resync that begins. spec/wire.md 7.3 and 7.6, spec/state.md 5.4.
 
+use super::request::{Kind, Request};
 use super::steps::Work;
 use super::types::*;
 use super::Resource;
@@ -225,6 +226,14 @@ impl Resource {
         }
     }
 
+    /// Whether a request is a discard, and a later write of the same blocks cannot be sent again behind it.
+    fn is_overwritten_discard(&self, v: VolumeIndex, id: u64) -> bool {
+        let Some(request) = self.log.get(id) else { return false };
+        let later = |other: u64| other > id && self.log.get(other).is_some_and(Request::is_too_late_to_send);
+        matches!(request.kind, Kind::Discard { .. })
+            && self.volumes[v].writes.overlapping(request.sector, request.sectors()).any(later)
+    }
+
     /// Sends again what the peer has not acknowledged: spec/wire.md 7.6, RESEND.
     ///
     /// What it acknowledged, and may have lost with its cache, is sent again, too, while its bytes are there. (DRBD takes it for
@@ -233,7 +242,9 @@ impl Resource {
     pub(super) fn resend_transfer_log(&mut self, v: VolumeIndex, target: bool) {
         let acknowledged_counts = !target && !self.is_asynchronous();
         for id in self.log.ids() {
+            let overwritten = self.is_overwritten_discard(v, id);
             let Some(request) = self.log.get_mut(id).filter(|request| request.volume == v) else { continue };
+            let too_late = request.is_too_late_to_send() || overwritten;
             if !request.is_write() {
                 if request.net_pending {
                     let v = request.volume;
@@ -244,11 +255,11 @@ impl Resource {
                 && !request.net_pending
                 // Its barrier was acknowledged: nothing can lose it there any more.
                 && (request.net_ok && request.net_done
-                    || acknowledged_counts && (request.net_done || request.net_ok && request.is_too_late_to_send()))
+                    || acknowledged_counts && (request.net_done || request.net_ok && too_late))
             {
                 request.net_done = true;
                 self.advance_with(id, true);
-            } else if request.replicated && request.is_too_late_to_send() {
+            } else if request.replicated && too_late {
                 // Too late to send it again: it goes with a resync.
                 self.peer_part_lost(id);
                 self.advance_with(id, true);

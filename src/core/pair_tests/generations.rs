@@ -578,3 +578,60 @@ fn a_primary_does_not_fall_back_to_its_disk_behind_what_it_wrote_to_the_peer() {
         assert_eq!(pair.a.data[4000 * 512], 99);
     }
 }
+
+/// Protocol A: a Primary is frozen, with a discard and a later write of the same blocks whose barriers were not acknowledged, and comes back as the
+/// target of a resync. The bytes of the write are gone: the discard is not sent over what the peer has of it.
+#[test]
+fn a_discard_is_not_sent_again_over_a_later_write() {
+    let mut pair = synced_pair_with(Protocol::A);
+    pair.a.next += 1;
+    let token = pair.a.next;
+    pair.a.core.discard(pair.now, V, token, 4000, 16384, true);
+    for done in 1..3 {
+        for _ in 0..10 {
+            let _ = pair.a.work() | pair.b.work();
+            Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+        }
+        assert_eq!(pair.a.completed.len(), done, "{}", pair.logs());
+        if done == 1 {
+            pair.a.write(4000, 99, 8192);
+        }
+    }
+    assert_eq!(pair.b.data[4000 * 512], 99);
+    assert!(pair.a.core.has_open_epochs(V));
+    pair.a.command(Command::SuspendIo { volume: V });
+    pair.lose_link();
+    let _ = pair.a.core.change(V, Change::disk(Disk::Inconsistent), ChangeKind::Hard, false);
+    while pair.a.work() {}
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    pair.run();
+    pair.a.command(Command::ResumeIo { volume: V });
+    pair.run();
+    assert!(pair.a.log.iter().any(|line| line.starts_with("Began resync as SyncTarget")), "{}", pair.logs());
+    pair.assert_equal();
+    assert_eq!(pair.b.data[4000 * 512..][..8192], [99; 8192], "{}", pair.logs());
+}
+
+/// A Primary is the target of a resync, loses the link, and then its disk: what its application knows are the data of the peer, whatever
+/// the half-synced disk is called.
+#[test]
+fn a_primary_that_loses_a_half_synced_disk_goes_on_with_its_source() {
+    let mut pair = synced_pair();
+    pair.b.held = Some(Vec::new());
+    pair.b.begin(Command::InvalidateRemote { volume: V });
+    pair.run();
+    assert_eq!(pair.a.word().1, Conn::SyncTarget, "{}", pair.logs());
+    pair.lose_link();
+    pair.a.command(Command::Detach { volume: V, force: true });
+    assert_eq!((pair.a.word().0, pair.a.word().2), (Role::Primary, Disk::Diskless), "{}", pair.logs());
+    for output in pair.b.held.take().unwrap() {
+        pair.b.carry_out(output);
+    }
+    while pair.b.work() {}
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    pair.run();
+    assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
+    pair.a.attach();
+    pair.run();
+    pair.assert_equal();
+}

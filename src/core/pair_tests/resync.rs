@@ -545,3 +545,38 @@ fn a_late_sync_uuid_does_not_hold_up_a_disk_that_negotiates() {
     pair.run();
     pair.assert_equal();
 }
+
+/// Nobody announces the end of an empty resync to an old peer: the source waits for a while. If its disk is slower than that, the
+/// peer has not even heard of the resync.
+#[test]
+fn an_empty_resync_does_not_end_before_the_target_has_heard_of_it() {
+    let mut pair = synced_pair_at(88, Protocol::C);
+    pair.b.begin(Command::Disconnect { force: true });
+    pair.run();
+    pair.a.running = Some(Vec::new());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    let helper = pair.a.running.take().and_then(|mut running| running.pop()).expect("before-resync-source");
+    pair.a.meta_held = Some(Vec::new());
+    pair.a.core.helper_done(pair.now, helper, 0);
+    for _ in 0..1000 {
+        pair.run_once();
+    }
+    assert!(pair.a.log.iter().any(|line| line.contains("will sync 0 KB")), "{}", pair.logs());
+    let uuid = |packet: &Packet| matches!(packet, Packet::SyncUuid(_));
+    while let Some(held) = pair.a.meta_held.take().filter(|held| !held.is_empty()) {
+        for output in held {
+            pair.a.carry_out(output);
+        }
+        pair.a.meta_held = Some(Vec::new());
+        while pair.a.work() {}
+    }
+    pair.a.meta_held = None;
+    assert!(pair.a.sent.iter().any(uuid) || pair.a.outgoing[0].iter().any(|wire| uuid(&wire.1)));
+    assert_eq!(pair.a.word().1, Conn::SyncSource, "{}", pair.logs());
+    for _ in 0..1000 {
+        pair.run_once();
+    }
+    pair.assert_equal();
+    assert_eq!(pair.a.core.volume(V).disk().unwrap().uuids.bitmap, 0, "{}", pair.logs());
+}

@@ -10,7 +10,7 @@ use super::log_lines::{self, UuidEvent};
 use super::receive::Hold;
 use super::rules::ChangeKind;
 use super::speed::Controller;
-use super::state::{Change, Conn, Disk, StateWord};
+use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::steps::{HelperThen, Step};
 use super::types::*;
 use super::volume::Volume;
@@ -72,6 +72,10 @@ pub struct Resync {
     replied: HashMap<u64, u64>,
     /// Source: the target says that it is done.
     pub(super) target_done: bool,
+    /// Source of an empty resync of which nobody tells the end: how long it waits for it.
+    empty_wait: Option<Millis>,
+    /// Source: the sync UUID went out. Before that the target does not know of the resync.
+    pub(super) announced: bool,
     /// Source: the target has asked for a block. Before that, a word of it may be older than the resync.
     pub(super) target_began: bool,
     /// Verify: where it began, and where it shall end.
@@ -240,7 +244,9 @@ impl Resource {
             let wait =
                 net.map_or(0, |net| u64::from(net.ping_int) * 1000 + u64::from(net.ping_timeout) * 1000 / 9);
             let delay = if side == Conn::SyncSource { wait } else { 0 };
-            self.volumes[v].resync.next_turn = Some(self.now + delay);
+            // A source waits from then on when the target has heard of it.
+            self.volumes[v].resync.empty_wait = (side == Conn::SyncSource).then_some(delay);
+            self.volumes[v].resync.next_turn = (side == Conn::SyncTarget).then_some(self.now);
             self.volumes[v].resync.target_done = true;
         }
         if side == Conn::SyncTarget {
@@ -285,6 +291,8 @@ impl Resource {
         resync.finishing = Finishing::No;
         resync.target_done = false;
         resync.target_began = false;
+        resync.announced = false;
+        resync.empty_wait = None;
         resync.controller.reset();
         resync.last_application = volume.counters.application;
         volume.counters.rs_pending = 0;
@@ -335,10 +343,22 @@ impl Resource {
             return;
         };
         disk.uuids.start_as_target(uuid, role);
-        self.volumes[v].effective_uuid = uuid;
+        // A Primary exposes the data of the source, also if it loses this disk before it has them.
+        let peer = self.volumes[v].peer_uuids.filter(|_| role == Role::Primary);
+        self.volumes[v].effective_uuid = peer.map_or(uuid, |peer| peer.uuids.current);
         self.volumes[v].mark_dirty(self.now);
         self.log_uuids(v, UuidEvent::SyncUuidOfTarget);
         self.start_resync(v, Conn::SyncTarget);
+    }
+
+    /// The sync UUID goes out: the target will know that it is one.
+    pub(super) fn sync_uuid_sent(&mut self, v: VolumeIndex) {
+        let now = self.now;
+        let resync = &mut self.volumes[v].resync;
+        resync.announced = true;
+        if let Some(wait) = resync.empty_wait.take() {
+            resync.next_turn = Some(now + wait);
+        }
     }
 
     /// Stops everything about a resync: the link is gone.
@@ -415,7 +435,7 @@ impl Resource {
         let over = match volume.state.conn {
             Conn::SyncTarget | Conn::PausedSyncT => idle,
             Conn::SyncSource | Conn::PausedSyncS => {
-                resync.target_done || (source_decides && resync.total > 0)
+                resync.announced && (resync.target_done || (source_decides && resync.total > 0))
             }
             _ => false,
         };

@@ -75,7 +75,7 @@ impl World {
             && state.disk < Disk::UpToDate
             && state.conn == Conn::StandAlone
             && (self.nodes[1 - n].is_primary() || self.unheard_generation)
-            && self.is_local(1 - n)
+            && self.state(1 - n).is_some_and(|state| state.disk >= Disk::Outdated)
             && self.authority == Some(1 - n)
     }
 

@@ -152,10 +152,7 @@ impl World {
             }
             8..=12 if state.conn == Conn::StandAlone => self.connect_somehow(n),
             13 => {
-                // Not drawn: a forced detach of a Primary whose writes are on their way to the peer, and the same disk again. What
-                // is on it already is neither in its bitmap nor in its log then (seed 1116 of the first 2000).
-                let busy = !self.nodes[n].application.in_flight.is_empty();
-                let force = self.random.chance(20) && !busy;
+                let force = self.random.chance(20);
                 self.command(n, Purpose::Other, Command::Detach { volume: V, force });
             }
             14..=17 => self.attach(n),
