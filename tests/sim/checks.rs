@@ -286,8 +286,12 @@ impl World {
                 }
             }
         }
+        let mut known = None;
         for sector in &self.differing {
             let (sector, bit) = (*sector, sector / 8);
+            if known == Some(bit) {
+                continue;
+            }
             let extent = (sector >> 13) as u32;
             let covered = (0..2).any(|n| {
                 let disk = self.nodes[n].daemon.as_ref().and_then(|d| d.core.volume(V).disk());
@@ -310,6 +314,7 @@ impl World {
                 self.nodes[1].disk.data.read(sector),
                 self.summary()
             );
+            known = Some(bit);
         }
     }
 

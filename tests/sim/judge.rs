@@ -1,6 +1,6 @@
 //! Knows every write and what a sector may hold because of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use crate::table::BySector;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
@@ -24,9 +24,9 @@ struct Entry {
 /// What every sector may hold that an application wrote.
 #[derive(Default)]
 pub struct Judge {
-    sectors: BTreeMap<u64, Vec<Entry>>,
+    sectors: BySector<Vec<Entry>>,
     /// Sectors with superseded entries, and perhaps others.
-    superseded: BTreeSet<u64>,
+    superseded: BySector<()>,
     /// Two disks failed: content proves nothing any more.
     pub lenient: bool,
     pub acknowledged: u64,
@@ -68,7 +68,7 @@ impl Judge {
         if fua {
             entries.retain(|entry| entry.superseded.is_none());
         } else if superseded {
-            self.superseded.insert(sector);
+            self.superseded.insert(sector, ());
         }
     }
 
@@ -84,11 +84,15 @@ impl Judge {
 
     /// A read that began at `began` brought `tag`.
     pub fn read(&mut self, step: u64, began: u64, sector: u64, tag: u64) -> Result<(), String> {
+        let Some(entries) = self.sectors.get(&sector) else { return self.check(sector, tag) };
         // A write that began while the read was on its way: either may have been first.
-        if self.entries(sector).iter().any(|entry| entry.began > began) {
+        if entries.iter().any(|entry| entry.began > began) {
             return Ok(());
         }
         self.check(sector, tag)?;
+        if entries.len() == 1 {
+            return Ok(());
+        }
         let mut superseded = false;
         for entry in self.entries(sector) {
             if entry.tag != tag && entry.ended.is_some_and(|ended| ended <= began) {
@@ -97,7 +101,7 @@ impl Judge {
             }
         }
         if superseded {
-            self.superseded.insert(sector);
+            self.superseded.insert(sector, ());
         }
         Ok(())
     }
@@ -132,19 +136,19 @@ impl Judge {
 
     /// Whether the whole device may hold this.
     pub fn check_all(&self, tags: &[u64]) -> Result<(), String> {
-        let mut written = self.sectors.keys().copied().peekable();
         for (sector, tag) in (0..).zip(tags) {
-            if written.next_if_eq(&sector).is_some() || *tag != 0 {
+            if *tag != 0 {
                 self.check(sector, *tag)?;
             }
         }
-        Ok(())
+        let cleared = |sector: &&u64| tags.get(**sector as usize) == Some(&0);
+        self.sectors.keys().filter(cleared).try_for_each(|sector| self.check(*sector, 0))
     }
 
     /// A flush that began at `began` is done: what was superseded before cannot come back.
     pub fn flushed(&mut self, began: u64) {
         let Judge { sectors, superseded, .. } = self;
-        superseded.retain(|sector| {
+        superseded.retain(|sector, ()| {
             let Some(entries) = sectors.get_mut(sector) else { return false };
             entries.retain(|entry| entry.superseded.is_none_or(|step| step > began));
             entries.iter().any(|entry| entry.superseded.is_some())
@@ -173,7 +177,7 @@ impl Judge {
             let now = possible(*sector).into_iter().map(|tag| entry(tag, None));
             let lost = versions(*sector).into_iter().map(|tag| entry(tag, Some(step)));
             *entries = now.chain(lost).collect();
-            self.superseded.insert(*sector);
+            self.superseded.insert(*sector, ());
         }
     }
 }

@@ -10,6 +10,7 @@ use drbdbox::core::Resource;
 use drbdbox::meta::activity_log::replay;
 use drbdbox::meta::{bitmap, Layout, LogGeometry, MetaFlags, MetaIndex, SuperBlock};
 use drbdbox::wire::Packet;
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 
 pub const V: VolumeIndex = 0;
@@ -57,6 +58,7 @@ pub struct Node {
     pub layout: Layout,
     next_admin: AdminId,
     hot: Option<(u64, Option<Vec<u32>>)>,
+    durable_block: RefCell<Option<(u64, SuperBlock)>>,
 }
 
 pub fn layout() -> Layout {
@@ -86,6 +88,7 @@ impl Node {
             layout,
             next_admin: 0,
             hot: None,
+            durable_block: RefCell::default(),
         }
     }
 
@@ -134,6 +137,19 @@ impl Node {
 
     /// The super block that would be there after a power cut.
     pub fn durable_super_block(&self) -> SuperBlock {
+        let changes = self.disk.meta.changes();
+        let mut cached = self.durable_block.borrow_mut();
+        match &*cached {
+            Some((at, block)) if *at == changes => block.clone(),
+            _ => {
+                let block = self.read_durable_super_block();
+                *cached = Some((changes, block.clone()));
+                block
+            }
+        }
+    }
+
+    fn read_durable_super_block(&self) -> SuperBlock {
         let first = self.layout.md_offset / 512;
         let mut bytes = Vec::with_capacity(4096);
         for sector in first..first + 8 {
@@ -144,10 +160,10 @@ impl Node {
 
     /// Active extents by the log on disk; `None`: it cannot be read.
     pub fn hot_extents(&mut self) -> Option<&Vec<u32>> {
-        if self.hot.as_ref().is_none_or(|(changes, _)| *changes != self.disk.meta_changes) {
+        if self.hot.as_ref().is_none_or(|(changes, _)| *changes != self.disk.meta.changes()) {
             let area = self.disk.read_meta(self.layout.al_offset(), self.layout.log.bytes());
             let hot = replay(&area, &self.super_block(), self.layout.log).ok().map(|replay| replay.hot);
-            self.hot = Some((self.disk.meta_changes, hot));
+            self.hot = Some((self.disk.meta.changes(), hot));
         }
         self.hot.as_ref().and_then(|(_, hot)| hot.as_ref())
     }

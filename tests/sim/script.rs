@@ -10,13 +10,21 @@ use drbdbox::wire::{Features, ProtocolVersion};
 pub struct Random(u64);
 
 impl Random {
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
     pub fn new(seed: u64) -> Random {
         Random(seed)
     }
 
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        let next = self.ahead(0);
+        self.0 = self.0.wrapping_add(Random::STEP);
+        next
+    }
+
+    /// The number that comes when `count` others have been drawn.
+    pub fn ahead(&self, count: u64) -> u64 {
+        let mut z = self.0.wrapping_add(Random::STEP.wrapping_mul(count + 1));
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)

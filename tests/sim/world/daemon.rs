@@ -8,17 +8,17 @@ use drbdbox::wire::Socket;
 
 impl World {
     pub(super) fn outputs(&mut self, n: usize) {
-        loop {
-            let mut outputs = Vec::new();
-            let Some(daemon) = &mut self.nodes[n].daemon else { return };
+        let mut outputs = std::mem::take(&mut self.outputs);
+        while let Some(daemon) = &mut self.nodes[n].daemon {
             daemon.core.take_outputs(&mut outputs);
             if outputs.is_empty() {
-                return;
+                break;
             }
-            for output in outputs {
+            for output in outputs.drain(..) {
                 self.output(n, output);
             }
         }
+        self.outputs = outputs;
     }
 
     pub(super) fn output(&mut self, n: usize, output: Output) {
