@@ -46,6 +46,22 @@ impl<V: Clone + PartialEq> Store<V> {
         self.changed.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
+    /// Another number of sectors: those that are added hold `value`, those behind the end are gone.
+    pub fn resize(&mut self, sectors: u64, value: V) {
+        let old = self.sectors();
+        self.seen.resize(sectors as usize, value);
+        self.volatile.retain(|sector, _| *sector < sectors);
+        self.changes += 1;
+        if let Some(changed) = &mut self.changed {
+            changed.extend(sectors.min(old)..sectors.max(old));
+        }
+    }
+
+    /// A sector, if there is one.
+    pub fn get(&self, sector: u64) -> Option<&V> {
+        self.seen.get(sector as usize)
+    }
+
     /// Grows with every change.
     pub fn changes(&self) -> u64 {
         self.changes
@@ -72,6 +88,7 @@ impl<V: Clone + PartialEq> Store<V> {
     /// All values that a power cut may leave.
     pub fn versions(&self, sector: u64) -> Vec<V> {
         match self.volatile.get(&sector) {
+            None if sector >= self.sectors() => Vec::new(),
             Some(volatile) => {
                 let newer = volatile.newer.iter().map(|(_, value)| value.clone());
                 std::iter::once(volatile.durable.clone()).chain(newer).collect()
@@ -328,7 +345,7 @@ impl Disk {
 
     /// Values that a sector may have when all jobs are done.
     pub fn possible(&self, sector: u64) -> Vec<u64> {
-        let mut values = vec![*self.data.read(sector)];
+        let mut values = Vec::from_iter(self.data.get(sector).copied());
         for job in &self.jobs {
             if let Some((first, count)) = job.work.changes() {
                 if (first..first + count).contains(&sector) {

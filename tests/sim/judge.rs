@@ -8,6 +8,8 @@ enum Fate {
     Acknowledged,
     /// Failed, or the node crashed: it may have happened or not.
     Unknown,
+    /// No write: what is there before the first one to space that was added. It may be anything.
+    Anything,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +29,10 @@ pub struct Judge {
     sectors: BySector<Vec<Entry>>,
     /// Sectors with superseded entries, and perhaps others.
     superseded: BySector<()>,
+    /// Nothing is known of sectors from here on, but what was written: they were added, or had been cut off.
+    unwritten: u64,
+    /// Two nodes write at the same time: what one of them has read of a write that is under way, the other need not have yet.
+    pub shared: bool,
     /// Two disks failed: content proves nothing any more.
     pub lenient: bool,
     pub acknowledged: u64,
@@ -34,7 +40,39 @@ pub struct Judge {
     pub unknown: u64,
 }
 
+impl Entry {
+    fn explains(&self, tag: u64) -> bool {
+        self.tag == tag || self.fate == Fate::Anything
+    }
+}
+
 impl Judge {
+    /// For a device of this size that holds zeroes.
+    pub fn new(sectors: u64) -> Judge {
+        Judge { unwritten: sectors, ..Judge::default() }
+    }
+
+    /// Sectors from here on are cut off. Should they come back they may hold anything.
+    pub fn cut_off(&mut self, sectors: u64) {
+        self.unwritten = self.unwritten.min(sectors);
+        self.sectors.retain(|sector, _| *sector < sectors);
+        self.superseded.retain(|sector, ()| *sector < sectors);
+    }
+
+    /// How large the device must be for all that was acknowledged.
+    pub fn extent(&self) -> u64 {
+        let is_promised =
+            |entry: &Entry| entry.began > 0 && entry.fate == Fate::Acknowledged && entry.superseded.is_none();
+        let promised = self.sectors.iter().filter(|(_, entries)| entries.iter().any(is_promised));
+        promised.map(|(sector, _)| sector + 1).max().unwrap_or(0)
+    }
+
+    /// Whether the sector may hold anything.
+    pub fn is_unwritten(&self, sector: u64) -> bool {
+        let any = |entries: &Vec<Entry>| entries.iter().all(|entry| entry.fate == Fate::Anything);
+        sector >= self.unwritten && self.sectors.get(&sector).is_none_or(any)
+    }
+
     /// The content before any write.
     pub fn initial(&mut self, sector: u64, tag: u64) {
         let entry = Entry { tag, began: 0, ended: Some(0), fate: Fate::Acknowledged, superseded: None };
@@ -42,9 +80,9 @@ impl Judge {
     }
 
     fn entries(&mut self, sector: u64) -> &mut Vec<Entry> {
-        self.sectors.entry(sector).or_insert_with(|| {
-            vec![Entry { tag: 0, began: 0, ended: Some(0), fate: Fate::Acknowledged, superseded: None }]
-        })
+        let fate = if sector >= self.unwritten { Fate::Anything } else { Fate::Acknowledged };
+        let first = || vec![Entry { tag: 0, began: 0, ended: Some(0), fate, superseded: None }];
+        self.sectors.entry(sector).or_insert_with(first)
     }
 
     pub fn began(&mut self, step: u64, sector: u64, tag: u64) {
@@ -55,6 +93,10 @@ impl Judge {
     /// A write that began at `began` was acknowledged.
     pub fn acknowledged(&mut self, step: u64, began: u64, sector: u64, tag: u64, fua: bool) {
         let entries = self.entries(sector);
+        // It was cut off meanwhile.
+        if !entries.iter().any(|entry| entry.tag == tag && entry.began == began) {
+            return;
+        }
         let mut superseded = false;
         for entry in entries.iter_mut() {
             if entry.tag == tag && entry.began == began {
@@ -90,7 +132,8 @@ impl Judge {
             return Ok(());
         }
         self.check(sector, tag)?;
-        if entries.len() == 1 {
+        let under_way = |entry: &Entry| entry.tag == tag && entry.ended.is_none_or(|ended| ended > began);
+        if entries.len() == 1 || self.shared && entries.iter().any(under_way) {
             return Ok(());
         }
         let mut superseded = false;
@@ -113,11 +156,12 @@ impl Judge {
         }
         let Some(entries) = self.sectors.get(&sector) else {
             return match tag {
+                _ if sector >= self.unwritten => Ok(()),
                 0 => Ok(()),
                 _ => Err(format!("sector {sector} holds {tag:#x} and was never written")),
             };
         };
-        if entries.iter().any(|entry| entry.tag == tag && entry.superseded.is_none()) {
+        if entries.iter().any(|entry| entry.explains(tag) && entry.superseded.is_none()) {
             Ok(())
         } else {
             Err(format!(
@@ -177,6 +221,10 @@ impl Judge {
             let now = possible(*sector).into_iter().map(|tag| entry(tag, None));
             let lost = versions(*sector).into_iter().map(|tag| entry(tag, Some(step)));
             *entries = now.chain(lost).collect();
+            if entries.is_empty() {
+                // That disk ends before.
+                entries.push(Entry { fate: Fate::Anything, ..entry(0, None) });
+            }
             self.superseded.insert(*sector, ());
         }
     }

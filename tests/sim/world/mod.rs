@@ -7,6 +7,7 @@ mod faults;
 mod helpers;
 mod operators;
 mod requests;
+mod sizes;
 
 pub use helpers::Helper;
 
@@ -108,6 +109,14 @@ pub struct World {
     failed_disks: [bool; 2],
     /// Sectors on which the two disks differ; see `note_differences`.
     pub differing: BTreeSet<u64>,
+    /// Sectors of the device that the file system uses: fewer before an operator makes the device smaller.
+    used: u64,
+    /// The smallest size that an operator asked for.
+    shrinks_to: Option<u64>,
+    /// Size of each node's device a step ago, while its daemon runs.
+    sizes: [Option<u64>; 2],
+    /// An operator said that space from here on, when it is added, is the same on both disks.
+    pub assumed_clean: Option<u64>,
     trace: Trace,
     /// Steps at which something came from outside of the nodes.
     pub planned: Vec<u64>,
@@ -136,9 +145,11 @@ impl World {
     pub fn new(plan: Plan, trace: Trace) -> World {
         let mut random = Random::new(plan.seed);
         let mut p = Parameters::new(&mut random);
+        p.specialize(plan.seed);
         p.chaos_steps = plan.steps.unwrap_or(u64::MAX).min(p.chaos_steps);
         let mut nodes = [Node::new(0, &p), Node::new(1, &p)];
-        let mut judge = Judge::default();
+        let mut judge = Judge::new(p.sectors);
+        judge.shared = p.two_primaries;
         for _ in 0..60 {
             let first = random.below(p.sectors - 64);
             for sector in first..first + 1 + random.below(40) {
@@ -182,6 +193,10 @@ impl World {
             thaw_aborted: false,
             failed_disks: [false; 2],
             differing: BTreeSet::new(),
+            used: u64::MAX,
+            shrinks_to: None,
+            sizes: [None; 2],
+            assumed_clean: None,
             trace,
             planned: Vec::new(),
             next_token: 1,
