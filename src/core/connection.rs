@@ -198,6 +198,8 @@ impl Resource {
             self.send_directly(v, state_packet(word));
             let volume = &mut self.volumes[v];
             volume.degraded = false;
+            // The peer has forgotten it, too: a resync that one of the two nodes waits for would never begin.
+            volume.resync_after_negotiation = false;
             volume.resize_pending = false;
         }
         let wanted = Change::conn(Conn::WFReportParams);

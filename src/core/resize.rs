@@ -25,6 +25,7 @@
 //! extents. Nothing waits for the peer, so a frozen or lost one does not hold the move up.
 
 use super::admin::NO_ERROR;
+use super::bitmap::SECTORS_PER_BIT;
 use super::codes::ConfigCode;
 use super::meta_io::MetaOp;
 use super::receive::Hold;
@@ -101,7 +102,14 @@ impl Resource {
             AfterSizes::DetermineSize => {
                 // What the peer says next it says about the new size.
                 self.hold = Some(Hold::Sizes { v, sizes: packet });
-                self.queue_steps([Step::AskBackingSize { v, cause: ResizeCause::Peer(peer.flags) }]);
+                let cause = ResizeCause::Peer(peer.flags);
+                self.queue_steps([if self.state(v).conn == Conn::WFReportParams {
+                    // What this node has told the peer of its disk has to count here, too: there is no other word
+                    // from either before the handshake.
+                    Step::ChangeSize { v, cause, backing_changed: false }
+                } else {
+                    Step::AskBackingSize { v, cause }
+                }]);
             }
             AfterSizes::Expose(sectors) => {
                 if self.volumes[v].size != sectors {
@@ -283,7 +291,12 @@ impl Resource {
             self.log_line(Some(v), line);
         }
         if let (Some(bits), Some(disk)) = (plan.resize_bitmap, &mut self.volumes[v].disk) {
+            let agreed = disk.super_block.effective_size_sectors;
             disk.bitmap.resize(plan.sectors, bits == NewBits::Set);
+            if bits == NewBits::Set && agreed < plan.sectors && agreed % SECTORS_PER_BIT != 0 {
+                // The last block was a part of one; the rest of it is new.
+                disk.bitmap.set_sectors(agreed, 1);
+            }
         }
         if let Some(line) = plan.resized_line {
             self.log_line(Some(v), line);

@@ -45,6 +45,8 @@ pub struct Application {
     /// It closes the device as soon as nothing is in flight, for a demotion.
     pub closing: bool,
     pub in_flight: BTreeMap<Token, Request>,
+    /// Size of the device as it is shown, sectors.
+    pub size: u64,
 }
 
 impl Application {

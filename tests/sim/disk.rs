@@ -1,9 +1,9 @@
 //! Disks with a volatile cache. A sector is a value; what a power cut leaves of it is chance.
 
 use crate::script::Random;
+use crate::table::BySector;
 use drbdbox::core::types::{Io, Payload};
 use drbdbox::sys::buffer::Buffer;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 pub const SECTOR: usize = 512;
@@ -12,8 +12,10 @@ pub const SECTOR: usize = 512;
 pub struct Store<V> {
     seen: Vec<V>,
     /// Sectors whose newest value is not durable: values since the durable one, each with the number of its write.
-    volatile: HashMap<u64, Volatile<V>>,
+    volatile: BySector<Volatile<V>>,
     clock: u64,
+    /// Counts changes of what is seen or durable, for caches.
+    changes: u64,
     /// Sectors that were written since somebody asked, if anybody will.
     changed: Option<Vec<u64>>,
 }
@@ -25,7 +27,13 @@ struct Volatile<V> {
 
 impl<V: Clone + PartialEq> Store<V> {
     pub fn new(sectors: u64, value: V) -> Store<V> {
-        Store { seen: vec![value; sectors as usize], volatile: HashMap::new(), clock: 1, changed: None }
+        Store {
+            seen: vec![value; sectors as usize],
+            volatile: BySector::default(),
+            clock: 1,
+            changes: 0,
+            changed: None,
+        }
     }
 
     /// A store that remembers what was written: [`Store::take_changed`].
@@ -36,6 +44,27 @@ impl<V: Clone + PartialEq> Store<V> {
     /// Sectors that may have changed since the last call.
     pub fn take_changed(&mut self) -> Vec<u64> {
         self.changed.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Another number of sectors: those that are added hold `value`, those behind the end are gone.
+    pub fn resize(&mut self, sectors: u64, value: V) {
+        let old = self.sectors();
+        self.seen.resize(sectors as usize, value);
+        self.volatile.retain(|sector, _| *sector < sectors);
+        self.changes += 1;
+        if let Some(changed) = &mut self.changed {
+            changed.extend(sectors.min(old)..sectors.max(old));
+        }
+    }
+
+    /// A sector, if there is one.
+    pub fn get(&self, sector: u64) -> Option<&V> {
+        self.seen.get(sector as usize)
+    }
+
+    /// Grows with every change.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The sectors as a reader sees them.
@@ -59,6 +88,7 @@ impl<V: Clone + PartialEq> Store<V> {
     /// All values that a power cut may leave.
     pub fn versions(&self, sector: u64) -> Vec<V> {
         match self.volatile.get(&sector) {
+            None if sector >= self.sectors() => Vec::new(),
             Some(volatile) => {
                 let newer = volatile.newer.iter().map(|(_, value)| value.clone());
                 std::iter::once(volatile.durable.clone()).chain(newer).collect()
@@ -74,6 +104,7 @@ impl<V: Clone + PartialEq> Store<V> {
             return;
         }
         self.clock += 1;
+        self.changes += 1;
         match known {
             Some(volatile) => volatile.newer.push((self.clock, value.clone())),
             None => {
@@ -94,6 +125,7 @@ impl<V: Clone + PartialEq> Store<V> {
 
     /// A flush that began at `point` is done.
     pub fn flush_ends(&mut self, point: u64) {
+        self.changes += 1;
         self.volatile.retain(|_, volatile| {
             let kept = volatile.newer.partition_point(|(clock, _)| *clock <= point);
             if let Some((_, value)) = volatile.newer.drain(..kept).next_back() {
@@ -105,10 +137,12 @@ impl<V: Clone + PartialEq> Store<V> {
 
     /// One sector is durable (FUA).
     pub fn make_durable(&mut self, sector: u64) {
+        self.changes += 1;
         self.volatile.remove(&sector);
     }
 
     pub fn power_cut(&mut self, random: &mut Random) {
+        self.changes += 1;
         let mut sectors: Vec<_> = std::mem::take(&mut self.volatile).into_iter().collect();
         sectors.sort_by_key(|(sector, _)| *sector);
         for (sector, volatile) in sectors {
@@ -177,8 +211,6 @@ pub struct Disk {
     pub data: Store<u64>,
     pub meta: Store<Bytes>,
     pub jobs: Vec<Job>,
-    /// Counts changes of the meta data, for caches.
-    pub meta_changes: u64,
 }
 
 impl Disk {
@@ -187,7 +219,6 @@ impl Disk {
             data: Store::watched(sectors, 0),
             meta: Store::new(meta_bytes / SECTOR as u64, Arc::new([0; SECTOR])),
             jobs: Vec::new(),
-            meta_changes: 0,
         }
     }
 
@@ -205,8 +236,8 @@ impl Disk {
         let result = match job.work {
             Work::Read { sector, bytes } => {
                 let sectors = sector..sector + u64::from(bytes) / 512;
-                let tags: Vec<u64> = sectors.map(|sector| *self.data.read(sector)).collect();
-                Some(tagged(tags.into_iter()))
+                let seen = &self.data.seen()[sectors.start as usize..sectors.end as usize];
+                Some(tagged(seen.iter().copied()))
             }
             Work::Write { sector, payload, fua } => {
                 for index in 0..payload.len() / SECTOR {
@@ -258,7 +289,6 @@ impl Disk {
             self.data.power_cut(random);
             self.meta.power_cut(random);
         }
-        self.meta_changes += 1;
     }
 
     fn tear(&mut self, job: Job, random: &mut Random) {
@@ -294,7 +324,6 @@ impl Disk {
 
     pub fn write_meta(&mut self, offset: u64, bytes: &[u8]) {
         assert!(offset % 512 == 0 && bytes.len() % SECTOR == 0, "meta data write {offset}+{}", bytes.len());
-        self.meta_changes += 1;
         for (index, piece) in bytes.chunks_exact(SECTOR).enumerate() {
             let mut sector = [0; SECTOR];
             sector.copy_from_slice(piece);
@@ -316,7 +345,7 @@ impl Disk {
 
     /// Values that a sector may have when all jobs are done.
     pub fn possible(&self, sector: u64) -> Vec<u64> {
-        let mut values = vec![*self.data.read(sector)];
+        let mut values = Vec::from_iter(self.data.get(sector).copied());
         for job in &self.jobs {
             if let Some((first, count)) = job.work.changes() {
                 if (first..first + count).contains(&sector) {

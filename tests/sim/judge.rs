@@ -1,6 +1,6 @@
 //! Knows every write and what a sector may hold because of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use crate::table::BySector;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
@@ -8,6 +8,8 @@ enum Fate {
     Acknowledged,
     /// Failed, or the node crashed: it may have happened or not.
     Unknown,
+    /// No write: what is there before the first one to space that was added. It may be anything.
+    Anything,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -24,9 +26,13 @@ struct Entry {
 /// What every sector may hold that an application wrote.
 #[derive(Default)]
 pub struct Judge {
-    sectors: BTreeMap<u64, Vec<Entry>>,
+    sectors: BySector<Vec<Entry>>,
     /// Sectors with superseded entries, and perhaps others.
-    superseded: BTreeSet<u64>,
+    superseded: BySector<()>,
+    /// Nothing is known of sectors from here on, but what was written: they were added, or had been cut off.
+    unwritten: u64,
+    /// Two nodes write at the same time: what one of them has read of a write that is under way, the other need not have yet.
+    pub shared: bool,
     /// Two disks failed: content proves nothing any more.
     pub lenient: bool,
     pub acknowledged: u64,
@@ -34,7 +40,39 @@ pub struct Judge {
     pub unknown: u64,
 }
 
+impl Entry {
+    fn explains(&self, tag: u64) -> bool {
+        self.tag == tag || self.fate == Fate::Anything
+    }
+}
+
 impl Judge {
+    /// For a device of this size that holds zeroes.
+    pub fn new(sectors: u64) -> Judge {
+        Judge { unwritten: sectors, ..Judge::default() }
+    }
+
+    /// Sectors from here on are cut off. Should they come back they may hold anything.
+    pub fn cut_off(&mut self, sectors: u64) {
+        self.unwritten = self.unwritten.min(sectors);
+        self.sectors.retain(|sector, _| *sector < sectors);
+        self.superseded.retain(|sector, ()| *sector < sectors);
+    }
+
+    /// How large the device must be for all that was acknowledged.
+    pub fn extent(&self) -> u64 {
+        let is_promised =
+            |entry: &Entry| entry.began > 0 && entry.fate == Fate::Acknowledged && entry.superseded.is_none();
+        let promised = self.sectors.iter().filter(|(_, entries)| entries.iter().any(is_promised));
+        promised.map(|(sector, _)| sector + 1).max().unwrap_or(0)
+    }
+
+    /// Whether the sector may hold anything.
+    pub fn is_unwritten(&self, sector: u64) -> bool {
+        let any = |entries: &Vec<Entry>| entries.iter().all(|entry| entry.fate == Fate::Anything);
+        sector >= self.unwritten && self.sectors.get(&sector).is_none_or(any)
+    }
+
     /// The content before any write.
     pub fn initial(&mut self, sector: u64, tag: u64) {
         let entry = Entry { tag, began: 0, ended: Some(0), fate: Fate::Acknowledged, superseded: None };
@@ -42,9 +80,9 @@ impl Judge {
     }
 
     fn entries(&mut self, sector: u64) -> &mut Vec<Entry> {
-        self.sectors.entry(sector).or_insert_with(|| {
-            vec![Entry { tag: 0, began: 0, ended: Some(0), fate: Fate::Acknowledged, superseded: None }]
-        })
+        let fate = if sector >= self.unwritten { Fate::Anything } else { Fate::Acknowledged };
+        let first = || vec![Entry { tag: 0, began: 0, ended: Some(0), fate, superseded: None }];
+        self.sectors.entry(sector).or_insert_with(first)
     }
 
     pub fn began(&mut self, step: u64, sector: u64, tag: u64) {
@@ -55,6 +93,10 @@ impl Judge {
     /// A write that began at `began` was acknowledged.
     pub fn acknowledged(&mut self, step: u64, began: u64, sector: u64, tag: u64, fua: bool) {
         let entries = self.entries(sector);
+        // It was cut off meanwhile.
+        if !entries.iter().any(|entry| entry.tag == tag && entry.began == began) {
+            return;
+        }
         let mut superseded = false;
         for entry in entries.iter_mut() {
             if entry.tag == tag && entry.began == began {
@@ -68,7 +110,7 @@ impl Judge {
         if fua {
             entries.retain(|entry| entry.superseded.is_none());
         } else if superseded {
-            self.superseded.insert(sector);
+            self.superseded.insert(sector, ());
         }
     }
 
@@ -84,11 +126,16 @@ impl Judge {
 
     /// A read that began at `began` brought `tag`.
     pub fn read(&mut self, step: u64, began: u64, sector: u64, tag: u64) -> Result<(), String> {
+        let Some(entries) = self.sectors.get(&sector) else { return self.check(sector, tag) };
         // A write that began while the read was on its way: either may have been first.
-        if self.entries(sector).iter().any(|entry| entry.began > began) {
+        if entries.iter().any(|entry| entry.began > began) {
             return Ok(());
         }
         self.check(sector, tag)?;
+        let under_way = |entry: &Entry| entry.tag == tag && entry.ended.is_none_or(|ended| ended > began);
+        if entries.len() == 1 || self.shared && entries.iter().any(under_way) {
+            return Ok(());
+        }
         let mut superseded = false;
         for entry in self.entries(sector) {
             if entry.tag != tag && entry.ended.is_some_and(|ended| ended <= began) {
@@ -97,7 +144,7 @@ impl Judge {
             }
         }
         if superseded {
-            self.superseded.insert(sector);
+            self.superseded.insert(sector, ());
         }
         Ok(())
     }
@@ -109,11 +156,12 @@ impl Judge {
         }
         let Some(entries) = self.sectors.get(&sector) else {
             return match tag {
+                _ if sector >= self.unwritten => Ok(()),
                 0 => Ok(()),
                 _ => Err(format!("sector {sector} holds {tag:#x} and was never written")),
             };
         };
-        if entries.iter().any(|entry| entry.tag == tag && entry.superseded.is_none()) {
+        if entries.iter().any(|entry| entry.explains(tag) && entry.superseded.is_none()) {
             Ok(())
         } else {
             Err(format!(
@@ -132,19 +180,19 @@ impl Judge {
 
     /// Whether the whole device may hold this.
     pub fn check_all(&self, tags: &[u64]) -> Result<(), String> {
-        let mut written = self.sectors.keys().copied().peekable();
         for (sector, tag) in (0..).zip(tags) {
-            if written.next_if_eq(&sector).is_some() || *tag != 0 {
+            if *tag != 0 {
                 self.check(sector, *tag)?;
             }
         }
-        Ok(())
+        let cleared = |sector: &&u64| tags.get(**sector as usize) == Some(&0);
+        self.sectors.keys().filter(cleared).try_for_each(|sector| self.check(*sector, 0))
     }
 
     /// A flush that began at `began` is done: what was superseded before cannot come back.
     pub fn flushed(&mut self, began: u64) {
         let Judge { sectors, superseded, .. } = self;
-        superseded.retain(|sector| {
+        superseded.retain(|sector, ()| {
             let Some(entries) = sectors.get_mut(sector) else { return false };
             entries.retain(|entry| entry.superseded.is_none_or(|step| step > began));
             entries.iter().any(|entry| entry.superseded.is_some())
@@ -173,7 +221,11 @@ impl Judge {
             let now = possible(*sector).into_iter().map(|tag| entry(tag, None));
             let lost = versions(*sector).into_iter().map(|tag| entry(tag, Some(step)));
             *entries = now.chain(lost).collect();
-            self.superseded.insert(*sector);
+            if entries.is_empty() {
+                // That disk ends before.
+                entries.push(Entry { fate: Fate::Anything, ..entry(0, None) });
+            }
+            self.superseded.insert(*sector, ());
         }
     }
 }

@@ -21,6 +21,7 @@ mod report;
 mod runner;
 mod script;
 mod shrink;
+mod table;
 mod world;
 
 use plan::Plan;

@@ -1,7 +1,7 @@
 //! A node: its daemon (core and what the engine holds for it), its disk, its application.
 
 use crate::application::Application;
-use crate::disk::{Disk, Work};
+use crate::disk::{Disk, Work, SECTOR};
 use crate::script::{Parameters, Random};
 use crate::world::Helper;
 use drbdbox::core::state::{Role, StateWord};
@@ -10,7 +10,9 @@ use drbdbox::core::Resource;
 use drbdbox::meta::activity_log::replay;
 use drbdbox::meta::{bitmap, Layout, LogGeometry, MetaFlags, MetaIndex, SuperBlock};
 use drbdbox::wire::Packet;
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 pub const V: VolumeIndex = 0;
 pub const META_BYTES: u64 = 256 << 10;
@@ -54,19 +56,27 @@ pub struct Node {
     pub powered: bool,
     pub disk: Disk,
     pub application: Application,
-    pub layout: Layout,
+    /// Sizes that the device of its meta data has had, bytes, the present one first. Internal meta data may still be at the end
+    /// of a former one.
+    places: Vec<u64>,
+    kind: MetaIndex,
     next_admin: AdminId,
     hot: Option<(u64, Option<Vec<u32>>)>,
+    durable_block: RefCell<Option<(u64, SuperBlock)>>,
 }
 
-pub fn layout() -> Layout {
-    Layout::new(MetaIndex::FlexExternal, META_BYTES, LogGeometry::CLASSIC).expect("layout")
+/// Where meta data lie on a device of `bytes`.
+pub fn layout(index: MetaIndex, bytes: u64) -> Layout {
+    Layout::new(index, bytes, LogGeometry::CLASSIC).expect("layout")
 }
 
 impl Node {
     pub fn new(index: usize, parameters: &Parameters) -> Node {
-        let mut disk = Disk::new(parameters.disk_sectors[index], META_BYTES);
-        let layout = layout();
+        let sectors = parameters.disk_sectors[index];
+        let meta_bytes = if parameters.internal { sectors * 512 } else { META_BYTES };
+        let mut disk = Disk::new(sectors, meta_bytes);
+        let meta_index = if parameters.internal { MetaIndex::Internal } else { MetaIndex::FlexExternal };
+        let layout = layout(meta_index, meta_bytes);
         let mut block = SuperBlock::just_created(&layout);
         if parameters.begins_in_sync {
             block.uuids = [0x1234_5678_9abc_def0, 0, 0, 0];
@@ -83,9 +93,11 @@ impl Node {
             powered: true,
             disk,
             application: Application::default(),
-            layout,
+            places: vec![meta_bytes],
+            kind: meta_index,
             next_admin: 0,
             hot: None,
+            durable_block: RefCell::default(),
         }
     }
 
@@ -127,27 +139,109 @@ impl Node {
         self.next_admin
     }
 
+    /// Meta data as `read` shows them (offset, length): where they are, and their super block.
+    fn find_meta(&self, read: impl Fn(u64, u64) -> Vec<u8>) -> (Layout, SuperBlock) {
+        let candidates = self.places.iter().map(|bytes| layout(self.kind, *bytes));
+        let mut found = candidates.filter_map(|layout| {
+            let block = SuperBlock::decode(&read(layout.md_offset, 4096)).ok()?;
+            block.validate(&layout).ok().map(|()| (layout, block))
+        });
+        found.next().unwrap_or_else(|| panic!("node {} has no super block", self.index))
+    }
+
+    /// Where its meta data are.
+    pub fn layout(&self) -> Layout {
+        match self.places[..] {
+            [bytes] => layout(self.kind, bytes),
+            _ => self.find_meta(|offset, bytes| self.disk.read_meta(offset, bytes)).0,
+        }
+    }
+
+    /// How large the device of its meta data is, bytes.
+    pub fn meta_bytes(&self) -> u64 {
+        self.places[0]
+    }
+
+    /// Sectors that a device may have on its disk.
+    pub fn maximum(&self) -> u64 {
+        layout(self.kind, self.places[0]).usable_sectors(self.disk.data.sectors())
+    }
+
+    /// What the device was at least when it was in use last.
+    pub fn agreed(&self) -> u64 {
+        self.super_block().effective_size_sectors.max(self.durable_super_block().effective_size_sectors)
+    }
+
+    /// Its disk gets another size, sectors. What is behind the data that it may hold now is junk.
+    pub fn set_disk_sectors(&mut self, sectors: u64, random: &mut Random) {
+        let before = self.maximum();
+        self.disk.data.resize(sectors, 0);
+        if self.kind == MetaIndex::Internal {
+            self.disk.meta.resize(sectors, Arc::new([0; SECTOR]));
+            self.places.insert(0, sectors * 512);
+        }
+        for _ in 0..20 {
+            let added = self.maximum().saturating_sub(before);
+            let first = before + random.below(added.max(1));
+            for sector in first..(first + 1 + random.below(20)).min(before + added) {
+                self.disk.data.write(sector, (self.index as u64 + 3) << 56 | sector);
+                self.disk.data.make_durable(sector);
+            }
+        }
+    }
+
+    /// `drbdmeta check-resize`: internal meta data go to the end of their device.
+    fn move_meta_data(&mut self) {
+        let (old, new) = (self.layout(), layout(self.kind, self.places[0]));
+        if old == new {
+            return;
+        }
+        let mut block = self.super_block();
+        let words = self.bitmap_words(block.effective_size_sectors);
+        let log = self.disk.read_meta(old.al_offset(), old.log.bytes());
+        let mut bitmap = vec![0; (words.len() * 8).next_multiple_of(SECTOR)];
+        bitmap::encode_words(&words, &mut bitmap);
+        block.place(&new);
+        self.disk.write_meta(new.bm_offset(), &bitmap);
+        self.disk.write_meta(new.al_offset(), &log);
+        self.disk.write_meta(new.md_offset, &block.encode());
+        let point = self.disk.meta.flush_begins();
+        self.disk.meta.flush_ends(point);
+    }
+
     pub fn super_block(&self) -> SuperBlock {
-        let bytes = self.disk.read_meta(self.layout.md_offset, 4096);
-        SuperBlock::decode(&bytes).expect("super block")
+        self.find_meta(|offset, bytes| self.disk.read_meta(offset, bytes)).1
     }
 
     /// The super block that would be there after a power cut.
     pub fn durable_super_block(&self) -> SuperBlock {
-        let first = self.layout.md_offset / 512;
-        let mut bytes = Vec::with_capacity(4096);
-        for sector in first..first + 8 {
-            bytes.extend_from_slice(&self.disk.meta.durable(sector)[..]);
+        let changes = self.disk.meta.changes();
+        let mut cached = self.durable_block.borrow_mut();
+        match &*cached {
+            Some((at, block)) if *at == changes => block.clone(),
+            _ => {
+                let block = self.read_durable_super_block();
+                *cached = Some((changes, block.clone()));
+                block
+            }
         }
-        SuperBlock::decode(&bytes).expect("super block")
+    }
+
+    fn read_durable_super_block(&self) -> SuperBlock {
+        let durable = |offset: u64, len: u64| {
+            let sectors = offset / 512..(offset + len) / 512;
+            sectors.flat_map(|sector| self.disk.meta.durable(sector)[..].iter().copied()).collect()
+        };
+        self.find_meta(durable).1
     }
 
     /// Active extents by the log on disk; `None`: it cannot be read.
     pub fn hot_extents(&mut self) -> Option<&Vec<u32>> {
-        if self.hot.as_ref().is_none_or(|(changes, _)| *changes != self.disk.meta_changes) {
-            let area = self.disk.read_meta(self.layout.al_offset(), self.layout.log.bytes());
-            let hot = replay(&area, &self.super_block(), self.layout.log).ok().map(|replay| replay.hot);
-            self.hot = Some((self.disk.meta_changes, hot));
+        if self.hot.as_ref().is_none_or(|(changes, _)| *changes != self.disk.meta.changes()) {
+            let layout = self.layout();
+            let area = self.disk.read_meta(layout.al_offset(), layout.log.bytes());
+            let hot = replay(&area, &self.super_block(), layout.log).ok().map(|replay| replay.hot);
+            self.hot = Some((self.disk.meta.changes(), hot));
         }
         self.hot.as_ref().and_then(|(_, hot)| hot.as_ref())
     }
@@ -155,7 +249,7 @@ impl Node {
     /// Words of the bitmap on disk.
     pub fn bitmap_words(&self, sectors: u64) -> Vec<u64> {
         let count = bitmap::words(sectors);
-        let bytes = self.disk.read_meta(self.layout.bm_offset(), count * 8);
+        let bytes = self.disk.read_meta(self.layout().bm_offset(), count * 8);
         let mut words = vec![0; count as usize];
         bitmap::decode_words(&bytes, &mut words);
         words
@@ -163,6 +257,7 @@ impl Node {
 
     /// The disk as an attach finds it.
     pub fn open_disk(&mut self, parameters: &Parameters) -> AttachedDisk {
+        self.move_meta_data();
         let super_block = self.super_block();
         let hot_extents = self.hot_extents().cloned();
         let full_sync = super_block.flags.contains(MetaFlags::FULL_SYNC);
@@ -173,8 +268,8 @@ impl Node {
         AttachedDisk {
             settings: parameters.disk[self.index].clone(),
             super_block,
-            layout: self.layout,
-            maximum: self.disk.data.sectors(),
+            layout: self.layout(),
+            maximum: self.maximum(),
             logical_block_bytes: 512,
             hot_extents,
             log_lines: Vec::new(),

@@ -1,22 +1,32 @@
 //! What a seed means: random numbers, and the settings of a run.
 
+use crate::node::layout;
 use drbdbox::conf::settings::{
-    DiskSettings, Fencing, NetSettings, OnIoError, OnNoData, Protocol, ResourceSettings,
+    AfterSplitBrain, DiskSettings, Fencing, NetSettings, OnIoError, OnNoData, Protocol, ResourceSettings,
 };
 use drbdbox::conf::Dialect;
+use drbdbox::meta::MetaIndex;
 use drbdbox::wire::{Features, ProtocolVersion};
 
 /// Splitmix64.
 pub struct Random(u64);
 
 impl Random {
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
     pub fn new(seed: u64) -> Random {
         Random(seed)
     }
 
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        let next = self.ahead(0);
+        self.0 = self.0.wrapping_add(Random::STEP);
+        next
+    }
+
+    /// The number that comes when `count` others have been drawn.
+    pub fn ahead(&self, count: u64) -> u64 {
+        let mut z = self.0.wrapping_add(Random::STEP.wrapping_mul(count + 1));
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
@@ -74,6 +84,12 @@ pub struct Parameters {
     /// Disks are slow sometimes: up to this many milliseconds.
     pub slow_ms: u64,
     pub verify: bool,
+    /// Disks grow and shrink, and operators change the size of the device.
+    pub resizes: bool,
+    /// The meta data are at the end of the data devices.
+    pub internal: bool,
+    /// Both nodes may be Primary at the same time.
+    pub two_primaries: bool,
 }
 
 impl Parameters {
@@ -170,6 +186,40 @@ impl Parameters {
             power_cuts,
             slow_ms: *random.pick(&[0, 0, 200, 8000]),
             verify,
+            resizes: false,
+            internal: false,
+            two_primaries: false,
+        }
+    }
+
+    /// What only a part of all seeds has, from random numbers of its own: so the other seeds mean what they always meant.
+    pub fn specialize(&mut self, seed: u64) {
+        let mut random = Random::new(seed ^ 0x0005_1e57_a7e5_0f5e);
+        if seed % 8 == 5 {
+            self.resizes = true;
+            self.internal = random.chance(40);
+            if self.internal {
+                // Room for the meta data.
+                self.disk_sectors = self.disk_sectors.map(|sectors| sectors + 128);
+                let maximum = |sectors| layout(MetaIndex::Internal, sectors * 512).usable_sectors(sectors);
+                self.sectors = self.disk_sectors.map(maximum).into_iter().min().unwrap_or(0);
+            }
+            self.operators = self.operators.max(30);
+        }
+        if seed % 8 == 7 {
+            self.two_primaries = true;
+            self.operators = self.operators.max(30);
+            let fencing = if random.chance(60) { Fencing::ResourceAndStonith } else { Fencing::DontCare };
+            for disk in &mut self.disk {
+                disk.fencing = fencing;
+            }
+            self.net.allow_two_primaries = true;
+            self.net.protocol = Protocol::C;
+            use AfterSplitBrain::*;
+            self.net.after_sb_0pri =
+                *random.pick(&[Disconnect, Disconnect, DiscardZeroChanges, DiscardLeastChanges]);
+            self.net.after_sb_1pri = *random.pick(&[Disconnect, Disconnect, Consensus, DiscardSecondary]);
+            self.net.after_sb_2pri = *random.pick(&[Disconnect, Disconnect, Violently, CallPriLostAfterSb]);
         }
     }
 }

@@ -180,3 +180,85 @@ fn a_crash_while_meta_data_move_loses_nothing() {
         assert!(end > old - (1 << 20) && pair.a.data[..end] == pair.b.data[..end], "{}", pair.logs());
     }
 }
+
+fn resize(node: &mut Node) -> AdminId {
+    node.begin(Command::Resize { volume: V, size: 0, assume_peer_has_space: false, assume_clean: false })
+}
+
+/// What a node has told of its disk at connect counts until it can tell the peer more.
+#[test]
+fn a_disk_that_grew_unnoticed_does_not_change_the_size_at_connect() {
+    const SMALL: usize = SECTORS as usize * 512;
+    let mut pair = Pair::new(97);
+    pair.a = Node::with_disk(1, layout(), 2 * SMALL);
+    pair.connect(&settings(Protocol::C));
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.b.begin(Command::Disconnect { force: false });
+    pair.run();
+    pair.a.write(8, 5, 4096);
+    pair.b.set_bytes(2 * SMALL);
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    for node in [&pair.a, &pair.b] {
+        assert_eq!(node.core.volume(V).size_sectors(), SECTORS, "{}", pair.logs());
+    }
+    let id = resize(&mut pair.a);
+    pair.run();
+    assert_eq!(pair.a.replies[&id], 101, "{}", pair.logs());
+    for node in [&pair.a, &pair.b] {
+        assert_eq!(node.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+    }
+    pair.assert_equal();
+}
+
+/// The last block of a device may be only a part of one. What is added to it is new, too.
+#[test]
+fn the_rest_of_the_last_block_is_resynced_with_the_space_behind_it() {
+    const SMALL: usize = (SECTORS as usize + 3) * 512;
+    let mut pair = Pair::new(97);
+    pair.a = Node::with_disk(1, layout(), SMALL);
+    pair.b = Node::with_disk(2, layout(), SMALL);
+    pair.connect(&settings(Protocol::C));
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    for (node, fill) in [(&mut pair.a, 7), (&mut pair.b, 8)] {
+        node.set_bytes(2 * SMALL);
+        node.data[SMALL..].fill(fill);
+    }
+    resize(&mut pair.a);
+    pair.run();
+    pair.assert_equal();
+}
+
+/// A disk that is attached larger without a peer grows by what that had: no resync is owed that only this node knows of.
+#[test]
+fn space_that_is_added_without_the_peer_keeps_nobody_waiting() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for attaches_first in [true, false] {
+        let mut pair = Pair::new(97);
+        let (a, b) = (Node::with_disk(1, layout(), 2 * SMALL), Node::new(2));
+        (pair.a, pair.b) = if attaches_first { (a, b) } else { (b, a) };
+        pair.connect(&settings(Protocol::C));
+        pair.a.begin(Command::Primary { volume: V, force: true });
+        pair.run();
+        pair.a.begin(Command::Secondary { volume: V, open: false });
+        pair.run();
+        let small = if attaches_first { &mut pair.b } else { &mut pair.a };
+        small.begin(Command::Disconnect { force: false });
+        pair.run();
+        let small = if attaches_first { &mut pair.b } else { &mut pair.a };
+        small.begin(Command::Detach { volume: V, force: false });
+        pair.run();
+        let small = if attaches_first { &mut pair.b } else { &mut pair.a };
+        small.set_bytes(2 * SMALL);
+        small.attach();
+        small.begin(Command::Connect(Box::new(settings(Protocol::C))));
+        pair.run();
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(node.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+            let expected = (Role::Secondary, Conn::Connected, Disk::UpToDate, Disk::UpToDate);
+            assert_eq!(node.word(), expected, "{}", pair.logs());
+        }
+    }
+}

@@ -8,23 +8,24 @@ use drbdbox::wire::Socket;
 
 impl World {
     pub(super) fn outputs(&mut self, n: usize) {
-        loop {
-            let mut outputs = Vec::new();
-            let Some(daemon) = &mut self.nodes[n].daemon else { return };
+        let mut outputs = std::mem::take(&mut self.outputs);
+        while let Some(daemon) = &mut self.nodes[n].daemon {
             daemon.core.take_outputs(&mut outputs);
             if outputs.is_empty() {
-                return;
+                break;
             }
-            for output in outputs {
+            for output in outputs.drain(..) {
                 self.output(n, output);
             }
         }
+        self.outputs = outputs;
     }
 
     pub(super) fn output(&mut self, n: usize, output: Output) {
         match output {
             Output::Log { level, text, .. } => self.logged(n, level, &text),
             Output::State { old, new, .. } => self.state_changed(n, old, new),
+            Output::Resize { sectors, .. } => self.size_shown(n, sectors),
             // Its resources have volumes.
             Output::BareConnection { .. } => {}
             Output::Complete { token, result } => self.completed(n, token, result),
@@ -39,7 +40,7 @@ impl World {
             Output::AskBackingSize { volume } => {
                 let node = &mut self.nodes[n];
                 let data_bytes = node.disk.data.sectors() * 512;
-                let size = BackingSize { data_bytes, meta_bytes: node.layout.device_bytes };
+                let size = BackingSize { data_bytes, meta_bytes: node.meta_bytes() };
                 let Some(daemon) = &mut node.daemon else { return };
                 daemon.core.backing_size(self.now, volume, Ok(size));
             }

@@ -14,6 +14,7 @@ impl World {
         self.wires = Wires::new();
         self.p.hurry();
         self.tell_settings();
+        self.disks_are_equal();
         let begun = self.now;
         let mut rest_since = None;
         loop {
@@ -89,6 +90,19 @@ impl World {
             if !self.idle_admin(n) {
                 continue;
             }
+            if self.p.two_primaries
+                && self.loser.is_some()
+                && state.conn < Conn::Connected
+                && self.nodes[n].is_primary()
+            {
+                // Then policies can choose, or the loser can.
+                self.nodes[n].application.open = true;
+                self.nodes[n].application.closing = true;
+                if state.susp {
+                    self.command(n, Purpose::Other, Command::ResumeIo { volume: V });
+                    continue;
+                }
+            }
             if state.disk == Disk::Diskless && self.loser == Some(n) && state.conn > Conn::StandAlone {
                 // Its disk does not go with the data that the other node uses, until it is connected with those given up.
                 self.command(n, Purpose::Disconnect, Command::Disconnect { force: true });
@@ -96,6 +110,9 @@ impl World {
                 self.attach(n);
             } else if self.is_lost_primary(n, state) {
                 self.crash(n, false);
+            } else if state.conn < Conn::Connected && self.p.resizes && self.now % 20_000 < 1000 {
+                // It has: see `disks_are_equal`.
+                self.resize_command(n, 0, true, false);
             } else if state.conn == Conn::StandAlone {
                 self.connect_with(n, self.loser == Some(n));
             } else if state.user_isp {

@@ -2,7 +2,7 @@
 
 use super::{Doom, World};
 use crate::application::Kind;
-use crate::node::V;
+use crate::node::{Daemon, Purpose, V};
 use drbdbox::conf::settings::Protocol;
 use drbdbox::core::state::{Conn, Disk, Role, StateWord};
 
@@ -92,6 +92,14 @@ impl World {
         let other = 1 - n;
         self.check_coverage(&format!("before the crash of node {n}"));
         let primary = self.nodes[n].is_primary();
+        let forced = |daemon: &Daemon| {
+            daemon.asked.values().any(|purpose| *purpose == Purpose::Primary { force: true })
+        };
+        let alone = self.state(n).is_some_and(|state| state.conn < Conn::Connected);
+        if primary && alone && self.nodes[n].daemon.as_ref().is_some_and(forced) {
+            // It is what the operator wanted, though nobody is told any more.
+            self.data_chosen(n);
+        }
         self.stats.crashes += 1;
         self.stats.power_cuts += u64::from(power_cut);
         // Protocol A acknowledges what TCP has. If an invalidate takes the own disk away while such writes are
@@ -146,6 +154,26 @@ impl World {
             && disk.is_some_and(|disk| disk.uuids.bitmap != 0)
     }
 
+    /// Two Primaries that do not see each other, one of which may write: an operator will have to give the data of one up.
+    fn see_split(&mut self) {
+        let [Some(a), Some(b)] = [self.state(0), self.state(1)] else { return };
+        let apart = |s: StateWord| s.role == Role::Primary && s.conn < Conn::Connected;
+        if self.loser.is_some() || !apart(a) || !apart(b) || a.is_susp() && b.is_susp() {
+            return;
+        }
+        let loser = match (a.is_susp(), b.is_susp()) {
+            (true, _) => 0,
+            (_, true) => 1,
+            _ => self.random.below(2) as usize,
+        };
+        self.say(|| format!("two Primaries went apart: the data of node {loser} are to be given up"));
+        self.stats.split_brains += 1;
+        self.loser = Some(loser);
+        self.authority = Some(1 - loser);
+        // What either reads and writes from now on is its own; a policy may choose the other one.
+        self.judge.lenient = true;
+    }
+
     /// Follows which node has data that the other one lacks.
     pub(super) fn update_authority(&mut self) {
         self.last_primary = (0..2).find(|n| self.nodes[*n].is_primary()).or(self.last_primary);
@@ -159,6 +187,9 @@ impl World {
                 .any(|state| exposed(state) && state.pdsk != Disk::UpToDate);
         }
         let states = [self.state(0), self.state(1)];
+        if self.p.two_primaries {
+            self.see_split();
+        }
         if let [Some(a), Some(b)] = states {
             let good = |s: StateWord| {
                 s.conn == Conn::Connected && s.disk == Disk::UpToDate && s.pdsk == Disk::UpToDate

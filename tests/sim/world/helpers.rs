@@ -89,6 +89,13 @@ impl World {
         }
         match self.state(other) {
             None => Some(self.fence_stopped_peer(other)),
+            Some(state) if state.role == Role::Primary && self.p.two_primaries => {
+                // One of the two has to go; the faster one stays.
+                self.planned.push(self.step);
+                self.say(|| format!("{n}: fence-peer shoots node {other}, Primary"));
+                self.crash(other, self.p.power_cuts);
+                Some(7)
+            }
             Some(state) if state.role == Role::Primary => Some(6),
             Some(state) if state.disk <= Disk::Inconsistent => Some(3),
             Some(state) if state.disk == Disk::Outdated => Some(4),
@@ -116,7 +123,8 @@ impl World {
         self.say(|| format!("{other}: drbdmeta outdate"));
         block.flags.set(MetaFlags::WAS_UP_TO_DATE, false);
         let node = &mut self.nodes[other];
-        node.disk.write_meta(node.layout.md_offset, &block.encode());
+        let at = node.layout().md_offset;
+        node.disk.write_meta(at, &block.encode());
         let point = node.disk.meta.flush_begins();
         node.disk.meta.flush_ends(point);
         4

@@ -7,6 +7,7 @@ mod faults;
 mod helpers;
 mod operators;
 mod requests;
+mod sizes;
 
 pub use helpers::Helper;
 
@@ -108,11 +109,22 @@ pub struct World {
     failed_disks: [bool; 2],
     /// Sectors on which the two disks differ; see `note_differences`.
     pub differing: BTreeSet<u64>,
+    /// Sectors of the device that the file system uses: fewer before an operator makes the device smaller.
+    used: u64,
+    /// The smallest size that an operator asked for.
+    shrinks_to: Option<u64>,
+    /// Size of each node's device a step ago, while its daemon runs.
+    sizes: [Option<u64>; 2],
+    /// An operator said that space from here on, when it is added, is the same on both disks.
+    pub assumed_clean: Option<u64>,
     trace: Trace,
     /// Steps at which something came from outside of the nodes.
     pub planned: Vec<u64>,
     next_token: Token,
     next_write: u64,
+    /// Memory that is used again: the events of a step, the outputs of a core.
+    events: Vec<(Event, u64)>,
+    outputs: Vec<Output>,
     /// When operators look next, while healing.
     next_look: Millis,
     pub stats: Stats,
@@ -133,9 +145,11 @@ impl World {
     pub fn new(plan: Plan, trace: Trace) -> World {
         let mut random = Random::new(plan.seed);
         let mut p = Parameters::new(&mut random);
+        p.specialize(plan.seed);
         p.chaos_steps = plan.steps.unwrap_or(u64::MAX).min(p.chaos_steps);
         let mut nodes = [Node::new(0, &p), Node::new(1, &p)];
-        let mut judge = Judge::default();
+        let mut judge = Judge::new(p.sectors);
+        judge.shared = p.two_primaries;
         for _ in 0..60 {
             let first = random.below(p.sectors - 64);
             for sector in first..first + 1 + random.below(40) {
@@ -179,10 +193,16 @@ impl World {
             thaw_aborted: false,
             failed_disks: [false; 2],
             differing: BTreeSet::new(),
+            used: u64::MAX,
+            shrinks_to: None,
+            sizes: [None; 2],
+            assumed_clean: None,
             trace,
             planned: Vec::new(),
             next_token: 1,
             next_write: 1,
+            events: Vec::new(),
+            outputs: Vec::new(),
             next_look: 0,
             stats: Stats::default(),
         };
@@ -302,7 +322,7 @@ impl World {
     fn one_event(&mut self) {
         self.step += 1;
         self.random = self.plan.stream(self.step);
-        let mut events: Vec<(Event, u64)> = Vec::with_capacity(24);
+        let mut events = std::mem::take(&mut self.events);
         let mut urgent = false;
         for n in 0..2 {
             let Some(daemon) = &self.nodes[n].daemon else { continue };
@@ -368,11 +388,12 @@ impl World {
         events.push((Event::Time, if urgent { 8 } else { 100 }));
         // The first to arrive, where each has a time of arrival of its own: so the choice among the others does
         // not change when one of them is not there.
-        let mut arrivals = self.random.fork();
-        let chance: [u64; Event::PLACES] = std::array::from_fn(|_| arrivals.next());
-        let arrival = |event: &Event, weight: u64| chance[event.place()] / weight;
-        let possible = events.into_iter().filter(|(_, weight)| *weight > 0);
-        if let Some((event, _)) = possible.min_by_key(|(event, weight)| arrival(event, *weight)) {
+        let arrivals = self.random.fork();
+        let arrival = |event: &Event, weight: u64| arrivals.ahead(event.place()) / weight;
+        let possible = events.drain(..).filter(|(_, weight)| *weight > 0);
+        let first = possible.min_by_key(|(event, weight)| arrival(event, *weight));
+        self.events = events;
+        if let Some((event, _)) = first {
             self.carry_out(event, urgent);
         }
     }
@@ -581,22 +602,20 @@ impl World {
 }
 
 impl Event {
-    /// Number of places.
-    const PLACES: usize = 28;
-
     /// A number of its own for each event.
-    fn place(&self) -> usize {
-        match self {
-            Event::Push(n, socket) => 2 * n + *socket as usize,
-            Event::Deliver(n, socket) => 4 + 2 * n + *socket as usize,
-            Event::Notify(n) => 8 + n,
-            Event::Disk(n) => 10 + n,
-            Event::Helper(n) => 12 + n,
-            Event::Timer(n) => 14 + n,
-            Event::LinkClosed(n) => 16 + n,
-            Event::Tell(n) => 18 + n,
-            Event::Demote(n) => 20 + n,
-            Event::Submit(n) => 22 + n,
+    fn place(&self) -> u64 {
+        let node = |first: u64, n: usize| first + n as u64;
+        match *self {
+            Event::Push(n, socket) => node(2 * n as u64, socket as usize),
+            Event::Deliver(n, socket) => node(4 + 2 * n as u64, socket as usize),
+            Event::Notify(n) => node(8, n),
+            Event::Disk(n) => node(10, n),
+            Event::Helper(n) => node(12, n),
+            Event::Timer(n) => node(14, n),
+            Event::LinkClosed(n) => node(16, n),
+            Event::Tell(n) => node(18, n),
+            Event::Demote(n) => node(20, n),
+            Event::Submit(n) => node(22, n),
             Event::Establish => 24,
             Event::Operator => 25,
             Event::Fault => 26,

@@ -4,7 +4,7 @@ use super::World;
 use crate::node::{Purpose, V};
 use crate::script::Random;
 use drbdbox::conf::settings::{Fencing, NetSettings, Protocol};
-use drbdbox::core::state::{Conn, Disk, Role};
+use drbdbox::core::state::{Conn, Disk, Role, StateWord};
 use drbdbox::core::types::*;
 
 impl World {
@@ -36,6 +36,8 @@ impl World {
                     self.rebase_judge(if self.is_local(n) { n } else { 1 - n });
                 }
                 self.nodes[n].application.open = true;
+                self.nodes[n].application.size = self.size_of(n);
+                self.check_extent(n);
             }
             // The newest data are the peer's: without it nothing can be attached here.
             Purpose::Attach if code == 150 && self.healing && stand_alone => self.connect(n),
@@ -99,6 +101,12 @@ impl World {
     /// Whether an operator with good sense would promote this node.
     pub(super) fn may_promote(&self, n: usize) -> bool {
         let other = 1 - n;
+        if self.p.two_primaries && self.nodes[other].is_primary() {
+            let good = |s: StateWord| {
+                s.conn == Conn::Connected && s.disk == Disk::UpToDate && s.pdsk == Disk::UpToDate
+            };
+            return (0..2).all(|n| self.state(n).is_some_and(good) && self.idle_admin(n));
+        }
         let asked = |n: usize| {
             let daemon = self.nodes[n].daemon.as_ref();
             // A demotion counts until it is answered: it may wait for the peer.
@@ -142,6 +150,9 @@ impl World {
         };
         if !self.idle_admin(n) && self.random.chance(90) {
             return;
+        }
+        if self.p.resizes && self.random.chance(30) {
+            return self.sizes_change(n, state);
         }
         match self.random.below(24) {
             0..=5 if state.role == Role::Secondary && self.may_promote(n) => self.promote(n, false),
