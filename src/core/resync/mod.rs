@@ -229,6 +229,8 @@ impl Resource {
         if self.change(v, change, ChangeKind::Soft, true).is_err() {
             return;
         }
+        // All bits are part of it.
+        self.volumes[v].resync_after_negotiation = false;
         self.begin_counting(v);
         if self.volumes[v].resynced {
             // Behind the news of the disk that came back: the peer sends nothing more for the one before.
