@@ -18,11 +18,14 @@ pub struct Plan {
     pub keep: Option<BTreeSet<u64>>,
     /// The expensive checks run at every step.
     pub closely: bool,
+    /// Some seeds get what only they have: see [`crate::script::Parameters::specialize`].
+    pub special: bool,
 }
 
 impl Plan {
+    /// All of a seed. `SIM_SPECIAL` in the environment: of a special kind, if the seed is one of those.
     pub fn new(seed: u64) -> Plan {
-        Plan { seed, ..Plan::default() }
+        Plan { seed, special: text("SIM_SPECIAL").is_some(), ..Plan::default() }
     }
 
     /// Whether something may come from outside of the nodes at this step.
@@ -37,7 +40,6 @@ impl Plan {
 
     /// The plan that the environment describes: `SEED`, `SIM_STEPS`, `SIM_KEEP`, `SIM_CLOSELY`.
     pub fn from_environment(seed: u64) -> Plan {
-        let text = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
         let parse = |text: &str| -> u64 {
             text.trim().parse().unwrap_or_else(|_| panic!("SIM_STEPS and SIM_KEEP are numbers, not {text}"))
         };
@@ -49,12 +51,17 @@ impl Plan {
             ranges.collect()
         });
         Plan {
-            seed,
             steps: text("SIM_STEPS").map(|text| parse(&text)),
             keep,
             closely: text("SIM_CLOSELY").is_some(),
+            ..Plan::new(seed)
         }
     }
+}
+
+/// A variable of the environment that is not empty.
+fn text(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.is_empty())
 }
 
 /// As variables for `make sim`.
@@ -69,6 +76,9 @@ impl fmt::Display for Plan {
         }
         if self.closely {
             write!(f, " SIM_CLOSELY=1")?;
+        }
+        if self.special {
+            write!(f, " SIM_SPECIAL=1")?;
         }
         Ok(())
     }

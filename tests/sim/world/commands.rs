@@ -33,7 +33,8 @@ impl World {
                     self.command(n, Purpose::Other, Command::NewCurrentUuid { volume: V, clear_bitmap });
                 }
             }
-            10 if state.conn != Conn::StandAlone => {
+            // Behind a disconnect it would be obeyed, and spoil what may be the only good data.
+            10 if state.conn != Conn::StandAlone && self.idle_admin(n) => {
                 self.command(n, Purpose::Other, Command::Invalidate { volume: V });
             }
             11 if state.role == Role::Primary => {
