@@ -191,6 +191,8 @@ impl Resource {
         if peer.conn >= Connected
             && std::mem::take(&mut self.volumes[v].generation_awaits_peer)
             && peer.disk < Disk::Inconsistent
+            // Old data, as those of a resync that never began, do not become the newest because somebody uses them.
+            && os.disk >= Disk::UpToDate
         {
             self.queue_steps([Step::NewCurrentUuid { v }]);
         }

@@ -635,3 +635,30 @@ fn a_primary_that_loses_a_half_synced_disk_goes_on_with_its_source() {
     pair.run();
     pair.assert_equal();
 }
+
+/// A Primary loses the target of a full sync, which has not heard of its beginning, goes on alone, and loses its disk. Both know of the same current UUID.
+/// What the target has stays old: it begins no generation for the Primary that comes back without a disk.
+#[test]
+fn old_data_begin_no_generation_for_a_primary_without_a_disk() {
+    let mut pair = synced_pair();
+    pair.b.begin(Command::Invalidate { volume: V });
+    while pair.a.word().1 != Conn::SyncSource {
+        pair.run_once();
+    }
+    assert_eq!((pair.b.word().1, pair.b.word().2), (Conn::WFSyncUUID, Disk::Outdated), "{}", pair.logs());
+    // The daemon of the target dies: the next one finds the data Outdated, as they are on disk.
+    pair.b.core = Node::core(77);
+    pair.b.start();
+    pair.lose_link();
+    assert_eq!(pair.b.word().2, Disk::Outdated, "{}", pair.logs());
+    pair.a.write(4000, 99, 8192);
+    pair.a.command(Command::Detach { volume: V, force: true });
+    assert_eq!((pair.a.word().0, pair.a.word().2), (Role::Primary, Disk::Diskless), "{}", pair.logs());
+    let before = pair.b.super_block().uuids[0];
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    assert_eq!(pair.b.word().1, Conn::Connected, "{}", pair.logs());
+    assert_eq!(pair.b.super_block().uuids[0] & !1, before & !1, "{}", pair.logs());
+    assert_ne!(pair.b.word().2, Disk::UpToDate, "{}", pair.logs());
+}
