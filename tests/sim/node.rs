@@ -4,7 +4,7 @@ use crate::application::Application;
 use crate::disk::{Disk, Work, SECTOR};
 use crate::script::{Parameters, Random};
 use crate::world::Helper;
-use drbdbox::core::state::{Role, StateWord};
+use drbdbox::core::state::{Conn, Disk as DiskState, Role, StateWord};
 use drbdbox::core::types::*;
 use drbdbox::core::Resource;
 use drbdbox::meta::activity_log::replay;
@@ -63,6 +63,11 @@ pub struct Node {
     next_admin: AdminId,
     hot: Option<(u64, Option<Vec<u32>>)>,
     durable_block: RefCell<Option<(u64, SuperBlock)>>,
+}
+
+/// Connected, with two good disks.
+pub fn is_good(state: StateWord) -> bool {
+    state.conn == Conn::Connected && state.disk == DiskState::UpToDate && state.pdsk == DiskState::UpToDate
 }
 
 /// Where meta data lie on a device of `bytes`.

@@ -636,8 +636,8 @@ fn a_primary_that_loses_a_half_synced_disk_goes_on_with_its_source() {
     pair.assert_equal();
 }
 
-/// A Primary loses the target of a full sync, which has not heard of its beginning, goes on alone, and loses its disk. Both know of the same current UUID.
-/// What the target has stays old: it begins no generation for the Primary that comes back without a disk.
+/// A Primary loses the target of a full sync, which has not heard of its beginning, goes on alone, and loses its disk. Both know of the
+/// same current UUID. What the target has stays old: it begins no generation for the Primary that comes back without a disk.
 #[test]
 fn old_data_begin_no_generation_for_a_primary_without_a_disk() {
     let mut pair = synced_pair();

@@ -2,7 +2,7 @@
 
 use super::World;
 use crate::network::Wires;
-use crate::node::{Purpose, V};
+use crate::node::{is_good, Purpose, V};
 use drbdbox::core::state::{Conn, Disk, Role, StateWord};
 use drbdbox::core::types::*;
 
@@ -59,10 +59,7 @@ impl World {
     pub fn at_rest(&self) -> bool {
         self.nodes.iter().all(|node| {
             let Some(daemon) = &node.daemon else { return false };
-            let state = daemon.core.volume(V).state();
-            state.conn == Conn::Connected
-                && state.disk == Disk::UpToDate
-                && state.pdsk == Disk::UpToDate
+            is_good(daemon.core.volume(V).state())
                 && node.application.in_flight.is_empty()
                 && daemon.asked.is_empty()
         })

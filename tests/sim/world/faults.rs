@@ -2,7 +2,7 @@
 
 use super::{Doom, World};
 use crate::application::Kind;
-use crate::node::{Daemon, Purpose, V};
+use crate::node::{is_good, Daemon, Purpose, V};
 use drbdbox::conf::settings::Protocol;
 use drbdbox::core::state::{Conn, Disk, Role, StateWord};
 
@@ -191,10 +191,7 @@ impl World {
             self.see_split();
         }
         if let [Some(a), Some(b)] = states {
-            let good = |s: StateWord| {
-                s.conn == Conn::Connected && s.disk == Disk::UpToDate && s.pdsk == Disk::UpToDate
-            };
-            if good(a) && good(b) {
+            if is_good(a) && is_good(b) {
                 self.authority = None;
                 self.unfenced = false;
                 self.loser = None;

@@ -1,10 +1,10 @@
 //! Operators: commands that make sense and commands that do not.
 
 use super::World;
-use crate::node::{Purpose, V};
+use crate::node::{is_good, Purpose, V};
 use crate::script::Random;
 use drbdbox::conf::settings::{Fencing, NetSettings, Protocol};
-use drbdbox::core::state::{Conn, Disk, Role, StateWord};
+use drbdbox::core::state::{Conn, Disk, Role};
 use drbdbox::core::types::*;
 
 impl World {
@@ -102,10 +102,7 @@ impl World {
     pub(super) fn may_promote(&self, n: usize) -> bool {
         let other = 1 - n;
         if self.p.two_primaries && self.nodes[other].is_primary() {
-            let good = |s: StateWord| {
-                s.conn == Conn::Connected && s.disk == Disk::UpToDate && s.pdsk == Disk::UpToDate
-            };
-            return (0..2).all(|n| self.state(n).is_some_and(good) && self.idle_admin(n));
+            return (0..2).all(|n| self.state(n).is_some_and(is_good) && self.idle_admin(n));
         }
         let asked = |n: usize| {
             let daemon = self.nodes[n].daemon.as_ref();

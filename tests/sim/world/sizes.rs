@@ -1,7 +1,7 @@
 //! Sizes: disks that grow and shrink, the `resize` command, and what must hold of them.
 
 use super::World;
-use crate::node::{Purpose, V};
+use crate::node::{is_good, Purpose, V};
 use drbdbox::core::state::{Conn, Disk, StateWord};
 use drbdbox::core::types::*;
 
@@ -9,8 +9,9 @@ impl World {
     /// Size of the device at a node: the one it shows, or would show without its peer.
     pub fn size_of(&self, n: usize) -> u64 {
         match &self.nodes[n].daemon {
-            Some(daemon) if daemon.core.volume(V).disk().is_some() => daemon.core.volume(V).size_sectors(),
-            Some(daemon) if self.nodes[n].is_primary() => daemon.core.volume(V).size_sectors(),
+            Some(daemon) if daemon.core.volume(V).disk().is_some() || self.nodes[n].is_primary() => {
+                daemon.core.volume(V).size_sectors()
+            }
             _ => self.nodes[n].super_block().effective_size_sectors,
         }
     }
@@ -75,13 +76,11 @@ impl World {
             return self.resize_command(n, size, false, assume_clean);
         }
         // Not drawn: one node alone gets smaller. It keeps that only until its daemon ends, and refuses the peer until then.
-        let both =
-            state.conn == Conn::Connected && state.disk == Disk::UpToDate && state.pdsk == Disk::UpToDate;
         let most = *self.random.pick(&[64, 10_000]);
         let less = 1 + self.random.below(most);
         let size = now.saturating_sub(less);
         let in_use = self.nodes.iter().any(|node| node.application.overlaps(size, u64::MAX >> 1));
-        if both && size > 30 * 2048 && !in_use {
+        if is_good(state) && size > 30 * 2048 && !in_use {
             if !self.is_quiet() {
                 return;
             }
