@@ -344,7 +344,8 @@ impl Resource {
         }
         // A27
         let stop_sector = self.connection.version.is_some_and(|version| version.has_stop_sector());
-        let stopped = self.volumes[v].resync.verify_left > 0;
+        // The peer counts the blocks that are left and sees none missing; where the next verify begins says it here.
+        let stopped = self.volumes[v].resync.verify_start > 0;
         if os.conn == VerifyS && ns.conn == Connected && (stop_sector || stopped) {
             add(Step::SendState { v, word: ns });
         }
