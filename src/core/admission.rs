@@ -163,6 +163,7 @@ impl Resource {
     /// Starts what waits and can start now.
     pub(super) fn retry_waiting(&mut self) {
         for v in 0..self.volumes.len() {
+            self.request_reserved(v);
             self.retry_peer_requests(v);
             if self.volumes[v].waiting.is_empty() {
                 if !self.volumes[v].peer_extents.is_empty() {

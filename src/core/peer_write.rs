@@ -267,10 +267,11 @@ impl Resource {
         } else if kind.locks_out_writes() {
             // Whole blocks: a write to a part of a block changes the block.
             let (first, last) = (sector & !7, (sector + sectors).next_multiple_of(8));
+            // Locked first: else a busy application would never let it have its turn.
+            volume.locks.insert(u64::from(slot) | LOCK_OF_PEER, sector, sectors);
             if volume.writes.any(first, last - first) {
                 return false;
             }
-            volume.locks.insert(u64::from(slot) | LOCK_OF_PEER, sector, sectors);
         } else if matches!(kind, PeerKind::VerifyCompare { .. }) {
             volume.compared.insert(u64::from(slot), sector, sectors);
         }

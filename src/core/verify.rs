@@ -47,11 +47,12 @@ impl Resource {
                 return;
             }
             let sectors = 8.min(volume.size - sector);
+            // Locked first: else a busy application would never let it have its turn.
+            volume.locks.insert(sector, sector, sectors);
             if volume.writes.any(sector, 8) {
                 self.flush_barrier();
                 break;
             }
-            volume.locks.insert(sector, sector, sectors);
             volume.resync.outstanding.insert(sector, sectors);
             volume.resync.outstanding_blocks += 1;
             volume.resync.position += 1;

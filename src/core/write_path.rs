@@ -243,7 +243,8 @@ impl Resource {
         let volume = &self.volumes[v];
         self.wake |= !volume.waiting.is_empty()
             || !volume.peer_extents.is_empty()
-            || !volume.blocked_peer_requests.is_empty();
+            || !volume.blocked_peer_requests.is_empty()
+            || volume.resync.waits_for_writes();
     }
 
     /// Tells the application, or the whole that a request is a part of.

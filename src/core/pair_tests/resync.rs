@@ -580,3 +580,87 @@ fn an_empty_resync_does_not_end_before_the_target_has_heard_of_it() {
     pair.assert_equal();
     assert_eq!(pair.a.core.volume(V).disk().unwrap().uuids.bitmap, 0, "{}", pair.logs());
 }
+
+/// A block that the application writes all the time, a part of it only, so that it stays out of sync until the resync
+/// has had its turn. True if `over` becomes true meanwhile.
+fn hammered_until(pair: &mut Pair, sector: u64, over: impl Fn(&Pair) -> bool) -> bool {
+    let mut token = pair.a.write(sector, 1, 512);
+    for round in 0..2000 {
+        if over(pair) {
+            return true;
+        }
+        pair.run_once();
+        pair.now += 5;
+        pair.a.core.timeout(pair.now);
+        pair.b.core.timeout(pair.now);
+        if pair.a.completed.contains_key(&token) {
+            // The next write begins before the last one's barrier is answered.
+            token = pair.a.write(sector, round as u8, 512);
+        }
+    }
+    false
+}
+
+#[test]
+fn a_source_comes_to_a_block_that_is_written_all_the_time() {
+    let mut pair = synced_pair();
+    pair.b.begin(Command::Disconnect { force: false });
+    pair.run();
+    pair.a.write(4000, 99, 65536);
+    pair.run();
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    let over = |pair: &Pair| pair.b.word().2 == Disk::UpToDate && pair.b.word().1 == Conn::Connected;
+    assert!(hammered_until(&mut pair, 4003, over), "{}", pair.logs());
+    pair.run();
+    pair.assert_equal();
+}
+
+#[test]
+fn a_primary_that_is_the_target_comes_to_a_block_that_is_written_all_the_time() {
+    for throttle in [0, 4] {
+        let mut pair = synced_pair();
+        let disk = DiskSettings { c_min_rate: throttle, ..pair.a.core.volume(V).settings().clone() };
+        pair.a.begin(Command::DiskSettings { volume: V, settings: Box::new(disk) });
+        pair.a.begin(Command::Detach { volume: V, force: false });
+        pair.run();
+        pair.a.write(4000, 99, 65536);
+        pair.run();
+        pair.a.attach();
+        let over = |pair: &Pair| pair.a.word().2 == Disk::UpToDate && pair.a.word().1 == Conn::Connected;
+        assert!(hammered_until(&mut pair, 4003, over), "{}", pair.logs());
+        pair.run();
+        pair.assert_equal();
+    }
+}
+
+#[test]
+fn a_verify_comes_to_a_block_that_is_written_all_the_time() {
+    let mut pair = synced_pair();
+    let net = NetSettings { verify_alg: "sha1".to_owned(), ..settings(Protocol::C) };
+    for node in [&mut pair.a, &mut pair.b] {
+        assert_eq!(node.command(Command::NetSettings(Box::new(net.clone()))), 101);
+    }
+    pair.run();
+    pair.a.begin(Command::Verify { volume: V, start: Some(4000), stop: Some(4064) });
+    let over = |pair: &Pair| {
+        pair.a.log.iter().any(|line| line.starts_with("Online verify ") && line.contains("done"))
+    };
+    assert!(hammered_until(&mut pair, 4003, over), "{}", pair.logs());
+    pair.run();
+    pair.assert_equal();
+}
+
+/// Below version 97 the peer cannot know where a verify is to stop: it is told that it is over.
+#[test]
+fn a_verify_that_stops_is_over_on_both_sides() {
+    for version in [88, 93, 97, 100, 101] {
+        let mut pair = Pair::new(version);
+        pair.connect(&NetSettings { verify_alg: "sha1".to_owned(), ..settings(Protocol::C) });
+        pair.a.begin(Command::Primary { volume: V, force: true });
+        pair.run();
+        pair.a.begin(Command::Verify { volume: V, start: Some(0), stop: Some(4001) });
+        pair.run();
+        assert!(pair.a.log.iter().any(|line| line.starts_with("Online verify done")), "{}", pair.logs());
+        assert_eq!(pair.b.word().1, Conn::Connected, "{version}: {}", pair.logs());
+    }
+}

@@ -16,7 +16,7 @@ use super::types::*;
 use super::volume::Volume;
 use super::Resource;
 use crate::conf::settings::Fencing;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Length of a turn.
 pub const TURN_MS: Millis = 100;
@@ -61,6 +61,9 @@ pub struct Resync {
     pub(super) next_turn: Option<Millis>,
     /// Requests without an answer: first sector to length in sectors.
     pub(super) outstanding: HashMap<u64, u64>,
+    /// Those of them that are not sent yet: first the writes of the application end that were there before the lock. Without the
+    /// lock a busy application would never let the resync have its turn.
+    reserved: BTreeSet<u64>,
     pub(super) outstanding_blocks: u64,
     pub(super) finishing: Finishing,
     /// On the meta socket there may be answers of an earlier resync of this link, until this ping is answered. Nothing tells them
@@ -100,6 +103,11 @@ impl Resync {
     /// Blocks that checksums found equal.
     pub fn same_checksum(&self) -> u64 {
         self.same_checksum
+    }
+
+    /// Whether requests go out as soon as writes of the application are over.
+    pub(super) fn waits_for_writes(&self) -> bool {
+        !self.reserved.is_empty()
     }
 
     /// First sector of a verify, and the one where it ends if it does so before the end of the device.
@@ -288,6 +296,7 @@ impl Resource {
         resync.position = 0;
         resync.budget = 0;
         resync.outstanding.clear();
+        resync.reserved.clear();
         resync.outstanding_blocks = 0;
         resync.replied.clear();
         resync.finishing = Finishing::No;

@@ -4,6 +4,7 @@ use super::{BITS_PER_RESYNC_EXTENT, MARKS, TURN_MS};
 use crate::core::peer_write::{PeerKind, PeerRequest};
 use crate::core::state::Conn;
 use crate::core::types::*;
+use crate::core::volume::Volume;
 use crate::core::Resource;
 use crate::wire::digest::Digest;
 use crate::wire::packet::Packet;
@@ -45,8 +46,10 @@ impl Resource {
         volume.resync.next_turn = Some(self.now + TURN_MS);
         if self.throttled(v) {
             self.volumes[v].resync.budget = 0;
+            self.release_reserved(v);
             return;
         }
+        self.rewind(v);
         self.request_blocks(v);
         self.check_end(v);
     }
@@ -71,7 +74,47 @@ impl Resource {
 
     /// Requests blocks while the turn's budget, the peer's buffers and the locks allow it.
     pub(in crate::core) fn request_blocks(&mut self, v: VolumeIndex) {
-        let cap = self.net.as_ref().map_or(1024, |net| u64::from(net.max_buffers) / 2);
+        let cap = self.requested_at_once();
+        let (longest, thin) = self.request_lengths(v, cap);
+        let mut reserved = false;
+        while self.state(v).conn == Conn::SyncTarget && !self.may_get_late_answers(v) {
+            let volume = &mut self.volumes[v];
+            if volume.resync.budget == 0 || volume.resync.outstanding_blocks >= cap {
+                break;
+            }
+            let Some(disk) = &volume.disk else { break };
+            let Some(first) = disk.bitmap.next_set(volume.resync.position) else {
+                volume.resync.position = disk.bitmap.bits();
+                break;
+            };
+            let count = merged(first, volume.resync.budget, longest, thin, |bit| disk.bitmap.is_set(bit));
+            volume.resync.position = first + count;
+            let sector = first * 8;
+            if volume.resync.outstanding.contains_key(&sector) {
+                continue;
+            }
+            volume.resync.budget = volume.resync.budget.saturating_sub(count);
+            volume.lock_for_request(first, count);
+            if volume.writes.any(sector, count * 8) {
+                volume.resync.reserved.insert(sector);
+                reserved = true;
+            } else {
+                self.request_locked(v, first, count, thin);
+            }
+        }
+        if reserved {
+            // The end of those writes may wait for a barrier that is not sent yet.
+            self.flush_barrier();
+        }
+    }
+
+    /// Blocks that may be requested and not answered at a time.
+    fn requested_at_once(&self) -> u64 {
+        self.net.as_ref().map_or(1024, |net| u64::from(net.max_buffers) / 2)
+    }
+
+    /// How many blocks a request may have, and those of a thin one.
+    fn request_lengths(&self, v: VolumeIndex, cap: u64) -> (u64, Option<u64>) {
         let max_bio = self
             .connection
             .version
@@ -79,46 +122,64 @@ impl Resource {
         // Several requests at a time, so that one is read while others are sent and written.
         let thin = self.thin_blocks(v);
         let wanted = (cap / REQUESTS_AT_ONCE).max(SHORT_REQUEST).max(thin.unwrap_or(0));
-        let longest = (u64::from(max_bio) / 4096).min(wanted);
-        while self.state(v).conn == Conn::SyncTarget && !self.may_get_late_answers(v) {
-            let volume = &mut self.volumes[v];
-            if volume.resync.budget == 0 || volume.resync.outstanding_blocks >= cap {
-                return;
-            }
-            let Some(disk) = &volume.disk else { return };
-            let Some(first) = disk.bitmap.next_set(volume.resync.position) else {
-                volume.resync.position = disk.bitmap.bits();
-                return;
+        ((u64::from(max_bio) / 4096).min(wanted), thin)
+    }
+
+    /// Requests blocks that are locked for it.
+    fn request_locked(&mut self, v: VolumeIndex, first: u64, count: u64, thin: Option<u64>) {
+        let volume = &mut self.volumes[v];
+        let sector = first * 8;
+        let sectors = (count * 8).min(volume.size - sector);
+        volume.resync.controller.requested(count);
+        volume.counters.rs_pending += 1;
+        let size = (sectors * 512) as u32;
+        if self.asks_by_digest(v) {
+            self.add_peer_request(v, PeerKind::ResyncDigest, sector, size, ID_SYNCER, None);
+        } else {
+            let request = BlockRequest { sector, block_id: ID_SYNCER, size };
+            let thin = thin == Some(count) && sectors == count * 8;
+            let packet = if thin { Packet::RsThinRequest } else { Packet::RsDataRequest };
+            self.send(v, packet(request));
+        }
+    }
+
+    /// Requests what was reserved and is no longer written to: the blocks of it that are still out of sync, for only
+    /// these are found again if they are half written at a crash.
+    pub(in crate::core) fn request_reserved(&mut self, v: VolumeIndex) {
+        if self.volumes[v].resync.reserved.is_empty() {
+            return;
+        }
+        let (longest, thin) = self.request_lengths(v, self.requested_at_once());
+        let ready: Vec<u64> = {
+            let volume = &self.volumes[v];
+            let idle = |sector: &u64| {
+                let sectors = volume.resync.outstanding.get(sector).copied().unwrap_or(0);
+                !volume.writes.any(*sector, sectors.next_multiple_of(8))
             };
-            let count = merged(first, volume.resync.budget, longest, thin, |bit| disk.bitmap.is_set(bit));
-            let sector = first * 8;
-            let sectors = (count * 8).min(volume.size - sector);
-            if volume.writes.any(sector, count * 8) {
-                // The application writes there: later. Its write may make the request needless.
-                self.flush_barrier();
-                return;
+            volume.resync.reserved.iter().copied().filter(idle).collect()
+        };
+        for sector in ready {
+            let Some(sectors) = self.volumes[v].give_back(sector) else { continue };
+            let (mut from, end) = (sector / 8, sector / 8 + sectors.div_ceil(8));
+            // Paused meanwhile: the next scan finds them.
+            while self.state(v).conn == Conn::SyncTarget {
+                let Some(disk) = &self.volumes[v].disk else { break };
+                let Some(first) = disk.bitmap.next_set(from).filter(|first| *first < end) else { break };
+                let is_set = |bit| bit < end && disk.bitmap.is_set(bit);
+                let count = merged(first, end - first, longest, thin, is_set);
+                self.volumes[v].lock_for_request(first, count);
+                self.request_locked(v, first, count, thin);
+                from = first + count;
             }
-            if volume.resync.outstanding.contains_key(&sector) {
-                volume.resync.position = first + count;
-                continue;
-            }
-            volume.locks.insert(sector, sector, sectors);
-            let resync = &mut volume.resync;
-            resync.outstanding.insert(sector, sectors);
-            resync.outstanding_blocks += count;
-            resync.position = first + count;
-            resync.budget = resync.budget.saturating_sub(count);
-            resync.controller.requested(count);
-            volume.counters.rs_pending += 1;
-            let size = (sectors * 512) as u32;
-            if self.asks_by_digest(v) {
-                self.add_peer_request(v, PeerKind::ResyncDigest, sector, size, ID_SYNCER, None);
-            } else {
-                let request = BlockRequest { sector, block_id: ID_SYNCER, size };
-                let thin = thin == Some(count) && sectors == count * 8;
-                let packet = if thin { Packet::RsThinRequest } else { Packet::RsDataRequest };
-                self.send(v, packet(request));
-            }
+        }
+        self.check_end(v);
+    }
+
+    /// The application goes first: what is reserved for the resync is free again, and the next scan finds it.
+    fn release_reserved(&mut self, v: VolumeIndex) {
+        for sector in std::mem::take(&mut self.volumes[v].resync.reserved) {
+            self.volumes[v].give_back(sector);
+            self.wake = true;
         }
     }
 
@@ -145,7 +206,7 @@ impl Resource {
     /// them equal to what was read here, everything that it wrote in between arrives here, too.
     pub(in crate::core) fn ask_by_digest(&mut self, request: &PeerRequest, payload: Option<Payload>) {
         let (v, sector, size) = (request.volume, request.sector, request.bytes);
-        if !self.volumes[v].resync.outstanding.contains_key(&sector) {
+        if !self.is_requested(v, sector) {
             // The resync that wanted to know has ended.
             return;
         }
@@ -191,9 +252,10 @@ impl Resource {
         self.add_peer_request(v, kind, sector, bytes, ID_SYNCER, payload);
     }
 
-    /// Whether a request for a block is not answered yet.
+    /// Whether a request for a block was sent and is not answered yet.
     pub(in crate::core) fn is_requested(&self, v: VolumeIndex, sector: u64) -> bool {
-        self.volumes[v].resync.outstanding.contains_key(&sector)
+        let resync = &self.volumes[v].resync;
+        resync.outstanding.contains_key(&sector) && !resync.reserved.contains(&sector)
     }
 
     /// Source: a block is on its way to the target.
@@ -240,11 +302,7 @@ impl Resource {
             Answer::Failed => self.note_failed_blocks(v, sector, sectors),
             Answer::Written | Answer::Cancelled => {}
         }
-        let volume = &mut self.volumes[v];
-        if let Some(len) = volume.resync.outstanding.remove(&sector) {
-            volume.locks.remove(sector, sector);
-            volume.resync.outstanding_blocks -= len.div_ceil(8);
-        }
+        self.volumes[v].give_back(sector);
         self.note_progress(v);
         self.bits_cleared(v);
         if self.state(v).conn == Conn::SyncTarget {
@@ -274,6 +332,26 @@ impl Resource {
     /// The digest of checksum-based resync, if one is configured.
     pub(in crate::core) fn csums_digest(&self) -> Option<Digest> {
         self.net.as_ref().and_then(|net| Digest::by_name(&net.csums_alg))
+    }
+}
+
+impl Volume {
+    /// From now on no write of the application begins in these blocks (spec/resync.md 2.6). Those that have begun go on.
+    fn lock_for_request(&mut self, first: u64, count: u64) {
+        let sector = first * 8;
+        let sectors = (count * 8).min(self.size - sector);
+        self.locks.insert(sector, sector, sectors);
+        self.resync.outstanding.insert(sector, sectors);
+        self.resync.outstanding_blocks += count;
+    }
+
+    /// Ends that: the length of what was locked, in sectors.
+    fn give_back(&mut self, sector: u64) -> Option<u64> {
+        let sectors = self.resync.outstanding.remove(&sector)?;
+        self.resync.reserved.remove(&sector);
+        self.resync.outstanding_blocks -= sectors.div_ceil(8);
+        self.locks.remove(sector, sector);
+        Some(sectors)
     }
 }
 
