@@ -192,11 +192,21 @@ promote() {
 # The states that a host sees of itself and its peer.
 is_good() { quiet "$1" "$IN_SYNC"; }
 
-# Both good and connected.
+# Both good and connected. A resync may be slow next to an application that fills a narrow network: it may go on for as
+# long as there is less and less left of it.
 settle() {
-	local host
+	local host end least left
 	for host in "$PRIMARY" "$SECONDARY"; do
-		await $WAIT "$host" "$IN_SYNC"
+		end=$((SECONDS + WAIT)) least=
+		until is_good "$host"; do
+			left=$(inside "$host" "sed -n 's/.* oos:\([0-9]*\)$/\1/p' $PROC" 2>/dev/null) || left=
+			if [ -n "$left" ] && [ "$left" -lt "${least:-$((left + 1))}" ]; then
+				least=$left
+				end=$((SECONDS + WAIT))
+			fi
+			[ $SECONDS -lt $end ] || die "$host is not good after $WAIT seconds without progress: $(now "$host")"
+			sleep 0.1
+		done
 	done
 }
 
