@@ -100,13 +100,13 @@ impl World {
                     continue;
                 }
             }
-            if state.disk == Disk::Diskless && self.loser == Some(n) && state.conn > Conn::StandAlone {
+            if self.is_lost_primary(n, state) {
+                self.crash(n, false);
+            } else if state.disk == Disk::Diskless && self.loser == Some(n) && state.conn > Conn::StandAlone {
                 // Its disk does not go with the data that the other node uses, until it is connected with those given up.
                 self.command(n, Purpose::Disconnect, Command::Disconnect { force: true });
             } else if state.disk == Disk::Diskless {
                 self.attach(n);
-            } else if self.is_lost_primary(n, state) {
-                self.crash(n, false);
             } else if state.conn < Conn::Connected && self.p.resizes && self.now % 20_000 < 1000 {
                 // It has: see `disks_are_equal`.
                 self.resize_command(n, 0, true, false);

@@ -27,7 +27,9 @@ impl World {
             Purpose::Primary { .. } if code == 1 || code == 2 => {
                 self.stats.promotions += 1;
                 let alone = self.state(n).is_some_and(|state| state.conn < Conn::Connected);
-                if alone && purpose == (Purpose::Primary { force: true }) {
+                // A peer that detached its disk may have newer data on it.
+                let unseen = alone || self.state(n).is_some_and(|state| state.pdsk == Disk::Diskless);
+                if unseen && purpose == (Purpose::Primary { force: true }) {
                     self.data_chosen(n);
                 }
                 let lost_on_the_way = std::mem::take(&mut self.lost_on_the_way);
