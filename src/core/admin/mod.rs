@@ -6,7 +6,7 @@ mod request;
 mod role;
 
 use self::net::disconnect_change;
-use super::codes::{ConfigCode, StateResult, StateSuccess};
+use super::codes::{ConfigCode, StateError, StateResult, StateSuccess};
 use super::rules;
 use super::size::ResizeFlags;
 use super::state::{Change, Conn, Disk, Role};
@@ -213,6 +213,13 @@ impl Resource {
             }
             Command::Primary { volume, force } => self.begin_role(id, volume, Role::Primary, force, false),
             Command::Secondary { volume, open } => self.begin_role(id, volume, Role::Secondary, false, open),
+            // A connected disk is no old one: in the middle of a negotiation it would be a good one without its result.
+            Command::Outdate { volume: v } if self.state(v).disk == Disk::Negotiating => {
+                let (os, error) = (self.state(v), StateError::LowerThanOutdated);
+                let wanted = Change::disk(Disk::Outdated).apply(os);
+                self.log_refusal(v, os, &rules::Refusal { error, wanted });
+                self.reply(id, error.code());
+            }
             Command::Outdate { volume } => {
                 self.task = Some(simple(volume, Change::disk(Disk::Outdated), Then::Result));
             }

@@ -662,3 +662,19 @@ fn old_data_begin_no_generation_for_a_primary_without_a_disk() {
     assert_eq!(pair.b.super_block().uuids[0] & !1, before & !1, "{}", pair.logs());
     assert_ne!(pair.b.word().2, Disk::UpToDate, "{}", pair.logs());
 }
+
+/// A disk that negotiates is neither good nor old before the peer has answered.
+#[test]
+fn a_disk_that_negotiates_is_not_outdated_and_not_made_good_by_that() {
+    let mut pair = synced_pair();
+    pair.a.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    pair.a.attach();
+    assert_eq!(pair.a.word().2, Disk::Negotiating, "{}", pair.logs());
+    assert_eq!(pair.a.command(Command::Outdate { volume: V }), -16, "{}", pair.logs());
+    assert_eq!(pair.a.word().2, Disk::Negotiating, "{}", pair.logs());
+    pair.run();
+    pair.assert_equal();
+}
