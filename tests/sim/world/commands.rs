@@ -27,7 +27,8 @@ impl World {
             // Refused, or of no effect, wherever it would lose data that nobody gave up.
             9 => {
                 let alone = state.conn == Conn::StandAlone || state.disk < Disk::Inconsistent;
-                if !alone {
+                // Behind a disconnect it would be a generation that the other node does not hear of.
+                if !alone && self.idle_admin(n) {
                     // On fresh meta data it would say that the disks are equal.
                     let clear_bitmap = self.p.begins_in_sync && self.random.chance(50);
                     self.command(n, Purpose::Other, Command::NewCurrentUuid { volume: V, clear_bitmap });
@@ -44,12 +45,14 @@ impl World {
         }
     }
 
-    /// Whether an operator may prefer the data of this node now, whatever the other has.
+    /// Whether an operator may prefer the data of this node now, whatever the other has. Below version 96 a sync UUID is a random one: an
+    /// old disk that did not hear of it, and is forced, is unrelated to its source.
     fn may_force(&self, n: usize, state: StateWord) -> bool {
         let other = 1 - n;
+        let old = state.disk == Disk::Outdated && self.p.version.number() >= 96;
         state.role == Role::Secondary
             && state.conn < Conn::Connected
-            && (state.disk == Disk::UpToDate || state.disk == Disk::Outdated && !self.has_bitmap_uuid(n))
+            && (state.disk == Disk::UpToDate || old && !self.has_bitmap_uuid(n))
             && self.p.io_errors == 0
             && self.loser.is_none()
             && !self.nodes[other].is_primary()
@@ -66,9 +69,6 @@ impl World {
 
     /// Node `n` is Primary by force, without its peer: its data count, and what only the other has is given up.
     pub(super) fn data_chosen(&mut self, n: usize) {
-        if self.healing {
-            return;
-        }
         self.say(|| format!("the data of node {n} are chosen"));
         self.rebase_judge(n);
         self.loser = Some(1 - n);

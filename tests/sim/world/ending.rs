@@ -6,6 +6,11 @@ use crate::node::{is_good, Purpose, V};
 use drbdbox::core::state::{Conn, Disk, Role, StateWord};
 use drbdbox::core::types::*;
 
+/// Whether a node has no disk, or sees that its peer has none.
+fn without_disk(state: StateWord) -> bool {
+    state.disk == Disk::Diskless || state.pdsk == Disk::Diskless
+}
+
 impl World {
     /// Faults are over. Everything has to come to rest, with equal disks.
     pub(super) fn heal(&mut self) {
@@ -102,8 +107,8 @@ impl World {
             }
             if self.is_lost_primary(n, state) {
                 self.crash(n, false);
-            } else if state.disk == Disk::Diskless && self.loser == Some(n) && state.conn > Conn::StandAlone {
-                // Its disk does not go with the data that the other node uses, until it is connected with those given up.
+            } else if self.loser == Some(n) && state.conn > Conn::StandAlone && without_disk(state) {
+                // A disk does not come to one that has gone another way, until the two connect with those data given up.
                 self.command(n, Purpose::Disconnect, Command::Disconnect { force: true });
             } else if state.disk == Disk::Diskless {
                 self.attach(n);
