@@ -678,3 +678,71 @@ fn a_disk_that_negotiates_is_not_outdated_and_not_made_good_by_that() {
     pair.run();
     pair.assert_equal();
 }
+
+/// A source crashes before it hears that its target is done. Both nodes are Primary later, one after the other: each has
+/// what the other lacks, and neither may overwrite it as if it were old.
+#[test]
+fn a_source_that_missed_the_end_of_the_resync_begins_a_generation_when_it_is_promoted() {
+    for version in [96, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.a.begin(Command::Secondary { volume: V, open: false });
+        pair.b.begin(Command::Invalidate { volume: V });
+        while pair.b.word().1 != Conn::SyncTarget {
+            pair.run_once();
+        }
+        while pair.b.word().2 != Disk::UpToDate {
+            // All was asked for: what it sends on the data socket now is that it is done.
+            if pair.b.core.volume(V).out_of_sync_bits() == 0 {
+                pair.b.outgoing[Socket::Data as usize].clear();
+            }
+            pair.run_once();
+        }
+        pair.b.outgoing[Socket::Data as usize].clear();
+        assert_eq!(pair.a.word().1, Conn::SyncSource, "{}", pair.logs());
+        pair.a.core = Node::core(77);
+        pair.a.wants_link = false;
+        pair.run();
+        let id = pair.b.begin(Command::Primary { volume: V, force: false });
+        pair.run();
+        assert_eq!(pair.b.replies[&id], 1, "{}", pair.logs());
+        pair.b.write(800, 8, 4096);
+        pair.run();
+        pair.b.begin(Command::Secondary { volume: V, open: false });
+        pair.run();
+
+        pair.a.start();
+        let id = pair.a.begin(Command::Primary { volume: V, force: false });
+        pair.run();
+        assert_eq!(pair.a.replies[&id], 1, "{}", pair.logs());
+        let token = pair.a.write(800, 9, 4096);
+        pair.run();
+        assert!(pair.a.completed[&token].is_ok());
+        assert_eq!(pair.a.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        pair.run();
+        assert!(pair.logs().contains("Split-Brain detected"), "{version}: {}", pair.logs());
+        assert_eq!(pair.a.data[800 * 512], 9);
+    }
+}
+
+/// The same source, with a target that did not come to the end: what is left is resynced, and no more.
+#[test]
+fn a_source_that_was_promoted_goes_on_with_an_interrupted_resync() {
+    let mut pair = synced_pair();
+    pair.a.begin(Command::Secondary { volume: V, open: false });
+    pair.b.begin(Command::Invalidate { volume: V });
+    while pair.b.word().1 != Conn::SyncTarget {
+        pair.run_once();
+    }
+    pair.a.core = Node::core(77);
+    pair.a.wants_link = false;
+    pair.run();
+    pair.a.start();
+    let before = pair.a.super_block().uuids;
+    pair.a.begin(Command::Primary { volume: V, force: false });
+    pair.run();
+    assert_ne!(pair.a.super_block().uuids[0] & !1, before[0] & !1, "{}", pair.logs());
+    assert_eq!(pair.a.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    pair.assert_equal();
+    assert!(pair.a.log.iter().any(|line| line == "uuid_compare()=1 by rule 70"), "{}", pair.logs());
+}
