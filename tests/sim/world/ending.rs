@@ -22,7 +22,9 @@ impl World {
             if self.given_up {
                 return;
             }
-            if !self.at_rest() {
+            // In protocol A the Secondary may still have much to write, on a slow disk, when all that was asked for is done.
+            let writes = self.nodes.iter().any(|node| !node.disk.jobs.is_empty());
+            if !self.at_rest() || writes {
                 rest_since = None;
             } else if self.now >= *rest_since.get_or_insert(self.now) + 20_000 {
                 break;
