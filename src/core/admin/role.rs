@@ -19,7 +19,6 @@ impl Resource {
             self.request_ping();
         }
         let change = Change::role(role);
-        let current = self.volumes[v].disk.as_ref().map_or(0, |disk| disk.uuids.current);
         let kind = TaskKind::Role {
             v,
             role,
@@ -28,7 +27,7 @@ impl Resource {
             tries: 0,
             forced: false,
             two_primaries_tries: 0,
-            generation: uuid::without_role(current),
+            generation: 0,
             open,
         };
         self.task = Some(Task { id, kind, stage: Stage::Try });
@@ -40,13 +39,16 @@ impl Resource {
             self.task = Some(task);
             return;
         };
-        let TaskKind::Role { role, force, change, tries, forced, two_primaries_tries, open, .. } =
-            &mut task.kind
+        let TaskKind::Role {
+            role, force, change, tries, forced, two_primaries_tries, generation, open, ..
+        } = &mut task.kind
         else {
             return;
         };
         let error = match result {
             Ok(success) => {
+                let current = self.volumes[v].disk.as_ref().map_or(0, |disk| disk.uuids.current);
+                *generation = uuid::without_role(current);
                 task.stage = Stage::Fifo { result: success };
                 if success == StateSuccess::NothingToDo {
                     self.reply(task.id, success.code());

@@ -177,6 +177,35 @@ fn a_forced_promotion_behind_fencing_begins_one_generation() {
     assert_eq!((after[1] & !1, after[2]), (before[0] & !1, before[2]), "{}", pair.logs());
 }
 
+/// A resync to this node began, and was interrupted, while a forced promotion waited for fence-peer: the generation that ends with
+/// the promotion is that of the resync, not the one of when it was asked for.
+#[test]
+fn a_forced_promotion_of_a_half_synced_disk_begins_one_generation() {
+    let mut pair = fencing_pair(Fencing::ResourceOnly);
+    assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1);
+    pair.run();
+    pair.lose_link();
+    let id = pair.a.begin(Command::Primary { volume: V, force: true });
+    while pair.a.work() {}
+    let first = pair.a.running.take().and_then(|mut helpers| helpers.pop()).expect("fence-peer runs");
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    pair.run();
+    pair.b.held = Some(Vec::new());
+    pair.b.begin(Command::InvalidateRemote { volume: V });
+    pair.run();
+    assert_eq!((pair.a.word().1, pair.a.word().2), (Conn::SyncTarget, Disk::Inconsistent), "{}", pair.logs());
+    pair.lose_link();
+    let before = pair.a.super_block().uuids;
+    pair.a.running = Some(vec![first]);
+    while !pair.a.replies.contains_key(&id) {
+        pair.helper_of_a_ends(4);
+        while pair.a.work() {}
+    }
+    assert_eq!(pair.a.replies[&id], 1, "{}", pair.logs());
+    let after = pair.a.super_block().uuids;
+    assert_eq!((after[1] & !1, after[2]), (before[0] & !1, before[2]), "{}", pair.logs());
+}
+
 impl Pair {
     /// Lets every node and every socket do one thing. A ping of `a` is not answered, nor comes anything behind the answer. Helpers of
     /// `a` end.
