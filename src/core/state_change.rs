@@ -253,6 +253,7 @@ impl Resource {
             self.volumes[v].first_word = FirstWord::Came;
         } else if os.conn < Conn::Connected {
             self.volumes[v].first_word = FirstWord::Due;
+            self.connection.meetings += 1;
             self.resume_al_updates(v);
         }
         if os.conn != ns.conn {

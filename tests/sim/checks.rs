@@ -55,6 +55,8 @@ impl World {
         {
             self.thaw_aborted = true;
         }
+        // Who promotes by force goes on where fence-peer has failed, also long after the order.
+        self.unfenced |= text.starts_with("Forced into split brain situation");
         if text.starts_with("No resync, but") {
             // Two copies of one generation are not compared, though an invalidate that ended early left
             // bits (spec/state.md 8.4 U15, 10.3 step 13).

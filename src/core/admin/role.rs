@@ -110,12 +110,12 @@ impl Resource {
     }
 
     fn fence_for_promotion(&mut self, v: VolumeIndex) {
-        let then = HelperThen::Admin { links: self.connection.links };
+        let then = HelperThen::Admin { meetings: self.connection.meetings };
         self.run_helper(Some(v), Handler::FencePeer, then);
     }
 
     /// A handler that a promotion waits for ended.
-    pub(in crate::core) fn admin_helper_done(&mut self, exit_status: i32, links: u64) {
+    pub(in crate::core) fn admin_helper_done(&mut self, exit_status: i32, meetings: u64) {
         let Some(mut task) = self.task.take() else { return };
         if let (TaskKind::Role { v, force, change, .. }, Stage::Helper) = (&mut task.kind, task.stage) {
             let code = exit_status >> 8 & 0xff;
@@ -124,7 +124,7 @@ impl Resource {
             let follows = self.change_by_fencing(v, outcome);
             let mut peer_disk = follows.and_then(|change| change.pdsk);
             let own = follows.and_then(|change| change.disk);
-            if !self.may_use_fence_outcome(v, links) {
+            if !self.may_use_fence_outcome(v, meetings) {
                 task.stage = Stage::Try;
                 self.task = Some(task);
                 return;

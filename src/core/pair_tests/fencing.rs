@@ -206,6 +206,34 @@ fn a_forced_promotion_of_a_half_synced_disk_begins_one_generation() {
     assert_eq!((after[1] & !1, after[2]), (before[0] & !1, before[2]), "{}", pair.logs());
 }
 
+/// The handler began when the parameters of a new connection were out already, and the two nodes are Connected before it ends: its
+/// answer is about a peer that is as good as this node since.
+#[test]
+fn the_answer_of_a_handler_that_began_in_a_handshake_does_not_outlive_it() {
+    let mut pair = fencing_pair(Fencing::ResourceOnly);
+    assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1);
+    pair.run();
+    pair.lose_link();
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    while pair.a.word().1 != Conn::WFReportParams {
+        pair.run_once();
+    }
+    pair.a.begin(Command::Primary { volume: V, force: false });
+    while pair.a.work() {}
+    let first = pair.a.running.as_mut().and_then(Vec::pop).expect("fence-peer runs");
+    for _ in 0..40 {
+        pair.run_once();
+    }
+    assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
+    pair.lose_link();
+    pair.a.core.helper_done(pair.now, first, 4 << 8);
+    while pair.a.work() {}
+    assert_eq!((pair.a.word().0, pair.a.word().3), (Role::Secondary, Disk::DUnknown), "{}", pair.logs());
+    pair.helper_of_a_ends(4);
+    while pair.a.work() {}
+    assert_eq!((pair.a.word().0, pair.a.word().3), (Role::Primary, Disk::Outdated), "{}", pair.logs());
+}
+
 impl Pair {
     /// Lets every node and every socket do one thing. A ping of `a` is not answered, nor comes anything behind the answer. Helpers of
     /// `a` end.
