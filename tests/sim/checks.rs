@@ -87,8 +87,11 @@ impl World {
         }
         // The Primary gave its disk up, this node began a generation for what it was to write here, and the link was lost
         // before the Primary heard of it. With its own disk the Primary begins another one: for the two nodes that
-        // is a split brain, though the data may be the same.
-        if self.unheard_generation && text.contains("Split-Brain detected") {
+        // is a split brain, though the data may be the same. While its I/O is frozen it has not begun it yet, and refuses what it has not
+        // heard of.
+        let frozen = self.nodes[n].state().is_some_and(|state| state.is_susp());
+        let refuses = frozen && text.contains("I shall become SyncTarget, but I am primary");
+        if self.unheard_generation && (refuses || text.contains("Split-Brain detected")) {
             self.given_up = true;
             return;
         }
