@@ -101,8 +101,8 @@ impl Resource {
         }
     }
 
-    /// The request that follows. A Primary that has no disk, and worked with this node's data when the link was lost, has no
-    /// newer ones: it needs these. (DRBD outdates them, and takes them for good again when the two meet.)
+    /// The request that follows. A Primary that worked with this node's data when the link was lost, without a disk or as the target of
+    /// a resync, has no newer ones: it needs these. (DRBD outdates them, and takes them for good again when the two meet.)
     pub(super) fn change_by_fencing(&self, v: VolumeIndex, outcome: FenceOutcome) -> Option<Change> {
         let needed = outcome == FenceOutcome::PeerPrimary && self.volumes[v].served_primary;
         outcome.change().filter(|_| !needed)
