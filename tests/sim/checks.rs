@@ -270,7 +270,7 @@ impl World {
         );
     }
 
-    fn identity(&self, n: usize) -> (Uuids, MetaFlags, Disk) {
+    pub fn identity(&self, n: usize) -> (Uuids, MetaFlags, Disk) {
         let block = self.nodes[n].super_block();
         let disk = self.nodes[n].daemon.as_ref().and_then(|daemon| daemon.core.volume(V).disk());
         let state = self.nodes[n].state().map_or(Disk::Diskless, |state| state.disk);

@@ -136,7 +136,7 @@ impl World {
             });
             let n = usize::from(self.nodes[0].is_primary());
             if let Some(n) = failed.filter(|n| self.idle_admin(*n)) {
-                self.command(n, Purpose::Other, Command::Invalidate { volume: V });
+                self.command(n, Purpose::Invalidate, Command::Invalidate { volume: V });
             } else if stuck && self.idle_admin(n) {
                 self.command(n, Purpose::Disconnect, Command::Disconnect { force: false });
             }
