@@ -63,8 +63,9 @@ pub struct Connection {
     pub(super) ended: Option<(LinkFailure, Millis)>,
     pub(super) peer_dry_run: bool,
     pub(super) peer_integrity_alg: String,
-    /// Links on which the own state was told so far.
-    pub(super) links: u64,
+    /// How often the peer may have heard of this node so far: each link counts when the own state is told, and again when it
+    /// comes to Connected.
+    pub(super) meetings: u64,
     /// When WFReportParams was entered.
     pub(super) since: Millis,
     /// When the last packet came, on either socket.
@@ -99,7 +100,7 @@ impl Default for Connection {
             ended: None,
             peer_dry_run: false,
             peer_integrity_alg: String::new(),
-            links: 0,
+            meetings: 0,
             since: 0,
             receiving: None,
             last_received: 0,
@@ -187,7 +188,7 @@ impl Resource {
             return true;
         }
         self.connection.state_sent = true;
-        self.connection.links += 1;
+        self.connection.meetings += 1;
         self.send_directly(0, Packet::Protocol(Self::protocol_packet(&net)));
         for v in self.volume_indices() {
             self.send_directly(v, Packet::SyncParam(self.sync_param(v)));
@@ -453,7 +454,7 @@ impl Resource {
                 && self.fencing(v) >= Fencing::ResourceOnly
                 && state.pdsk >= Disk::DUnknown;
             if fence {
-                let then = HelperThen::Fenced { v, links: self.connection.links };
+                let then = HelperThen::Fenced { v, meetings: self.connection.meetings };
                 self.run_helper(Some(v), Handler::FencePeer, then);
             }
         }

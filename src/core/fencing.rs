@@ -87,8 +87,8 @@ impl FenceOutcome {
 
 impl Resource {
     /// The result of fence-peer, asynchronous case. spec/state.md 14.2.
-    pub(super) fn fenced(&mut self, v: VolumeIndex, exit_status: i32, links: u64) {
-        if !self.may_use_fence_outcome(v, links) {
+    pub(super) fn fenced(&mut self, v: VolumeIndex, exit_status: i32, meetings: u64) {
+        if !self.may_use_fence_outcome(v, meetings) {
             return;
         }
         let code = exit_status >> 8 & 0xff;
@@ -101,18 +101,18 @@ impl Resource {
         }
     }
 
-    /// The request that follows. A Primary that has no disk, and worked with this node's data when the link was lost, has no
-    /// newer ones: it needs these. (DRBD outdates them, and takes them for good again when the two meet.)
+    /// The request that follows. A Primary that worked with this node's data when the link was lost, without a disk or as the target of
+    /// a resync, has no newer ones: it needs these. (DRBD outdates them, and takes them for good again when the two meet.)
     pub(super) fn change_by_fencing(&self, v: VolumeIndex, outcome: FenceOutcome) -> Option<Change> {
         let needed = outcome == FenceOutcome::PeerPrimary && self.volumes[v].served_primary;
         outcome.change().filter(|_| !needed)
     }
 
     /// Whether the peer was out of reach for as long as the handler ran: since its disk was outdated it may have become
-    /// good again by a handshake. `links`: how many there had been when the handler began. (DRBD counts those that got
+    /// good again by a handshake. `meetings`: how many there had been when the handler began. (DRBD counts the links that got
     /// as far as Connected on this node; the peer may have been there before this node was.) spec/state.md 14.2 step 6.
-    pub(super) fn may_use_fence_outcome(&mut self, v: VolumeIndex, links: u64) -> bool {
-        let valid = links == self.connection.links;
+    pub(super) fn may_use_fence_outcome(&mut self, v: VolumeIndex, meetings: u64) -> bool {
+        let valid = meetings == self.connection.meetings;
         if !valid {
             self.info(Some(v), "Ignoring fence-peer exit code");
         }

@@ -1,10 +1,12 @@
 //! When a new generation of the data begins, and what happens to frozen requests then. spec/state.md 8.4
 //! and 5.4.
 
+use super::handshake_decision::HandshakeInput;
 use super::rules::{self, ChangeKind};
 use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::steps::Step;
 use super::types::*;
+use super::uuid::{without_role, UuidFlags};
 use super::Resource;
 
 impl Resource {
@@ -21,10 +23,34 @@ impl Resource {
     /// (DRBD takes a peer for one that never rebooted unless its disk is only Consistent, as it is with fencing.) A
     /// generation of its own before the connection was lost would have been a split brain if the peer took over.
     pub(super) fn abort_without_resync(&mut self, v: VolumeIndex) {
-        self.info(
-            Some(v),
+        self.meet_again_with_new_generation(
+            v,
             "Aborting Connect, a resync must bring what the peer may have lost with its cache",
         );
+    }
+
+    /// A frozen Primary was the target of a resync, which its source has missed the end of: for both the peer is to be the source
+    /// again, which a Primary refuses, and the two would stay apart. If the peer has no bits, it has not written anything since: this
+    /// node has all, and is the source in the generation that it owes. (DRBD gives the connection up for good.)
+    pub(super) fn is_ahead_of_its_source(&self, v: VolumeIndex, input: &HandshakeInput) -> bool {
+        let state = self.state(v);
+        let same = without_role(input.own.current) == without_role(input.peer.uuids.current);
+        let peer_wrote = input.peer.bits > 0 || input.peer.flags.contains(UuidFlags::CRASHED_PRIMARY);
+        state.is_susp()
+            && self.volumes[v].new_current_uuid_owed
+            && state.disk == Disk::UpToDate
+            && same
+            && !peer_wrote
+            && !input.context.peer_primary
+    }
+
+    /// What [`is_ahead_of_its_source`](Self::is_ahead_of_its_source) says leads to another handshake.
+    pub(super) fn abort_as_target(&mut self, v: VolumeIndex) {
+        self.meet_again_with_new_generation(v, "Aborting Connect, the peer missed the end of the resync");
+    }
+
+    fn meet_again_with_new_generation(&mut self, v: VolumeIndex, text: &str) {
+        self.info(Some(v), text);
         self.begin_owed_generation(v);
         self.lose_link(LinkFailure { conn: Conn::ProtocolError, log: None });
     }

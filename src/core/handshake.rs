@@ -3,7 +3,9 @@
 
 use super::codes::{state_code, StateError};
 use super::connection::Phase;
-use super::handshake_decision::{sync_handshake, Handshake, HandshakeInput, Outcome, Policies, Step as Move};
+use super::handshake_decision::{
+    sync_handshake, Handshake, HandshakeInput, Outcome, Policies, RefusalReason, Step as Move,
+};
 use super::log_lines::LogLine;
 use super::receive::Hold;
 use super::rules::{ChangeKind, SanitizeWarning};
@@ -290,6 +292,10 @@ impl Resource {
             can_demote: false,
         };
         let handshake = sync_handshake(&input);
+        let refused = handshake.outcome == Outcome::Refused(RefusalReason::PrimaryTarget);
+        if refused && self.is_ahead_of_its_source(v, &input) {
+            return self.abort_as_target(v);
+        }
         // Rule 34 is noted only by U7, when the resync begins and BITMAP moves to the history anyway. Were
         // BITMAP 0 before, and the link lost, equal generations would hide the bits of this bitmap.
         if handshake.own != input.own && handshake.own.bitmap != 0 {
@@ -309,7 +315,7 @@ impl Resource {
         let v = run.v;
         let mut outcome = run.handshake.outcome;
         if !ok || self.volumes[v].disk.is_none() {
-            outcome = Outcome::Refused(super::handshake_decision::RefusalReason::InconsistentSource);
+            outcome = Outcome::Refused(RefusalReason::InconsistentSource);
             run.next = run.handshake.steps.len();
         }
         while let Some(step) = run.handshake.steps.get(run.next).cloned() {

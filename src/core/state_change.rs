@@ -232,10 +232,16 @@ impl Resource {
         if ns.conn >= Conn::Connected || ns.disk < Disk::UpToDate {
             self.volumes[v].served_primary = false;
         } else if os.conn >= Conn::Connected {
-            let without_disk = os.peer == Role::Primary && os.pdsk < Disk::Inconsistent;
             // Whether it took these data it may not have said.
-            self.volumes[v].served_primary = without_disk && !self.volumes[v].generation_awaits_peer;
+            let without_disk = os.pdsk < Disk::Inconsistent && !self.volumes[v].generation_awaits_peer;
+            let serves = without_disk || self.target_is_old(v, os.conn);
+            self.volumes[v].served_primary = os.peer == Role::Primary && serves;
         }
+        self.volumes[v].target_agreed = match ns.conn {
+            Conn::StartingSyncS if os.conn != ns.conn => !self.commits_for_peer,
+            Conn::StartingSyncS | Conn::SyncSource | Conn::PausedSyncS => self.volumes[v].target_agreed,
+            _ => false,
+        };
         if diskless_primary_connects(os, ns) || peer_detaches {
             self.volumes[v].generation_awaits_peer = true;
         } else if ns.conn < Conn::Connected {
@@ -253,6 +259,7 @@ impl Resource {
             self.volumes[v].first_word = FirstWord::Came;
         } else if os.conn < Conn::Connected {
             self.volumes[v].first_word = FirstWord::Due;
+            self.connection.meetings += 1;
             self.resume_al_updates(v);
         }
         if os.conn != ns.conn {

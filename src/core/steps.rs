@@ -143,7 +143,7 @@ pub enum FifoWait {
 }
 
 /// What follows the end of a helper.
-#[allow(missing_docs)] // v: the volume; links: how many there had been when it began
+#[allow(missing_docs)] // v: the volume; meetings: how many there had been when it began
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HelperThen {
     /// The fifo goes on.
@@ -153,9 +153,9 @@ pub enum HelperThen {
     /// A resync starts on this side.
     StartResync { v: VolumeIndex, side: Conn },
     /// The promotion that waits for fencing goes on.
-    Admin { links: u64 },
+    Admin { meetings: u64 },
     /// Fencing was tried.
-    Fenced { v: VolumeIndex, links: u64 },
+    Fenced { v: VolumeIndex, meetings: u64 },
     /// Nothing.
     Nothing,
 }
@@ -515,8 +515,8 @@ impl Resource {
             }
             Some(HelperThen::Handshake) => self.handshake_step_done(true),
             Some(HelperThen::StartResync { v, side }) => self.resync_handler_done(v, side, exit_status),
-            Some(HelperThen::Admin { links }) => self.admin_helper_done(exit_status, links),
-            Some(HelperThen::Fenced { v, links }) => self.fenced(v, exit_status, links),
+            Some(HelperThen::Admin { meetings }) => self.admin_helper_done(exit_status, meetings),
+            Some(HelperThen::Fenced { v, meetings }) => self.fenced(v, exit_status, meetings),
             Some(HelperThen::Nothing) | None => {}
         }
         self.settle();

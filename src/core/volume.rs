@@ -161,8 +161,10 @@ pub struct Volume {
     /// Without a disk this node wrote to the peer. Its own disk lacks that, even if it is of the generation that this node
     /// knows of: the peer began another one for these writes, and may not have come to say so.
     pub(super) wrote_without_disk: bool,
-    /// When the link was lost the peer was Primary, without a disk, and worked with the data of this node.
+    /// When the link was lost the peer was Primary and worked with the data of this node: it had no disk, or an old one.
     pub(super) served_primary: bool,
+    /// Source: the peer agreed to this full sync, and so to its data being old.
+    pub(super) target_agreed: bool,
     /// The peer's limit of a request, bytes.
     pub(super) peer_max_bio: u32,
     /// What attaching while connected would come to without the peer: (disk, pdsk).
@@ -234,6 +236,7 @@ impl Volume {
             peer_size: 0,
             peer_told: Disk::DUnknown,
             served_primary: false,
+            target_agreed: false,
             wrote_without_disk: false,
             peer_max_bio: 0,
             negotiation: None,

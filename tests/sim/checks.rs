@@ -55,6 +55,8 @@ impl World {
         {
             self.thaw_aborted = true;
         }
+        // Who promotes by force goes on where fence-peer has failed, also long after the order.
+        self.unfenced |= text.starts_with("Forced into split brain situation");
         if text.starts_with("No resync, but") {
             // Two copies of one generation are not compared, though an invalidate that ended early left
             // bits (spec/state.md 8.4 U15, 10.3 step 13).
@@ -85,8 +87,11 @@ impl World {
         }
         // The Primary gave its disk up, this node began a generation for what it was to write here, and the link was lost
         // before the Primary heard of it. With its own disk the Primary begins another one: for the two nodes that
-        // is a split brain, though the data may be the same.
-        if self.unheard_generation && text.contains("Split-Brain detected") {
+        // is a split brain, though the data may be the same. While its I/O is frozen it has not begun it yet, and refuses what it has not
+        // heard of.
+        let frozen = self.nodes[n].state().is_some_and(|state| state.is_susp());
+        let refuses = frozen && text.contains("I shall become SyncTarget, but I am primary");
+        if self.unheard_generation && (refuses || text.contains("Split-Brain detected")) {
             self.given_up = true;
             return;
         }
@@ -265,7 +270,7 @@ impl World {
         );
     }
 
-    fn identity(&self, n: usize) -> (Uuids, MetaFlags, Disk) {
+    pub fn identity(&self, n: usize) -> (Uuids, MetaFlags, Disk) {
         let block = self.nodes[n].super_block();
         let disk = self.nodes[n].daemon.as_ref().and_then(|daemon| daemon.core.volume(V).disk());
         let state = self.nodes[n].state().map_or(Disk::Diskless, |state| state.disk);

@@ -31,6 +31,7 @@ pub enum Purpose {
     Disconnect,
     Primary { force: bool },
     Secondary,
+    Invalidate,
     Other,
 }
 

@@ -37,7 +37,7 @@ enum TaskKind {
         tries: u32,
         forced: bool,
         two_primaries_tries: u32,
-        /// The current UUID, without the bit of the role, when it began.
+        /// The current UUID, without the bit of the role, when the role changed.
         generation: u64,
         open: bool,
     },

@@ -19,7 +19,6 @@ impl Resource {
             self.request_ping();
         }
         let change = Change::role(role);
-        let current = self.volumes[v].disk.as_ref().map_or(0, |disk| disk.uuids.current);
         let kind = TaskKind::Role {
             v,
             role,
@@ -28,7 +27,7 @@ impl Resource {
             tries: 0,
             forced: false,
             two_primaries_tries: 0,
-            generation: uuid::without_role(current),
+            generation: 0,
             open,
         };
         self.task = Some(Task { id, kind, stage: Stage::Try });
@@ -40,13 +39,16 @@ impl Resource {
             self.task = Some(task);
             return;
         };
-        let TaskKind::Role { role, force, change, tries, forced, two_primaries_tries, open, .. } =
-            &mut task.kind
+        let TaskKind::Role {
+            role, force, change, tries, forced, two_primaries_tries, generation, open, ..
+        } = &mut task.kind
         else {
             return;
         };
         let error = match result {
             Ok(success) => {
+                let current = self.volumes[v].disk.as_ref().map_or(0, |disk| disk.uuids.current);
+                *generation = uuid::without_role(current);
                 task.stage = Stage::Fifo { result: success };
                 if success == StateSuccess::NothingToDo {
                     self.reply(task.id, success.code());
@@ -108,12 +110,12 @@ impl Resource {
     }
 
     fn fence_for_promotion(&mut self, v: VolumeIndex) {
-        let then = HelperThen::Admin { links: self.connection.links };
+        let then = HelperThen::Admin { meetings: self.connection.meetings };
         self.run_helper(Some(v), Handler::FencePeer, then);
     }
 
     /// A handler that a promotion waits for ended.
-    pub(in crate::core) fn admin_helper_done(&mut self, exit_status: i32, links: u64) {
+    pub(in crate::core) fn admin_helper_done(&mut self, exit_status: i32, meetings: u64) {
         let Some(mut task) = self.task.take() else { return };
         if let (TaskKind::Role { v, force, change, .. }, Stage::Helper) = (&mut task.kind, task.stage) {
             let code = exit_status >> 8 & 0xff;
@@ -122,7 +124,7 @@ impl Resource {
             let follows = self.change_by_fencing(v, outcome);
             let mut peer_disk = follows.and_then(|change| change.pdsk);
             let own = follows.and_then(|change| change.disk);
-            if !self.may_use_fence_outcome(v, links) {
+            if !self.may_use_fence_outcome(v, meetings) {
                 task.stage = Stage::Try;
                 self.task = Some(task);
                 return;

@@ -177,6 +177,96 @@ fn a_forced_promotion_behind_fencing_begins_one_generation() {
     assert_eq!((after[1] & !1, after[2]), (before[0] & !1, before[2]), "{}", pair.logs());
 }
 
+/// The handler began when the parameters of a new connection were out already, and the two nodes are Connected before it ends: its
+/// answer is about a peer that is as good as this node since.
+#[test]
+fn the_answer_of_a_handler_that_began_in_a_handshake_does_not_outlive_it() {
+    let mut pair = fencing_pair(Fencing::ResourceOnly);
+    assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1);
+    pair.run();
+    pair.lose_link();
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    while pair.a.word().1 != Conn::WFReportParams {
+        pair.run_once();
+    }
+    pair.a.begin(Command::Primary { volume: V, force: false });
+    while pair.a.work() {}
+    let first = pair.a.running.as_mut().and_then(Vec::pop).expect("fence-peer runs");
+    for _ in 0..40 {
+        pair.run_once();
+    }
+    assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
+    pair.lose_link();
+    pair.a.core.helper_done(pair.now, first, 4 << 8);
+    while pair.a.work() {}
+    assert_eq!((pair.a.word().0, pair.a.word().3), (Role::Secondary, Disk::DUnknown), "{}", pair.logs());
+    pair.helper_of_a_ends(4);
+    while pair.a.work() {}
+    assert_eq!((pair.a.word().0, pair.a.word().3), (Role::Primary, Disk::Outdated), "{}", pair.logs());
+}
+
+/// A resync to this node began, and was interrupted, while a forced promotion waited for fence-peer: the generation that ends with
+/// the promotion is that of the resync, not the one of when it was asked for.
+#[test]
+fn a_forced_promotion_of_a_half_synced_disk_begins_one_generation() {
+    let mut pair = fencing_pair(Fencing::ResourceOnly);
+    assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1);
+    pair.run();
+    pair.lose_link();
+    let id = pair.a.begin(Command::Primary { volume: V, force: true });
+    while pair.a.work() {}
+    let first = pair.a.running.take().and_then(|mut helpers| helpers.pop()).expect("fence-peer runs");
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    pair.run();
+    pair.b.held = Some(Vec::new());
+    pair.b.begin(Command::InvalidateRemote { volume: V });
+    pair.run();
+    assert_eq!((pair.a.word().1, pair.a.word().2), (Conn::SyncTarget, Disk::Inconsistent), "{}", pair.logs());
+    pair.lose_link();
+    let before = pair.a.super_block().uuids;
+    pair.a.running = Some(vec![first]);
+    while !pair.a.replies.contains_key(&id) {
+        pair.helper_of_a_ends(4);
+        while pair.a.work() {}
+    }
+    assert_eq!(pair.a.replies[&id], 1, "{}", pair.logs());
+    let after = pair.a.super_block().uuids;
+    assert_eq!((after[1] & !1, after[2]), (before[0] & !1, before[2]), "{}", pair.logs());
+}
+
+/// The peer is Primary, and agreed to a full sync from this node: it has no newer data, whatever of the resync it has heard when the
+/// link is lost. If its disk goes, too, it needs these.
+#[test]
+fn the_source_of_a_primary_keeps_its_data() {
+    for begun in [false, true] {
+        let mut pair = fencing_pair(Fencing::ResourceOnly);
+        pair.a.running = None;
+        pair.b.held = Some(Vec::new());
+        pair.b.begin(Command::InvalidateRemote { volume: V });
+        while pair.b.word().1 != Conn::SyncSource {
+            pair.run_once();
+        }
+        if begun {
+            pair.run();
+            assert_eq!(pair.a.word().1, Conn::SyncTarget, "{}", pair.logs());
+        }
+        pair.lose_link();
+        for output in pair.b.held.take().unwrap() {
+            pair.b.carry_out(output);
+        }
+        pair.b.running = Some(Vec::new());
+        // Where its target cannot be good it is not even asked.
+        let id = pair.b.begin(Command::Primary { volume: V, force: false });
+        while pair.b.work() {}
+        if let Some(helper) = pair.b.running.as_mut().and_then(Vec::pop) {
+            pair.b.core.helper_done(pair.now, helper, 6 << 8);
+            while pair.b.work() {}
+            assert!(pair.b.replies[&id] < 0, "{}", pair.logs());
+        }
+        assert_eq!(pair.b.word().2, Disk::UpToDate, "{}", pair.logs());
+    }
+}
+
 impl Pair {
     /// Lets every node and every socket do one thing. A ping of `a` is not answered, nor comes anything behind the answer. Helpers of
     /// `a` end.

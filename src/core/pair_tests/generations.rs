@@ -746,3 +746,30 @@ fn a_source_that_was_promoted_goes_on_with_an_interrupted_resync() {
     pair.assert_equal();
     assert!(pair.a.log.iter().any(|line| line == "uuid_compare()=1 by rule 70"), "{}", pair.logs());
 }
+
+/// The target of a resync is Primary, and frozen; it comes to the end, and the link is lost before its source does. For both the source
+/// would be the source again, which a Primary refuses. The source has no block of its own: the Primary goes on with what it has.
+#[test]
+fn a_frozen_primary_whose_source_missed_the_end_of_the_resync_becomes_the_source() {
+    let mut pair = synced_pair();
+    pair.b.begin(Command::InvalidateRemote { volume: V });
+    while pair.a.word().1 != Conn::SyncTarget {
+        pair.run_once();
+    }
+    pair.a.command(Command::SuspendIo { volume: V });
+    while pair.a.word().1 != Conn::Connected {
+        pair.run_once();
+    }
+    assert_eq!((pair.a.word().0, pair.a.word().2), (Role::Primary, Disk::UpToDate), "{}", pair.logs());
+    assert_eq!(pair.b.word().1, Conn::SyncSource, "{}", pair.logs());
+    pair.lose_link();
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    pair.run();
+    assert!(pair.a.log.iter().any(|line| line.starts_with("Began resync as SyncSource")), "{}", pair.logs());
+    pair.assert_equal();
+    assert_eq!(pair.a.command(Command::ResumeIo { volume: V }), 1);
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    pair.assert_equal();
+}

@@ -36,7 +36,7 @@ impl World {
             }
             // Behind a disconnect it would be obeyed, and spoil what may be the only good data.
             10 if state.conn != Conn::StandAlone && self.idle_admin(n) => {
-                self.command(n, Purpose::Other, Command::Invalidate { volume: V });
+                self.command(n, Purpose::Invalidate, Command::Invalidate { volume: V });
             }
             11 if state.role == Role::Primary => {
                 self.command(n, Purpose::Other, Command::Secondary { volume: V, open: true });

@@ -27,7 +27,9 @@ impl World {
             if self.given_up {
                 return;
             }
-            if !self.at_rest() {
+            // In protocol A the Secondary may still have much to write, on a slow disk, when all that was asked for is done.
+            let writes = self.nodes.iter().any(|node| !node.disk.jobs.is_empty());
+            if !self.at_rest() || writes {
                 rest_since = None;
             } else if self.now >= *rest_since.get_or_insert(self.now) + 20_000 {
                 break;
@@ -139,7 +141,7 @@ impl World {
             });
             let n = usize::from(self.nodes[0].is_primary());
             if let Some(n) = failed.filter(|n| self.idle_admin(*n)) {
-                self.command(n, Purpose::Other, Command::Invalidate { volume: V });
+                self.command(n, Purpose::Invalidate, Command::Invalidate { volume: V });
             } else if stuck && self.idle_admin(n) {
                 self.command(n, Purpose::Disconnect, Command::Disconnect { force: false });
             }

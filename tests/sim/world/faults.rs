@@ -107,7 +107,8 @@ impl World {
         // the other node has got by then is the data from now on. (If the other node is lost instead, see
         // `update_authority`; protocol B acknowledges what the other node has.)
         let exposed = self.state(n).is_some_and(|s| s.role == Role::Primary && s.disk < Disk::UpToDate);
-        self.lost_on_the_way |= exposed && self.p.net.protocol == Protocol::A;
+        let given_up = exposed || primary && self.is_target_unawares(n);
+        self.lost_on_the_way |= given_up && self.p.net.protocol == Protocol::A;
         let node = &mut self.nodes[n];
         node.daemon = None;
         node.powered = !power_cut;
@@ -144,6 +145,19 @@ impl World {
             }
         }
         self.check_coverage(&format!("after the crash of node {n}"));
+    }
+
+    /// An operator ordered an invalidate, the other node agreed, and the answer is on its way still: this node knows its own disk for
+    /// good, and the next handshake makes it the target.
+    fn is_target_unawares(&self, n: usize) -> bool {
+        let ordered = |daemon: &Daemon| daemon.asked.values().any(|purpose| *purpose == Purpose::Invalidate);
+        let (own, _, disk) = self.identity(n);
+        let (source, ..) = self.identity(1 - n);
+        self.nodes[n].daemon.as_ref().is_some_and(ordered)
+            && disk == Disk::UpToDate
+            && own.current & !1 == source.current & !1
+            && own.bitmap == 0
+            && source.bitmap != 0
     }
 
     /// A Secondary without its peer that has a generation of its own.

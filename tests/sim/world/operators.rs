@@ -173,7 +173,7 @@ impl World {
             18 => {
                 let good = state.conn == Conn::Connected && state.pdsk == Disk::UpToDate;
                 if good {
-                    self.command(n, Purpose::Other, Command::Invalidate { volume: V });
+                    self.command(n, Purpose::Invalidate, Command::Invalidate { volume: V });
                 }
             }
             19 => {
