@@ -262,3 +262,16 @@ fn space_that_is_added_without_the_peer_keeps_nobody_waiting() {
         }
     }
 }
+
+/// What a node knows of the peer's disk it forgets when it has neither a disk nor a connection itself.
+#[test]
+fn an_unconfigured_node_knows_no_size_of_its_peer() {
+    let mut pair = synced_pair_at(97, Protocol::C);
+    assert_eq!(pair.b.core.volume(V).peer_size, SECTORS);
+    pair.b.begin(Command::Disconnect { force: false });
+    pair.run();
+    assert_eq!(pair.b.core.volume(V).peer_size, SECTORS);
+    pair.b.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    assert_eq!(pair.b.core.volume(V).peer_size, 0);
+}
