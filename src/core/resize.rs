@@ -76,7 +76,6 @@ impl Resource {
         let accepted = match size::receive_sizes(self.state(v), &limits, self.volumes[v].size, &peer) {
             Ok(accepted) => accepted,
             Err(refused) => {
-                self.volumes[v].peer_size = peer.d_size;
                 for line in refused.lines {
                     self.log_line(Some(v), line);
                 }
@@ -180,8 +179,12 @@ impl Resource {
         }
         let backing_changed = disk.maximum != maximum;
         disk.maximum = maximum;
-        if let ResizeCause::Admin { size, .. } = cause {
+        if let ResizeCause::Admin { size, flags, .. } = cause {
             self.volumes[v].settings.size = size;
+            if flags.assume_peer_has_space && self.state(v).conn < Conn::Connected {
+                // What the peer said is out of date: it must limit this node no more, at the next attach or resize.
+                self.volumes[v].peer_size = 0;
+            }
         }
         if moves {
             self.steps.push_back(Step::MoveMetaData { v, layout });

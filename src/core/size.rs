@@ -209,8 +209,8 @@ pub enum AfterSizes {
     Keep,
 }
 
-/// P_SIZES received; `limits.peer_max` is still the old value and becomes `peer.d_size` in any
-/// case. Rules of 8.4. spec/state.md 12.4 steps 2 to 5.
+/// P_SIZES received; `limits.peer_max` is still the old value and becomes `peer.d_size` unless the
+/// peer is refused. Rules of 8.4. spec/state.md 12.4 steps 2 to 5.
 ///
 /// # Errors
 /// The sizes do not go together.

@@ -263,6 +263,51 @@ fn space_that_is_added_without_the_peer_keeps_nobody_waiting() {
     }
 }
 
+fn resize_alone(node: &mut Node) -> i32 {
+    let command = Command::Resize { volume: V, size: 0, assume_peer_has_space: true, assume_clean: false };
+    node.command(command)
+}
+
+/// Once an operator has said that the peer has the space, what the peer said before counts no more: neither does the
+/// device shrink again, nor is its disk refused. Nor does a peer change anything that is refused for its size.
+#[test]
+fn a_disk_that_was_told_to_grow_alone_stays_large() {
+    const SMALL: usize = SECTORS as usize * 512;
+    let mut pair = synced_pair_at(97, Protocol::C);
+    pair.b.begin(Command::Disconnect { force: false });
+    pair.run();
+    pair.a.set_bytes(2 * SMALL);
+    assert_eq!(resize_alone(&mut pair.a), 101);
+    let stays = |pair: &mut Pair| {
+        let id = resize(&mut pair.a);
+        pair.run();
+        assert_eq!(pair.a.replies[&id], 101, "{}", pair.logs());
+        assert_eq!(pair.a.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+        pair.a.begin(Command::Secondary { volume: V, open: false });
+        pair.run();
+        pair.a.begin(Command::Detach { volume: V, force: false });
+        pair.run();
+        pair.a.attach();
+        pair.a.begin(Command::Primary { volume: V, force: false });
+        pair.run();
+        assert_eq!(pair.a.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+    };
+    assert_eq!(pair.a.word().1, Conn::WFConnection);
+    stays(&mut pair);
+    let net = settings(Protocol::C);
+    assert_eq!(pair.b.command(Command::Connect(Box::new(net.clone()))), 101);
+    pair.run();
+    assert!(pair.a.log.iter().any(|line| line.starts_with("The peer's disk size is too small!")));
+    assert_eq!(pair.a.word().1, Conn::StandAlone, "{}", pair.logs());
+    stays(&mut pair);
+
+    pair.b.set_bytes(2 * SMALL);
+    assert_eq!(resize_alone(&mut pair.b), 101);
+    assert_eq!(pair.a.command(Command::Connect(Box::new(net))), 101);
+    pair.run();
+    pair.assert_equal();
+}
+
 /// What a node knows of the peer's disk it forgets when it has neither a disk nor a connection itself.
 #[test]
 fn an_unconfigured_node_knows_no_size_of_its_peer() {
