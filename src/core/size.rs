@@ -259,7 +259,10 @@ fn receive_sizes_diskless(
 ) -> Result<SizesAccepted, SizeRefused> {
     let candidate = [peer.c_size, peer.u_size, peer.d_size].into_iter().find(|&size| size != 0).unwrap_or(0);
     let mut lines = Vec::new();
-    let next = if candidate == 0 || candidate == exposed {
+    // A question tells what the peer has room for, not how large its device is. (DRBD takes the one for the other.) The
+    // answer to this node's answer tells.
+    let asks = peer.c_size == 0 && s.conn > Conn::WFReportParams && exposed != 0;
+    let next = if asks || candidate == 0 || candidate == exposed {
         AfterSizes::Keep
     } else if exposed != 0 && peer.d_size == 0 {
         lines.push(LogLine::warning(format!(

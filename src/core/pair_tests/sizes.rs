@@ -320,3 +320,29 @@ fn an_unconfigured_node_knows_no_size_of_its_peer() {
     pair.run();
     assert_eq!(pair.b.core.volume(V).peer_size, 0);
 }
+
+/// The disk of the peer has more room than the two agreed on. That it asks how large this node is does not tell how large it is.
+#[test]
+fn a_node_without_a_disk_does_not_grow_by_a_question() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for version in [86, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.a.begin(Command::Detach { volume: V, force: false });
+        pair.run();
+        pair.b.set_bytes(2 * SMALL);
+        let id = resize(&mut pair.b);
+        pair.run();
+        assert_eq!(pair.b.replies[&id], 101, "{}", pair.logs());
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(node.core.volume(V).size_sectors(), SECTORS, "{}", pair.logs());
+        }
+        assert_eq!(pair.a.word(), (Role::Primary, Conn::Connected, Disk::Diskless, Disk::UpToDate));
+        pair.a.set_bytes(2 * SMALL);
+        pair.a.attach();
+        pair.run();
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(node.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+        }
+        pair.assert_equal();
+    }
+}
