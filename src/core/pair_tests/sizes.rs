@@ -346,3 +346,28 @@ fn a_node_without_a_disk_does_not_grow_by_a_question() {
         pair.assert_equal();
     }
 }
+
+/// The peer waits for the resync of new space, which this node, its source, has not begun yet: it has nothing that a Primary
+/// without a disk could use.
+#[test]
+fn the_source_of_new_space_does_not_leave_before_it_begins() {
+    const SMALL: usize = SECTORS as usize * 512;
+    let mut pair = synced_pair_at(97, Protocol::C);
+    for node in [&mut pair.a, &mut pair.b] {
+        node.set_bytes(2 * SMALL);
+    }
+    pair.a.running = Some(Vec::new());
+    resize(&mut pair.a);
+    pair.run();
+    let (before, waits) = (pair.a.word(), pair.b.word());
+    assert_eq!((before.1, waits.1, waits.2), (Conn::Connected, Conn::WFSyncUUID, Disk::Outdated));
+    let id = pair.a.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    assert_eq!(pair.a.replies[&id], -10, "{}", pair.logs());
+    assert_eq!((pair.a.word(), pair.b.word()), (before, waits), "{}", pair.logs());
+    for id in pair.a.running.take().into_iter().flatten() {
+        pair.a.core.helper_done(pair.now, id, 0);
+    }
+    pair.run();
+    pair.assert_equal();
+}
