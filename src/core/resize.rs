@@ -102,13 +102,16 @@ impl Resource {
                 // What the peer says next it says about the new size.
                 self.hold = Some(Hold::Sizes { v, sizes: packet });
                 let cause = ResizeCause::Peer(peer.flags);
-                self.queue_steps([if self.state(v).conn == Conn::WFReportParams {
-                    // What this node has told the peer of its disk has to count here, too: there is no other word
-                    // from either before the handshake.
-                    Step::ChangeSize { v, cause, backing_changed: false }
-                } else {
-                    Step::AskBackingSize { v, cause }
-                }]);
+                let state = self.state(v);
+                self.queue_steps([
+                    if state.conn == Conn::WFReportParams || state.disk == Disk::Negotiating {
+                        // What this node has told the peer of its disk has to count here, too: there is no other word
+                        // from either before the handshake, and then they exchange bitmaps of one size.
+                        Step::ChangeSize { v, cause, backing_changed: false }
+                    } else {
+                        Step::AskBackingSize { v, cause }
+                    },
+                ]);
             }
             AfterSizes::Expose(sectors) => {
                 if self.volumes[v].size != sectors {

@@ -371,3 +371,30 @@ fn the_source_of_new_space_does_not_leave_before_it_begins() {
     pair.run();
     pair.assert_equal();
 }
+
+/// Nor does one change it while a disk that is attached negotiates: the bitmaps that are exchanged then have one size.
+#[test]
+fn a_disk_that_grew_unnoticed_does_not_change_the_size_at_attach() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for version in [86, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.a.begin(Command::Detach { volume: V, force: false });
+        pair.run();
+        pair.a.write(8, 5, 4096);
+        pair.run();
+        pair.a.attach();
+        for node in [&mut pair.a, &mut pair.b] {
+            node.set_bytes(2 * SMALL);
+        }
+        pair.run();
+        assert!(!pair.a.log.iter().any(|line| line.contains("ProtocolError")), "{}", pair.logs());
+        pair.assert_equal();
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(node.core.volume(V).size_sectors(), SECTORS, "{}", pair.logs());
+        }
+        resize(&mut pair.a);
+        pair.run();
+        assert_eq!(pair.b.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+        pair.assert_equal();
+    }
+}
