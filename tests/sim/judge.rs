@@ -151,9 +151,13 @@ impl Judge {
         if entries.len() == 1 || self.shared && entries.iter().any(under_way) {
             return Ok(());
         }
+        // What was there before the first write shows as long as no write is known to explain what was read.
+        let written =
+            tag != 0 && entries.iter().any(|entry| entry.tag == tag && entry.fate != Fate::Anything);
         let mut superseded = false;
         for entry in self.entries(sector) {
-            if entry.tag != tag && entry.ended.is_some_and(|ended| ended <= began) {
+            let shown = if written { entry.tag == tag } else { entry.explains(tag) };
+            if !shown && entry.ended.is_some_and(|ended| ended <= began) {
                 entry.superseded.get_or_insert(step);
                 superseded = true;
             }
