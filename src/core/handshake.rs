@@ -8,7 +8,7 @@ use super::handshake_decision::{
 };
 use super::log_lines::LogLine;
 use super::receive::Hold;
-use super::rules::{ChangeKind, SanitizeWarning};
+use super::rules::{self, ChangeKind, Refusal, SanitizeWarning};
 use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::steps::{set_all_and_write, HelperThen, Step};
 use super::types::*;
@@ -525,11 +525,22 @@ impl Resource {
         let wide = change.conn == Some(Conn::TearDown);
         self.commits_for_peer = true;
         let result = match v {
+            Some(v) if !wide && self.leaves_peer_without_data(v, change) => {
+                let wanted = change.apply(self.state(v));
+                self.conclude(v, Err(Refusal { error: StateError::NoUpToDateDisk, wanted }), true)
+            }
             Some(v) if !wide => self.change(v, change, ChangeKind::Soft, true),
             _ => self.change_connection(change, ChangeKind::SoftKeepingDisk, true),
         };
         self.commits_for_peer = false;
         state_code(result)
+    }
+
+    /// Whether a Primary asks to give its disk up, and has not heard yet that this one is not UpToDate any more: as the target
+    /// of the resync of new space, which its source has not begun.
+    fn leaves_peer_without_data(&self, v: VolumeIndex, change: Change) -> bool {
+        let wanted = change.apply(self.state(v)).seen_by_peer();
+        change.pdsk == Some(Disk::Failed) && rules::primary_without_data(wanted)
     }
 }
 

@@ -18,7 +18,8 @@ pub fn recomputed(old: MetaFlags, s: StateWord, crashed_primary: bool) -> MetaFl
     if s.disk < Disk::Inconsistent {
         return old;
     }
-    let peer_outdated = s.pdsk >= Disk::Inconsistent && s.pdsk <= Disk::Outdated;
+    // The target of a resync may be UpToDate, and go on alone, before a source that crashes would have heard of it.
+    let peer_outdated = s.pdsk >= Disk::Inconsistent && s.pdsk <= Disk::Outdated && !s.conn.is_sync_source();
     let mut flags = old;
     let crashed_primary = crashed_primary && !mutant!("crash-not-kept");
     for (flag, on) in [

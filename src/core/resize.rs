@@ -76,7 +76,6 @@ impl Resource {
         let accepted = match size::receive_sizes(self.state(v), &limits, self.volumes[v].size, &peer) {
             Ok(accepted) => accepted,
             Err(refused) => {
-                self.volumes[v].peer_size = peer.d_size;
                 for line in refused.lines {
                     self.log_line(Some(v), line);
                 }
@@ -103,13 +102,16 @@ impl Resource {
                 // What the peer says next it says about the new size.
                 self.hold = Some(Hold::Sizes { v, sizes: packet });
                 let cause = ResizeCause::Peer(peer.flags);
-                self.queue_steps([if self.state(v).conn == Conn::WFReportParams {
-                    // What this node has told the peer of its disk has to count here, too: there is no other word
-                    // from either before the handshake.
-                    Step::ChangeSize { v, cause, backing_changed: false }
-                } else {
-                    Step::AskBackingSize { v, cause }
-                }]);
+                let state = self.state(v);
+                self.queue_steps([
+                    if state.conn == Conn::WFReportParams || state.disk == Disk::Negotiating {
+                        // What this node has told the peer of its disk has to count here, too: there is no other word
+                        // from either before the handshake, and then they exchange bitmaps of one size.
+                        Step::ChangeSize { v, cause, backing_changed: false }
+                    } else {
+                        Step::AskBackingSize { v, cause }
+                    },
+                ]);
             }
             AfterSizes::Expose(sectors) => {
                 if self.volumes[v].size != sectors {
@@ -180,8 +182,12 @@ impl Resource {
         }
         let backing_changed = disk.maximum != maximum;
         disk.maximum = maximum;
-        if let ResizeCause::Admin { size, .. } = cause {
+        if let ResizeCause::Admin { size, flags, .. } = cause {
             self.volumes[v].settings.size = size;
+            if flags.assume_peer_has_space && self.state(v).conn < Conn::Connected {
+                // What the peer said is out of date: it must limit this node no more, at the next attach or resize.
+                self.volumes[v].peer_size = 0;
+            }
         }
         if moves {
             self.steps.push_back(Step::MoveMetaData { v, layout });

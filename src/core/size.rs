@@ -209,8 +209,8 @@ pub enum AfterSizes {
     Keep,
 }
 
-/// P_SIZES received; `limits.peer_max` is still the old value and becomes `peer.d_size` in any
-/// case. Rules of 8.4. spec/state.md 12.4 steps 2 to 5.
+/// P_SIZES received; `limits.peer_max` is still the old value and becomes `peer.d_size` unless the
+/// peer is refused. Rules of 8.4. spec/state.md 12.4 steps 2 to 5.
 ///
 /// # Errors
 /// The sizes do not go together.
@@ -259,7 +259,10 @@ fn receive_sizes_diskless(
 ) -> Result<SizesAccepted, SizeRefused> {
     let candidate = [peer.c_size, peer.u_size, peer.d_size].into_iter().find(|&size| size != 0).unwrap_or(0);
     let mut lines = Vec::new();
-    let next = if candidate == 0 || candidate == exposed {
+    // A question tells what the peer has room for, not how large its device is. (DRBD takes the one for the other.) The
+    // answer to this node's answer tells.
+    let asks = peer.c_size == 0 && s.conn > Conn::WFReportParams && exposed != 0;
+    let next = if asks || candidate == 0 || candidate == exposed {
         AfterSizes::Keep
     } else if exposed != 0 && peer.d_size == 0 {
         lines.push(LogLine::warning(format!(

@@ -174,6 +174,10 @@ impl Resource {
             self.epochs.close(self.now);
         }
         self.volumes[v].state = ns;
+        if ns.role == Role::Secondary && ns.conn == Conn::StandAlone && ns.disk == Disk::Diskless {
+            // Unconfigured (spec/state.md 12.1).
+            self.volumes[v].peer_size = 0;
+        }
         self.volumes[v].left_by_crash &= super::continuation::keeps_data(ns);
         self.changes += 1;
         self.wake = true;

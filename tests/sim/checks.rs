@@ -168,6 +168,7 @@ impl World {
             }
         }
         let Some((first, count)) = work.changes() else { return };
+        self.judge.touched(first, count);
         for job in &self.nodes[n].disk.jobs {
             if let Some((sector, sectors)) = job.work.changes() {
                 let apart = sector >= first + count || first >= sector + sectors;

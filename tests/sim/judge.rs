@@ -31,6 +31,8 @@ pub struct Judge {
     superseded: BySector<()>,
     /// Nothing is known of sectors from here on, but what was written: they were added, or had been cut off.
     unwritten: u64,
+    /// Sectors of these that something was written to on a disk: of an application, or of a resync.
+    touched: BySector<()>,
     /// Two nodes write at the same time: what one of them has read of a write that is under way, the other need not have yet.
     pub shared: bool,
     /// Two disks failed: content proves nothing any more.
@@ -57,6 +59,19 @@ impl Judge {
         self.unwritten = self.unwritten.min(sectors);
         self.sectors.retain(|sector, _| *sector < sectors);
         self.superseded.retain(|sector, ()| *sector < sectors);
+        self.touched.retain(|sector, ()| *sector < sectors);
+    }
+
+    /// A disk is about to write sectors.
+    pub fn touched(&mut self, first: u64, count: u64) {
+        let new = first.max(self.unwritten)..first + count;
+        self.touched.extend(new.map(|sector| (sector, ())));
+    }
+
+    /// Whether no disk was given anything to write to this sector since it was added: the writes of an application that
+    /// failed have left it as it was.
+    pub fn is_untouched(&self, sector: u64) -> bool {
+        sector >= self.unwritten && !self.touched.contains_key(&sector)
     }
 
     /// How large the device must be for all that was acknowledged.
@@ -136,9 +151,13 @@ impl Judge {
         if entries.len() == 1 || self.shared && entries.iter().any(under_way) {
             return Ok(());
         }
+        // What was there before the first write shows as long as no write is known to explain what was read.
+        let written =
+            tag != 0 && entries.iter().any(|entry| entry.tag == tag && entry.fate != Fate::Anything);
         let mut superseded = false;
         for entry in self.entries(sector) {
-            if entry.tag != tag && entry.ended.is_some_and(|ended| ended <= began) {
+            let shown = if written { entry.tag == tag } else { entry.explains(tag) };
+            if !shown && entry.ended.is_some_and(|ended| ended <= began) {
                 entry.superseded.get_or_insert(step);
                 superseded = true;
             }

@@ -388,3 +388,20 @@ fn who_serves_a_primary_without_a_disk_keeps_its_data() {
     pair.run();
     assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
 }
+
+/// The source of a resync crashes. Its target may have come to the end meanwhile: at the next start it does not count as outdated.
+#[test]
+fn a_target_does_not_count_as_outdated_after_a_crash_of_its_source() {
+    let mut pair = Pair::new(101);
+    pair.b.held = Some(Vec::new());
+    pair.connect(&settings(Protocol::C));
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    assert_eq!(pair.a.word().1, Conn::SyncSource, "{}", pair.logs());
+    let flags = pair.a.super_block().flags;
+    assert!(flags.contains(MetaFlags::WAS_UP_TO_DATE) && !flags.contains(MetaFlags::PEER_OUT_DATED));
+    pair.a.core = Node::core(77);
+    pair.a.wants_link = false;
+    pair.a.start();
+    assert_eq!(pair.a.word(), (Role::Secondary, Conn::StandAlone, Disk::UpToDate, Disk::DUnknown));
+}

@@ -262,3 +262,139 @@ fn space_that_is_added_without_the_peer_keeps_nobody_waiting() {
         }
     }
 }
+
+fn resize_alone(node: &mut Node) -> i32 {
+    let command = Command::Resize { volume: V, size: 0, assume_peer_has_space: true, assume_clean: false };
+    node.command(command)
+}
+
+/// Once an operator has said that the peer has the space, what the peer said before counts no more: neither does the
+/// device shrink again, nor is its disk refused. Nor does a peer change anything that is refused for its size.
+#[test]
+fn a_disk_that_was_told_to_grow_alone_stays_large() {
+    const SMALL: usize = SECTORS as usize * 512;
+    let mut pair = synced_pair_at(97, Protocol::C);
+    pair.b.begin(Command::Disconnect { force: false });
+    pair.run();
+    pair.a.set_bytes(2 * SMALL);
+    assert_eq!(resize_alone(&mut pair.a), 101);
+    let stays = |pair: &mut Pair| {
+        let id = resize(&mut pair.a);
+        pair.run();
+        assert_eq!(pair.a.replies[&id], 101, "{}", pair.logs());
+        assert_eq!(pair.a.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+        pair.a.begin(Command::Secondary { volume: V, open: false });
+        pair.run();
+        pair.a.begin(Command::Detach { volume: V, force: false });
+        pair.run();
+        pair.a.attach();
+        pair.a.begin(Command::Primary { volume: V, force: false });
+        pair.run();
+        assert_eq!(pair.a.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+    };
+    assert_eq!(pair.a.word().1, Conn::WFConnection);
+    stays(&mut pair);
+    let net = settings(Protocol::C);
+    assert_eq!(pair.b.command(Command::Connect(Box::new(net.clone()))), 101);
+    pair.run();
+    assert!(pair.a.log.iter().any(|line| line.starts_with("The peer's disk size is too small!")));
+    assert_eq!(pair.a.word().1, Conn::StandAlone, "{}", pair.logs());
+    stays(&mut pair);
+
+    pair.b.set_bytes(2 * SMALL);
+    assert_eq!(resize_alone(&mut pair.b), 101);
+    assert_eq!(pair.a.command(Command::Connect(Box::new(net))), 101);
+    pair.run();
+    pair.assert_equal();
+}
+
+/// What a node knows of the peer's disk it forgets when it has neither a disk nor a connection itself.
+#[test]
+fn an_unconfigured_node_knows_no_size_of_its_peer() {
+    let mut pair = synced_pair_at(97, Protocol::C);
+    assert_eq!(pair.b.core.volume(V).peer_size, SECTORS);
+    pair.b.begin(Command::Disconnect { force: false });
+    pair.run();
+    assert_eq!(pair.b.core.volume(V).peer_size, SECTORS);
+    pair.b.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    assert_eq!(pair.b.core.volume(V).peer_size, 0);
+}
+
+/// The disk of the peer has more room than the two agreed on. That it asks how large this node is does not tell how large it is.
+#[test]
+fn a_node_without_a_disk_does_not_grow_by_a_question() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for version in [86, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.a.begin(Command::Detach { volume: V, force: false });
+        pair.run();
+        pair.b.set_bytes(2 * SMALL);
+        let id = resize(&mut pair.b);
+        pair.run();
+        assert_eq!(pair.b.replies[&id], 101, "{}", pair.logs());
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(node.core.volume(V).size_sectors(), SECTORS, "{}", pair.logs());
+        }
+        assert_eq!(pair.a.word(), (Role::Primary, Conn::Connected, Disk::Diskless, Disk::UpToDate));
+        pair.a.set_bytes(2 * SMALL);
+        pair.a.attach();
+        pair.run();
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(node.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+        }
+        pair.assert_equal();
+    }
+}
+
+/// The peer waits for the resync of new space, which this node, its source, has not begun yet: it has nothing that a Primary
+/// without a disk could use.
+#[test]
+fn the_source_of_new_space_does_not_leave_before_it_begins() {
+    const SMALL: usize = SECTORS as usize * 512;
+    let mut pair = synced_pair_at(97, Protocol::C);
+    for node in [&mut pair.a, &mut pair.b] {
+        node.set_bytes(2 * SMALL);
+    }
+    pair.a.running = Some(Vec::new());
+    resize(&mut pair.a);
+    pair.run();
+    let (before, waits) = (pair.a.word(), pair.b.word());
+    assert_eq!((before.1, waits.1, waits.2), (Conn::Connected, Conn::WFSyncUUID, Disk::Outdated));
+    let id = pair.a.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    assert_eq!(pair.a.replies[&id], -10, "{}", pair.logs());
+    assert_eq!((pair.a.word(), pair.b.word()), (before, waits), "{}", pair.logs());
+    for id in pair.a.running.take().into_iter().flatten() {
+        pair.a.core.helper_done(pair.now, id, 0);
+    }
+    pair.run();
+    pair.assert_equal();
+}
+
+/// Nor does one change it while a disk that is attached negotiates: the bitmaps that are exchanged then have one size.
+#[test]
+fn a_disk_that_grew_unnoticed_does_not_change_the_size_at_attach() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for version in [86, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.a.begin(Command::Detach { volume: V, force: false });
+        pair.run();
+        pair.a.write(8, 5, 4096);
+        pair.run();
+        pair.a.attach();
+        for node in [&mut pair.a, &mut pair.b] {
+            node.set_bytes(2 * SMALL);
+        }
+        pair.run();
+        assert!(!pair.a.log.iter().any(|line| line.contains("ProtocolError")), "{}", pair.logs());
+        pair.assert_equal();
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(node.core.volume(V).size_sectors(), SECTORS, "{}", pair.logs());
+        }
+        resize(&mut pair.a);
+        pair.run();
+        assert_eq!(pair.b.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+        pair.assert_equal();
+    }
+}

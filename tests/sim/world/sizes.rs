@@ -103,12 +103,6 @@ impl World {
         if meets(0) || meets(1) {
             return;
         }
-        // Not drawn: without a size at a node that grew alone, for its peer has less room. That makes its device smaller, as in DRBD
-        // (seed 557).
-        let connected = self.state(n).is_some_and(|state| state.conn >= Conn::Connected);
-        if size == 0 && !connected && self.size_of(n) > self.size_of(1 - n) {
-            return;
-        }
         // Not drawn: two commands that meet on the wire, of which one gives a size. Each node takes the word of the other for the last
         // one, and they end with different sizes (seed 125).
         if (size != 0 || self.shrinks_to.is_some()) && !self.is_quiet() {
@@ -215,6 +209,7 @@ impl World {
 
     /// Nobody has written here, and an operator said that both disks hold the same.
     pub fn is_assumed_clean(&self, sector: u64) -> bool {
-        self.assumed_clean.is_some_and(|from| sector >= from) && self.judge.is_unwritten(sector)
+        self.assumed_clean.is_some_and(|from| sector >= from)
+            && (self.judge.is_unwritten(sector) || self.judge.is_untouched(sector))
     }
 }
