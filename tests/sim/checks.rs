@@ -101,6 +101,9 @@ impl World {
             || self.p.two_primaries && text.contains("I shall become SyncTarget, but I am primary");
         if self.loser.is_some() && split {
             self.stats.split_brains += 1;
+            if text.contains("automatically solved") {
+                self.policy_chose(if text.ends_with("from this node") { n } else { 1 - n });
+            }
             return;
         }
         if let Some(never) = NEVER.iter().find(|never| text.contains(**never)) {
