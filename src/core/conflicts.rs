@@ -126,6 +126,15 @@ impl Resource {
                 .any(|request| !request.completed && (request.local_pending || request.net_pending))
     }
 
+    /// A write of the peer goes to the disk: own ones to its blocks that have not left the log are older.
+    pub(super) fn note_overwritten(&mut self, v: VolumeIndex, sector: u64, sectors: u64) {
+        for id in self.volumes[v].writes.overlapping(sector, sectors) {
+            if let Some(older) = self.log.get_mut(id) {
+                older.overwritten = true;
+            }
+        }
+    }
+
     /// Whether an own write has to wait for one of the peer: at the disk, where nobody else keeps their order
     /// (a Primary of a moment ago may have left it there, and its link with it), or one that itself waits.
     pub(super) fn peer_write_in_the_way(&self, v: VolumeIndex, sector: u64, sectors: u64) -> bool {

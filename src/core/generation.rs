@@ -65,7 +65,7 @@ impl Resource {
             if ns.conn == Conn::WFBitMapS {
                 self.leave_peer_out(v);
             } else {
-                self.resend_transfer_log(v, ns.conn == Conn::WFBitMapT);
+                self.resend_transfer_log(v, ns.conn == Conn::WFBitMapT, ns.peer == Role::Primary);
             }
         }
         if ns.susp_nod {

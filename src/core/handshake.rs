@@ -434,7 +434,9 @@ impl Resource {
             if real_disk == Disk::Consistent {
                 return self.abort_thaw(v);
             }
-            if self.has_completed_uncertain_writes(v) || self.has_writes_for_this_disk_only(v) {
+            // A peer that is Primary still, of the same generation, has been since the link was lost, and has its cache.
+            let uncertain = peer.role != Role::Primary && self.has_uncertain_writes(v);
+            if uncertain || self.has_writes_for_this_disk_only(v) {
                 return self.abort_without_resync(v);
             }
         }

@@ -264,6 +264,9 @@ impl Resource {
                 return false;
             }
             self.volumes[v].peer_writes.insert(u64::from(slot), sector, sectors);
+            if mirrored {
+                self.note_overwritten(v, sector, sectors);
+            }
         } else if kind.locks_out_writes() {
             // Whole blocks: a write to a part of a block changes the block.
             let (first, last) = (sector & !7, (sector + sectors).next_multiple_of(8));

@@ -89,6 +89,8 @@ pub struct Request {
     pub announced: bool,
     /// The arbiter of two Primaries wants it again, later.
     pub postponed: bool,
+    /// The peer has written to some of its blocks since, behind it on both disks.
+    pub overwritten: bool,
     /// The application knows.
     pub completed: bool,
     /// It holds a reference in the activity log.
@@ -130,6 +132,7 @@ impl Request {
             replicated: false,
             announced: false,
             postponed: false,
+            overwritten: false,
             completed: false,
             in_activity_log: false,
         }
@@ -145,9 +148,9 @@ impl Request {
         self.kind != Kind::Read
     }
 
-    /// Whether its bytes are gone: it can no longer be sent to the peer, only marked.
+    /// Whether its bytes are gone, or come behind newer ones: it can no longer be sent to the peer, only marked.
     pub fn is_too_late_to_send(&self) -> bool {
-        matches!(self.kind, Kind::Write { .. }) && self.payload.is_none()
+        matches!(self.kind, Kind::Write { .. }) && self.payload.is_none() || self.overwritten
     }
 
     /// Whether nothing holds its completion back but a suspension of I/O.

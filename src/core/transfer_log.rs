@@ -36,27 +36,22 @@ impl Resource {
 
     /// Whether the application was told of a write that the peer could not do.
     pub(super) fn has_completed_refused_writes(&self, v: VolumeIndex) -> bool {
-        self.has_completed_writes(v, |request| !request.net_pending && !request.net_ok)
+        self.has_mirrored_writes(v, |request| request.completed && !request.net_pending && !request.net_ok)
     }
 
-    /// Whether the application was told of a write that [`resend_transfer_log`](Self::resend_transfer_log) would not send
-    /// again, though the peer may have lost it with its cache: it acknowledged the write, but not the barrier behind it.
-    pub(super) fn has_completed_uncertain_writes(&self, v: VolumeIndex) -> bool {
+    /// Whether there is a write that [`resend_transfer_log`](Self::resend_transfer_log) would not send again, though the
+    /// peer may have lost it with its cache: it acknowledged the write, but not the barrier behind it.
+    pub(super) fn has_uncertain_writes(&self, v: VolumeIndex) -> bool {
         let acknowledged_counts = !self.is_asynchronous();
-        self.has_completed_writes(v, |request| {
+        self.has_mirrored_writes(v, |request| {
             let acknowledged = request.net_ok && !request.net_pending && acknowledged_counts;
-            !request.net_done && (acknowledged || request.is_too_late_to_send())
+            !request.net_done && (request.completed && acknowledged || request.is_too_late_to_send())
         })
     }
 
-    fn has_completed_writes(&self, v: VolumeIndex, such: impl Fn(&super::request::Request) -> bool) -> bool {
-        self.log.iter().any(|(_, request)| {
-            request.volume == v
-                && request.is_write()
-                && request.replicated
-                && request.completed
-                && such(request)
-        })
+    fn has_mirrored_writes(&self, v: VolumeIndex, such: impl Fn(&Request) -> bool) -> bool {
+        let mirrored = |request: &Request| request.volume == v && request.is_write() && request.replicated;
+        self.log.iter().any(|(_, request)| mirrored(request) && such(request))
     }
 
     /// Whether there are writes that were decided for this node's disk only.
@@ -238,8 +233,9 @@ impl Resource {
     ///
     /// What it acknowledged, and may have lost with its cache, is sent again, too, while its bytes are there. (DRBD takes it for
     /// durable.) `target`: a resync to this node follows. What cannot be sent again is then at least marked; without a
-    /// resync the acknowledgement has to do.
-    pub(super) fn resend_transfer_log(&mut self, v: VolumeIndex, target: bool) {
+    /// resync the acknowledgement has to do. `peer_lives`: it cannot have lost anything, and may have written to the same
+    /// blocks since.
+    pub(super) fn resend_transfer_log(&mut self, v: VolumeIndex, target: bool, peer_lives: bool) {
         let acknowledged_counts = !target && !self.is_asynchronous();
         for id in self.log.ids() {
             let overwritten = self.is_overwritten_discard(v, id);
@@ -254,7 +250,7 @@ impl Resource {
             } else if request.replicated
                 && !request.net_pending
                 // Its barrier was acknowledged: nothing can lose it there any more.
-                && (request.net_ok && request.net_done
+                && (request.net_ok && (request.net_done || peer_lives)
                     || acknowledged_counts && (request.net_done || request.net_ok && too_late))
             {
                 request.net_done = true;

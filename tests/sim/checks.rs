@@ -2,7 +2,7 @@
 
 use crate::application::Request;
 use crate::disk::Work;
-use crate::node::{Daemon, Purpose, V};
+use crate::node::{is_good, Daemon, Purpose, V};
 use crate::world::World;
 use drbdbox::conf::settings::{OnIoError, Protocol};
 use drbdbox::core::state::{Conn, Disk, Role, StateWord};
@@ -106,6 +106,9 @@ impl World {
             || self.p.two_primaries && text.contains("I shall become SyncTarget, but I am primary");
         if self.loser.is_some() && split {
             self.stats.split_brains += 1;
+            if text.contains("automatically solved") {
+                self.policy_chose(if text.ends_with("from this node") { n } else { 1 - n });
+            }
             return;
         }
         if let Some(never) = NEVER.iter().find(|never| text.contains(**never)) {
@@ -122,6 +125,14 @@ impl World {
         let lost = old.conn != Conn::ProtocolError && new.conn == Conn::ProtocolError;
         if lost && !std::mem::take(&mut self.thaw_aborted) && !old.is_susp() {
             panic!("node {n}: ProtocolError: {}", self.summary());
+        }
+        // Below protocol C the Primary's application may have heard of what is still on its way. And whether a frozen Primary goes on
+        // with this node it decides itself.
+        let frozen = self.nodes[1 - n].state().is_some_and(|other| other.is_susp());
+        if is_good(new) && !is_good(old) && !frozen && self.p.net.protocol == Protocol::C {
+            if let Err(text) = self.judge.check_all(self.nodes[n].disk.data.seen()) {
+                panic!("node {n} takes its disk for good: {text} {}", self.summary());
+            }
         }
     }
 
@@ -141,6 +152,25 @@ impl World {
         }
         if self.step % 64 == 0 || self.plan.closely {
             self.check_coverage("now");
+            self.check_mirror();
+        }
+    }
+
+    /// Two nodes that mirror each write before it is done have the same data, but for what is under way.
+    fn check_mirror(&mut self) {
+        if self.mirroring_since.is_none() || self.p.net.protocol != Protocol::C {
+            return;
+        }
+        self.note_differences();
+        let under_way = |sector: u64| {
+            let mut requests = self.nodes.iter().flat_map(|node| node.application.in_flight.values());
+            requests.any(|r| r.sector <= sector && sector < r.sector + r.sectors)
+        };
+        let common = self.size_of(0).min(self.size_of(1));
+        let mut differing = self.differing.range(..common);
+        if let Some(sector) = differing.find(|sector| !under_way(**sector) && !self.may_differ(**sector)) {
+            let [a, b] = [0, 1].map(|n: usize| *self.nodes[n].disk.data.read(*sector));
+            panic!("both disks are good, and differ at sector {sector}: {a:#x} {b:#x} {}", self.summary());
         }
     }
 

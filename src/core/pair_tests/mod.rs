@@ -7,6 +7,7 @@ mod generations;
 mod net_options;
 mod resync;
 mod sizes;
+mod two_primaries;
 mod writes;
 
 use super::resource::Resource;

@@ -3,51 +3,6 @@
 use super::super::steps::Step;
 use super::*;
 
-/// Both write to the same blocks at the same time: both complete, and both disks end with the same data.
-#[test]
-fn two_primaries_that_write_the_same_blocks_stay_equal() {
-    for version in [89, 96, 100, 101] {
-        let mut pair = Pair::new(version);
-        let net = NetSettings { allow_two_primaries: true, ..settings(Protocol::C) };
-        pair.connect(&net);
-        pair.a.begin(Command::Primary { volume: V, force: true });
-        pair.run();
-        pair.assert_equal();
-        let id = pair.b.begin(Command::Primary { volume: V, force: false });
-        pair.run();
-        assert_eq!(pair.b.replies[&id], 1, "{}", pair.logs());
-
-        let mut tokens = Vec::new();
-        let mut seed = 7u64;
-        for round in 0..60u8 {
-            // The same range; from version 100 on also ranges that overlap in part.
-            let shift = if version >= 100 { u64::from(round) % 3 * 4 } else { 0 };
-            tokens.push((true, pair.a.write(104, round, 4096)));
-            tokens.push((false, pair.b.write(104 - shift, 100 + round, 4096 + (shift as usize * 512))));
-            tokens.push((true, pair.a.write(1000, round, 4096)));
-            if round % 4 == 3 {
-                pair.run();
-            } else {
-                // Something happens in between, in any order.
-                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                for step in 0..seed >> 61 {
-                    let socket = if (seed >> step) & 2 == 0 { Socket::Meta } else { Socket::Data };
-                    pair.a.work();
-                    pair.b.work();
-                    Pair::deliver(&mut pair.a, &mut pair.b, socket, pair.now);
-                    Pair::deliver(&mut pair.b, &mut pair.a, socket, pair.now);
-                }
-            }
-        }
-        pair.run();
-        for (on_a, token) in tokens {
-            let node = if on_a { &pair.a } else { &pair.b };
-            assert!(node.completed.get(&token).is_some_and(Result::is_ok), "version {version}");
-        }
-        pair.assert_equal();
-    }
-}
-
 /// A write that came before the peer was known, and waits, is cut for the version that is agreed on then.
 #[test]
 fn what_waits_is_cut_for_an_old_peer() {

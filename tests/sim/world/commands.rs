@@ -75,6 +75,16 @@ impl World {
         self.authority = Some(n);
     }
 
+    /// An after-sb policy decided a split brain, not as the operator would have: the data of node `n` count now.
+    pub(crate) fn policy_chose(&mut self, n: usize) {
+        if self.loser == Some(n) {
+            self.say(|| format!("a policy chose the data of node {n}"));
+            self.rebase_judge(n);
+            self.loser = Some(1 - n);
+            self.authority = Some(n);
+        }
+    }
+
     /// Connects; the loser of a split brain may give its data up, and who has no other data to lose, too.
     pub(super) fn connect_somehow(&mut self, n: usize) {
         let secondary = self.state(n).is_some_and(|state| state.role == Role::Secondary);

@@ -168,24 +168,51 @@ impl World {
             && disk.is_some_and(|disk| disk.uuids.bitmap != 0)
     }
 
-    /// Two Primaries that do not see each other, one of which may write: an operator will have to give the data of one up.
+    /// Two Primaries, one of which goes on without the other: an operator will have to give the data of one up. The other one may not have
+    /// noticed yet, or be about to be demoted.
     fn see_split(&mut self) {
         let [Some(a), Some(b)] = [self.state(0), self.state(1)] else { return };
-        let apart = |s: StateWord| s.role == Role::Primary && s.conn < Conn::Connected;
-        if self.loser.is_some() || !apart(a) || !apart(b) || a.is_susp() && b.is_susp() {
+        if self.loser.is_some() {
             return;
         }
-        let loser = match (a.is_susp(), b.is_susp()) {
-            (true, _) => 0,
-            (_, true) => 1,
-            _ => self.random.below(2) as usize,
+        let goes_on = |s: StateWord| s.role == Role::Primary && s.conn < Conn::Connected && !s.is_susp();
+        let demoted = |daemon: &Daemon| daemon.asked.values().any(|purpose| *purpose == Purpose::Secondary);
+        let in_use = |n: usize| {
+            let node = &self.nodes[n];
+            node.is_primary() || node.daemon.as_ref().is_some_and(demoted)
+        };
+        let loser = match (goes_on(a), goes_on(b)) {
+            (true, true) => self.random.below(2) as usize,
+            (true, false) if in_use(1) => 1,
+            (false, true) if in_use(0) => 0,
+            _ => return,
         };
         self.say(|| format!("two Primaries went apart: the data of node {loser} are to be given up"));
         self.stats.split_brains += 1;
         self.loser = Some(loser);
         self.authority = Some(1 - loser);
         // What either reads and writes from now on is its own; a policy may choose the other one.
-        self.judge.lenient = true;
+        self.judge.apart = true;
+    }
+
+    /// Two Primaries that went apart have the same data again: the judge goes by these.
+    fn see_reunion(&mut self) {
+        if !std::mem::take(&mut self.judge.apart) {
+            return;
+        }
+        let disks = [&self.nodes[0].disk, &self.nodes[1].disk];
+        self.judge.rebase(
+            self.step,
+            |sector| disks.iter().flat_map(|disk| disk.possible(sector)).collect(),
+            |sector| disks.iter().flat_map(|disk| disk.data.versions(sector)).collect(),
+        );
+        for node in &self.nodes {
+            for request in node.application.in_flight.values() {
+                for (sector, tag) in request.tags() {
+                    self.judge.began(request.began, sector, tag);
+                }
+            }
+        }
     }
 
     /// Follows which node has data that the other one lacks.
@@ -206,6 +233,7 @@ impl World {
         }
         if let [Some(a), Some(b)] = states {
             if is_good(a) && is_good(b) {
+                self.see_reunion();
                 self.authority = None;
                 self.unfenced = false;
                 self.loser = None;

@@ -4,7 +4,7 @@ use super::World;
 use crate::node::{is_good, Purpose, V};
 use crate::script::Random;
 use drbdbox::conf::settings::{Fencing, NetSettings, Protocol};
-use drbdbox::core::state::{Conn, Disk, Role};
+use drbdbox::core::state::{Conn, Disk, Role, StateWord};
 use drbdbox::core::types::*;
 
 impl World {
@@ -121,10 +121,13 @@ impl World {
     }
 
     /// Fencing has to keep the data together whoever promotes this node, without good sense: it is alone, and
-    /// calls its own disk UpToDate.
+    /// calls its own disk UpToDate. It cannot if the newest data are on a disk that the other node was told to detach: nobody who asks that
+    /// node hears of them.
     pub fn is_fenced(&self, n: usize) -> bool {
+        let detached = |s: StateWord| self.authority == Some(1 - n) && s.disk == Disk::Diskless;
         self.p.fencing() == Fencing::ResourceAndStonith
             && !self.unfenced
+            && !self.state(1 - n).is_some_and(detached)
             && self.state(n).is_some_and(|s| s.disk == Disk::UpToDate && s.conn < Conn::Connected)
     }
 
