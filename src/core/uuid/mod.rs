@@ -357,8 +357,7 @@ pub fn promotion_needs_new_current(s: StateWord, bitmap: u64, forced: bool) -> b
 /// does not know. (DRBD goes on with the same generation. If the target does, too, and is Primary one day, what this
 /// node wrote is taken for old.) `was_source`: it may have been.
 pub fn promotion_of_source(s: StateWord, was_source: bool) -> bool {
-    let target_lost = s.conn < Conn::Connected && matches!(s.pdsk, Disk::Inconsistent | Disk::Outdated);
-    target_lost && was_source && s.disk == Disk::UpToDate
+    s.conn < Conn::Connected && was_source && s.disk == Disk::UpToDate
 }
 
 /// Which kind of `new-current-uuid` the admin gets. spec/state.md 8.4 U10.
