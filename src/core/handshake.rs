@@ -165,6 +165,11 @@ impl Resource {
 
     /// What the disk of the peer really is: what it says, but for one that negotiates (step 1).
     fn real_peer_disk(&mut self, v: VolumeIndex, peer: StateWord) -> Disk {
+        if peer.disk == Disk::Outdated && peer.conn == Conn::WFBitMapT {
+            // The one that it told as Inconsistent as long as it was Connected (`told_disk`).
+            let same = self.volumes[v].peer_told == Disk::Inconsistent;
+            return if same { Disk::Inconsistent } else { Disk::Outdated };
+        }
         if peer.disk != Disk::Negotiating {
             return peer.disk;
         }
@@ -284,6 +289,7 @@ impl Resource {
                 peer_primary: peer.role == Role::Primary,
             },
             disk: state.disk,
+            told_disk: told_disk(state),
             negotiation_disk: volume.negotiation.map(|(disk, _)| disk),
             peer_disk,
             policies: Policies::from(net),
@@ -550,13 +556,17 @@ impl Resource {
 /// takes an Outdated disk of a connected peer for UpToDate (spec/state.md 4.1 S9).
 /// A disk that is being attached is none yet: the peer answers with its UUIDs when it sees one for the
 /// first time, and has to do so when this one negotiates (5.2 A9).
-pub(super) fn state_packet(mut word: StateWord) -> Packet {
-    word.disk = match word.disk {
+pub(super) fn state_packet(word: StateWord) -> Packet {
+    Packet::State(StateWord { disk: told_disk(word), ..word }.to_bits())
+}
+
+/// What the peer hears of the disk.
+fn told_disk(word: StateWord) -> Disk {
+    match word.disk {
         Disk::Outdated if word.conn == Conn::Connected => Disk::Inconsistent,
         Disk::Attaching => Disk::Diskless,
         disk => disk,
-    };
-    Packet::State(word.to_bits())
+    }
 }
 
 /// Both ends' policies go together: equal, or one discards what the other keeps.

@@ -55,6 +55,8 @@ pub struct HandshakeInput {
     pub context: CompareContext,
     /// Own disk state.
     pub disk: Disk,
+    /// What the peer has heard of it.
+    pub told_disk: Disk,
     /// The remembered disk state, if `disk` is Negotiating. spec/state.md 13.2.
     pub negotiation_disk: Option<Disk>,
     /// Real disk state of the peer. spec/state.md 9.4 step 1.
@@ -265,7 +267,12 @@ fn decide(
     }
 
     // 4
-    let verdict = by_disk_states(verdict, my_disk, input.peer_disk, steps);
+    // Where nothing but the disks' states tells who is the source, the peer goes by what it was told of this one.
+    let mine = match (verdict, input.told_disk) {
+        (Verdict::NoResync, Disk::Inconsistent) => Disk::Inconsistent,
+        _ => my_disk,
+    };
+    let verdict = by_disk_states(verdict, mine, input.peer_disk, steps);
 
     // 5 to 8
     let verdict = match verdict {

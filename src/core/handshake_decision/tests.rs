@@ -61,6 +61,7 @@ fn input(own: Node, peer: Node, arbiter: bool) -> HandshakeInput {
             peer_primary: peer.primary,
         },
         disk: own.disk,
+        told_disk: own.disk,
         negotiation_disk: None,
         peer_disk: peer.disk,
         policies: own.policies,

@@ -773,3 +773,24 @@ fn a_frozen_primary_whose_source_missed_the_end_of_the_resync_becomes_the_source
     assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
     pair.assert_equal();
 }
+
+/// A disk comes to a node whose own is old, with data of the same generation: the resync that the one begins is the other's, too.
+#[test]
+fn an_old_disk_and_one_that_is_attached_begin_the_same_resync() {
+    let mut pair = synced_pair();
+    pair.a.begin(Command::Secondary { volume: V, open: false });
+    pair.run();
+    let net = settings(Protocol::C);
+    pair.b.begin(Command::Disconnect { force: false });
+    pair.run();
+    assert_eq!(pair.b.command(Command::Outdate { volume: V }), 1, "{}", pair.logs());
+    pair.a.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    assert_eq!(pair.b.command(Command::Connect(Box::new(net))), 101);
+    pair.run();
+    assert_eq!((pair.a.word().2, pair.b.word().2), (Disk::Diskless, Disk::Outdated), "{}", pair.logs());
+    pair.a.attach();
+    pair.run();
+    assert_eq!(pair.b.word().2, Disk::UpToDate, "{}", pair.logs());
+    pair.assert_equal();
+}

@@ -96,10 +96,7 @@ impl World {
             daemon.asked.values().any(|purpose| *purpose == Purpose::Primary { force: true })
         };
         let alone = self.state(n).is_some_and(|state| state.conn < Conn::Connected);
-        if primary && alone && self.nodes[n].daemon.as_ref().is_some_and(forced) {
-            // It is what the operator wanted, though nobody is told any more.
-            self.data_chosen(n);
-        }
+        let chosen = primary && alone && self.nodes[n].daemon.as_ref().is_some_and(forced);
         self.stats.crashes += 1;
         self.stats.power_cuts += u64::from(power_cut);
         // Protocol A acknowledges what TCP has. If an invalidate takes the own disk away while such writes are
@@ -127,6 +124,10 @@ impl World {
             }
         }
         node.disk.stop(power_cut, &mut self.random);
+        if chosen && self.nodes[n].super_block().uuids[1] != 0 {
+            // It is what the operator wanted, though nobody is told any more: the generation has begun.
+            self.data_chosen(n);
+        }
         if power_cut {
             // The former Primary is the source of the next resync, if it crashed.
             if primary || self.authority == Some(n) || self.last_primary == Some(n) {
