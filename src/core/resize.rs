@@ -126,6 +126,11 @@ impl Resource {
 
     /// The `resize` command. spec/state.md 12.5.
     pub(super) fn resize(&mut self, id: AdminId, v: VolumeIndex, size: u64, flags: ResizeFlags) {
+        if self.state(v).conn == Conn::WFReportParams {
+            // What the nodes have told each other has to count until both have heard it.
+            self.volumes[v].resizes_after_handshake.push((id, size, flags));
+            return;
+        }
         if let Err(code) = size::check_resize(self.state(v), self.apv(), flags) {
             return self.reply_with(id, code, "");
         }

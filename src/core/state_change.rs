@@ -6,7 +6,7 @@ use super::log_lines::{self, UuidEvent};
 use super::metadata_flags::has_primary_mark;
 use super::rules::{self, ChangeKind, Decision, Refusal, RuleContext};
 use super::state::{Change, Conn, Disk, Role, StateWord};
-use super::steps::Work;
+use super::steps::{Step, Work};
 use super::types::*;
 use super::volume::FirstWord;
 use super::{uuid, Resource};
@@ -271,6 +271,11 @@ impl Resource {
             self.connection_changed(os.conn, ns.conn);
         }
         self.fifo.push_back(Work::After { v, os, ns, lost_peer });
+        if os.conn == Conn::WFReportParams && ns.conn != os.conn {
+            for (id, size, flags) in std::mem::take(&mut self.volumes[v].resizes_after_handshake) {
+                self.queue_steps([Step::Resize { v, id, size, flags }]);
+            }
+        }
     }
 
     /// The connection's own state follows its volumes; a link that is to go is closed.

@@ -7,7 +7,7 @@ use super::handshake::state_packet;
 use super::metadata_flags::has_primary_mark;
 use super::resize::ResizeCause;
 use super::rules::ChangeKind;
-use super::size::SizeChange;
+use super::size::{ResizeFlags, SizeChange};
 use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::types::*;
 use super::{uuid, Resource};
@@ -39,7 +39,7 @@ pub enum Work {
 }
 
 /// One action of the worker. Those that wait hold the fifo.
-#[allow(missing_docs)] // v: the volume
+#[allow(missing_docs)] // v: the volume; id: the request
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// Write the super block and wait until it is durable.
@@ -102,6 +102,8 @@ pub enum Step {
     Attached { v: VolumeIndex },
     /// Resync what an online grow added.
     ResyncGrown { v: VolumeIndex },
+    /// The `resize` command, which has waited for a handshake.
+    Resize { v: VolumeIndex, id: AdminId, size: u64, flags: ResizeFlags },
     /// Ask how large the backing device is, and wait for the answer.
     AskBackingSize { v: VolumeIndex, cause: ResizeCause },
     /// Put the meta data elsewhere on their device.
@@ -474,6 +476,7 @@ impl Resource {
             Step::CleanupTail => self.cleanup_tail(),
             Step::Attached { v } => self.attached(v),
             Step::ResyncGrown { v } => self.resync_grown(v),
+            Step::Resize { v, id, size, flags } => self.resize(id, v, size, flags),
             Step::AskBackingSize { v, cause } => self.ask_backing_size(v, cause),
             Step::MoveMetaData { v, layout } => self.move_meta_data(v, layout),
             Step::RewriteActivityLog { v } => self.rewrite_activity_log(v),

@@ -5,8 +5,9 @@ use super::bitmap::Bitmap;
 use super::intervals::Intervals;
 use super::request::Request;
 use super::resync::Resync;
+use super::size::ResizeFlags;
 use super::state::{Disk, StateWord};
-use super::types::{Io, Millis};
+use super::types::{AdminId, Io, Millis};
 use super::uuid::{PeerUuids, Uuids};
 use crate::conf::settings::DiskSettings;
 use crate::meta;
@@ -180,6 +181,8 @@ pub struct Volume {
     pub(super) consider_resync: bool,
     pub(super) resync_after_negotiation: bool,
     pub(super) resize_pending: bool,
+    /// `resize` commands that wait until the nodes know each other's sizes.
+    pub(super) resizes_after_handshake: Vec<(AdminId, u64, ResizeFlags)>,
     pub(super) degraded: bool,
     pub(super) discard_my_data: bool,
     pub(super) al_suspended: bool,
@@ -248,6 +251,7 @@ impl Volume {
             consider_resync: false,
             resync_after_negotiation: false,
             resize_pending: false,
+            resizes_after_handshake: Vec::new(),
             degraded: false,
             discard_my_data: false,
             al_suspended: false,

@@ -398,3 +398,48 @@ fn a_disk_that_grew_unnoticed_does_not_change_the_size_at_attach() {
         pair.assert_equal();
     }
 }
+
+/// Told to change its size while the two nodes tell each other their sizes for the first time, a node does it when that is over.
+#[test]
+fn resize_waits_for_the_handshake() {
+    const SMALL: usize = SECTORS as usize * 512;
+    let mut pair = synced_pair_at(97, Protocol::C);
+    pair.b.begin(Command::Disconnect { force: false });
+    pair.run();
+    for node in [&mut pair.a, &mut pair.b] {
+        node.set_bytes(2 * SMALL);
+    }
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    while pair.a.word().1 != Conn::WFReportParams {
+        pair.run_once();
+    }
+    let id = resize(&mut pair.a);
+    pair.run();
+    assert_eq!(pair.a.replies[&id], 130, "it ended in a resync: {}", pair.logs());
+    pair.a.begin(Command::Secondary { volume: V, open: false });
+    pair.run();
+
+    // Without a resync, and without a link in the end.
+    for lost in [true, false] {
+        pair.b.begin(Command::Disconnect { force: false });
+        pair.run();
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        while pair.a.word().1 != Conn::WFReportParams {
+            pair.run_once();
+        }
+        let id = resize(&mut pair.a);
+        assert!(!pair.a.replies.contains_key(&id));
+        if lost {
+            pair.b.begin(Command::Disconnect { force: true });
+        }
+        pair.run();
+        assert_eq!(pair.a.replies[&id], if lost { 101 } else { 131 }, "{}", pair.logs());
+        if lost {
+            assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+            pair.run();
+        }
+        let sizes = [&pair.a, &pair.b].map(|node| node.core.volume(V).size_sectors());
+        assert_eq!(sizes[0], sizes[1], "{}", pair.logs());
+        assert_eq!(pair.a.word().1, Conn::Connected, "{}", pair.logs());
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::World;
 use crate::node::{is_good, Purpose, V};
-use drbdbox::core::state::{Conn, Disk, StateWord};
+use drbdbox::core::state::{Disk, StateWord};
 use drbdbox::core::types::*;
 
 impl World {
@@ -97,12 +97,6 @@ impl World {
         assume_peer_has_space: bool,
         assume_clean: bool,
     ) {
-        // Not drawn: while the nodes tell each other their sizes for the first time, when nobody would be told of another one. They
-        // would be connected with different sizes (seed 389).
-        let meets = |n: usize| self.state(n).is_some_and(|state| state.conn == Conn::WFReportParams);
-        if meets(0) || meets(1) {
-            return;
-        }
         // Not drawn: two commands that meet on the wire, of which one gives a size. Each node takes the word of the other for the last
         // one, and they end with different sizes (seed 125).
         if (size != 0 || self.shrinks_to.is_some()) && !self.is_quiet() {
