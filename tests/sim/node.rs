@@ -71,6 +71,12 @@ pub fn is_good(state: StateWord) -> bool {
     state.conn == Conn::Connected && state.disk == DiskState::UpToDate && state.pdsk == DiskState::UpToDate
 }
 
+/// Who is made Primary by force now goes on with its own data, whatever the other disk has: the nodes are apart, or the other one
+/// has not attached its disk.
+pub fn decides_alone(state: StateWord) -> bool {
+    state.conn < Conn::Connected || state.pdsk <= DiskState::Failed
+}
+
 /// Where meta data lie on a device of `bytes`.
 pub fn layout(index: MetaIndex, bytes: u64) -> Layout {
     Layout::new(index, bytes, LogGeometry::CLASSIC).expect("layout")

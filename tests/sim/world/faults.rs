@@ -2,7 +2,7 @@
 
 use super::{Doom, World};
 use crate::application::Kind;
-use crate::node::{is_good, Daemon, Purpose, V};
+use crate::node::{decides_alone, is_good, Daemon, Purpose, V};
 use drbdbox::conf::settings::Protocol;
 use drbdbox::core::state::{Conn, Disk, Role, StateWord};
 
@@ -95,8 +95,8 @@ impl World {
         let forced = |daemon: &Daemon| {
             daemon.asked.values().any(|purpose| *purpose == Purpose::Primary { force: true })
         };
-        let alone = self.state(n).is_some_and(|state| state.conn < Conn::Connected);
-        let chosen = primary && alone && self.nodes[n].daemon.as_ref().is_some_and(forced);
+        let decides = self.state(n).is_some_and(decides_alone);
+        let chosen = primary && decides && self.nodes[n].daemon.as_ref().is_some_and(forced);
         self.stats.crashes += 1;
         self.stats.power_cuts += u64::from(power_cut);
         // Protocol A acknowledges what TCP has. If an invalidate takes the own disk away while such writes are

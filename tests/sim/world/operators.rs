@@ -1,7 +1,7 @@
 //! Operators: commands that make sense and commands that do not.
 
 use super::World;
-use crate::node::{is_good, Purpose, V};
+use crate::node::{decides_alone, is_good, Purpose, V};
 use crate::script::Random;
 use drbdbox::conf::settings::{Fencing, NetSettings, Protocol};
 use drbdbox::core::state::{Conn, Disk, Role, StateWord};
@@ -27,9 +27,8 @@ impl World {
             Purpose::Primary { .. } if code == 1 || code == 2 => {
                 self.stats.promotions += 1;
                 let alone = self.state(n).is_some_and(|state| state.conn < Conn::Connected);
-                // A peer that detached its disk may have newer data on it.
-                let unseen = alone || self.state(n).is_some_and(|state| state.pdsk == Disk::Diskless);
-                if unseen && purpose == (Purpose::Primary { force: true }) {
+                let decides = self.state(n).is_some_and(decides_alone);
+                if decides && purpose == (Purpose::Primary { force: true }) {
                     self.data_chosen(n);
                 }
                 let lost_on_the_way = std::mem::take(&mut self.lost_on_the_way);
