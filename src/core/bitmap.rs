@@ -198,7 +198,7 @@ impl Bitmap {
         self.dirty.resize(bits.div_ceil(BITS_PER_PAGE) as usize, Dirty::Must);
         self.trim_surplus();
         self.recount();
-        if set_new && bits > old_bits {
+        if set_new && bits > old_bits && !mutant!("new-space-not-marked") {
             self.set_bits(old_bits, bits - 1);
         }
     }

@@ -39,7 +39,7 @@ impl Resource {
 
     /// A write of the peer arrived while both may write.
     pub(super) fn peer_wrote_as_primary(&mut self, v: VolumeIndex, write: PeerWrite) {
-        if self.is_arbiter() && self.lacks_acks(v, write.seq) {
+        if self.is_arbiter() && self.lacks_acks(v, write.seq) && !mutant!("early-write-not-awaited") {
             // One of them may be for an own write that the peer's was laid over.
             let wait = self.net.as_ref().map_or(0, |net| u64::from(net.ping_timeout) * 100);
             self.hold = Some(Hold::Early(Box::new(Early { volume: v, write, deadline: self.now + wait })));
@@ -82,7 +82,8 @@ impl Resource {
 
     fn peer_wrote_in_sequence(&mut self, v: VolumeIndex, write: PeerWrite) {
         let (sector, sectors) = (write.sector, u64::from(write.bytes) / 512);
-        let concurrent = self.is_arbiter().then(|| self.unanswered_write(v, sector, sectors)).flatten();
+        let decides = self.is_arbiter() && !mutant!("superseded-write-applied");
+        let concurrent = decides.then(|| self.unanswered_write(v, sector, sectors)).flatten();
         let Some((own_sector, own_sectors)) = concurrent else {
             self.write_of_peer(v, write);
             return;
@@ -119,6 +120,7 @@ impl Resource {
     /// Whether a write of the peer has to wait for an own one: for the answer to it, and for the disk.
     pub(super) fn own_write_in_the_way(&self, v: VolumeIndex, sector: u64, sectors: u64) -> bool {
         self.two_primaries_allowed()
+            && !mutant!("conflict-order-ignored")
             && self.volumes[v]
                 .writes
                 .overlapping(sector, sectors)
@@ -130,7 +132,7 @@ impl Resource {
     pub(super) fn note_overwritten(&mut self, v: VolumeIndex, sector: u64, sectors: u64) {
         for id in self.volumes[v].writes.overlapping(sector, sectors) {
             if let Some(older) = self.log.get_mut(id) {
-                older.overwritten = true;
+                older.overwritten = !mutant!("overwritten-write-sent-again");
             }
         }
     }
@@ -154,8 +156,10 @@ impl Resource {
     /// P_RETRY_WRITE: again, when the arbiter's write is here.
     pub(super) fn receive_retry(&mut self, v: VolumeIndex, ack: BlockAck) {
         if let Some(request) = self.refused_by_arbiter(v, ack) {
-            request.postponed = true;
-            self.restart_postponed(ack.block_id);
+            let done = mutant!("retry-taken-for-superseded");
+            request.net_ok |= done;
+            request.postponed = !done;
+            self.advance(ack.block_id);
             self.note_progress(v);
         }
     }

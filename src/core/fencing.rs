@@ -92,7 +92,10 @@ impl Resource {
             return;
         }
         let code = exit_status >> 8 & 0xff;
-        let outcome = outcome(code, self.state(v).disk);
+        let outcome = match outcome(code, self.state(v).disk) {
+            FenceOutcome::Broken if mutant!("fence-answer-ignored") => FenceOutcome::PeerOutdated,
+            outcome => outcome,
+        };
         self.log_fence_outcome(v, outcome, code);
         if let Some(change) = self.change_by_fencing(v, outcome) {
             if self.connection.state < Conn::WFReportParams && !self.connection.state_sent {

@@ -18,8 +18,9 @@ pub fn recomputed(old: MetaFlags, s: StateWord, crashed_primary: bool) -> MetaFl
     if s.disk < Disk::Inconsistent {
         return old;
     }
-    // The target of a resync may be UpToDate, and go on alone, before a source that crashes would have heard of it.
-    let peer_outdated = s.pdsk >= Disk::Inconsistent && s.pdsk <= Disk::Outdated && !s.conn.is_sync_source();
+    // The target of a resync is done before its source hears of it, or has never begun. (DRBD calls it outdated.)
+    let resyncs = s.conn.is_sync_source() || matches!(s.conn, Conn::StartingSyncS | Conn::WFBitMapS);
+    let peer_outdated = s.pdsk >= Disk::Inconsistent && s.pdsk <= Disk::Outdated && !resyncs;
     let mut flags = old;
     let crashed_primary = crashed_primary && !mutant!("crash-not-kept");
     for (flag, on) in [

@@ -19,8 +19,8 @@ pub struct Mutant {
     pub what: &'static str,
 }
 
-/// All of them.
-pub const ALL: &[Mutant] = &[
+/// Those that any seed may show.
+const GENERAL: &[Mutant] = &[
     Mutant {
         name: "log-not-used",
         file: "admission.rs",
@@ -242,11 +242,102 @@ pub const ALL: &[Mutant] = &[
     },
 ];
 
+/// Those that only seeds with two Primaries and fencing can show.
+const TWO_PRIMARIES: &[Mutant] = &[
+    Mutant {
+        name: "superseded-write-applied",
+        file: "conflicts.rs",
+        what: "the arbiter of two Primaries lets the peer's write over its own one that is under way",
+    },
+    Mutant {
+        name: "conflict-order-ignored",
+        file: "conflicts.rs",
+        what: "a write of the other Primary does not wait for an own one to the same blocks",
+    },
+    Mutant {
+        name: "early-write-not-awaited",
+        file: "conflicts.rs",
+        what: "a write of the other Primary does not wait for the acknowledgements that were sent before it",
+    },
+    Mutant {
+        name: "retry-taken-for-superseded",
+        file: "conflicts.rs",
+        what: "what the arbiter wants again is done",
+    },
+    Mutant {
+        name: "overwritten-write-sent-again",
+        file: "conflicts.rs",
+        what: "a frozen write is sent again over a later one of the other Primary",
+    },
+    Mutant {
+        name: "outdated-disk-promoted",
+        file: "admin/role.rs",
+        what: "a node is promoted on an Outdated disk without force",
+    },
+    Mutant {
+        name: "not-frozen-at-loss",
+        file: "rules/sanitize.rs",
+        what: "resource-and-stonith: a Primary that loses its peer goes on",
+    },
+    Mutant {
+        name: "fence-answer-ignored",
+        file: "fencing.rs",
+        what: "a fence-peer handler that is broken has fenced the peer",
+    },
+];
+
+/// Those that only seeds with disks of changing sizes can show.
+const SIZES: &[Mutant] = &[
+    Mutant {
+        name: "peer-size-ignored",
+        file: "size.rs",
+        what: "the device is as large as the larger of the two disks",
+    },
+    Mutant {
+        name: "small-peer-accepted",
+        file: "size.rs",
+        what: "a peer whose disk is smaller than the device in use is accepted",
+    },
+    Mutant {
+        name: "new-space-not-marked",
+        file: "bitmap.rs",
+        what: "space that is added is not marked out of sync",
+    },
+    Mutant {
+        name: "partial-last-block-not-marked",
+        file: "resize.rs",
+        what: "a last block that becomes a whole one is not marked out of sync",
+    },
+    Mutant {
+        name: "new-size-shown-early",
+        file: "resize.rs",
+        what: "the application sees a larger device before its size is on disk",
+    },
+    Mutant {
+        name: "moved-without-full-sync",
+        file: "resize.rs",
+        what: "meta data move without FULL_SYNC in the first super block",
+    },
+    Mutant {
+        name: "new-space-not-resynced",
+        file: "resize.rs",
+        what: "no resync begins when the device has grown",
+    },
+];
+
+/// All of them, and which seeds may show them, if not any: seed mod 8.
+const TABLES: [(Option<u64>, &[Mutant]); 3] = [(None, GENERAL), (Some(5), SIZES), (Some(7), TWO_PRIMARIES)];
+
+/// All of them, those of seeds of a special kind with that (seed mod 8).
+pub fn all() -> impl Iterator<Item = (Option<u64>, &'static Mutant)> {
+    TABLES.iter().flat_map(|(kind, mutants)| mutants.iter().map(|mutant| (*kind, mutant)))
+}
+
 static ACTIVE: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// Makes one of [`ALL`] active in this process, or none. False: there is none of this name.
+/// Makes one of [`all`] active in this process, or none. False: there is none of this name.
 pub fn activate(name: Option<&str>) -> bool {
-    let index = name.and_then(|name| ALL.iter().position(|mutant| mutant.name == name));
+    let index = name.and_then(|name| all().position(|(_, mutant)| mutant.name == name));
     ACTIVE.store(index.unwrap_or(usize::MAX), Ordering::Relaxed);
     name.is_none() || index.is_some()
 }
@@ -255,14 +346,20 @@ pub(super) fn is_active(index: usize) -> bool {
     ACTIVE.load(Ordering::Relaxed) == index
 }
 
-/// The place of a name in [`ALL`], when the crate is compiled.
+/// The place of a name in [`all`], when the crate is compiled.
 pub(super) const fn index_of(name: &str) -> usize {
-    let mut index = 0;
-    while index < ALL.len() {
-        if is_equal(ALL[index].name.as_bytes(), name.as_bytes()) {
-            return index;
+    let (mut table, mut before) = (0, 0);
+    while table < TABLES.len() {
+        let mutants = TABLES[table].1;
+        let mut index = 0;
+        while index < mutants.len() {
+            if is_equal(mutants[index].name.as_bytes(), name.as_bytes()) {
+                return before + index;
+            }
+            index += 1;
         }
-        index += 1;
+        before += index;
+        table += 1;
     }
     panic!("no such mutant in the table")
 }

@@ -492,8 +492,9 @@ impl Resource {
         }
         let diskless = state.disk < Disk::Inconsistent;
         // Inconsistent data are not what this node works with: its own disk, when it comes back, is.
+        let inconsistent = state.pdsk == Disk::Inconsistent || peer.flags.contains(UuidFlags::INCONSISTENT);
         if diskless
-            && state.pdsk != Disk::Inconsistent
+            && !inconsistent
             && (state.conn >= Conn::Connected || state.role == super::state::Role::Primary)
         {
             let volume = &mut self.volumes[v];

@@ -233,7 +233,8 @@ impl Resource {
         disk.moving = true;
         disk.layout = layout;
         disk.super_block.place(&layout);
-        let full_sync = std::mem::replace(&mut disk.full_sync, true);
+        let unsafely = mutant!("moved-without-full-sync");
+        let full_sync = std::mem::replace(&mut disk.full_sync, !unsafely);
         let steps = [
             Step::WriteSuperBlock { v },
             Step::RewriteActivityLog { v },
@@ -304,7 +305,8 @@ impl Resource {
         if let (Some(bits), Some(disk)) = (plan.resize_bitmap, &mut self.volumes[v].disk) {
             let agreed = disk.super_block.effective_size_sectors;
             disk.bitmap.resize(plan.sectors, bits == NewBits::Set);
-            if bits == NewBits::Set && agreed < plan.sectors && agreed % SECTORS_PER_BIT != 0 {
+            let partial = agreed % SECTORS_PER_BIT != 0 && !mutant!("partial-last-block-not-marked");
+            if bits == NewBits::Set && agreed < plan.sectors && partial {
                 // The last block was a part of one; the rest of it is new.
                 disk.bitmap.set_sectors(agreed, 1);
             }
@@ -324,7 +326,7 @@ impl Resource {
         }
         // An application that has used new space finds it there after a crash: it sees it when the size is on
         // disk. What is cut off it must not use any more.
-        if plan.sectors > shown && writes {
+        if plan.sectors > shown && writes && !mutant!("new-size-shown-early") {
             steps[2] = Some(Step::ShowSize { v });
         } else if plan.sectors != shown {
             self.show_size(v);
@@ -383,6 +385,7 @@ impl Resource {
             self.volumes[v].resize_pending = false;
         }
         match reaction.new_area {
+            Some(NewArea::Resync) if mutant!("new-space-not-resynced") => {}
             Some(NewArea::Resync) => self.queue_steps([Step::ResyncGrown { v }]),
             Some(NewArea::AssumeClean) => self.info(Some(v), size::ASSUME_CLEAN),
             Some(NewArea::AfterNegotiation) => self.volumes[v].resync_after_negotiation = true,

@@ -23,11 +23,6 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// All of a seed. `SIM_SPECIAL` in the environment: of a special kind, if the seed is one of those.
-    pub fn new(seed: u64) -> Plan {
-        Plan { seed, special: text("SIM_SPECIAL").is_some(), ..Plan::default() }
-    }
-
     /// Whether something may come from outside of the nodes at this step.
     pub fn allows(&self, step: u64) -> bool {
         self.keep.as_ref().is_none_or(|keep| keep.contains(&step))
@@ -38,7 +33,7 @@ impl Plan {
         Random::new(Random::new(self.seed ^ step.wrapping_mul(0xd6e8_feb8_6659_fd93)).next())
     }
 
-    /// The plan that the environment describes: `SEED`, `SIM_STEPS`, `SIM_KEEP`, `SIM_CLOSELY`.
+    /// The plan that the environment describes: `SEED`, `SIM_STEPS`, `SIM_KEEP`, `SIM_CLOSELY`, `SIM_SPECIAL`.
     pub fn from_environment(seed: u64) -> Plan {
         let parse = |text: &str| -> u64 {
             text.trim().parse().unwrap_or_else(|_| panic!("SIM_STEPS and SIM_KEEP are numbers, not {text}"))
@@ -51,10 +46,11 @@ impl Plan {
             ranges.collect()
         });
         Plan {
+            seed,
             steps: text("SIM_STEPS").map(|text| parse(&text)),
             keep,
             closely: text("SIM_CLOSELY").is_some(),
-            ..Plan::new(seed)
+            special: text("SIM_SPECIAL").is_some(),
         }
     }
 }

@@ -111,11 +111,22 @@ pub struct Total {
 #[derive(Debug, Clone, Copy)]
 pub struct Range {
     pub first: u64,
+    /// From one seed to the next.
+    pub step: u64,
     pub count: u64,
+    /// See [`Plan::special`].
+    pub special: bool,
     pub limit: Duration,
     /// Stops after so many failures.
     pub failures_max: usize,
     pub threads: usize,
+}
+
+impl Range {
+    /// What a seed of this range runs.
+    pub fn plan(&self, seed: u64) -> Plan {
+        Plan { seed, special: self.special, ..Plan::default() }
+    }
 }
 
 /// Runs a range of seeds. Where it stops for failures, those before the last one of them have all been run: the
@@ -123,17 +134,17 @@ pub struct Range {
 pub fn run_range(range: Range, told: impl Fn(u64, &Failure) + Sync) -> Total {
     let begun = Instant::now();
     let next = AtomicU64::new(range.first);
-    let end = AtomicU64::new(range.first.saturating_add(range.count));
+    let end = AtomicU64::new(range.first.saturating_add(range.count.saturating_mul(range.step)));
     let total = Mutex::new(Total::default());
     std::thread::scope(|scope| {
         for _ in 0..range.threads {
             scope.spawn(|| {
                 while begun.elapsed() < range.limit {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    let seed = next.fetch_add(range.step, Ordering::Relaxed);
                     if seed >= end.load(Ordering::Relaxed) {
                         break;
                     }
-                    let outcome = run(&Plan::new(seed), Trace::Off);
+                    let outcome = run(&range.plan(seed), Trace::Off);
                     let mut total = total.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                     total.seeds += 1;
                     total.steps += outcome.steps;

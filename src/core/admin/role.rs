@@ -70,7 +70,7 @@ impl Resource {
                 task.stage = Stage::Try;
             }
             StateError::NoUpToDateDisk
-                if *force
+                if (*force || mutant!("outdated-disk-promoted") && state.disk == Disk::Outdated)
                     && primary
                     && state.disk >= Disk::Inconsistent
                     && state.disk < Disk::UpToDate

@@ -405,3 +405,29 @@ fn a_target_does_not_count_as_outdated_after_a_crash_of_its_source() {
     pair.a.start();
     assert_eq!(pair.a.word(), (Role::Secondary, Conn::StandAlone, Disk::UpToDate, Disk::DUnknown));
 }
+
+/// The target of a resync is done, and UpToDate, before its source knows. After a crash just then the source must not take it for outdated:
+/// it could become Primary beside it.
+#[test]
+fn a_source_that_crashes_does_not_take_its_target_for_outdated() {
+    let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+    pair.b.begin(Command::Disconnect { force: true });
+    pair.run();
+    pair.helper_of_a_ends(7);
+    pair.run();
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert!(pair.a.super_block().flags.contains(MetaFlags::PEER_OUT_DATED), "{}", pair.logs());
+    pair.a.running = None;
+    pair.b.command(Command::Connect(Box::new(settings(Protocol::C))));
+    let mut resyncs = false;
+    while !resyncs || pair.a.word().1 != Conn::Connected {
+        pair.run_once();
+        resyncs |= pair.b.word().1 == Conn::SyncTarget;
+        let good = resyncs && pair.b.word().2 == Disk::UpToDate;
+        let outdated = pair.a.super_block().flags.contains(MetaFlags::PEER_OUT_DATED);
+        assert!(!(good && outdated), "{}", pair.logs());
+    }
+    pair.run();
+    pair.assert_equal();
+}

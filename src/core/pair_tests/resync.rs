@@ -1,5 +1,7 @@
 //! Resync: who begins it, what ends it, what interrupts it.
 
+use super::super::rules::ChangeKind;
+use super::super::state::Change;
 use super::*;
 use crate::wire::requests::BlockRequest;
 
@@ -663,4 +665,36 @@ fn a_verify_that_stops_is_over_on_both_sides() {
         assert!(pair.a.log.iter().any(|line| line.starts_with("Online verify done")), "{}", pair.logs());
         assert_eq!(pair.b.word().1, Conn::Connected, "{version}: {}", pair.logs());
     }
+}
+}
+
+/// A Secondary without a disk, whose peer attaches an Inconsistent disk of another generation and gives it up again: its own disk is still
+/// the one with the data that it worked with.
+#[test]
+fn inconsistent_data_of_a_peer_that_attaches_are_not_the_ones_in_use() {
+    let mut pair = synced_pair();
+    pair.b.begin(Command::Disconnect { force: true });
+    pair.run();
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    let _ = pair.b.core.change(V, Change::disk(Disk::Inconsistent), ChangeKind::Hard, false);
+    while pair.b.work() {}
+    pair.b.command(Command::Detach { volume: V, force: true });
+    assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
+    pair.a.command(Command::Detach { volume: V, force: false });
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    let diskless = (Role::Secondary, Conn::Connected, Disk::Diskless, Disk::Diskless);
+    assert_eq!((pair.a.word(), pair.b.word()), (diskless, diskless), "{}", pair.logs());
+    pair.b.attach();
+    pair.run();
+    assert_eq!(pair.b.word().2, Disk::Inconsistent, "{}", pair.logs());
+    pair.b.command(Command::Detach { volume: V, force: true });
+    pair.run();
+    pair.a.attach();
+    pair.run();
+    assert_eq!(pair.a.word().2, Disk::UpToDate, "{}", pair.logs());
+    pair.b.attach();
+    pair.run();
+    pair.assert_equal();
 }

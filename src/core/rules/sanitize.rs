@@ -154,7 +154,7 @@ pub fn sanitize(os: StateWord, wanted: StateWord, ctx: &RuleContext) -> (StateWo
     }
     // S11
     if ctx.fencing == Fencing::ResourceAndStonith && wants_fencing(ns) && !wants_fencing(os) {
-        ns.susp_fen = true;
+        ns.susp_fen = !mutant!("not-frozen-at-loss");
     }
     // S12
     if ctx.on_no_data == OnNoData::SuspendIo && primary_without_data(ns) && !primary_without_data(os) {
