@@ -666,7 +666,6 @@ fn a_verify_that_stops_is_over_on_both_sides() {
         assert_eq!(pair.b.word().1, Conn::Connected, "{version}: {}", pair.logs());
     }
 }
-}
 
 /// A Secondary without a disk, whose peer attaches an Inconsistent disk of another generation and gives it up again: its own disk is still
 /// the one with the data that it worked with.
