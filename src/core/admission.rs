@@ -186,8 +186,18 @@ impl Resource {
         let volume = &self.volumes[v];
         let limit = self.net.as_ref().map_or(IN_FLIGHT_MAX, |net| net.max_buffers);
         rules::may_accept_io(volume.state, self.apv())
+            && !self.peer_does_not_know(v)
             && !volume.bitmap_io
             && volume.counters.ap_in_flight < limit
+    }
+
+    /// This node is the source of a resync, and the peer, which calls its disk UpToDate, has not said yet that it has heard of that. If
+    /// the link is lost it may never hear of it, and be promoted when this node is fenced: without the writes that do not go to it
+    /// from now on. (DRBD goes on.)
+    fn peer_does_not_know(&self, v: VolumeIndex) -> bool {
+        let volume = &self.volumes[v];
+        matches!(volume.state.conn, Conn::StartingSyncS | Conn::WFBitMapS)
+            && volume.peer_told == Disk::UpToDate
     }
 
     /// Starts a request, or gives it back if it has to wait.

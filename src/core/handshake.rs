@@ -189,6 +189,8 @@ impl Resource {
             return;
         }
         self.volumes[v].peer_told = real_disk;
+        // Requests may have waited for that.
+        self.wake = true;
         // The own disk may have gone since the peer's UUIDs came.
         if os.conn < Connected && self.refuses_peer_data(v) {
             return;

@@ -794,3 +794,26 @@ fn an_old_disk_and_one_that_is_attached_begin_the_same_resync() {
     assert_eq!(pair.b.word().2, Disk::UpToDate, "{}", pair.logs());
     pair.assert_equal();
 }
+
+/// The Secondary asks for a full sync, the Primary agrees, and the link is lost before the answer gets through: the Secondary is UpToDate
+/// as before, and what the Primary acknowledged since is not on its disk only, of the same generation.
+#[test]
+fn nothing_is_acknowledged_before_the_target_has_heard_of_its_invalidate() {
+    let mut pair = synced_pair();
+    pair.b.begin(Command::Invalidate { volume: V });
+    while !matches!(pair.a.word().1, Conn::StartingSyncS | Conn::WFBitMapS) {
+        pair.run_once();
+    }
+    for queue in &mut pair.a.outgoing {
+        queue.clear();
+    }
+    let token = pair.a.write(4000, 9, 4096);
+    while pair.a.work() {}
+    assert!(!pair.a.completed.contains_key(&token), "{}", pair.logs());
+    pair.lose_link();
+    while pair.a.work() {}
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    assert_ne!(pair.a.super_block().uuids[1], 0, "{}", pair.logs());
+    pair.run();
+    pair.assert_equal();
+}
