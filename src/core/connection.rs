@@ -153,6 +153,10 @@ impl Resource {
 
     /// Sends the own parameters as soon as no promotion is in between. spec/wire.md 4.1.
     pub(super) fn run_pending_link(&mut self) -> bool {
+        if self.connection.phase != Phase::Connecting {
+            // An administrator disconnected by force while it waited: it is being closed.
+            self.connection.pending = None;
+        }
         if self.connection.pending.is_none() || self.task_holds_state_mutex() {
             return false;
         }

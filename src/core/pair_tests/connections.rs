@@ -89,3 +89,41 @@ fn a_node_that_was_promoted_meanwhile_does_not_discard_its_data() {
     assert!(pair.b.log.iter().any(|line| line.contains("Split-Brain detected")), "{}", pair.logs());
     assert!(pair.b.data == kept, "what was written as Primary is lost\n{}", pair.logs());
 }
+
+/// A link waits until a promotion is over, and an administrator disconnects by force meanwhile: nothing is sent on it any more.
+#[test]
+fn a_link_that_waited_is_forgotten_with_a_forced_disconnect() {
+    let mut pair = synced_pair();
+    assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1);
+    pair.run();
+    pair.lose_link();
+    pair.a.meta_held = Some(Vec::new());
+    let id = pair.a.begin(Command::Primary { volume: V, force: false });
+    while pair.a.work() {}
+    assert!(!pair.a.replies.contains_key(&id), "{}", pair.logs());
+    let link = Link { version: pair.version, features: Features::ANNOUNCED, arbiter: true };
+    pair.a.core.link_up(pair.now, link);
+    pair.a.core.command(pair.now, 7000, Command::Disconnect { force: true });
+    // The engine takes its time to close it.
+    let mut closes = false;
+    for _ in 0..20 {
+        let mut outputs = Vec::new();
+        pair.a.core.take_outputs(&mut outputs);
+        for output in outputs {
+            match output {
+                Output::CloseLink { .. } => closes = true,
+                output => pair.a.carry_out(output),
+            }
+        }
+        for output in pair.a.meta_held.take().unwrap_or_default() {
+            pair.a.carry_out(output);
+        }
+        pair.a.meta_held = Some(Vec::new());
+    }
+    assert_eq!(pair.a.replies.get(&id), Some(&1), "{}", pair.logs());
+    assert!(closes && pair.a.outgoing.iter().all(|packets| packets.is_empty()), "{}", pair.logs());
+    pair.a.meta_held = None;
+    pair.a.core.link_closed(pair.now);
+    while pair.a.work() {}
+    assert_eq!(pair.a.word().1, Conn::StandAlone, "{}", pair.logs());
+}
