@@ -1,0 +1,72 @@
+//! Nodes that have given their disk up, or are about to: which data they go by, and which stay good.
+
+use super::*;
+
+impl Pair {
+    /// Everything but acknowledgements and answers from `a` to `b` goes its way.
+    fn run_with_a_slow_meta_socket(&mut self, done: impl Fn(&Pair) -> bool) {
+        for _ in 0..200 {
+            let _ = self.a.work() | self.b.work();
+            if done(self) {
+                return;
+            }
+            Self::deliver(&mut self.a, &mut self.b, Socket::Data, self.now);
+            Self::deliver(&mut self.b, &mut self.a, Socket::Data, self.now);
+            Self::deliver(&mut self.b, &mut self.a, Socket::Meta, self.now);
+        }
+        panic!("it does not happen\n{}", self.logs());
+    }
+
+    fn demote_a(&mut self) {
+        let id = self.a.begin(Command::Secondary { volume: V, open: false });
+        self.run();
+        assert_eq!(self.a.replies[&id], 1, "{}", self.logs());
+    }
+
+    /// `b` becomes the target of a full sync that `a` does not get on with.
+    fn full_sync_to_b(&mut self) {
+        self.a.held = Some(Vec::new());
+        self.b.begin(Command::Invalidate { volume: V });
+        self.run();
+        assert_eq!(
+            (self.b.word().1, self.b.word().2),
+            (Conn::SyncTarget, Disk::Inconsistent),
+            "{}",
+            self.logs()
+        );
+    }
+
+    /// What the disk of `a` held back comes back.
+    fn release_a(&mut self) {
+        for output in self.a.held.take().unwrap_or_default() {
+            self.a.carry_out(output);
+        }
+        while self.a.work() {}
+    }
+}
+
+/// The source of a resync gives its disk up, and the target attaches its half-synced one again. The source's own data stay the good
+/// ones, also if the target's disk goes while the source attaches.
+#[test]
+fn a_half_synced_disk_that_the_peer_attaches_makes_no_good_one_old() {
+    let mut pair = synced_pair();
+    pair.demote_a();
+    pair.full_sync_to_b();
+    pair.a.command(Command::Detach { volume: V, force: true });
+    pair.release_a();
+    pair.run();
+    assert_eq!((pair.b.word().2, pair.b.word().3), (Disk::Inconsistent, Disk::Diskless), "{}", pair.logs());
+    pair.b.command(Command::Detach { volume: V, force: true });
+    pair.run();
+    pair.b.attach();
+    pair.run();
+    assert_eq!((pair.a.word().2, pair.a.word().3), (Disk::Diskless, Disk::Inconsistent), "{}", pair.logs());
+    pair.a.attach();
+    assert_eq!(pair.a.word().2, Disk::Negotiating, "{}", pair.logs());
+    pair.b.command(Command::Detach { volume: V, force: true });
+    pair.run();
+    assert_eq!((pair.a.word().2, pair.b.word().2), (Disk::UpToDate, Disk::Diskless), "{}", pair.logs());
+    pair.b.attach();
+    pair.run();
+    pair.assert_equal();
+}
