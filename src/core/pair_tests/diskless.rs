@@ -70,3 +70,32 @@ fn a_half_synced_disk_that_the_peer_attaches_makes_no_good_one_old() {
     pair.run();
     pair.assert_equal();
 }
+
+/// A disk turns out to be old when it is attached, for the peer's newer one goes at the same time: the peer hears of it, and is not
+/// promoted on top of old data.
+#[test]
+fn the_peer_hears_that_an_attached_disk_is_old() {
+    let mut pair = synced_pair();
+    pair.demote_a();
+    pair.a.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    pair.b.begin(Command::Primary { volume: V, force: false });
+    pair.run();
+    pair.b.write(4000, 99, 8192);
+    pair.run();
+    pair.b.begin(Command::Secondary { volume: V, open: false });
+    pair.run();
+    pair.a.attach();
+    assert_eq!(pair.a.word().2, Disk::Negotiating, "{}", pair.logs());
+    pair.b.command(Command::Detach { volume: V, force: true });
+    pair.run();
+    assert_eq!((pair.a.word().2, pair.b.word().2), (Disk::Outdated, Disk::Diskless), "{}", pair.logs());
+    assert_ne!(pair.b.word().3, Disk::UpToDate, "{}", pair.logs());
+    let id = pair.b.begin(Command::Primary { volume: V, force: false });
+    pair.run();
+    assert_eq!(pair.b.replies[&id], -2, "{}", pair.logs());
+    pair.b.attach();
+    pair.run();
+    pair.assert_equal();
+    assert_eq!(pair.a.data[4000 * 512], 99, "{}", pair.logs());
+}
