@@ -99,3 +99,24 @@ fn the_peer_hears_that_an_attached_disk_is_old() {
     pair.assert_equal();
     assert_eq!(pair.a.data[4000 * 512], 99, "{}", pair.logs());
 }
+
+/// The target of a resync is promoted, loses the link, then its disk: its application worked with the data of the source.
+#[test]
+fn a_target_that_is_promoted_works_with_the_data_of_its_source() {
+    let mut pair = synced_pair();
+    pair.demote_a();
+    pair.full_sync_to_b();
+    let id = pair.b.begin(Command::Primary { volume: V, force: false });
+    pair.run();
+    assert_eq!(pair.b.replies[&id], 1, "{}", pair.logs());
+    pair.lose_link();
+    pair.b.command(Command::Detach { volume: V, force: true });
+    assert_eq!((pair.b.word().0, pair.b.word().2), (Role::Primary, Disk::Diskless), "{}", pair.logs());
+    pair.release_a();
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    pair.run();
+    assert_eq!((pair.b.word().1, pair.b.word().3), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
+    pair.b.attach();
+    pair.run();
+    pair.assert_equal();
+}
