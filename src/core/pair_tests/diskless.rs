@@ -45,6 +45,37 @@ impl Pair {
     }
 }
 
+/// The Primary lets the Secondary detach, begins a generation of its own, writes into it, and has to give its disk up before the
+/// Secondary has the answer. The Secondary knows by then that its data are old: it begins no generation with them.
+#[test]
+fn who_is_about_to_detach_begins_no_generation_with_old_data() {
+    let mut pair = synced_pair();
+    let before = pair.b.super_block().uuids[0];
+    pair.b.begin(Command::Detach { volume: V, force: false });
+    pair.run_with_a_slow_meta_socket(|pair| {
+        pair.a.super_block().uuids[1] != 0 && pair.a.outgoing[0].is_empty()
+    });
+    let token = pair.a.write(4000, 99, 8192);
+    while pair.a.work() {}
+    assert!(pair.a.completed.get(&token).is_some_and(Result::is_ok), "{}", pair.logs());
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+    pair.run_with_a_slow_meta_socket(|pair| pair.b.word().3 == Disk::Diskless);
+    while pair.b.work() {}
+    let block = pair.b.super_block();
+    assert_eq!((block.uuids[0] & !1, block.uuids[1]), (before & !1, 0), "{}", pair.logs());
+    pair.lose_link();
+    pair.a.attach();
+    assert_eq!(pair.a.word().2, Disk::UpToDate, "{}", pair.logs());
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    pair.run();
+    if pair.b.word().2 == Disk::Diskless {
+        pair.b.attach();
+        pair.run();
+    }
+    pair.assert_equal();
+    assert_eq!(pair.a.data[4000 * 512], 99, "{}", pair.logs());
+}
+
 /// The source of a resync gives its disk up, and the target attaches its half-synced one again. The source's own data stay the good
 /// ones, also if the target's disk goes while the source attaches.
 #[test]
