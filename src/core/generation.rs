@@ -22,10 +22,15 @@ impl Resource {
     /// (DRBD takes a peer for one that never rebooted unless its disk is only Consistent, as it is with fencing.) A
     /// generation of its own before the connection was lost would have been a split brain if the peer took over.
     pub(super) fn abort_without_resync(&mut self, v: VolumeIndex) {
-        self.info(
-            Some(v),
+        self.abort_for_generation(
+            v,
             "Aborting Connect, a resync must bring what the peer may have lost with its cache",
         );
+    }
+
+    /// The generation that frozen I/O put off begins; the next attempt to connect goes by it.
+    pub(super) fn abort_for_generation(&mut self, v: VolumeIndex, reason: &str) {
+        self.info(Some(v), reason);
         self.begin_owed_generation(v);
         self.lose_link(LinkFailure { conn: Conn::ProtocolError, log: None });
     }

@@ -3,7 +3,9 @@
 
 use super::codes::{state_code, StateError};
 use super::connection::Phase;
-use super::handshake_decision::{sync_handshake, Handshake, HandshakeInput, Outcome, Policies, Step as Move};
+use super::handshake_decision::{
+    sync_handshake, Handshake, HandshakeInput, Outcome, Policies, RefusalReason, Step as Move,
+};
 use super::log_lines::LogLine;
 use super::receive::Hold;
 use super::rules::{ChangeKind, SanitizeWarning};
@@ -290,6 +292,15 @@ impl Resource {
             can_demote: false,
         };
         let handshake = sync_handshake(&input);
+        // Of one generation, and yet the target: the peer has begun to be the source for a command that this Primary gave and had no answer
+        // to, or has crashed as Primary long ago. The generation that this node put off says who has the data. If the peer were ahead, it
+        // would have one of its own.
+        let same = without_role(input.own.current) == without_role(input.peer.uuids.current);
+        let put_off = state.is_susp() && volume.new_current_uuid_owed && state.conn < Conn::Connected;
+        if same && put_off && handshake.outcome == Outcome::Refused(RefusalReason::PrimaryTarget) {
+            let reason = "Aborting Connect, the peer takes a frozen Primary for its target";
+            return self.abort_for_generation(v, reason);
+        }
         // Rule 34 is noted only by U7, when the resync begins and BITMAP moves to the history anyway. Were
         // BITMAP 0 before, and the link lost, equal generations would hide the bits of this bitmap.
         if handshake.own != input.own && handshake.own.bitmap != 0 {
@@ -309,7 +320,7 @@ impl Resource {
         let v = run.v;
         let mut outcome = run.handshake.outcome;
         if !ok || self.volumes[v].disk.is_none() {
-            outcome = Outcome::Refused(super::handshake_decision::RefusalReason::InconsistentSource);
+            outcome = Outcome::Refused(RefusalReason::InconsistentSource);
             run.next = run.handshake.steps.len();
         }
         while let Some(step) = run.handshake.steps.get(run.next).cloned() {
