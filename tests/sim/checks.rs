@@ -85,8 +85,9 @@ impl World {
         }
         // The Primary gave its disk up, this node began a generation for what it was to write here, and the link was lost
         // before the Primary heard of it. With its own disk the Primary begins another one: for the two nodes that
-        // is a split brain, though the data may be the same.
-        if self.unheard_generation && text.contains("Split-Brain detected") {
+        // is a split brain, though the data may be the same; or has not begun it yet, for it is frozen, and is to be a target while in use.
+        let apart = ["Split-Brain detected", "I shall become SyncTarget, but I am primary"];
+        if self.unheard_generation && apart.iter().any(|line| text.contains(line)) {
             self.given_up = true;
             return;
         }
