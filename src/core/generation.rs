@@ -6,7 +6,7 @@ use super::rules::{self, ChangeKind};
 use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::steps::Step;
 use super::types::*;
-use super::uuid::{without_role, UuidFlags};
+use super::uuid::{compare, without_role, UuidFlags};
 use super::Resource;
 
 impl Resource {
@@ -35,7 +35,10 @@ impl Resource {
     pub(super) fn is_ahead_of_its_source(&self, v: VolumeIndex, input: &HandshakeInput) -> bool {
         let state = self.state(v);
         let same = without_role(input.own.current) == without_role(input.peer.uuids.current);
-        let peer_wrote = input.peer.bits > 0 || input.peer.flags.contains(UuidFlags::CRASHED_PRIMARY);
+        // The bits of a source that began for a command of this node, which never heard of it, are those of the full sync.
+        let began = compare(&input.own, &input.peer, &input.context).rule == 37;
+        let bits = input.peer.bits > 0 && !began;
+        let peer_wrote = bits || input.peer.flags.contains(UuidFlags::CRASHED_PRIMARY);
         state.is_susp()
             && self.volumes[v].new_current_uuid_owed
             && state.disk == Disk::UpToDate
@@ -103,7 +106,7 @@ impl Resource {
     pub(super) fn new_current_uuid_after_loss(&mut self, v: VolumeIndex) {
         let state = self.state(v);
         let empty = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.uuids.bitmap == 0);
-        if !empty {
+        if !empty || self.is_left_by_peer(v) {
             // It may have begun a moment ago only, when frozen I/O was let go on.
             self.steps.push_front(Step::NewCurrentUuidDone { v });
             self.steps.push_front(Step::WriteSuperBlockIfDirty { v });
@@ -125,6 +128,18 @@ impl Resource {
             self.steps.push_front(Step::NewCurrentUuidDone { v });
             self.steps.push_front(Step::WriteSuperBlock { v });
         }
+    }
+
+    /// Whether the Primary has begun a generation after this node's: it let this node detach, which has not heard that it may, and
+    /// goes on alone. Nothing is to begin with these data, also if that Primary has no disk any more.
+    fn is_left_by_peer(&self, v: VolumeIndex) -> bool {
+        let volume = &self.volumes[v];
+        let (Some(disk), Some(peer)) = (&volume.disk, volume.peer_uuids) else { return false };
+        let own = without_role(disk.uuids.current);
+        volume.state.peer == Role::Primary
+            && volume.state.conn >= Conn::Connected
+            && without_role(peer.uuids.current) != own
+            && without_role(peer.uuids.bitmap) == own
     }
 
     /// The new data generation that was due when I/O was frozen, if one was: I/O goes on. No write that

@@ -491,10 +491,13 @@ impl Resource {
             self.skip_initial_sync(v, uuids.current);
         }
         let diskless = state.disk < Disk::Inconsistent;
-        // Inconsistent data are not what this node works with: its own disk, when it comes back, is.
-        let inconsistent = state.pdsk == Disk::Inconsistent || peer.flags.contains(UuidFlags::INCONSISTENT);
+        // Inconsistent data are not what this node works with: its own disk, when it comes back, is. Of a disk that the peer
+        // just attaches only the flag tells it; later that may be an old one.
+        let attaches = state.pdsk < Disk::Negotiating && state.conn >= Conn::Connected;
+        let half_synced =
+            state.pdsk == Disk::Inconsistent || attaches && peer.flags.contains(UuidFlags::INCONSISTENT);
         if diskless
-            && !inconsistent
+            && !half_synced
             && (state.conn >= Conn::Connected || state.role == super::state::Role::Primary)
         {
             let volume = &mut self.volumes[v];

@@ -217,8 +217,11 @@ impl Resource {
                 self.volumes[v].effective_uuid = disk.uuids.current;
             }
         }
-        if ns.disk < Disk::Inconsistent && ns.conn >= Conn::Connected && ns.pdsk == Disk::UpToDate {
-            // Without a disk this node exposes the peer's data.
+        // Without a disk this node exposes the peer's data. So does a Primary that is the target of a resync, also if it was promoted
+        // when that had begun, and loses the link before the disk.
+        let exposes_peer =
+            ns.disk < Disk::Inconsistent || ns.role == Role::Primary && ns.disk < Disk::UpToDate;
+        if exposes_peer && ns.conn >= Conn::Connected && ns.pdsk == Disk::UpToDate {
             if let Some(peer) = self.volumes[v].peer_uuids {
                 self.volumes[v].effective_uuid = peer.uuids.current;
             }

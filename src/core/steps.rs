@@ -344,6 +344,10 @@ impl Resource {
             add(Step::WriteSuperBlockIfDirty { v });
             add(Step::SendState { v, word: ns });
         }
+        // The peer, which has no disk, takes one that negotiates for a good one.
+        if os.disk == Disk::Negotiating && ns.disk == Disk::Outdated && ns.conn == Connected {
+            add(Step::SendState { v, word: ns });
+        }
         // A27
         let stop_sector = self.connection.version.is_some_and(|version| version.has_stop_sector());
         // The peer counts the blocks that are left and sees none missing; where the next verify begins says it here.

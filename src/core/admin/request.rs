@@ -7,6 +7,7 @@ use crate::core::log_lines;
 use crate::core::rules::{self, ChangeKind};
 use crate::core::state::{Change, Conn, Disk, Role};
 use crate::core::types::*;
+use crate::core::volume::Volume;
 use crate::core::Resource;
 use crate::wire::packet::Packet;
 use crate::wire::StateChangeRequest;
@@ -23,7 +24,11 @@ impl Resource {
                 self.simple_answered(task, v, result);
             }
             TaskKind::Disconnect { attempt } => {
-                let result = self.request_connection(&mut task, disconnect_change(attempt));
+                let change = match attempt {
+                    2 if self.peer_cannot_outdate() => Change::conn(Conn::Disconnecting),
+                    _ => disconnect_change(attempt),
+                };
+                let result = self.request_connection(&mut task, change);
                 self.disconnect_answered(task, attempt, result);
             }
             TaskKind::Detach { v } => {
@@ -97,6 +102,17 @@ impl Resource {
             },
         );
         None
+    }
+
+    /// The link was lost before the peer answered a node that offered to be outdated, and the peer cannot have agreed: without good data of
+    /// its own it would have had none at all.
+    fn peer_cannot_outdate(&self) -> bool {
+        let lost = self.volumes().all(|(_, volume)| volume.state.conn < Conn::Connected);
+        let without_data = |volume: &Volume| {
+            volume.state.disk == Disk::UpToDate
+                && matches!(volume.state.pdsk, Disk::Inconsistent | Disk::Outdated)
+        };
+        lost && self.volumes().any(|(_, volume)| without_data(volume))
     }
 
     /// The peer answered a cluster-wide request.

@@ -431,3 +431,32 @@ fn a_source_that_crashes_does_not_take_its_target_for_outdated() {
     pair.run();
     pair.assert_equal();
 }
+
+/// An invalidate of a frozen Primary reaches the peer, and the link is lost before the answer. The peer has begun to be the source, and the
+/// generation that the Primary owes would have shown who has the data: it begins when the two meet again.
+#[test]
+fn a_frozen_primary_is_not_taken_for_the_target_of_a_resync_that_it_did_not_hear_of() {
+    for version in [96, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.a.write(4000, 99, 8192);
+        pair.run();
+        assert_eq!(pair.a.command(Command::SuspendIo { volume: V }), 1);
+        let token = pair.a.write(9000, 7, 4096);
+        pair.a.begin(Command::Invalidate { volume: V });
+        for _ in 0..200 {
+            let _ = pair.a.work() | pair.b.work();
+            Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+        }
+        assert_eq!(pair.b.word().1, Conn::SyncSource, "{}", pair.logs());
+        pair.lose_link();
+        assert_eq!((pair.a.word().2, pair.a.super_block().uuids[1]), (Disk::UpToDate, 0), "{}", pair.logs());
+        (pair.a.wants_link, pair.b.wants_link) = (true, true);
+        pair.run();
+        assert!(!pair.a.log.iter().any(|line| line.contains("but I am primary")), "{}", pair.logs());
+        pair.a.begin(Command::ResumeIo { volume: V });
+        pair.run();
+        assert!(pair.a.completed.get(&token).is_some_and(Result::is_ok), "{}", pair.logs());
+        pair.assert_equal();
+        assert_eq!((pair.b.data[4000 * 512], pair.b.data[9000 * 512]), (99, 7), "{}", pair.logs());
+    }
+}

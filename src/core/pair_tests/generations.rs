@@ -814,6 +814,7 @@ fn nothing_is_acknowledged_before_the_target_has_heard_of_its_invalidate() {
     while pair.a.work() {}
     assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
     assert_ne!(pair.a.super_block().uuids[1], 0, "{}", pair.logs());
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
     pair.run();
     pair.assert_equal();
 }

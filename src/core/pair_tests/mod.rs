@@ -2,6 +2,7 @@
 
 mod connections;
 mod continuation;
+mod diskless;
 mod fencing;
 mod generations;
 mod net_options;

@@ -239,11 +239,14 @@ impl World {
                 self.unfenced = false;
                 self.loser = None;
                 self.unheard_generation = false;
+                self.left_disks = [false; 2];
                 return;
             }
         }
         for (n, state) in states.into_iter().enumerate() {
             let Some(state) = state else { continue };
+            let served = state.conn >= Conn::Connected && state.pdsk == Disk::UpToDate;
+            self.left_disks[n] |= state.role == Role::Primary && state.disk < Disk::Inconsistent && served;
             if state.role == Role::Primary {
                 if state.disk == Disk::UpToDate && state.pdsk != Disk::UpToDate {
                     self.authority = Some(n);

@@ -93,6 +93,8 @@ pub struct World {
     pub lost_on_the_way: bool,
     /// A node began a generation for the writes of a Primary without a disk, which has not heard of it.
     pub unheard_generation: bool,
+    /// The node gave its disk up as Primary, and went on with the peer's: its disk is old, and nothing on it says so.
+    left_disks: [bool; 2],
     /// When a Primary without a disk refused the data of its peer last.
     pub refused_data: Option<Millis>,
     /// A fault that is due at a step: at a moment at which it does the most harm.
@@ -187,6 +189,7 @@ impl World {
             bits_without_resync: false,
             lost_on_the_way: false,
             unheard_generation: false,
+            left_disks: [false; 2],
             refused_data: None,
             doom: None,
             mirroring_since: None,

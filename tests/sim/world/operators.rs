@@ -116,7 +116,9 @@ impl World {
         let source = if own_data { n } else { other };
         let entitled = self.authority.is_none_or(|authority| authority == source);
         let entitled = entitled && self.loser != Some(n);
-        entitled && !self.nodes[other].is_primary() && !asked(other) && !asked(n) || self.is_fenced(n)
+        // Fencing has no say about a disk that its own Primary left.
+        let fenced = self.is_fenced(n) && !self.left_disks[n];
+        entitled && !self.nodes[other].is_primary() && !asked(other) && !asked(n) || fenced
     }
 
     /// Fencing has to keep the data together whoever promotes this node, without good sense: it is alone, and

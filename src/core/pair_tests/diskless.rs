@@ -1,0 +1,153 @@
+//! Nodes that have given their disk up, or are about to: which data they go by, and which stay good.
+
+use super::*;
+
+impl Pair {
+    /// Everything but acknowledgements and answers from `a` to `b` goes its way.
+    fn run_with_a_slow_meta_socket(&mut self, done: impl Fn(&Pair) -> bool) {
+        for _ in 0..200 {
+            let _ = self.a.work() | self.b.work();
+            if done(self) {
+                return;
+            }
+            Self::deliver(&mut self.a, &mut self.b, Socket::Data, self.now);
+            Self::deliver(&mut self.b, &mut self.a, Socket::Data, self.now);
+            Self::deliver(&mut self.b, &mut self.a, Socket::Meta, self.now);
+        }
+        panic!("it does not happen\n{}", self.logs());
+    }
+
+    fn demote_a(&mut self) {
+        let id = self.a.begin(Command::Secondary { volume: V, open: false });
+        self.run();
+        assert_eq!(self.a.replies[&id], 1, "{}", self.logs());
+    }
+
+    /// `b` becomes the target of a full sync that `a` does not get on with.
+    fn full_sync_to_b(&mut self) {
+        self.a.held = Some(Vec::new());
+        self.b.begin(Command::Invalidate { volume: V });
+        self.run();
+        assert_eq!(
+            (self.b.word().1, self.b.word().2),
+            (Conn::SyncTarget, Disk::Inconsistent),
+            "{}",
+            self.logs()
+        );
+    }
+
+    /// What the disk of `a` held back comes back.
+    fn release_a(&mut self) {
+        for output in self.a.held.take().unwrap_or_default() {
+            self.a.carry_out(output);
+        }
+        while self.a.work() {}
+    }
+}
+
+/// The Primary lets the Secondary detach, begins a generation of its own, writes into it, and has to give its disk up before the
+/// Secondary has the answer. The Secondary knows by then that its data are old: it begins no generation with them.
+#[test]
+fn who_is_about_to_detach_begins_no_generation_with_old_data() {
+    let mut pair = synced_pair();
+    let before = pair.b.super_block().uuids[0];
+    pair.b.begin(Command::Detach { volume: V, force: false });
+    pair.run_with_a_slow_meta_socket(|pair| {
+        pair.a.super_block().uuids[1] != 0 && pair.a.outgoing[0].is_empty()
+    });
+    let token = pair.a.write(4000, 99, 8192);
+    while pair.a.work() {}
+    assert!(pair.a.completed.get(&token).is_some_and(Result::is_ok), "{}", pair.logs());
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+    pair.run_with_a_slow_meta_socket(|pair| pair.b.word().3 == Disk::Diskless);
+    while pair.b.work() {}
+    let block = pair.b.super_block();
+    assert_eq!((block.uuids[0] & !1, block.uuids[1]), (before & !1, 0), "{}", pair.logs());
+    pair.lose_link();
+    pair.a.attach();
+    assert_eq!(pair.a.word().2, Disk::UpToDate, "{}", pair.logs());
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    pair.run();
+    if pair.b.word().2 == Disk::Diskless {
+        pair.b.attach();
+        pair.run();
+    }
+    pair.assert_equal();
+    assert_eq!(pair.a.data[4000 * 512], 99, "{}", pair.logs());
+}
+
+/// The source of a resync gives its disk up, and the target attaches its half-synced one again. The source's own data stay the good
+/// ones, also if the target's disk goes while the source attaches.
+#[test]
+fn a_half_synced_disk_that_the_peer_attaches_makes_no_good_one_old() {
+    let mut pair = synced_pair();
+    pair.demote_a();
+    pair.full_sync_to_b();
+    pair.a.command(Command::Detach { volume: V, force: true });
+    pair.release_a();
+    pair.run();
+    assert_eq!((pair.b.word().2, pair.b.word().3), (Disk::Inconsistent, Disk::Diskless), "{}", pair.logs());
+    pair.b.command(Command::Detach { volume: V, force: true });
+    pair.run();
+    pair.b.attach();
+    pair.run();
+    assert_eq!((pair.a.word().2, pair.a.word().3), (Disk::Diskless, Disk::Inconsistent), "{}", pair.logs());
+    pair.a.attach();
+    assert_eq!(pair.a.word().2, Disk::Negotiating, "{}", pair.logs());
+    pair.b.command(Command::Detach { volume: V, force: true });
+    pair.run();
+    assert_eq!((pair.a.word().2, pair.b.word().2), (Disk::UpToDate, Disk::Diskless), "{}", pair.logs());
+    pair.b.attach();
+    pair.run();
+    pair.assert_equal();
+}
+
+/// A disk turns out to be old when it is attached, for the peer's newer one goes at the same time: the peer hears of it, and is not
+/// promoted on top of old data.
+#[test]
+fn the_peer_hears_that_an_attached_disk_is_old() {
+    let mut pair = synced_pair();
+    pair.demote_a();
+    pair.a.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    pair.b.begin(Command::Primary { volume: V, force: false });
+    pair.run();
+    pair.b.write(4000, 99, 8192);
+    pair.run();
+    pair.b.begin(Command::Secondary { volume: V, open: false });
+    pair.run();
+    pair.a.attach();
+    assert_eq!(pair.a.word().2, Disk::Negotiating, "{}", pair.logs());
+    pair.b.command(Command::Detach { volume: V, force: true });
+    pair.run();
+    assert_eq!((pair.a.word().2, pair.b.word().2), (Disk::Outdated, Disk::Diskless), "{}", pair.logs());
+    assert_ne!(pair.b.word().3, Disk::UpToDate, "{}", pair.logs());
+    let id = pair.b.begin(Command::Primary { volume: V, force: false });
+    pair.run();
+    assert_eq!(pair.b.replies[&id], -2, "{}", pair.logs());
+    pair.b.attach();
+    pair.run();
+    pair.assert_equal();
+    assert_eq!(pair.a.data[4000 * 512], 99, "{}", pair.logs());
+}
+
+/// The target of a resync is promoted, loses the link, then its disk: its application worked with the data of the source.
+#[test]
+fn a_target_that_is_promoted_works_with_the_data_of_its_source() {
+    let mut pair = synced_pair();
+    pair.demote_a();
+    pair.full_sync_to_b();
+    let id = pair.b.begin(Command::Primary { volume: V, force: false });
+    pair.run();
+    assert_eq!(pair.b.replies[&id], 1, "{}", pair.logs());
+    pair.lose_link();
+    pair.b.command(Command::Detach { volume: V, force: true });
+    assert_eq!((pair.b.word().0, pair.b.word().2), (Role::Primary, Disk::Diskless), "{}", pair.logs());
+    pair.release_a();
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    pair.run();
+    assert_eq!((pair.b.word().1, pair.b.word().3), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
+    pair.b.attach();
+    pair.run();
+    pair.assert_equal();
+}
