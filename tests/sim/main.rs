@@ -54,7 +54,6 @@ pub(crate) fn range(count: u64) -> Range {
         first: number("SEED_START").unwrap_or(1),
         step: number("SEED_STEP").unwrap_or(1).max(1),
         count,
-        special: is_set("SIM_SPECIAL"),
         limit: seconds.map_or(Duration::MAX, Duration::from_secs),
         failures_max: FAILURES_MAX,
         threads: number("SIM_THREADS").unwrap_or(cores).max(1) as usize,
@@ -88,7 +87,7 @@ fn many(range: Range) {
         eprintln!("FAILED: seed {seed} at step {}: {}: {}", failure.step, failure.place, failure.line());
     });
     for (seed, failure) in total.failures.iter().take(EXPLAINED_MAX) {
-        report::explain(&range.plan(*seed), failure);
+        report::explain(&Plan::new(*seed), failure);
     }
     eprintln!(
         "sim: {} seeds from {} on, {} steps, {} writes, {:?}, {:.1} s, {:.0} seeds/s, {} failed",
@@ -102,7 +101,7 @@ fn many(range: Range) {
         total.failures.len()
     );
     for (seed, failure) in &total.failures {
-        eprintln!("{}    # {}", report::command(&range.plan(*seed)), failure.line());
+        eprintln!("{}    # {}", report::command(&Plan::new(*seed)), failure.line());
     }
     assert!(total.failures.is_empty(), "{} seeds failed", total.failures.len());
 }

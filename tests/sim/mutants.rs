@@ -1,5 +1,6 @@
 //! The proof that the judge can fail: the simulation finds each deliberate defect of core.
 
+use crate::plan::Plan;
 use crate::runner::{run, run_range, Failure, Range};
 use crate::world::Trace;
 use crate::{is_set, range, report};
@@ -22,7 +23,7 @@ fn seeds_for(kind: Option<u64>, range: Range) -> Range {
     let Some(kind) = kind else { return range };
     let first = range.first + (8 + kind - range.first % 8) % 8;
     let end = range.first.saturating_add(range.count);
-    Range { first, step: 8, count: end.saturating_sub(first).div_ceil(8), special: true, ..range }
+    Range { first, step: 8, count: end.saturating_sub(first).div_ceil(8), ..range }
 }
 
 /// The first seed whose run fails with the defect and not without it, and how.
@@ -36,7 +37,7 @@ fn find(mutant: &Mutant, range: Range) -> Option<(u64, Failure)> {
         let found = run_range(turn, |_, _| {}).failures.into_iter().next();
         activate(None);
         match found {
-            Some((seed, failure)) if run(&range.plan(seed), Trace::Off).failure.is_none() => {
+            Some((seed, failure)) if run(&Plan::new(seed), Trace::Off).failure.is_none() => {
                 return Some((seed, failure));
             }
             Some((seed, _)) => first = seed + range.step,
@@ -59,7 +60,7 @@ fn every_mutant_is_found() {
             Some((seed, failure)) => {
                 if only.is_some() && !is_set("SEEDS") {
                     activate(Some(mutant.name));
-                    report::explain(&range.plan(seed), &failure);
+                    report::explain(&Plan::new(seed), &failure);
                     activate(None);
                 }
                 let place = failure.place.rsplit('/').next().unwrap_or_default().to_owned();

@@ -18,11 +18,14 @@ pub struct Plan {
     pub keep: Option<BTreeSet<u64>>,
     /// The expensive checks run at every step.
     pub closely: bool,
-    /// Some seeds get what only they have: see [`crate::script::Parameters::specialize`].
-    pub special: bool,
 }
 
 impl Plan {
+    /// All of a seed.
+    pub fn new(seed: u64) -> Plan {
+        Plan { seed, ..Plan::default() }
+    }
+
     /// Whether something may come from outside of the nodes at this step.
     pub fn allows(&self, step: u64) -> bool {
         self.keep.as_ref().is_none_or(|keep| keep.contains(&step))
@@ -33,7 +36,7 @@ impl Plan {
         Random::new(Random::new(self.seed ^ step.wrapping_mul(0xd6e8_feb8_6659_fd93)).next())
     }
 
-    /// The plan that the environment describes: `SEED`, `SIM_STEPS`, `SIM_KEEP`, `SIM_CLOSELY`, `SIM_SPECIAL`.
+    /// The plan that the environment describes: `SEED`, `SIM_STEPS`, `SIM_KEEP`, `SIM_CLOSELY`.
     pub fn from_environment(seed: u64) -> Plan {
         let parse = |text: &str| -> u64 {
             text.trim().parse().unwrap_or_else(|_| panic!("SIM_STEPS and SIM_KEEP are numbers, not {text}"))
@@ -50,7 +53,6 @@ impl Plan {
             steps: text("SIM_STEPS").map(|text| parse(&text)),
             keep,
             closely: text("SIM_CLOSELY").is_some(),
-            special: text("SIM_SPECIAL").is_some(),
         }
     }
 }
@@ -72,9 +74,6 @@ impl fmt::Display for Plan {
         }
         if self.closely {
             write!(f, " SIM_CLOSELY=1")?;
-        }
-        if self.special {
-            write!(f, " SIM_SPECIAL=1")?;
         }
         Ok(())
     }

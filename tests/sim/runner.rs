@@ -114,19 +114,10 @@ pub struct Range {
     /// From one seed to the next.
     pub step: u64,
     pub count: u64,
-    /// See [`Plan::special`].
-    pub special: bool,
     pub limit: Duration,
     /// Stops after so many failures.
     pub failures_max: usize,
     pub threads: usize,
-}
-
-impl Range {
-    /// What a seed of this range runs.
-    pub fn plan(&self, seed: u64) -> Plan {
-        Plan { seed, special: self.special, ..Plan::default() }
-    }
 }
 
 /// Runs a range of seeds. Where it stops for failures, those before the last one of them have all been run: the
@@ -144,7 +135,7 @@ pub fn run_range(range: Range, told: impl Fn(u64, &Failure) + Sync) -> Total {
                     if seed >= end.load(Ordering::Relaxed) {
                         break;
                     }
-                    let outcome = run(&range.plan(seed), Trace::Off);
+                    let outcome = run(&Plan::new(seed), Trace::Off);
                     let mut total = total.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                     total.seeds += 1;
                     total.steps += outcome.steps;

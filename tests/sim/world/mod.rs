@@ -147,9 +147,7 @@ impl World {
     pub fn new(plan: Plan, trace: Trace) -> World {
         let mut random = Random::new(plan.seed);
         let mut p = Parameters::new(&mut random);
-        if plan.special {
-            p.specialize(plan.seed);
-        }
+        p.specialize(plan.seed);
         p.chaos_steps = plan.steps.unwrap_or(u64::MAX).min(p.chaos_steps);
         let mut nodes = [Node::new(0, &p), Node::new(1, &p)];
         let mut judge = Judge::new(p.sectors);
