@@ -127,9 +127,11 @@ impl World {
             panic!("node {n}: ProtocolError: {}", self.summary());
         }
         // Below protocol C the Primary's application may have heard of what is still on its way. And whether a frozen Primary goes on
-        // with this node it decides itself.
-        let frozen = self.nodes[1 - n].state().is_some_and(|other| other.is_susp());
-        if is_good(new) && !is_good(old) && !frozen && self.p.net.protocol == Protocol::C {
+        // with this node it decides itself. One that has given up the link goes on alone, and this node will notice.
+        let apart = self.nodes[1 - n]
+            .state()
+            .is_some_and(|other| other.is_susp() || other.conn < Conn::WFReportParams);
+        if is_good(new) && !is_good(old) && !apart && self.p.net.protocol == Protocol::C {
             if let Err(text) = self.judge.check_all(self.nodes[n].disk.data.seen()) {
                 panic!("node {n} takes its disk for good: {text} {}", self.summary());
             }
@@ -156,7 +158,8 @@ impl World {
         }
     }
 
-    /// Two nodes that mirror each write before it is done have the same data, but for what is under way.
+    /// Two nodes that mirror each write before it is done have the same data, but for what is under way, and for new space, whose resync
+    /// begins a moment after both have it.
     fn check_mirror(&mut self) {
         if self.mirroring_since.is_none() || self.p.net.protocol != Protocol::C {
             return;
@@ -168,7 +171,9 @@ impl World {
         };
         let common = self.size_of(0).min(self.size_of(1));
         let mut differing = self.differing.range(..common);
-        if let Some(sector) = differing.find(|sector| !under_way(**sector) && !self.may_differ(**sector)) {
+        if let Some(sector) = differing.find(|sector| {
+            !under_way(**sector) && !self.may_differ(**sector) && !self.judge.is_unwritten(**sector)
+        }) {
             let [a, b] = [0, 1].map(|n: usize| *self.nodes[n].disk.data.read(*sector));
             panic!("both disks are good, and differ at sector {sector}: {a:#x} {b:#x} {}", self.summary());
         }
