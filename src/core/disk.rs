@@ -115,7 +115,6 @@ impl Resource {
             meta_failed: false,
             unflushed: false,
             peer_wrote: false,
-            source_in_last_life: super_block.uuids[1] != 0,
             flushed: Flushed::default(),
             flushes: Vec::new(),
             primary_mark_durable: false,

@@ -159,26 +159,12 @@ impl Resource {
         let random = (self.random)();
         let role = self.state(v).role;
         let Some(disk) = &mut self.volumes[v].disk else { return };
-        if let Some(lost) = disk.uuids.new_current(random, role) {
+        let lost = disk.uuids.new_current(random, role);
+        let current = disk.uuids.current;
+        if let Some(lost) = lost {
             self.log_line(Some(v), super::log_lines::bitmap_uuid_was_set(lost));
         }
-        self.generation_began(v);
-    }
-
-    /// The same for the source of a resync of which it does not know how it ended.
-    pub(super) fn new_current_uuid_of_source(&mut self, v: VolumeIndex) {
-        let random = (self.random)();
-        let role = self.state(v).role;
-        let Some(disk) = &mut self.volumes[v].disk else { return };
-        if disk.uuids.new_current_of_source(random, role) {
-            self.generation_began(v);
-        }
-    }
-
-    fn generation_began(&mut self, v: VolumeIndex) {
-        let Some(disk) = &mut self.volumes[v].disk else { return };
-        disk.source_in_last_life = false;
-        self.volumes[v].effective_uuid = disk.uuids.current;
+        self.volumes[v].effective_uuid = current;
         // Frozen I/O that goes on goes into this one: a promotion may have begun it since it was due.
         self.volumes[v].new_current_uuid_owed = false;
         self.log_uuids(v, super::log_lines::UuidEvent::NewCurrent);

@@ -37,6 +37,15 @@ pub fn recomputed(old: MetaFlags, s: StateWord, crashed_primary: bool) -> MetaFl
     flags
 }
 
+/// What is shown of the flags of a disk in use: as DRBD does, the target of a resync counts as outdated.
+pub fn shown(flags: MetaFlags, s: StateWord) -> MetaFlags {
+    let mut shown = flags;
+    if s.pdsk >= Disk::Inconsistent && s.pdsk <= Disk::Outdated {
+        shown.set(MetaFlags::PEER_OUT_DATED, true);
+    }
+    shown
+}
+
 /// What the flags on the disk say about how the node went down. spec/state.md 13.3 steps 17, 18.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastLife {

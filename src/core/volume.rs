@@ -83,8 +83,6 @@ pub struct LocalDisk {
     pub(super) unflushed: bool,
     /// The peer wrote since the last flush for one of its epochs began.
     pub(super) peer_wrote: bool,
-    /// BITMAP is of before this disk was attached, and may be of a resync with this node as its source: how that ended is not known.
-    pub(super) source_in_last_life: bool,
     /// What survives a power cut of this machine.
     pub(super) flushed: Flushed,
     /// Flushes of the data that are on their way, with what they will have made durable.

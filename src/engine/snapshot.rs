@@ -1,6 +1,7 @@
 //! The picture of a resource for status and events.
 
 use super::runner::{Runner, State};
+use crate::core::metadata_flags;
 use crate::core::rules::may_accept_io;
 use crate::core::state::{Conn, Disk, StateWord};
 use crate::core::types::VolumeIndex;
@@ -134,7 +135,7 @@ fn backing(state: &State, v: VolumeIndex, volume: &Volume) -> Option<Backing> {
         meta_index: paths.meta_index,
         lower_sectors: open.data().size_bytes() / 512,
         uuids: disk.uuids.slots(),
-        md_flags: disk.super_block.flags.0,
+        md_flags: metadata_flags::shown(disk.super_block.flags, volume.state()).0,
     })
 }
 

@@ -179,8 +179,6 @@ impl Resource {
                 // A connected peer without a disk exposes this node's data: when it is Primary one day it
                 // will accept no other generation.
                 tells_uuids = !forced && state.conn >= Conn::Connected;
-            } else if has_disk && uuid::promotion_of_source(state, self.was_source_in_last_life(v)) {
-                self.new_current_uuid_of_source(v);
             }
         }
         self.uuid_follows_role(v, role);
@@ -197,10 +195,6 @@ impl Resource {
         self.queue_work(Work::Admin(AdminWait::Task));
         task.stage = Stage::Finish { result };
         self.task = Some(task);
-    }
-
-    fn was_source_in_last_life(&self, v: VolumeIndex) -> bool {
-        self.volumes[v].disk.as_ref().is_some_and(|disk| disk.source_in_last_life)
     }
 
     pub(super) fn role_finished(&mut self, task: Task, result: StateSuccess) {

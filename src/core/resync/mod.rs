@@ -338,7 +338,6 @@ impl Resource {
         let peer = self.volumes[v].peer_uuids.map_or(0, |peer| peer.uuids.current);
         let Some(disk) = &mut self.volumes[v].disk else { return };
         let uuid = disk.uuids.start_as_source(random, peer);
-        disk.source_in_last_life = false;
         self.log_uuids(v, UuidEvent::SyncUuidOfSource);
         self.volumes[v].mark_dirty(self.now);
         self.steps.push_front(Step::SendSyncUuid { v, uuid });

@@ -129,20 +129,6 @@ impl Uuids {
         lost
     }
 
-    /// The generation of a source that does not know whether its target came to the end: to a target that did, CURRENT is the
-    /// name of what it has, and it may have gone on from there. BITMAP stays for one that did not; CURRENT goes into the history.
-    /// Log: `new current UUID ...`. False: there is no room for it, since both entries of the history may be what the
-    /// target has, after several sync UUIDs that did not reach it.
-    pub fn new_current_of_source(&mut self, random: u64, role: Role) -> bool {
-        let before_last = without_role(self.bitmap.wrapping_sub(2 * NEW_BITMAP_OFFSET));
-        if without_role(self.history[1]) == before_last {
-            return false;
-        }
-        self.history[1] = self.current;
-        self.set_current(random, role);
-        true
-    }
-
     /// U3, U14: bit 0 of CURRENT follows the role. After a promotion or demotion in core only.
     pub fn set_role(&mut self, role: Role) {
         self.current = with_role(self.current, role);
@@ -351,13 +337,6 @@ pub fn promotion_needs_new_current(s: StateWord, bitmap: u64, forced: bool) -> b
     let alone = s.conn < Conn::Connected || s.pdsk <= Disk::Failed;
     // Data that are not good, because the peer was lost in the middle, begin no generation.
     s.disk >= Disk::Inconsistent && (forced || alone && bitmap == 0 && s.disk == Disk::UpToDate)
-}
-
-/// A node that is promoted without its peer was the source of a resync when it went down: whether its target had come to the end it
-/// does not know. (DRBD goes on with the same generation. If the target does, too, and is Primary one day, what this
-/// node wrote is taken for old.) `was_source`: it may have been.
-pub fn promotion_of_source(s: StateWord, was_source: bool) -> bool {
-    s.conn < Conn::Connected && was_source && s.disk == Disk::UpToDate
 }
 
 /// Which kind of `new-current-uuid` the admin gets. spec/state.md 8.4 U10.

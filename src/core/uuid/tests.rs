@@ -379,20 +379,3 @@ fn the_history_keeps_the_target_of_an_interrupted_resync() {
         assert!(source.history.contains(&target), "{source}");
     }
 }
-
-/// The slots that still say what the target may have: it heard of the resync, it did not, or it came to the end.
-#[test]
-fn a_source_that_goes_on_alone_keeps_what_its_target_may_have() {
-    let generation = Uuids::from_slots([X, Y, V, Z]);
-    let mut source = generation;
-    assert!(source.new_current_of_source(W | 1, Role::Primary));
-    assert_eq!(source.slots(), [W | 1, Y, V, X]);
-    let verdict = |target: u64| compare(&source, &of_peer([target, 0, 0, 0]), &PLAIN).verdict;
-    assert_eq!(verdict(Y), Verdict::Source { full: false });
-    assert_eq!((verdict(V), verdict(X)), (Verdict::Source { full: true }, Verdict::Source { full: true }));
-    // Two sync UUIDs were lost: there is no slot to spare.
-    let chain = Uuids::from_slots([X, Y, Y - NEW_BITMAP_OFFSET, Y - 2 * NEW_BITMAP_OFFSET]);
-    let mut source = chain;
-    assert!(!source.new_current_of_source(W, Role::Primary));
-    assert_eq!(source, chain);
-}
