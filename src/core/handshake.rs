@@ -165,10 +165,10 @@ impl Resource {
 
     /// What the disk of the peer really is: what it says, but for one that negotiates (step 1).
     fn real_peer_disk(&mut self, v: VolumeIndex, peer: StateWord) -> Disk {
-        if peer.disk == Disk::Outdated && peer.conn == Conn::WFBitMapT {
+        let was_inconsistent = self.volumes[v].peer_told == Disk::Inconsistent;
+        if peer.disk == Disk::Outdated && peer.conn == Conn::WFBitMapT && was_inconsistent {
             // The one that it told as Inconsistent as long as it was Connected (`told_disk`).
-            let same = self.volumes[v].peer_told == Disk::Inconsistent;
-            return if same { Disk::Inconsistent } else { Disk::Outdated };
+            return Disk::Inconsistent;
         }
         if peer.disk != Disk::Negotiating {
             return peer.disk;

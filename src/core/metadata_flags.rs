@@ -11,6 +11,11 @@ pub fn has_primary_mark(s: StateWord) -> bool {
     s.role == Role::Primary || (s.pdsk < Disk::Inconsistent && s.peer == Role::Primary)
 }
 
+/// Whether the peer's disk counts as old: what PEER_OUT_DATED stands for.
+fn peer_is_old(s: StateWord) -> bool {
+    s.pdsk >= Disk::Inconsistent && s.pdsk <= Disk::Outdated
+}
+
 /// The flags after a committed change. Below Inconsistent they stay as they are (so a Primary that
 /// detaches leaves PRIMARY_IND). Bits that do not follow the state are carried along, but AL_CLEAN
 /// is cleared: the log is in use. spec/state.md 13.1.
@@ -20,7 +25,7 @@ pub fn recomputed(old: MetaFlags, s: StateWord, crashed_primary: bool) -> MetaFl
     }
     // The target of a resync is done before its source hears of it, or has never begun. (DRBD calls it outdated.)
     let resyncs = s.conn.is_sync_source() || matches!(s.conn, Conn::StartingSyncS | Conn::WFBitMapS);
-    let peer_outdated = s.pdsk >= Disk::Inconsistent && s.pdsk <= Disk::Outdated && !resyncs;
+    let peer_outdated = peer_is_old(s) && !resyncs;
     let mut flags = old;
     let crashed_primary = crashed_primary && !mutant!("crash-not-kept");
     for (flag, on) in [
@@ -40,7 +45,7 @@ pub fn recomputed(old: MetaFlags, s: StateWord, crashed_primary: bool) -> MetaFl
 /// What is shown of the flags of a disk in use: as DRBD does, the target of a resync counts as outdated.
 pub fn shown(flags: MetaFlags, s: StateWord) -> MetaFlags {
     let mut shown = flags;
-    if s.pdsk >= Disk::Inconsistent && s.pdsk <= Disk::Outdated {
+    if peer_is_old(s) {
         shown.set(MetaFlags::PEER_OUT_DATED, true);
     }
     shown

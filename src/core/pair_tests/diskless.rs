@@ -66,8 +66,7 @@ fn who_is_about_to_detach_begins_no_generation_with_old_data() {
     pair.lose_link();
     pair.a.attach();
     assert_eq!(pair.a.word().2, Disk::UpToDate, "{}", pair.logs());
-    (pair.a.wants_link, pair.b.wants_link) = (true, true);
-    pair.run();
+    pair.meet_again();
     if pair.b.word().2 == Disk::Diskless {
         pair.b.attach();
         pair.run();
@@ -144,8 +143,7 @@ fn a_target_that_is_promoted_works_with_the_data_of_its_source() {
     pair.b.command(Command::Detach { volume: V, force: true });
     assert_eq!((pair.b.word().0, pair.b.word().2), (Role::Primary, Disk::Diskless), "{}", pair.logs());
     pair.release_a();
-    (pair.a.wants_link, pair.b.wants_link) = (true, true);
-    pair.run();
+    pair.meet_again();
     assert_eq!((pair.b.word().1, pair.b.word().3), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
     pair.b.attach();
     pair.run();

@@ -21,6 +21,12 @@ impl Pair {
         self.a.core.helper_done(self.now, id, code << 8);
     }
 
+    /// The nodes find each other again after [`lose_link`](Self::lose_link).
+    pub(super) fn meet_again(&mut self) {
+        (self.a.wants_link, self.b.wants_link) = (true, true);
+        self.run();
+    }
+
     /// Nothing reaches the other node any more, and no link comes up.
     pub(super) fn lose_link(&mut self) {
         self.linked = false;
@@ -117,8 +123,7 @@ fn the_answer_of_a_handler_counts_only_without_a_link_since() {
     let mut pair = fencing_pair(Fencing::ResourceAndStonith);
     pair.lose_link();
     let first = pair.a.running.as_mut().and_then(Vec::pop).expect("fence-peer runs");
-    (pair.a.wants_link, pair.b.wants_link) = (true, true);
-    pair.run();
+    pair.meet_again();
     pair.assert_equal();
     pair.lose_link();
     pair.a.core.helper_done(pair.now, first, 4 << 8);
@@ -147,12 +152,7 @@ fn a_promotion_asks_again_if_there_was_a_link_while_the_handler_ran() {
         pair.run_once();
     }
     pair.lose_link();
-    pair.a.core.helper_done(pair.now, first, 4 << 8);
-    while pair.a.work() {}
-    assert_eq!((pair.a.word().0, pair.a.word().3), (Role::Secondary, Disk::DUnknown), "{}", pair.logs());
-    pair.helper_of_a_ends(4);
-    while pair.a.work() {}
-    assert_eq!((pair.a.word().0, pair.a.word().3), (Role::Primary, Disk::Outdated), "{}", pair.logs());
+    assert_answer_is_late(&mut pair, first);
 }
 
 /// A forced promotion of an Outdated disk, which fence-peer allows: what the peer has stays the one before.
@@ -177,6 +177,16 @@ fn a_forced_promotion_behind_fencing_begins_one_generation() {
     assert_eq!((after[1] & !1, after[2]), (before[0] & !1, before[2]), "{}", pair.logs());
 }
 
+/// fence-peer says that the peer is outdated, of before the nodes met: that does not count, and it is asked again.
+fn assert_answer_is_late(pair: &mut Pair, first: HelperId) {
+    pair.a.core.helper_done(pair.now, first, 4 << 8);
+    while pair.a.work() {}
+    assert_eq!((pair.a.word().0, pair.a.word().3), (Role::Secondary, Disk::DUnknown), "{}", pair.logs());
+    pair.helper_of_a_ends(4);
+    while pair.a.work() {}
+    assert_eq!((pair.a.word().0, pair.a.word().3), (Role::Primary, Disk::Outdated), "{}", pair.logs());
+}
+
 /// The handler began when the parameters of a new connection were out already, and the two nodes are Connected before it ends: its
 /// answer is about a peer that is as good as this node since.
 #[test]
@@ -197,12 +207,7 @@ fn the_answer_of_a_handler_that_began_in_a_handshake_does_not_outlive_it() {
     }
     assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
     pair.lose_link();
-    pair.a.core.helper_done(pair.now, first, 4 << 8);
-    while pair.a.work() {}
-    assert_eq!((pair.a.word().0, pair.a.word().3), (Role::Secondary, Disk::DUnknown), "{}", pair.logs());
-    pair.helper_of_a_ends(4);
-    while pair.a.work() {}
-    assert_eq!((pair.a.word().0, pair.a.word().3), (Role::Primary, Disk::Outdated), "{}", pair.logs());
+    assert_answer_is_late(&mut pair, first);
 }
 
 /// A resync to this node began, and was interrupted, while a forced promotion waited for fence-peer: the generation that ends with
@@ -216,8 +221,7 @@ fn a_forced_promotion_of_a_half_synced_disk_begins_one_generation() {
     let id = pair.a.begin(Command::Primary { volume: V, force: true });
     while pair.a.work() {}
     let first = pair.a.running.take().and_then(|mut helpers| helpers.pop()).expect("fence-peer runs");
-    (pair.a.wants_link, pair.b.wants_link) = (true, true);
-    pair.run();
+    pair.meet_again();
     pair.b.held = Some(Vec::new());
     pair.b.begin(Command::InvalidateRemote { volume: V });
     pair.run();
@@ -384,8 +388,7 @@ fn who_serves_a_primary_without_a_disk_keeps_its_data() {
     assert_eq!((pair.b.word().0, pair.b.word().2), (Role::Secondary, Disk::UpToDate), "{}", pair.logs());
     assert!(pair.b.replies[&id] < 0, "{}", pair.logs());
     pair.b.running = None;
-    (pair.a.wants_link, pair.b.wants_link) = (true, true);
-    pair.run();
+    pair.meet_again();
     assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
 }
 
@@ -450,8 +453,7 @@ fn a_frozen_primary_is_not_taken_for_the_target_of_a_resync_that_it_did_not_hear
         assert_eq!(pair.b.word().1, Conn::SyncSource, "{}", pair.logs());
         pair.lose_link();
         assert_eq!((pair.a.word().2, pair.a.super_block().uuids[1]), (Disk::UpToDate, 0), "{}", pair.logs());
-        (pair.a.wants_link, pair.b.wants_link) = (true, true);
-        pair.run();
+        pair.meet_again();
         assert!(!pair.a.log.iter().any(|line| line.contains("but I am primary")), "{}", pair.logs());
         pair.a.begin(Command::ResumeIo { volume: V });
         pair.run();

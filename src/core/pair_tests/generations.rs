@@ -572,8 +572,7 @@ fn a_primary_does_not_fall_back_to_its_disk_behind_what_it_wrote_to_the_peer() {
         // Only when nobody works with it any more.
         assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
         pair.a.attach();
-        (pair.a.wants_link, pair.b.wants_link) = (true, true);
-        pair.run();
+        pair.meet_again();
         pair.assert_equal();
         assert_eq!(pair.a.data[4000 * 512], 99);
     }
@@ -603,8 +602,7 @@ fn a_discard_is_not_sent_again_over_a_later_write() {
     pair.lose_link();
     let _ = pair.a.core.change(V, Change::disk(Disk::Inconsistent), ChangeKind::Hard, false);
     while pair.a.work() {}
-    (pair.a.wants_link, pair.b.wants_link) = (true, true);
-    pair.run();
+    pair.meet_again();
     pair.a.command(Command::ResumeIo { volume: V });
     pair.run();
     assert!(pair.a.log.iter().any(|line| line.starts_with("Began resync as SyncTarget")), "{}", pair.logs());
@@ -628,8 +626,7 @@ fn a_primary_that_loses_a_half_synced_disk_goes_on_with_its_source() {
         pair.b.carry_out(output);
     }
     while pair.b.work() {}
-    (pair.a.wants_link, pair.b.wants_link) = (true, true);
-    pair.run();
+    pair.meet_again();
     assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
     pair.a.attach();
     pair.run();
@@ -694,8 +691,7 @@ fn a_frozen_primary_whose_source_missed_the_end_of_the_resync_becomes_the_source
     assert_eq!((pair.a.word().0, pair.a.word().2), (Role::Primary, Disk::UpToDate), "{}", pair.logs());
     assert_eq!(pair.b.word().1, Conn::SyncSource, "{}", pair.logs());
     pair.lose_link();
-    (pair.a.wants_link, pair.b.wants_link) = (true, true);
-    pair.run();
+    pair.meet_again();
     assert!(pair.a.log.iter().any(|line| line.starts_with("Began resync as SyncSource")), "{}", pair.logs());
     pair.assert_equal();
     assert_eq!(pair.a.command(Command::ResumeIo { volume: V }), 1);
@@ -745,7 +741,6 @@ fn nothing_is_acknowledged_before_the_target_has_heard_of_its_invalidate() {
     while pair.a.work() {}
     assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
     assert_ne!(pair.a.super_block().uuids[1], 0, "{}", pair.logs());
-    (pair.a.wants_link, pair.b.wants_link) = (true, true);
-    pair.run();
+    pair.meet_again();
     pair.assert_equal();
 }

@@ -19,6 +19,13 @@ fn two_primaries_at(version: u32) -> Pair {
     pair
 }
 
+/// Both nodes are told the same.
+fn both(pair: &mut Pair, command: fn() -> Command) {
+    for node in [&mut pair.a, &mut pair.b] {
+        node.command(command());
+    }
+}
+
 /// Something is done until a write of `a` is on both disks, and its answer on the way.
 fn until_answered(pair: &mut Pair) {
     while !pair.b.outgoing[Socket::Meta as usize].iter().any(|(_, p, _)| matches!(p, Packet::WriteAck(_))) {
@@ -50,11 +57,8 @@ fn an_answered_write_is_not_sent_again_over_a_later_one_of_the_peer() {
             pair.b.command(Command::SuspendIo { volume: V });
         }
         pair.lose_link();
-        (pair.a.wants_link, pair.b.wants_link) = (true, true);
-        pair.run();
-        for node in [&mut pair.a, &mut pair.b] {
-            node.command(Command::ResumeIo { volume: V });
-        }
+        pair.meet_again();
+        both(&mut pair, || Command::ResumeIo { volume: V });
         pair.run();
         assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
         assert_eq!((pair.a.data[112 * 512], pair.b.data[112 * 512]), (13, 13), "{}", pair.logs());
@@ -69,9 +73,7 @@ fn an_answered_write_is_not_sent_again_over_one_of_the_peer_that_is_on_its_way()
         let mut pair = two_primaries();
         let token = pair.a.write(112, 11, 8192);
         until_answered(&mut pair);
-        for node in [&mut pair.a, &mut pair.b] {
-            node.command(Command::SuspendIo { volume: V });
-        }
+        both(&mut pair, || Command::SuspendIo { volume: V });
         pair.run();
         pair.b.command(Command::ResumeIo { volume: V });
         let later = pair.b.write(104, 13, 8192);
@@ -81,11 +83,8 @@ fn an_answered_write_is_not_sent_again_over_one_of_the_peer_that_is_on_its_way()
         if !arbiter_is_frozen {
             std::mem::swap(&mut pair.a, &mut pair.b);
         }
-        (pair.a.wants_link, pair.b.wants_link) = (true, true);
-        pair.run();
-        for node in [&mut pair.a, &mut pair.b] {
-            node.command(Command::ResumeIo { volume: V });
-        }
+        pair.meet_again();
+        both(&mut pair, || Command::ResumeIo { volume: V });
         pair.run();
         if !arbiter_is_frozen {
             std::mem::swap(&mut pair.a, &mut pair.b);
@@ -107,15 +106,10 @@ fn two_frozen_primaries_meet_again() {
         Pair::deliver(&mut pair.b, &mut pair.a, Socket::Meta, pair.now);
     }
     assert!(pair.a.completed[&token].is_ok() && pair.a.core.has_open_epochs(V), "{}", pair.logs());
-    for node in [&mut pair.a, &mut pair.b] {
-        node.command(Command::SuspendIo { volume: V });
-    }
+    both(&mut pair, || Command::SuspendIo { volume: V });
     pair.lose_link();
-    (pair.a.wants_link, pair.b.wants_link) = (true, true);
-    pair.run();
-    for node in [&mut pair.a, &mut pair.b] {
-        node.command(Command::ResumeIo { volume: V });
-    }
+    pair.meet_again();
+    both(&mut pair, || Command::ResumeIo { volume: V });
     pair.run();
     pair.assert_equal();
 }

@@ -75,7 +75,7 @@ impl Resource {
     /// Requests blocks while the turn's budget, the peer's buffers and the locks allow it.
     pub(in crate::core) fn request_blocks(&mut self, v: VolumeIndex) {
         let cap = self.requested_at_once();
-        let (longest, thin) = self.request_lengths(v, cap);
+        let (longest, thin) = self.request_lengths(v);
         let mut reserved = false;
         while self.state(v).conn == Conn::SyncTarget && !self.may_get_late_answers(v) {
             let volume = &mut self.volumes[v];
@@ -114,14 +114,14 @@ impl Resource {
     }
 
     /// How many blocks a request may have, and those of a thin one.
-    fn request_lengths(&self, v: VolumeIndex, cap: u64) -> (u64, Option<u64>) {
+    fn request_lengths(&self, v: VolumeIndex) -> (u64, Option<u64>) {
         let max_bio = self
             .connection
             .version
             .map_or(4096, |version| version.max_bio_to(self.volumes[v].peer_max_bio.max(4096)));
         // Several requests at a time, so that one is read while others are sent and written.
         let thin = self.thin_blocks(v);
-        let wanted = (cap / REQUESTS_AT_ONCE).max(SHORT_REQUEST).max(thin.unwrap_or(0));
+        let wanted = (self.requested_at_once() / REQUESTS_AT_ONCE).max(SHORT_REQUEST).max(thin.unwrap_or(0));
         ((u64::from(max_bio) / 4096).min(wanted), thin)
     }
 
@@ -149,7 +149,7 @@ impl Resource {
         if self.volumes[v].resync.reserved.is_empty() {
             return;
         }
-        let (longest, thin) = self.request_lengths(v, self.requested_at_once());
+        let (longest, thin) = self.request_lengths(v);
         let ready: Vec<u64> = {
             let volume = &self.volumes[v];
             let idle = |sector: &u64| {
