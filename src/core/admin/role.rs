@@ -174,7 +174,12 @@ impl Resource {
             // The answer of fence-peer may have begun it already: after another one, what the peer has would be in no
             // slot, and the disks unrelated.
             let has_begun = bitmap != 0 && uuid::without_role(bitmap) == generation;
-            if has_disk && uuid::promotion_needs_new_current(state, bitmap, forced && !has_begun) {
+            let needed = has_disk && uuid::promotion_needs_new_current(state, bitmap, forced && !has_begun);
+            if needed && state.susp_fen && !forced {
+                // The peer was lost on the way: nothing completes until it is fenced, and if that never happens it may
+                // have been promoted itself.
+                self.volumes[v].new_current_uuid_owed = true;
+            } else if needed {
                 self.new_current_uuid(v);
                 // A connected peer without a disk exposes this node's data: when it is Primary one day it
                 // will accept no other generation.
