@@ -274,7 +274,7 @@ fn the_source_of_a_primary_keeps_its_data() {
 impl Pair {
     /// Lets every node and every socket do one thing. A ping of `a` is not answered, nor comes anything behind the answer. Helpers of
     /// `a` end.
-    fn run_without_answered_ping(&mut self) {
+    pub(super) fn run_without_answered_ping(&mut self) {
         let _ = self.a.work() | self.b.work();
         Pair::deliver(&mut self.a, &mut self.b, Socket::Meta, self.now);
         Pair::deliver(&mut self.a, &mut self.b, Socket::Data, self.now);
