@@ -160,11 +160,12 @@ impl Resource {
         let random = (self.random)();
         let role = self.state(v).role;
         let Some(disk) = &mut self.volumes[v].disk else { return };
-        let lost = if std::mem::take(&mut disk.end_unheard) && disk.uuids.bitmap != 0 {
-            disk.uuids.new_current_beside_target(random, role);
-            None
-        } else {
-            disk.uuids.new_current(random, role)
+        let lost = match disk.unheard_target.take() {
+            Some(target) if disk.uuids.bitmap != 0 => {
+                disk.uuids.new_current_beside_target(random, role, target);
+                None
+            }
+            _ => disk.uuids.new_current(random, role),
         };
         let current = disk.uuids.current;
         if let Some(lost) = lost {
@@ -174,7 +175,6 @@ impl Resource {
         // Frozen I/O that goes on goes into this one: a promotion may have begun it since it was due.
         self.volumes[v].new_current_uuid_owed = false;
         self.log_uuids(v, super::log_lines::UuidEvent::NewCurrent);
-        self.refresh_meta_flags(v);
         self.volumes[v].mark_dirty(self.now);
     }
 

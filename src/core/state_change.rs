@@ -307,8 +307,12 @@ impl Resource {
     fn note_unheard_end(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
         let met = ns.conn >= Conn::Connected && ns.disk > Disk::Negotiating;
         let lost = os.conn.is_sync_source() && ns.conn < Conn::Connected && self.target_may_be_good(v);
-        if let Some(disk) = &mut self.volumes[v].disk {
-            disk.end_unheard = !met && (disk.end_unheard || lost);
+        let volume = &mut self.volumes[v];
+        let Some(disk) = &mut volume.disk else { return };
+        if met {
+            disk.unheard_target = None;
+        } else if lost {
+            disk.unheard_target = Some(volume.peer_uuids.map_or(0, |peer| peer.uuids.current));
         }
     }
 
@@ -338,8 +342,7 @@ impl Resource {
         let crashed = volume.crashed_primary;
         let state = volume.state;
         if let Some(disk) = &mut volume.disk {
-            let flags =
-                super::metadata_flags::recomputed(disk.super_block.flags, state, crashed, disk.end_unheard);
+            let flags = super::metadata_flags::recomputed(disk.super_block.flags, state, crashed);
             if flags != disk.super_block.flags {
                 disk.super_block.flags = flags;
                 disk.dirty_since.get_or_insert(self.now);

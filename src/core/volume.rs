@@ -93,16 +93,17 @@ pub struct LocalDisk {
     pub(super) keep_primary_mark: bool,
     /// CONSISTENT stays away from it until the data of a resync are durable.
     pub(super) keep_inconsistent: bool,
-    /// This node was the source of a resync when it lost its target or crashed, and they have not met since: the target may
-    /// have come to the end, and go on from the generation that this node calls its own.
-    pub(super) end_unheard: bool,
+    /// This node was the source of a resync when it lost its target, and they have not met since: the target may have come to the
+    /// end, and go on from the generation that this node calls its own. Or it has the CURRENT still that it had before the
+    /// resync: this one.
+    pub(super) unheard_target: Option<u64>,
 }
 
 impl LocalDisk {
     /// Whether the peer, which this node is apart from, may have data of the generation that this disk calls its own: so that what is
     /// written from now on needs another one.
     pub(super) fn shares_generation(&self) -> bool {
-        self.uuids.bitmap == 0 || self.end_unheard
+        self.uuids.bitmap == 0 || self.unheard_target.is_some()
     }
 }
 

@@ -129,11 +129,14 @@ impl Uuids {
         lost
     }
 
-    /// A new generation of a source that may have missed the end of its resync: the target is in the middle of it (then its CURRENT is
-    /// this node's BITMAP, which stays), or has ended in this node's generation and gone on from there. That one is noted in the
-    /// last slot of the history, so that the first is the origin of the sync UUID still, which the target may never have got, and the
-    /// history of a target that went on has it, too: a split brain. (DRBD begins none, and takes this node's data for old.)
-    pub fn new_current_beside_target(&mut self, random: u64, role: Role) {
+    /// A new generation of a source that may have missed the end of its resync. The target is in the middle of it: then its CURRENT is
+    /// this node's BITMAP, which stays. Or it has not begun: then its CURRENT is `target`. Or it has ended in this node's generation,
+    /// and may have gone on from there: this one is noted in the last slot of the history. If the target went on, the two have the
+    /// first slot in common, and are a split brain. (DRBD begins none, and takes this node's data for old.)
+    pub fn new_current_beside_target(&mut self, random: u64, role: Role, target: u64) {
+        if without_role(self.history[1]) == without_role(target) {
+            self.history[0] = self.history[1];
+        }
         self.history[1] = self.current;
         self.set_current(random, role);
     }
