@@ -239,8 +239,11 @@ impl Resource {
         if ns.conn >= Conn::Connected || ns.disk < Disk::UpToDate {
             self.volumes[v].served_primary = false;
         } else if os.conn >= Conn::Connected {
-            // Whether it took these data it may not have said.
-            let without_disk = os.pdsk < Disk::Inconsistent && !self.volumes[v].generation_awaits_peer;
+            // Whether it took these data it may not have said; nor whether it gave its disk up, which had better been a good one.
+            let volume = &self.volumes[v];
+            let had_old_disk = matches!(volume.peer_told, Disk::Inconsistent | Disk::Outdated);
+            let without_disk =
+                os.pdsk < Disk::Inconsistent && (had_old_disk || !volume.generation_awaits_peer);
             let serves = without_disk || self.target_is_old(v, os.conn);
             self.volumes[v].served_primary = os.peer == Role::Primary && serves;
         }

@@ -379,6 +379,33 @@ fn who_serves_a_primary_without_a_disk_keeps_its_data() {
     pair.run();
     assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
     pair.lose_link();
+    assert_not_outdated_by_a_living_primary(&mut pair);
+    pair.meet_again();
+    assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
+}
+
+/// The same if the Primary is the target of a resync, asks whether it may detach, and is lost before it can say that it has.
+#[test]
+fn the_source_of_a_primary_that_detaches_keeps_its_data() {
+    let mut pair = fencing_pair(Fencing::ResourceOnly);
+    pair.a.running = None;
+    pair.b.held = Some(Vec::new());
+    pair.b.begin(Command::InvalidateRemote { volume: V });
+    pair.run();
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::SyncTarget, Conn::SyncSource), "{}", pair.logs());
+    pair.a.begin(Command::Detach { volume: V, force: false });
+    while pair.b.word().3 != Disk::Failed {
+        pair.run_once();
+    }
+    pair.lose_link();
+    for output in pair.b.held.take().unwrap() {
+        pair.b.carry_out(output);
+    }
+    assert_not_outdated_by_a_living_primary(&mut pair);
+}
+
+/// `b` is to be promoted, and fence-peer says that `a` is Primary: no, but `b`'s data stay the good ones.
+fn assert_not_outdated_by_a_living_primary(pair: &mut Pair) {
     pair.b.running = Some(Vec::new());
     let id = pair.b.begin(Command::Primary { volume: V, force: false });
     while pair.b.work() {}
@@ -388,8 +415,6 @@ fn who_serves_a_primary_without_a_disk_keeps_its_data() {
     assert_eq!((pair.b.word().0, pair.b.word().2), (Role::Secondary, Disk::UpToDate), "{}", pair.logs());
     assert!(pair.b.replies[&id] < 0, "{}", pair.logs());
     pair.b.running = None;
-    pair.meet_again();
-    assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
 }
 
 /// The source of a resync crashes. Its target may have come to the end meanwhile: at the next start it does not count as outdated.
