@@ -77,7 +77,7 @@ impl Resource {
 
         let mut super_block = super_block;
         super_block.place(&layout);
-        let life = last_life(super_block.flags, state);
+        let life = last_life(super_block.flags, uuids.bitmap, state);
         let slots = self.volumes[v].settings.al_extents;
         let log_writer = LogWriter::new(layout.log, slots, disk.logical_block_bytes as usize);
         if log_writer.slots() < slots {
@@ -120,6 +120,7 @@ impl Resource {
             primary_mark_durable: false,
             keep_primary_mark: false,
             keep_inconsistent: false,
+            end_unheard: life.source,
             super_block: SuperBlock { cleanness: Cleanness::Clean, ..super_block },
         });
         // The size that was agreed last is exposed until the peer says otherwise.

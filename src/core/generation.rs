@@ -7,6 +7,7 @@ use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::steps::Step;
 use super::types::*;
 use super::uuid::{compare, without_role, UuidFlags};
+use super::volume::LocalDisk;
 use super::Resource;
 
 impl Resource {
@@ -105,8 +106,8 @@ impl Resource {
     /// A11, A12: what the state change asked for, if it still holds (U4, U5).
     pub(super) fn new_current_uuid_after_loss(&mut self, v: VolumeIndex) {
         let state = self.state(v);
-        let empty = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.uuids.bitmap == 0);
-        if !empty || self.is_left_by_peer(v) {
+        let shared = self.volumes[v].disk.as_ref().is_some_and(LocalDisk::shares_generation);
+        if !shared || self.is_left_by_peer(v) {
             // It may have begun a moment ago only, when frozen I/O was let go on.
             self.steps.push_front(Step::NewCurrentUuidDone { v });
             self.steps.push_front(Step::WriteSuperBlockIfDirty { v });
@@ -159,7 +160,12 @@ impl Resource {
         let random = (self.random)();
         let role = self.state(v).role;
         let Some(disk) = &mut self.volumes[v].disk else { return };
-        let lost = disk.uuids.new_current(random, role);
+        let lost = if std::mem::take(&mut disk.end_unheard) && disk.uuids.bitmap != 0 {
+            disk.uuids.new_current_beside_target(random, role);
+            None
+        } else {
+            disk.uuids.new_current(random, role)
+        };
         let current = disk.uuids.current;
         if let Some(lost) = lost {
             self.log_line(Some(v), super::log_lines::bitmap_uuid_was_set(lost));
@@ -168,6 +174,7 @@ impl Resource {
         // Frozen I/O that goes on goes into this one: a promotion may have begun it since it was due.
         self.volumes[v].new_current_uuid_owed = false;
         self.log_uuids(v, super::log_lines::UuidEvent::NewCurrent);
+        self.refresh_meta_flags(v);
         self.volumes[v].mark_dirty(self.now);
     }
 

@@ -19,7 +19,10 @@ fn peer_is_old(s: StateWord) -> bool {
 /// The flags after a committed change. Below Inconsistent they stay as they are (so a Primary that
 /// detaches leaves PRIMARY_IND). Bits that do not follow the state are carried along, but AL_CLEAN
 /// is cleared: the log is in use. spec/state.md 13.1.
-pub fn recomputed(old: MetaFlags, s: StateWord, crashed_primary: bool) -> MetaFlags {
+///
+/// `end_unheard`: that of the disk ([`LocalDisk::end_unheard`](super::volume::LocalDisk::end_unheard)). CONNECTED_IND beside a
+/// BITMAP UUID carries it to the next life. (In DRBD CONNECTED_IND follows the state alone.)
+pub fn recomputed(old: MetaFlags, s: StateWord, crashed_primary: bool, end_unheard: bool) -> MetaFlags {
     if s.disk < Disk::Inconsistent {
         return old;
     }
@@ -31,7 +34,7 @@ pub fn recomputed(old: MetaFlags, s: StateWord, crashed_primary: bool) -> MetaFl
     for (flag, on) in [
         (MetaFlags::CONSISTENT, s.disk > Disk::Inconsistent || mutant!("inconsistent-not-kept")),
         (MetaFlags::PRIMARY_IND, has_primary_mark(s) && !mutant!("primary-mark-lost")),
-        (MetaFlags::CONNECTED_IND, s.conn > Conn::WFReportParams && !mutant!("connected-mark-lost")),
+        (MetaFlags::CONNECTED_IND, (is_connected(s) || end_unheard) && !mutant!("connected-mark-lost")),
         (MetaFlags::WAS_UP_TO_DATE, s.disk > Disk::Outdated),
         (MetaFlags::PEER_OUT_DATED, peer_outdated),
         (MetaFlags::CRASHED_PRIMARY, crashed_primary),
@@ -42,9 +45,18 @@ pub fn recomputed(old: MetaFlags, s: StateWord, crashed_primary: bool) -> MetaFl
     flags
 }
 
-/// What is shown of the flags of a disk in use: as DRBD does, the target of a resync counts as outdated.
+/// What CONNECTED_IND stands for.
+fn is_connected(s: StateWord) -> bool {
+    s.conn > Conn::WFReportParams
+}
+
+/// What is shown of the flags of a disk in use: as with DRBD the target of a resync counts as outdated, and CONNECTED_IND
+/// follows the state.
 pub fn shown(flags: MetaFlags, s: StateWord) -> MetaFlags {
     let mut shown = flags;
+    if s.disk >= Disk::Inconsistent {
+        shown.set(MetaFlags::CONNECTED_IND, is_connected(s));
+    }
     if peer_is_old(s) {
         shown.set(MetaFlags::PEER_OUT_DATED, true);
     }
@@ -60,10 +72,13 @@ pub struct LastLife {
     pub discovered: bool,
     /// It was Primary without a peer: `degr-wfc-timeout` applies.
     pub degraded: bool,
+    /// The source of a resync, and perhaps it did not hear of the end.
+    pub source: bool,
 }
 
-/// `s`: the state while attaching. spec/state.md 13.3 steps 17, 18.
-pub fn last_life(flags: MetaFlags, s: StateWord) -> LastLife {
+/// `s`: the state while attaching. `bitmap`: the BITMAP UUID, which a connected node has as the source of a resync (or with a peer
+/// that lost its disk). spec/state.md 13.3 steps 17, 18.
+pub fn last_life(flags: MetaFlags, bitmap: u64, s: StateWord) -> LastLife {
     let was_primary = flags.contains(MetaFlags::PRIMARY_IND);
     // A frozen Primary that gets its disk back did not crash.
     let discovered = was_primary && !(s.role == Role::Primary && s.susp_nod);
@@ -72,6 +87,7 @@ pub fn last_life(flags: MetaFlags, s: StateWord) -> LastLife {
             && !mutant!("crash-not-seen"),
         discovered,
         degraded: s.role != Role::Primary && was_primary && !flags.contains(MetaFlags::CONNECTED_IND),
+        source: bitmap != 0 && flags.contains(MetaFlags::CONNECTED_IND),
     }
 }
 
@@ -172,7 +188,7 @@ mod tests {
     /// The flags of spec/state.md 19.3.
     #[test]
     fn flags_of_a_pair() {
-        let of = |s| printed(recomputed(MetaFlags::AL_CLEAN, s, false));
+        let of = |s| printed(recomputed(MetaFlags::AL_CLEAN, s, false, false));
         let fresh =
             StateWord { role: Role::Secondary, disk: Disk::Inconsistent, pdsk: Disk::Inconsistent, ..PAIR };
         assert_eq!(of(fresh), "0:0:0:1:0:1:0");
@@ -191,14 +207,14 @@ mod tests {
     fn a_disk_on_its_way_out_keeps_its_flags() {
         for disk in [Disk::Failed, Disk::Diskless, Disk::Attaching, Disk::Negotiating] {
             let primary = flags("1:1:1:1:0:0:0");
-            assert_eq!(recomputed(primary, StateWord { disk, ..PAIR }, false), primary);
+            assert_eq!(recomputed(primary, StateWord { disk, ..PAIR }, false, false), primary);
         }
     }
 
     #[test]
     fn unknown_bits_and_full_sync_stay() {
         let old = MetaFlags(0x8000_0000) | MetaFlags::FULL_SYNC | MetaFlags::AL_DISABLED;
-        let new = recomputed(old, PAIR, true);
+        let new = recomputed(old, PAIR, true, false);
         assert!(new.contains(old) && new.contains(MetaFlags::CRASHED_PRIMARY));
     }
 
@@ -206,21 +222,27 @@ mod tests {
     #[test]
     fn crashes_are_discovered() {
         let attaching = StateWord { disk: Disk::Attaching, ..StateWord::UNCONFIGURED };
-        let crashed = last_life(flags("1:1:1:1:0:0:0"), attaching);
-        assert_eq!(crashed, LastLife { crashed_primary: true, discovered: true, degraded: false });
+        let crashed = last_life(flags("1:1:1:1:0:0:0"), 0, attaching);
+        assert_eq!(
+            crashed,
+            LastLife { crashed_primary: true, discovered: true, degraded: false, source: false }
+        );
         assert_eq!(
             bitmap_at_attach(flags("1:1:1:1:0:0:0"), crashed),
             BitmapAtAttach::Read { mark_active_extents: true }
         );
-        let alone = last_life(flags("1:1:1:0:0:0:0"), attaching);
+        let alone = last_life(flags("1:1:1:0:0:0:0"), 0, attaching);
         assert!(alone.degraded && alone.discovered);
-        let again = last_life(flags("1:1:0:1:0:0:1"), attaching);
-        assert_eq!(again, LastLife { crashed_primary: true, discovered: false, degraded: false });
-        let clean = last_life(flags("1:1:0:1:0:0:0"), attaching);
+        let again = last_life(flags("1:1:0:1:0:0:1"), 0, attaching);
+        assert_eq!(
+            again,
+            LastLife { crashed_primary: true, discovered: false, degraded: false, source: false }
+        );
+        let clean = last_life(flags("1:1:0:1:0:0:0"), 0, attaching);
         assert!(!clean.crashed_primary && !clean.degraded);
 
         let frozen = StateWord { role: Role::Primary, susp_nod: true, ..attaching };
-        let back = last_life(flags("1:1:1:1:0:0:0"), frozen);
+        let back = last_life(flags("1:1:1:1:0:0:0"), 0, frozen);
         assert!(!back.crashed_primary && !back.discovered);
         assert_eq!(
             bitmap_at_attach(flags("1:1:1:1:0:0:0"), back),

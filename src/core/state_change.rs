@@ -213,6 +213,7 @@ impl Resource {
             self.peer_disk_went(v);
         }
         self.volumes[v].wrote_without_disk &= ns.disk != Disk::UpToDate;
+        self.note_unheard_end(v, os, ns);
         self.hold_marks(v, os, ns);
         self.refresh_meta_flags(v);
         if os.disk < Disk::Consistent && ns.disk >= Disk::Consistent {
@@ -300,6 +301,15 @@ impl Resource {
         }
     }
 
+    /// Whether the generation that this node goes on in may be its target's, too, from now on.
+    fn note_unheard_end(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
+        let met = ns.conn >= Conn::Connected && ns.disk > Disk::Negotiating;
+        let lost = os.conn.is_sync_source() && ns.conn < Conn::Connected && self.target_may_be_good(v);
+        if let Some(disk) = &mut self.volumes[v].disk {
+            disk.end_unheard = !met && (disk.end_unheard || lost);
+        }
+    }
+
     /// The super block may tell of a demotion, or of the end of a resync, only when the data and the
     /// bitmap are durable; a write of it that was decided before comes in between.
     fn hold_marks(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
@@ -326,7 +336,8 @@ impl Resource {
         let crashed = volume.crashed_primary;
         let state = volume.state;
         if let Some(disk) = &mut volume.disk {
-            let flags = super::metadata_flags::recomputed(disk.super_block.flags, state, crashed);
+            let flags =
+                super::metadata_flags::recomputed(disk.super_block.flags, state, crashed, disk.end_unheard);
             if flags != disk.super_block.flags {
                 disk.super_block.flags = flags;
                 disk.dirty_since.get_or_insert(self.now);

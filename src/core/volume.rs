@@ -93,6 +93,17 @@ pub struct LocalDisk {
     pub(super) keep_primary_mark: bool,
     /// CONSISTENT stays away from it until the data of a resync are durable.
     pub(super) keep_inconsistent: bool,
+    /// This node was the source of a resync when it lost its target or crashed, and they have not met since: the target may
+    /// have come to the end, and go on from the generation that this node calls its own.
+    pub(super) end_unheard: bool,
+}
+
+impl LocalDisk {
+    /// Whether the peer, which this node is apart from, may have data of the generation that this disk calls its own: so that what is
+    /// written from now on needs another one.
+    pub(super) fn shares_generation(&self) -> bool {
+        self.uuids.bitmap == 0 || self.end_unheard
+    }
 }
 
 /// A point up to which all writes of data are durable.

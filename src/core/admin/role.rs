@@ -10,6 +10,7 @@ use crate::core::state::{Change, Conn, Disk, Role};
 use crate::core::steps::{HelperThen, Step, Work};
 use crate::core::types::*;
 use crate::core::uuid;
+use crate::core::volume::LocalDisk;
 use crate::core::Resource;
 
 impl Resource {
@@ -175,11 +176,17 @@ impl Resource {
                 net.discard_my_data = false;
             }
             let bitmap = self.volumes[v].disk.as_ref().map_or(0, |disk| disk.uuids.bitmap);
+            let shared = self.volumes[v].disk.as_ref().is_some_and(LocalDisk::shares_generation);
             let has_disk = rules::has_disk(state);
             // The answer of fence-peer may have begun it already: after another one, what the peer has would be in no
             // slot, and the disks unrelated.
             let has_begun = bitmap != 0 && uuid::without_role(bitmap) == generation;
-            if has_disk && uuid::promotion_needs_new_current(state, bitmap, forced && !has_begun) {
+            let needed = has_disk && uuid::promotion_needs_new_current(state, shared, forced && !has_begun);
+            if needed && state.susp_fen && !forced {
+                // The peer was lost on the way: nothing completes until it is fenced, and if that never happens it may
+                // have been promoted itself.
+                self.volumes[v].new_current_uuid_owed = true;
+            } else if needed {
                 self.new_current_uuid(v);
                 // A connected peer without a disk exposes this node's data: when it is Primary one day it
                 // will accept no other generation.

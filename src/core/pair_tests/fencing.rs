@@ -290,7 +290,7 @@ fn the_source_of_a_primary_keeps_its_data() {
 impl Pair {
     /// Lets every node and every socket do one thing. A ping of `a` is not answered, nor comes anything behind the answer. Helpers of
     /// `a` end.
-    fn run_without_answered_ping(&mut self) {
+    pub(super) fn run_without_answered_ping(&mut self) {
         let _ = self.a.work() | self.b.work();
         Pair::deliver(&mut self.a, &mut self.b, Socket::Meta, self.now);
         Pair::deliver(&mut self.a, &mut self.b, Socket::Data, self.now);
@@ -502,4 +502,40 @@ fn a_frozen_primary_is_not_taken_for_the_target_of_a_resync_that_it_did_not_hear
         pair.assert_equal();
         assert_eq!((pair.b.data[4000 * 512], pair.b.data[9000 * 512]), (99, 7), "{}", pair.logs());
     }
+}
+
+/// The link is lost when both nodes have agreed to a promotion: who is frozen from its first moment on begins no generation until the
+/// peer is fenced. If it is this node that is fenced, the peer's generation is not another one of the same parent.
+#[test]
+fn a_promotion_that_loses_the_link_begins_no_generation_while_frozen() {
+    let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+    assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1);
+    pair.run();
+    let before = pair.a.super_block().uuids;
+    pair.a.meta_held = Some(Vec::new());
+    let promotion = pair.a.begin(Command::Primary { volume: V, force: false });
+    pair.run();
+    assert_eq!(pair.a.word().0, Role::Primary, "{}", pair.logs());
+    pair.lose_link();
+    while let Some(held) = pair.a.meta_held.take().filter(|held| !held.is_empty()) {
+        held.into_iter().for_each(|output| pair.a.carry_out(output));
+        pair.a.meta_held = Some(Vec::new());
+        while pair.a.work() {}
+    }
+    pair.a.meta_held = None;
+    pair.run();
+    assert_eq!(pair.a.replies.get(&promotion), Some(&1), "{}", pair.logs());
+    assert!(pair.a.core.volume(V).state().susp_fen, "{}", pair.logs());
+    let now = pair.a.super_block().uuids;
+    assert_eq!(
+        now.map(crate::core::uuid::without_role),
+        before.map(crate::core::uuid::without_role),
+        "{}",
+        pair.logs()
+    );
+    // The peer is fenced: what is owed begins.
+    pair.helper_of_a_ends(7);
+    pair.run();
+    assert!(!pair.a.core.volume(V).state().is_susp(), "{}", pair.logs());
+    assert_ne!(pair.a.super_block().uuids[1], 0, "{}", pair.logs());
 }

@@ -633,8 +633,8 @@ fn a_primary_that_loses_a_half_synced_disk_goes_on_with_its_source() {
     pair.assert_equal();
 }
 
-/// A Primary loses the target of a full sync, which has not heard of its beginning, goes on alone, and loses its disk. Both know of the
-/// same current UUID. What the target has stays old: it begins no generation for the Primary that comes back without a disk.
+/// A Primary loses the target of a full sync, which has not heard of its beginning, goes on alone, and loses its disk. What the target has
+/// stays old: it is refused by the Primary that comes back without a disk, and begins no generation for it.
 #[test]
 fn old_data_begin_no_generation_for_a_primary_without_a_disk() {
     let mut pair = synced_pair();
@@ -655,7 +655,7 @@ fn old_data_begin_no_generation_for_a_primary_without_a_disk() {
     (pair.a.wants_link, pair.b.wants_link) = (true, true);
     assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
     pair.run();
-    assert_eq!(pair.b.word().1, Conn::Connected, "{}", pair.logs());
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::StandAlone, Conn::WFConnection), "{}", pair.logs());
     assert_eq!(pair.b.super_block().uuids[0] & !1, before & !1, "{}", pair.logs());
     assert_ne!(pair.b.word().2, Disk::UpToDate, "{}", pair.logs());
 }
@@ -742,5 +742,116 @@ fn nothing_is_acknowledged_before_the_target_has_heard_of_its_invalidate() {
     assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
     assert_ne!(pair.a.super_block().uuids[1], 0, "{}", pair.logs());
     pair.meet_again();
+    pair.assert_equal();
+}
+
+/// The link of `a`, Primary and the source of a resync, is lost when `b` has ended it, and `a` has not heard of that.
+fn pair_of_unheard_end() -> Pair {
+    let mut pair = synced_pair();
+    pair.b.begin(Command::Disconnect { force: true });
+    pair.run();
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    let done = |node: &Node| (node.word().1, node.word().2) == (Conn::Connected, Disk::UpToDate);
+    while pair.a.word().1 != Conn::SyncSource {
+        pair.run_once();
+    }
+    for _ in 0..80 {
+        pair.run_without_answered_ping();
+    }
+    assert!(done(&pair.b), "{}", pair.logs());
+    assert_eq!(pair.a.word().1, Conn::SyncSource, "{}", pair.logs());
+    pair.lose_link();
+    pair
+}
+
+/// How a source goes on without its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum GoesOn {
+    AsPrimary,
+    AsSecondary,
+    AfterCrashes(usize),
+}
+
+/// A source lost its target, which had ended the resync: this is what the target's data are of, too, and it may be promoted. What the
+/// source writes has a name of its own, also after crashes.
+#[test]
+fn a_source_that_missed_the_end_goes_on_in_another_generation() {
+    use GoesOn::{AfterCrashes, AsPrimary, AsSecondary};
+    for (how, peer_writes) in [AsPrimary, AsSecondary, AfterCrashes(1), AfterCrashes(2)]
+        .into_iter()
+        .flat_map(|how| [(how, false), (how, true)])
+    {
+        let mut pair = pair_of_unheard_end();
+        match how {
+            AsPrimary => {}
+            AsSecondary => assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1),
+            AfterCrashes(crashes) => {
+                for crash in 0..crashes {
+                    pair.a.core = Node::core(77 + crash as u64);
+                    pair.a.start();
+                }
+            }
+        }
+        let mut write = |node: fn(&mut Pair) -> &mut Node, fill| {
+            if node(&mut pair).word().0 != Role::Primary {
+                assert_eq!(
+                    node(&mut pair).command(Command::Primary { volume: V, force: false }),
+                    1,
+                    "{how:?}"
+                );
+            }
+            let token = node(&mut pair).write(4800, fill, 4096);
+            pair.run();
+            assert!(node(&mut pair).completed[&token].is_ok(), "{how:?}\n{}", pair.logs());
+            assert_eq!(node(&mut pair).command(Command::Secondary { volume: V, open: false }), 1);
+        };
+        write(|pair| &mut pair.a, 1);
+        if peer_writes {
+            write(|pair| &mut pair.b, 2);
+        }
+        pair.run();
+        if matches!(how, AfterCrashes(_)) {
+            pair.a.begin(Command::Connect(Box::new(settings(Protocol::C))));
+        }
+        pair.meet_again();
+        if peer_writes {
+            assert!(
+                pair.b.log.iter().any(|line| line.contains("Split-Brain detected")),
+                "{how:?}\n{}",
+                pair.logs()
+            );
+        } else {
+            assert_eq!(pair.b.data[4800 * 512], 1, "{how:?}\n{}", pair.logs());
+            pair.assert_equal();
+        }
+    }
+}
+
+/// A source crashes in the middle of a resync, and is promoted before it meets its target again: the bitmap tells what the target
+/// lacks.
+#[test]
+fn a_source_that_crashed_goes_on_with_the_resync() {
+    let mut pair = synced_pair();
+    pair.b.begin(Command::Disconnect { force: true });
+    pair.run();
+    for sector in (4000..12000).step_by(8) {
+        pair.a.write(sector, 99, 4096);
+    }
+    pair.run();
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    while pair.b.word().1 != Conn::SyncTarget {
+        pair.run_once();
+    }
+    pair.lose_link();
+    pair.a.core = Node::core(77);
+    pair.a.start();
+    assert_eq!(pair.a.command(Command::Primary { volume: V, force: false }), 1, "{}", pair.logs());
+    pair.a.begin(Command::Connect(Box::new(settings(Protocol::C))));
+    pair.b.log.clear();
+    pair.meet_again();
+    let began = pair.b.log.iter().find(|line| line.contains("Began resync")).expect("a resync");
+    assert!(!began.contains("[10240 bits set]"), "{began}");
     pair.assert_equal();
 }

@@ -426,6 +426,38 @@ fn a_verify_is_refused_where_a_disk_is_not_up_to_date() {
     assert_eq!((pair.a.word(), pair.b.word()), (fresh, fresh), "{}", pair.logs());
 }
 
+/// A disk that failed (`on-io-error pass_on`) is not declared good because the node with the good data asks to have them replaced: it
+/// asked before it heard of the failure.
+#[test]
+fn a_disk_that_failed_is_no_source_for_one_that_is_good() {
+    let mut pair = Pair::new(101);
+    pair.connect(&settings(Protocol::C));
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.assert_equal();
+    pair.b.core.local_error(V, 4000, 8, true);
+    pair.b.core.timeout(pair.now);
+    let crossing = pair.a.begin(Command::Invalidate { volume: V });
+    pair.run();
+    assert_eq!(pair.a.replies[&crossing], -10, "the peer refuses\n{}", pair.logs());
+    let again = pair.a.begin(Command::Invalidate { volume: V });
+    pair.run();
+    assert_eq!(pair.a.replies[&again], -2, "{}", pair.logs());
+    let remote = pair.b.begin(Command::InvalidateRemote { volume: V });
+    pair.run();
+    assert_eq!(pair.b.replies[&remote], -2, "{}", pair.logs());
+    assert_eq!(
+        pair.a.word(),
+        (Role::Primary, Conn::Connected, Disk::UpToDate, Disk::Inconsistent),
+        "{}",
+        pair.logs()
+    );
+    let right = pair.b.begin(Command::Invalidate { volume: V });
+    pair.run();
+    assert_eq!(pair.b.replies[&right], 1, "{}", pair.logs());
+    pair.assert_equal();
+}
+
 /// Equal disks; `b`, whose disk answers nothing, has begun to verify the first blocks.
 fn verifying_pair() -> Pair {
     let mut pair = Pair::new(101);

@@ -139,8 +139,22 @@ struct RefusedRequest {
 /// spec/state.md 3.4: all rows are looked at, the last match decides. T7 and T8 are 8.3's form of
 /// T8'.
 ///
-/// T9b is stricter than DRBD, which takes a disk for UpToDate because a verify is asked for (4.2).
-const REFUSED_REQUESTS: [RefusedRequest; 14] = [
+/// T0 and T9b are stricter than DRBD, which takes a disk for UpToDate because a resync from it, or a
+/// verify, is asked for (4.2). For T0 both disks may be Inconsistent: so an administrator declares
+/// which data are the good ones of two disks that were never in use.
+const REFUSED_REQUESTS: [RefusedRequest; 15] = [
+    RefusedRequest {
+        row: "T0",
+        matches: |os, ns, _| {
+            let (source, target) = match ns.conn {
+                Conn::StartingSyncS => (os.disk, os.pdsk),
+                Conn::StartingSyncT => (os.pdsk, os.disk),
+                _ => return false,
+            };
+            ns.conn != os.conn && source <= Disk::Inconsistent && target > Disk::Inconsistent
+        },
+        error: StateError::NoUpToDateDisk,
+    },
     RefusedRequest {
         row: "T1",
         matches: |os, ns, _| {

@@ -129,6 +129,15 @@ impl Uuids {
         lost
     }
 
+    /// A new generation of a source that may have missed the end of its resync: the target is in the middle of it (then its CURRENT is
+    /// this node's BITMAP, which stays), or has ended in this node's generation and gone on from there. That one is noted in the
+    /// last slot of the history, so that the first is the origin of the sync UUID still, which the target may never have got, and the
+    /// history of a target that went on has it, too: a split brain. (DRBD begins none, and takes this node's data for old.)
+    pub fn new_current_beside_target(&mut self, random: u64, role: Role) {
+        self.history[1] = self.current;
+        self.set_current(random, role);
+    }
+
     /// U3, U14: bit 0 of CURRENT follows the role. After a promotion or demotion in core only.
     pub fn set_role(&mut self, role: Role) {
         self.current = with_role(self.current, role);
@@ -332,11 +341,12 @@ pub fn peer_became_diskless_primary(os: StateWord, ns: StateWord, bitmap: u64) -
         && ns.disk >= Disk::UpToDate
 }
 
-/// A promotion that was committed needs a new current UUID: U2. spec/state.md 7.1 step 5.
-pub fn promotion_needs_new_current(s: StateWord, bitmap: u64, forced: bool) -> bool {
+/// A promotion that was committed needs a new current UUID: U2. `shared`: the peer may have data of this node's generation.
+/// spec/state.md 7.1 step 5.
+pub fn promotion_needs_new_current(s: StateWord, shared: bool, forced: bool) -> bool {
     let alone = s.conn < Conn::Connected || s.pdsk <= Disk::Failed;
     // Data that are not good, because the peer was lost in the middle, begin no generation.
-    s.disk >= Disk::Inconsistent && (forced || alone && bitmap == 0 && s.disk == Disk::UpToDate)
+    s.disk >= Disk::Inconsistent && (forced || alone && shared && s.disk == Disk::UpToDate)
 }
 
 /// Which kind of `new-current-uuid` the admin gets. spec/state.md 8.4 U10.

@@ -262,12 +262,12 @@ fn when_the_peers_data_are_lost() {
     assert!(peer_became_diskless_primary(before, primary_elsewhere, 0));
     assert!(!peer_became_diskless_primary(primary_elsewhere, primary_elsewhere, 0));
 
-    assert!(promotion_needs_new_current(lost, 0, false));
+    assert!(promotion_needs_new_current(lost, true, false));
     let old = StateWord { disk: Disk::Inconsistent, ..lost };
-    assert!(!promotion_needs_new_current(old, 0, false));
-    assert!(!promotion_needs_new_current(lost, X, false));
-    assert!(!promotion_needs_new_current(pair, 0, false));
-    assert!(promotion_needs_new_current(pair, X, true));
+    assert!(!promotion_needs_new_current(old, true, false));
+    assert!(!promotion_needs_new_current(lost, false, false));
+    assert!(!promotion_needs_new_current(pair, true, false));
+    assert!(promotion_needs_new_current(pair, false, true));
 }
 
 #[test]
