@@ -63,8 +63,7 @@ pub struct Connection {
     pub(super) ended: Option<(LinkFailure, Millis)>,
     pub(super) peer_dry_run: bool,
     pub(super) peer_integrity_alg: String,
-    /// How often the peer may have heard of this node so far: each link counts when the own state is told, and again when it
-    /// comes to Connected.
+    /// How often the peer may have heard of this node so far: each link counts when the own state is told.
     pub(super) meetings: u64,
     /// When WFReportParams was entered.
     pub(super) since: Millis,

@@ -2,7 +2,7 @@
 
 use super::log_lines::LogLine;
 use super::rules::ChangeKind;
-use super::state::{Change, Conn, Disk};
+use super::state::{Change, Conn, Disk, Role};
 use super::types::VolumeIndex;
 use super::Resource;
 use crate::conf::settings::Fencing;
@@ -109,6 +109,17 @@ impl Resource {
     pub(super) fn change_by_fencing(&self, v: VolumeIndex, outcome: FenceOutcome) -> Option<Change> {
         let needed = outcome == FenceOutcome::PeerPrimary && self.volumes[v].served_primary;
         outcome.change().filter(|_| !needed)
+    }
+
+    /// Whether the peer is Primary, and works with the data of this node: it has no disk, or an old one.
+    pub(super) fn serves_primary(&self, v: VolumeIndex) -> bool {
+        let (volume, state) = (&self.volumes[v], self.state(v));
+        // Whether it has taken these data it may not have said, nor whether it has given up good ones for them.
+        let without_disk =
+            state.pdsk < Disk::Inconsistent && (volume.served_primary || !volume.generation_awaits_peer);
+        let inconsistent = state.conn == Conn::Connected && state.pdsk == Disk::Inconsistent;
+        let old = inconsistent || self.target_is_old(v);
+        state.peer == Role::Primary && (without_disk || old)
     }
 
     /// Whether the peer was out of reach for as long as the handler ran: since its disk was outdated it may have become

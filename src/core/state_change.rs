@@ -173,6 +173,9 @@ impl Resource {
         if rules::replicates(os) != rules::replicates(ns) {
             self.epochs.close(self.now);
         }
+        if os.conn >= Conn::Connected {
+            self.volumes[v].served_primary = self.serves_primary(v);
+        }
         self.volumes[v].state = ns;
         if ns.role == Role::Secondary && ns.conn == Conn::StandAlone && ns.disk == Disk::Diskless {
             // Unconfigured (spec/state.md 12.1).
@@ -237,13 +240,9 @@ impl Resource {
             && ns.role == Role::Secondary
             && ns.conn >= Conn::Connected
             && uuid::lost_peer_data(os, ns, 0, false);
-        if ns.conn >= Conn::Connected || ns.disk < Disk::UpToDate {
+        let meets = os.conn < Conn::Connected && ns.conn >= Conn::Connected;
+        if meets || ns.disk < Disk::UpToDate {
             self.volumes[v].served_primary = false;
-        } else if os.conn >= Conn::Connected {
-            // Whether it took these data it may not have said.
-            let without_disk = os.pdsk < Disk::Inconsistent && !self.volumes[v].generation_awaits_peer;
-            let serves = without_disk || self.target_is_old(v, os.conn);
-            self.volumes[v].served_primary = os.peer == Role::Primary && serves;
         }
         self.volumes[v].target_agreed = match ns.conn {
             Conn::StartingSyncS if os.conn != ns.conn => !self.commits_for_peer,
@@ -267,7 +266,6 @@ impl Resource {
             self.volumes[v].first_word = FirstWord::Came;
         } else if os.conn < Conn::Connected {
             self.volumes[v].first_word = FirstWord::Due;
-            self.connection.meetings += 1;
             self.resume_al_updates(v);
         }
         if os.conn != ns.conn {

@@ -172,7 +172,8 @@ pub struct Volume {
     /// Without a disk this node wrote to the peer. Its own disk lacks that, even if it is of the generation that this node
     /// knows of: the peer began another one for these writes, and may not have come to say so.
     pub(super) wrote_without_disk: bool,
-    /// When the link was lost the peer was Primary and worked with the data of this node: it had no disk, or an old one.
+    /// [`Resource::serves_primary`](super::Resource::serves_primary), as it was before the last change of state of the link that
+    /// was there last.
     pub(super) served_primary: bool,
     /// Source: the peer agreed to this full sync, and so to its data being old.
     pub(super) target_agreed: bool,

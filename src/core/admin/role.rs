@@ -65,6 +65,11 @@ impl Resource {
         let state = self.state(v);
         let last = *tries >= 4;
         let primary = *role == Role::Primary;
+        let unfenced = match error {
+            StateError::NoUpToDateDisk => state.disk == Disk::Consistent,
+            error => error == StateError::PrimaryNop,
+        };
+        let fences = unfenced && primary && change.pdsk.is_none();
         match error {
             StateError::ClusterWideFailedByPeer if change.pdsk.is_some() && !last => {
                 change.pdsk = None;
@@ -81,13 +86,13 @@ impl Resource {
                 *forced = true;
                 task.stage = Stage::Try;
             }
-            StateError::NoUpToDateDisk
-                if primary && state.disk == Disk::Consistent && change.pdsk.is_none() && !last =>
-            {
-                self.fence_for_promotion(v);
-                task.stage = Stage::Helper;
+            // In a handshake the peer may become good on its side at any moment: it is not fenced then. (DRBD does, and goes by the
+            // answer if this node does not come to the end of the handshake.)
+            _ if fences && self.connection.state_sent => {
+                *tries -= 1;
+                task.stage = Stage::Retry { changes: self.changes };
             }
-            StateError::PrimaryNop if primary && change.pdsk.is_none() && !last => {
+            _ if fences && !last => {
                 self.fence_for_promotion(v);
                 task.stage = Stage::Helper;
             }

@@ -483,11 +483,10 @@ impl Resource {
         resync.target_done || volume.resync_left() <= written
     }
 
-    /// Source, in this connection state: whether the target, if it lives, has no other data than this node's. It may not have heard
-    /// of the resync yet.
-    pub(super) fn target_is_old(&self, v: VolumeIndex, conn: Conn) -> bool {
+    /// Source: whether the target, if it lives, has no other data than this node's. It may not have heard of the resync yet.
+    pub(super) fn target_is_old(&self, v: VolumeIndex) -> bool {
         let agreed = self.volumes[v].target_agreed && !self.volumes[v].resync.target_began;
-        agreed || conn.is_sync_source() && !self.target_may_be_good(v)
+        agreed || self.state(v).conn.is_sync_source() && !self.target_may_be_good(v)
     }
 
     /// The target announced its end (spec/state.md 9.4 step 3b).
