@@ -127,10 +127,12 @@ impl World {
             panic!("node {n}: ProtocolError: {}", self.summary());
         }
         // Below protocol C the Primary's application may have heard of what is still on its way. And whether a frozen Primary goes on
-        // with this node it decides itself. One that has given up the link goes on alone, and this node will notice.
-        let apart = self.nodes[1 - n]
-            .state()
-            .is_some_and(|other| other.is_susp() || other.conn < Conn::WFReportParams);
+        // with this node it decides itself. One that has given up the link goes on alone, and this node will notice; also one that has
+        // crashed since: then nothing but the state of a link that is no more is new, and the disk is what it was before.
+        let apart = match self.nodes[1 - n].state() {
+            Some(other) => other.is_susp() || other.conn < Conn::WFReportParams,
+            None => old.disk == Disk::UpToDate,
+        };
         if is_good(new) && !is_good(old) && !apart && self.p.net.protocol == Protocol::C {
             if let Err(text) = self.judge.check_all(self.nodes[n].disk.data.seen()) {
                 panic!("node {n} takes its disk for good: {text} {}", self.summary());
