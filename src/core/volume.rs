@@ -93,9 +93,9 @@ pub struct LocalDisk {
     pub(super) keep_primary_mark: bool,
     /// CONSISTENT stays away from it until the data of a resync are durable.
     pub(super) keep_inconsistent: bool,
-    /// This node was the source of a resync when it lost its target, and they have not met since: the target may have come to the
-    /// end, and go on from the generation that this node calls its own. Or it has the CURRENT still that it had before the
-    /// resync: this one.
+    /// This node was the source of a resync when it lost its target, or the target its disk, and the two disks have not met since: the
+    /// target may have come to the end, and go on from the generation that this node calls its own. Or it has the CURRENT still that
+    /// it had before the resync: this one.
     pub(super) unheard_target: Option<u64>,
 }
 

@@ -798,3 +798,34 @@ fn a_source_that_missed_the_end_goes_on_in_another_generation() {
         }
     }
 }
+
+/// The target of a full sync loses its disk before it has begun: what the source writes from then on is of another generation. When its
+/// disk goes, too, and the target's comes back, that is not taken for the one with these writes.
+#[test]
+fn a_target_whose_disk_fails_before_the_resync_begins_is_not_of_the_generation_that_goes_on() {
+    let mut pair = synced_pair();
+    pair.b.detach_at_errors();
+    pair.b.bitmap_fails = true;
+    let before = pair.a.super_block().uuids[0];
+    pair.b.begin(Command::Invalidate { volume: V });
+    pair.run();
+    assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::Diskless), "{}", pair.logs());
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    assert_ne!(pair.a.super_block().uuids[0] & !1, before & !1, "{}", pair.logs());
+
+    pair.b.bitmap_fails = false;
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+    pair.b.attach();
+    pair.run();
+    assert_eq!((pair.a.word().1, pair.a.word().2), (Conn::StandAlone, Disk::Diskless), "{}", pair.logs());
+    pair.a.attach();
+    if pair.b.word().2 == Disk::Diskless {
+        pair.b.attach();
+    }
+    assert_eq!(pair.a.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    pair.assert_equal();
+    assert_eq!(pair.b.data[4000 * 512], 99, "{}", pair.logs());
+}
