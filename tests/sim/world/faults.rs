@@ -5,6 +5,7 @@ use crate::application::Kind;
 use crate::node::{decides_alone, is_good, Daemon, Purpose, V};
 use drbdbox::conf::settings::Protocol;
 use drbdbox::core::state::{Conn, Disk, Role, StateWord};
+use drbdbox::meta::MetaFlags;
 
 impl World {
     pub(super) fn fault(&mut self) {
@@ -240,13 +241,17 @@ impl World {
                 self.loser = None;
                 self.unheard_generation = false;
                 self.left_disks = [false; 2];
+                self.lifted_peers = [false; 2];
                 return;
             }
         }
         for (n, state) in states.into_iter().enumerate() {
             let Some(state) = state else { continue };
             let served = state.conn >= Conn::Connected && state.pdsk == Disk::UpToDate;
-            self.left_disks[n] |= state.role == Role::Primary && state.disk < Disk::Inconsistent && served;
+            let served = served && state.disk < Disk::Inconsistent;
+            self.left_disks[n] |= state.role == Role::Primary && served;
+            self.lifted_peers[n] |=
+                served && self.nodes[n].super_block().flags.contains(MetaFlags::PEER_OUT_DATED);
             if state.role == Role::Primary {
                 if state.disk == Disk::UpToDate && state.pdsk != Disk::UpToDate {
                     self.authority = Some(n);

@@ -95,6 +95,8 @@ pub struct World {
     pub unheard_generation: bool,
     /// The node gave its disk up as Primary, and went on with the peer's: its disk is old, and nothing on it says so.
     left_disks: [bool; 2],
+    /// Beside the node, which had given its disk up, the peer became good: what that disk says of the peer is not true any more.
+    lifted_peers: [bool; 2],
     /// When a Primary without a disk refused the data of its peer last.
     pub refused_data: Option<Millis>,
     /// A fault that is due at a step: at a moment at which it does the most harm.
@@ -188,6 +190,7 @@ impl World {
             lost_on_the_way: false,
             unheard_generation: false,
             left_disks: [false; 2],
+            lifted_peers: [false; 2],
             refused_data: None,
             doom: None,
             mirroring_since: None,

@@ -123,12 +123,15 @@ impl World {
 
     /// Fencing has to keep the data together whoever promotes this node, without good sense: it is alone, and
     /// calls its own disk UpToDate. It cannot if the newest data are on a disk that the other node was told to detach: nobody who asks that
-    /// node hears of them.
+    /// node hears of them. Nor if the node's disk says that the peer is outdated, which it was until it met this node without that
+    /// disk: the flag has to outlive a detach, for that comes before each reboot (spec/state.md 13.1, 14.2).
     pub fn is_fenced(&self, n: usize) -> bool {
         let detached = |s: StateWord| self.authority == Some(1 - n) && s.disk == Disk::Diskless;
+        let lifted = |s: StateWord| self.lifted_peers[n] && s.pdsk == Disk::Outdated;
         self.p.fencing() == Fencing::ResourceAndStonith
             && !self.unfenced
             && !self.state(1 - n).is_some_and(detached)
+            && !self.state(n).is_some_and(lifted)
             && self.state(n).is_some_and(|s| s.disk == Disk::UpToDate && s.conn < Conn::Connected)
     }
 
