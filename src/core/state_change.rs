@@ -303,9 +303,8 @@ impl Resource {
 
     /// Whether the generation that this node goes on in may be its target's, too, from now on.
     fn note_unheard_end(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
-        let apart = ns.conn < Conn::Connected || ns.pdsk < Disk::Inconsistent;
-        let met = !apart && ns.disk > Disk::Negotiating;
-        let lost = os.conn.is_sync_source() && apart && self.target_may_be_good(v);
+        let met = ns.conn >= Conn::Connected && ns.disk > Disk::Negotiating;
+        let lost = os.conn.is_sync_source() && ns.conn < Conn::Connected && self.target_may_be_good(v);
         let volume = &mut self.volumes[v];
         let Some(disk) = &mut volume.disk else { return };
         if met {

@@ -423,6 +423,8 @@ fn an_acknowledgement_of_a_target_that_may_detach_clears_no_bits() {
     let request = BlockRequest { sector: 4000, block_id: ID_SYNCER, size: 8192 };
     pair.a.core.packet(pair.now, Socket::Data, 0, Packet::RsDataRequest(request), None);
     while pair.a.work() {}
+    let answer = pair.a.outgoing[Socket::Data as usize].pop_back();
+    assert!(matches!(answer, Some((_, Packet::RsDataReply(_), _))), "{answer:?}\n{}", pair.logs());
     pair.b.command(Command::Detach { volume: V, force: true });
     pair.run();
     assert_eq!(pair.a.word().3, Disk::Failed, "{}", pair.logs());
