@@ -144,6 +144,11 @@ impl Judge {
         if entries.iter().any(|entry| entry.began > began) {
             return Ok(());
         }
+        // A write that was under way when the read began, and ended before it: what was there before it may have been read first.
+        let superseded_since = |entry: &Entry| entry.superseded.is_some_and(|at| at > began);
+        if entries.iter().any(|entry| superseded_since(entry) && entry.explains(tag)) {
+            return Ok(());
+        }
         self.check(sector, tag)?;
         let under_way = |entry: &Entry| entry.tag == tag && entry.ended.is_none_or(|ended| ended > began);
         if entries.len() == 1 || self.shared && entries.iter().any(under_way) {
