@@ -339,6 +339,13 @@ impl Resource {
         true
     }
 
+    /// Whether a write of a peer without a disk is on its way to this one.
+    pub(super) fn writes_for_diskless_peer(&self, v: VolumeIndex) -> bool {
+        self.peer_requests
+            .iter()
+            .any(|(_, request)| request.volume == v && request.only_here && request.kind.is_write())
+    }
+
     /// The disk is done with a request of the peer. `at_disk`: it was there at all.
     pub(super) fn peer_io_done(&mut self, v: VolumeIndex, slot: u32, result: IoResult, at_disk: bool) {
         if at_disk {
