@@ -63,6 +63,10 @@ impl Resource {
     pub(super) fn thaw(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
         let connected = os.conn < Conn::Connected && ns.conn >= Conn::Connected;
         if connected {
+            if ns.pdsk < Disk::Inconsistent {
+                // It comes without its disk, which lacks what completes from now on. (DRBD forgets the generation here, too.)
+                self.begin_owed_generation(v);
+            }
             // Also what an admin froze: nobody else would ever send it again, and the peer has all
             // that was completed, so that no new generation is due.
             self.volumes[v].new_current_uuid_owed = false;
@@ -153,6 +157,9 @@ impl Resource {
         self.volumes[v].uuid_hold = true;
         self.new_current_uuid(v);
         self.queue_steps([Step::WriteSuperBlock { v }, Step::NewCurrentUuidDone { v }]);
+        if self.state(v).conn >= Conn::Connected {
+            self.queue_steps([Step::SendUuids { v }]);
+        }
     }
 
     /// A new data generation, in memory; the caller sees to it that it gets to the disk.

@@ -339,6 +339,13 @@ impl Resource {
         true
     }
 
+    /// Whether a write of a peer without a disk is on its way to this one.
+    pub(super) fn writes_for_diskless_peer(&self, v: VolumeIndex) -> bool {
+        self.peer_requests
+            .iter()
+            .any(|(_, request)| request.volume == v && request.only_here && request.kind.is_write())
+    }
+
     /// The disk is done with a request of the peer. `at_disk`: it was there at all.
     pub(super) fn peer_io_done(&mut self, v: VolumeIndex, slot: u32, result: IoResult, at_disk: bool) {
         if at_disk {
@@ -459,16 +466,23 @@ impl Resource {
             self.error(Some(v), "Not sending RSDataReply, partner DISKLESS!");
             return;
         }
+        // A target that is about to detach goes on asking. What is written here from now on it does not get, and blocks are not locked:
+        // what it says about this one is for no bit.
+        let resyncs = state.conn.is_sync_source();
         let equal = digest
             .is_some_and(|digest| self.csums_digest().is_some_and(|alg| alg.compute(&payload) == digest));
         if equal {
             self.volumes[v].resync.same_checksum += u64::from(bytes) / 4096;
             self.volumes[v].resync.used_checksums = true;
-            self.set_in_sync(v, sector, request.sectors());
+            if resyncs {
+                self.set_in_sync(v, sector, request.sectors());
+            }
             self.acknowledge(v, Packet::RsIsInSync, sector, bytes, ID_SYNCER);
             return;
         }
-        self.block_sent(v, sector, request.sectors());
+        if resyncs {
+            self.block_sent(v, sector, request.sectors());
+        }
         if thin && payload.iter().all(|byte| *byte == 0) {
             self.send(v, Packet::RsDeallocated(BlockDescription { sector, size: bytes }));
         } else {

@@ -33,7 +33,7 @@ use super::rules::ChangeKind;
 use super::size::{
     self, AfterSizes, DetermineInput, Limits, NewArea, NewBits, PeerSizes, ResizeFlags, SizeChange,
 };
-use super::state::{Change, Conn, Disk};
+use super::state::{Change, Conn, Disk, StateWord};
 use super::steps::{FifoWait, Step};
 use super::types::*;
 use super::Resource;
@@ -84,6 +84,7 @@ impl Resource {
             }
         };
         let volume = &mut self.volumes[v];
+        volume.size_once_accepted = None;
         volume.peer_size = peer.d_size;
         volume.peer_max_bio = packet.max_bio_size;
         if let Some(size) = accepted.adopt_user_size {
@@ -113,11 +114,12 @@ impl Resource {
                     },
                 ]);
             }
+            // Its data may be refused yet. (DRBD shows the size at once.)
+            AfterSizes::Expose(sectors) if peer.d_size != 0 && !knows_peer_disk(self.state(v)) => {
+                self.volumes[v].size_once_accepted = Some(sectors);
+            }
             AfterSizes::Expose(sectors) => {
-                if self.volumes[v].size != sectors {
-                    self.volumes[v].size = sectors;
-                    self.show_size(v);
-                }
+                self.expose(v, sectors);
                 self.react_to_sizes(v, &packet, false, SizeChange::Unchanged);
             }
             AfterSizes::Keep => self.react_to_sizes(v, &packet, false, SizeChange::Unchanged),
@@ -334,6 +336,23 @@ impl Resource {
         (plan.change, steps.into_iter().flatten())
     }
 
+    /// Without a disk the device is as large as the peer says, once its data are accepted.
+    pub(super) fn expose_accepted_size(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
+        if ns.disk >= Disk::Negotiating || knows_peer_disk(os) || !knows_peer_disk(ns) {
+            return;
+        }
+        if let Some(sectors) = self.volumes[v].size_once_accepted.take() {
+            self.expose(v, sectors);
+        }
+    }
+
+    fn expose(&mut self, v: VolumeIndex, sectors: u64) {
+        if self.volumes[v].size != sectors {
+            self.volumes[v].size = sectors;
+            self.show_size(v);
+        }
+    }
+
     pub(super) fn show_size(&mut self, v: VolumeIndex) {
         self.out.push(Output::Resize { volume: v, sectors: self.volumes[v].size });
     }
@@ -392,6 +411,11 @@ impl Resource {
             None => {}
         }
     }
+}
+
+/// Whether the nodes are connected, and the peer has a disk that is not just being attached.
+fn knows_peer_disk(state: StateWord) -> bool {
+    state.conn >= Conn::Connected && state.pdsk > Disk::Failed
 }
 
 fn peer_sizes(packet: &Sizes) -> PeerSizes {

@@ -273,6 +273,7 @@ impl Resource {
             self.connection_changed(os.conn, ns.conn);
         }
         self.fifo.push_back(Work::After { v, os, ns, lost_peer });
+        self.expose_accepted_size(v, os, ns);
         if os.conn == Conn::WFReportParams && ns.conn != os.conn {
             for (id, size, flags) in std::mem::take(&mut self.volumes[v].resizes_after_handshake) {
                 self.queue_steps([Step::Resize { v, id, size, flags }]);

@@ -50,6 +50,8 @@ pub enum Step {
     WriteBitmap { v: VolumeIndex, all: bool },
     /// Wait until the peer's disk keeps all that was mirrored.
     DrainEpochs { v: VolumeIndex },
+    /// Wait until what a peer without a disk wrote here is on the disk.
+    AwaitPeerWrites { v: VolumeIndex },
     /// Make the data durable and wait.
     FlushData { v: VolumeIndex },
     /// The super block may tell of a demotion, or of the end of a resync.
@@ -134,6 +136,8 @@ pub enum FifoWait {
     BitmapSend(VolumeIndex),
     /// Barriers that the peer has not acknowledged.
     Epochs(VolumeIndex),
+    /// Writes of a peer without a disk.
+    PeerWrites(VolumeIndex),
     /// Pages of the bitmap that are being written by somebody else.
     BitmapFree(VolumeIndex),
     /// I/O at the disk that is to be closed.
@@ -183,6 +187,9 @@ impl Resource {
                     // The transfer log is cleared later; the bitmap is written now, and the log of a Secondary is
                     // read by nobody.
                     self.mark_open_writes(v);
+                    self.fifo_wait = None;
+                }
+                Some(FifoWait::PeerWrites(v)) if !self.writes_for_diskless_peer(v) => {
                     self.fifo_wait = None;
                 }
                 Some(FifoWait::BitmapFree(v))
@@ -272,6 +279,8 @@ impl Resource {
             if demoted && connected {
                 add(Step::DrainEpochs { v });
             }
+            // What a Primary without a disk wrote last may wait for the activity log still, which counts only with the mark.
+            add(Step::AwaitPeerWrites { v });
             add(Step::FlushData { v });
             if !mutant!("demotion-without-bitmap") {
                 add(Step::WriteBitmap { v, all: false });
@@ -397,6 +406,7 @@ impl Resource {
                 }
                 self.fifo_wait = (!mutant!("demotion-forgets-epochs")).then_some(FifoWait::Epochs(v));
             }
+            Step::AwaitPeerWrites { v } => self.fifo_wait = Some(FifoWait::PeerWrites(v)),
             Step::FlushData { v } => self.flush_data(v),
             // What had to be durable first is not: the next attach must not take the disk for better.
             Step::ReleaseMarks { v } if self.volumes[v].io_error_seen => {}

@@ -192,6 +192,8 @@ pub struct Volume {
     pub(super) consider_resync: bool,
     pub(super) resync_after_negotiation: bool,
     pub(super) resize_pending: bool,
+    /// What the peer said of the device, for a node without a disk: it counts when its data are accepted.
+    pub(super) size_once_accepted: Option<u64>,
     /// `resize` commands that wait until the nodes know each other's sizes.
     pub(super) resizes_after_handshake: Vec<(AdminId, u64, ResizeFlags)>,
     pub(super) degraded: bool,
@@ -262,6 +264,7 @@ impl Volume {
             consider_resync: false,
             resync_after_negotiation: false,
             resize_pending: false,
+            size_once_accepted: None,
             resizes_after_handshake: Vec::new(),
             degraded: false,
             discard_my_data: false,

@@ -70,12 +70,6 @@ impl Judge {
         self.touched.extend(new.map(|sector| (sector, ())));
     }
 
-    /// Whether no disk was given anything to write to this sector since it was added: the writes of an application that
-    /// failed have left it as it was.
-    pub fn is_untouched(&self, sector: u64) -> bool {
-        sector >= self.unwritten && !self.touched.contains_key(&sector)
-    }
-
     /// How large the device must be for all that was acknowledged.
     pub fn extent(&self) -> u64 {
         let is_promised =
@@ -84,10 +78,12 @@ impl Judge {
         promised.map(|(sector, _)| sector + 1).max().unwrap_or(0)
     }
 
-    /// Whether the sector may hold anything.
+    /// Whether the sector may hold anything, and another thing on each disk: since it was added no application wrote to it, or no disk
+    /// was given anything to write. Writes that failed, and discards that the peer cannot do, have left it as it was.
     pub fn is_unwritten(&self, sector: u64) -> bool {
         let any = |entries: &Vec<Entry>| entries.iter().all(|entry| entry.fate == Fate::Anything);
-        sector >= self.unwritten && self.sectors.get(&sector).is_none_or(any)
+        let untouched = !self.touched.contains_key(&sector);
+        sector >= self.unwritten && (untouched || self.sectors.get(&sector).is_none_or(any))
     }
 
     /// The content before any write.
@@ -146,6 +142,11 @@ impl Judge {
         let Some(entries) = self.sectors.get(&sector) else { return self.check(sector, tag) };
         // A write that began while the read was on its way: either may have been first.
         if entries.iter().any(|entry| entry.began > began) {
+            return Ok(());
+        }
+        // A write that was under way when the read began, and ended before it: what was there before it may have been read first.
+        let superseded_since = |entry: &Entry| entry.superseded.is_some_and(|at| at > began);
+        if entries.iter().any(|entry| superseded_since(entry) && entry.explains(tag)) {
             return Ok(());
         }
         self.check(sector, tag)?;

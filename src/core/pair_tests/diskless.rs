@@ -149,3 +149,35 @@ fn a_target_that_is_promoted_works_with_the_data_of_its_source() {
     pair.run();
     pair.assert_equal();
 }
+
+/// Protocol B: a Primary without a disk is demoted when its last write waits for the activity log of its peer. The mark that it relies on
+/// stays until the write is there, and the peer goes on listening.
+#[test]
+fn the_last_write_of_a_primary_without_a_disk_gets_to_the_disk() {
+    let mut pair = synced_pair_with(Protocol::B);
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+    pair.run();
+    pair.b.meta_held = Some(Vec::new());
+    // Two extents, one transaction each. The disk is free to write the super block first.
+    let tokens = [pair.a.write(16384, 98, 4096), pair.a.write(32768, 99, 4096)];
+    while !tokens.iter().all(|token| pair.a.completed.contains_key(token)) {
+        assert!(pair.run_once(), "{}", pair.logs());
+    }
+    // Before the barrier comes.
+    pair.demote_a();
+    assert_eq!(pair.b.core.volume(V).state().peer, Role::Secondary, "{}", pair.logs());
+    assert_eq!(pair.b.core.volume(V).counters().unacked, 2, "{}", pair.logs());
+    while let Some(mut held) = pair.b.meta_held.take().filter(|held| !held.is_empty()) {
+        let last = held.pop();
+        last.into_iter().for_each(|output| pair.b.carry_out(output));
+        pair.b.meta_held = Some(held);
+        pair.run();
+    }
+    pair.b.meta_held = None;
+    pair.run();
+    assert_eq!((pair.b.data[16384 * 512], pair.b.data[32768 * 512]), (98, 99), "{}", pair.logs());
+    assert_eq!(pair.b.core.volume(V).counters().unacked, 0, "{}", pair.logs());
+    let again = pair.a.begin(Command::Primary { volume: V, force: false });
+    pair.run();
+    assert_eq!(pair.a.replies.get(&again), Some(&1), "{}", pair.logs());
+}

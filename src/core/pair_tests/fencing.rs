@@ -68,6 +68,30 @@ fn frozen_writes_wait_for_the_generation_that_fencing_begins() {
     assert_ne!(pair.a.super_block().uuids[1], 0);
 }
 
+/// A frozen Primary owes a generation since its peer was outdated, which comes back without a disk: what the application is told from
+/// now on the peer's data lack.
+#[test]
+fn a_peer_without_a_disk_does_not_spare_a_frozen_primary_its_generation() {
+    let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+    pair.a.running = None;
+    pair.a.command(Command::SuspendIo { volume: V });
+    let token = pair.a.write(4000, 99, 4096);
+    pair.b.begin(Command::Disconnect { force: false });
+    pair.run();
+    assert_eq!(pair.a.word().3, Disk::Outdated, "{}", pair.logs());
+    pair.b.command(Command::Detach { volume: V, force: false });
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    assert_eq!(pair.a.word(), (Role::Primary, Conn::Connected, Disk::UpToDate, Disk::Diskless));
+    pair.a.command(Command::ResumeIo { volume: V });
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    assert_ne!(pair.a.super_block().uuids[1], 0, "{}", pair.logs());
+    pair.b.attach();
+    pair.run();
+    pair.assert_equal();
+}
+
 /// Frozen for two reasons, which both go with the same reconnect: a read that the disk has answered completes.
 #[test]
 fn a_reconnect_ends_two_freezes_at_once() {

@@ -408,6 +408,35 @@ fn a_late_acknowledgement_is_not_for_the_same_block_in_the_next_resync() {
     }
 }
 
+/// A target that was allowed to detach asks for a block before it hears of that, and acknowledges it when the source has written that
+/// block again, on its own disk only.
+#[test]
+fn an_acknowledgement_of_a_target_that_may_detach_clears_no_bits() {
+    let mut pair = pair_in_resync(&settings(Protocol::C));
+    let mask = crate::wire::StateChangeRequest { mask: 0x1e00, val: (Disk::Failed as u32) << 9 };
+    pair.a.core.packet(pair.now, Socket::Data, 0, Packet::StateChangeRequest(mask), None);
+    while pair.a.work() {}
+    assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::Failed), "{}", pair.logs());
+    // The target's word from before comes behind the answer.
+    let word = pair.b.core.volume(V).state();
+    pair.a.core.packet(pair.now, Socket::Data, 0, crate::core::handshake::state_packet(word), None);
+    let request = BlockRequest { sector: 4000, block_id: ID_SYNCER, size: 8192 };
+    pair.a.core.packet(pair.now, Socket::Data, 0, Packet::RsDataRequest(request), None);
+    while pair.a.work() {}
+    let answer = pair.a.outgoing[Socket::Data as usize].pop_back();
+    assert!(matches!(answer, Some((_, Packet::RsDataReply(_), _))), "{answer:?}\n{}", pair.logs());
+    pair.b.command(Command::Detach { volume: V, force: true });
+    pair.run();
+    assert_eq!(pair.a.word().3, Disk::Failed, "{}", pair.logs());
+    let token = pair.a.write(4000, 77, 8192);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    let late = BlockAck { sector: 4000, block_id: ID_SYNCER, size: 8192, seq: 1 };
+    pair.a.core.packet(pair.now, Socket::Meta, 0, Packet::RsWriteAck(late), None);
+    pair.run();
+    assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 2, "{}", pair.logs());
+}
+
 /// A verify takes two good disks for granted: it does not make one of a disk that is not.
 #[test]
 fn a_verify_is_refused_where_a_disk_is_not_up_to_date() {

@@ -372,6 +372,36 @@ fn the_source_of_new_space_does_not_leave_before_it_begins() {
     pair.assert_equal();
 }
 
+/// A peer whose data a Primary without a disk refuses, when the two connect or when it attaches them, does not tell it how large the
+/// device is: its own disk may have less room.
+#[test]
+fn a_peer_that_is_refused_for_its_data_does_not_change_the_size() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for attaches_later in [false, true] {
+        let mut pair = synced_pair_at(97, Protocol::C);
+        pair.b.begin(Command::Disconnect { force: false });
+        pair.run();
+        pair.b.set_bytes(2 * SMALL);
+        assert_eq!(resize_alone(&mut pair.b), 101);
+        pair.a.command(Command::Detach { volume: V, force: true });
+        if attaches_later {
+            pair.b.command(Command::Detach { volume: V, force: false });
+        }
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        pair.run();
+        if attaches_later {
+            assert_eq!(pair.a.word(), (Role::Primary, Conn::Connected, Disk::Diskless, Disk::Diskless));
+            pair.b.attach();
+            pair.run();
+        }
+        assert_eq!(pair.a.word().1, Conn::StandAlone, "{}", pair.logs());
+        assert_eq!(pair.a.core.volume(V).size_sectors(), SECTORS, "{}", pair.logs());
+        pair.a.attach();
+        assert_eq!(pair.a.word().2, Disk::UpToDate, "{}", pair.logs());
+        assert_eq!(pair.a.core.volume(V).size_sectors(), SECTORS, "{}", pair.logs());
+    }
+}
+
 /// Nor does one change it while a disk that is attached negotiates: the bitmaps that are exchanged then have one size.
 #[test]
 fn a_disk_that_grew_unnoticed_does_not_change_the_size_at_attach() {

@@ -203,7 +203,6 @@ impl World {
 
     /// Nobody has written here, and an operator said that both disks hold the same.
     pub fn is_assumed_clean(&self, sector: u64) -> bool {
-        self.assumed_clean.is_some_and(|from| sector >= from)
-            && (self.judge.is_unwritten(sector) || self.judge.is_untouched(sector))
+        self.assumed_clean.is_some_and(|from| sector >= from) && self.judge.is_unwritten(sector)
     }
 }
