@@ -3,6 +3,7 @@
 use super::{disconnect_change, Stage, Task, TaskKind};
 use crate::core::codes::{StateError, StateResult};
 use crate::core::connection::Phase;
+use crate::core::handshake::state_packet;
 use crate::core::log_lines;
 use crate::core::rules::{self, ChangeKind};
 use crate::core::state::{Change, Conn, Disk, Role};
@@ -154,8 +155,17 @@ impl Resource {
     pub(super) fn commit_cluster_wide(&mut self, task: &Task, wanted: Change) -> StateResult {
         match task.kind {
             TaskKind::Disconnect { .. } => self.change_connection(wanted, ChangeKind::Soft, true),
-            TaskKind::Role { v, .. } | TaskKind::Simple { v, .. } | TaskKind::Detach { v } => {
+            TaskKind::Role { v, .. } | TaskKind::Simple { v, .. } => {
                 self.change(v, wanted, ChangeKind::Soft, true)
+            }
+            TaskKind::Detach { v } => {
+                let result = self.change(v, wanted, ChangeKind::Soft, true);
+                let state = self.state(v);
+                if result.is_err() && state.conn >= Conn::Connected {
+                    // The peer's own disk went meanwhile: it has agreed, and takes this one for Failed.
+                    self.send_directly(v, state_packet(state));
+                }
+                result
             }
         }
     }
