@@ -235,7 +235,7 @@ impl Resource {
         let peer_detaches = self.commits_for_peer
             && ns.peer == Role::Primary
             && ns.conn >= Conn::Connected
-            && uuid::lost_peer_data(os, ns, 0, false);
+            && uuid::lost_peer_data(os, ns, 0);
         if ns.conn >= Conn::Connected || ns.disk < Disk::UpToDate {
             self.volumes[v].served_primary = false;
         } else if os.conn >= Conn::Connected {
@@ -255,8 +255,7 @@ impl Resource {
         } else if ns.conn < Conn::Connected {
             self.volumes[v].generation_awaits_peer = false;
         }
-        let lost_peer = uuid::lost_peer_data(os, ns, 0, self.has_open_epochs(v))
-            && !self.volumes[v].generation_awaits_peer
+        let lost_peer = uuid::lost_peer_data(os, ns, 0) && !self.volumes[v].generation_awaits_peer
             || awaited_peer && ns.role == Role::Primary && ns.disk >= Disk::UpToDate
             || uuid::primary_attached_alone(os, ns);
         let lost_peer = lost_peer && !mutant!("no-generation-at-loss");

@@ -1,7 +1,6 @@
 //! The fifo: packets and after-change actions, strictly in the order of decision.
 
 use super::admin::AdminWait;
-use super::connection::Phase;
 use super::handlers::Handler;
 use super::handshake::state_packet;
 use super::metadata_flags::has_primary_mark;
@@ -48,8 +47,8 @@ pub enum Step {
     WriteSuperBlockIfDirty { v: VolumeIndex },
     /// Write bitmap pages that differ from the disk, and wait; `all`: every page.
     WriteBitmap { v: VolumeIndex, all: bool },
-    /// Wait until the peer's disk keeps all that was mirrored.
-    DrainEpochs { v: VolumeIndex },
+    /// End the epoch of what was mirrored last.
+    CloseEpoch,
     /// Make the data durable and wait.
     FlushData { v: VolumeIndex },
     /// The super block may tell of a demotion, or of the end of a resync.
@@ -132,8 +131,6 @@ pub enum FifoWait {
     Drain(VolumeIndex),
     /// The bitmap is being sent.
     BitmapSend(VolumeIndex),
-    /// Barriers that the peer has not acknowledged.
-    Epochs(VolumeIndex),
     /// Pages of the bitmap that are being written by somebody else.
     BitmapFree(VolumeIndex),
     /// I/O at the disk that is to be closed.
@@ -175,14 +172,6 @@ impl Resource {
                 Some(FifoWait::DiskIdle(v))
                     if self.volumes[v].disk.as_ref().is_none_or(|disk| disk.in_use == 0) =>
                 {
-                    self.fifo_wait = None;
-                }
-                Some(FifoWait::Epochs(v))
-                    if self.connection.phase != Phase::Up || !self.has_open_epochs(v) =>
-                {
-                    // The transfer log is cleared later; the bitmap is written now, and the log of a Secondary is
-                    // read by nobody.
-                    self.mark_open_writes(v);
                     self.fifo_wait = None;
                 }
                 Some(FifoWait::BitmapFree(v))
@@ -269,8 +258,9 @@ impl Resource {
         // A13, A14. Also in a resync: the mark PRIMARY_IND goes only when the bits are on disk.
         let demoted = os.role == Role::Primary && ns.role == Role::Secondary;
         if disk_ok && has_primary_mark(os) && !has_primary_mark(ns) {
-            if demoted && connected {
-                add(Step::DrainEpochs { v });
+            if demoted {
+                // Frozen ones: the bitmap is written now, and the log of a Secondary is read by nobody.
+                self.mark_open_writes(v);
             }
             add(Step::FlushData { v });
             if !mutant!("demotion-without-bitmap") {
@@ -390,12 +380,11 @@ impl Resource {
                 }
             }
             Step::WriteBitmap { v, all } => self.write_bitmap(v, all),
-            Step::DrainEpochs { v } => {
+            Step::CloseEpoch => {
                 self.epochs.close(self.now);
                 if let Some(number) = self.epochs.take_closed(self.now) {
                     self.emit(Socket::Data, 0, Packet::Barrier(Barrier { number }), None, None);
                 }
-                self.fifo_wait = (!mutant!("demotion-forgets-epochs")).then_some(FifoWait::Epochs(v));
             }
             Step::FlushData { v } => self.flush_data(v),
             // What had to be durable first is not: the next attach must not take the disk for better.

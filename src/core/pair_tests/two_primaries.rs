@@ -220,3 +220,34 @@ fn who_does_not_detach_in_the_end_says_so() {
     assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
     assert_eq!(pair.b.data[4000 * 512], 99);
 }
+
+/// One of two Primaries is demoted, and the link is lost before the other's disk keeps what was written last. It is a Primary that lost its
+/// peer until then: no generation begins with a demotion behind the back of the other, which has it fenced and goes on.
+#[test]
+fn a_demotion_that_loses_the_other_primary_begins_no_generation_while_frozen() {
+    let mut pair = two_primaries();
+    for node in [&mut pair.a, &mut pair.b] {
+        node.with_fencing(Fencing::ResourceAndStonith);
+        node.running = Some(Vec::new());
+    }
+    let token = pair.a.write(4000, 99, 8192);
+    while !pair.a.completed.contains_key(&token) {
+        pair.run_once();
+    }
+    let demotion = pair.a.begin(Command::Secondary { volume: V, open: false });
+    while pair.a.work() {}
+    assert_eq!(pair.a.word().0, Role::Primary, "{}", pair.logs());
+    pair.lose_link();
+    assert_eq!((pair.a.replies[&demotion], pair.a.word().0), (1, Role::Secondary), "{}", pair.logs());
+    assert_eq!(pair.a.super_block().uuids[1], 0, "{}", pair.logs());
+    assert_eq!(pair.a.command(Command::Outdate { volume: V }), 1);
+    let fencing = pair.b.running.take().and_then(|mut helpers| helpers.pop()).expect("fence-peer runs");
+    pair.b.core.helper_done(pair.now, fencing, 4 << 8);
+    let token = pair.b.write(5000, 88, 8192);
+    while pair.b.work() {}
+    assert!(pair.b.completed[&token].is_ok(), "{}", pair.logs());
+    pair.a.running = None;
+    pair.meet_again();
+    pair.assert_equal();
+    assert_eq!(pair.a.data[5000 * 512], 88);
+}
