@@ -148,6 +148,12 @@ impl Judge {
         if entries.iter().any(|entry| entry.began > began) {
             return Ok(());
         }
+        // So with one of the other node that was under way then: it was acknowledged while the answer was on its way.
+        let overtaken =
+            |entry: &Entry| entry.explains(tag) && entry.superseded.is_some_and(|step| step > began);
+        if self.shared && entries.iter().any(overtaken) {
+            return Ok(());
+        }
         self.check(sector, tag)?;
         let under_way = |entry: &Entry| entry.tag == tag && entry.ended.is_none_or(|ended| ended > began);
         if entries.len() == 1 || self.shared && entries.iter().any(under_way) {
