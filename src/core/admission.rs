@@ -187,6 +187,7 @@ impl Resource {
         let limit = self.net.as_ref().map_or(IN_FLIGHT_MAX, |net| net.max_buffers);
         rules::may_accept_io(volume.state, self.apv())
             && !self.peer_does_not_know(v)
+            && !volume.generation_awaits_peer
             && !volume.bitmap_io
             && volume.counters.ap_in_flight < limit
     }

@@ -115,11 +115,7 @@ impl Resource {
             // It may have begun a moment ago only, when frozen I/O was let go on.
             self.steps.push_front(Step::NewCurrentUuidDone { v });
             self.steps.push_front(Step::WriteSuperBlockIfDirty { v });
-        } else if state.is_susp()
-            && state.role == Role::Primary
-            && state.conn < Conn::Connected
-            && !self.has_completed_refused_writes(v)
-        {
+        } else if state.is_susp() && state.conn < Conn::Connected && !self.has_completed_refused_writes(v) {
             // Nothing that the peer lacks completes until I/O goes on, and a peer that comes back gets it
             // then. Not so while it stays connected: it lost its disk, and frozen writes that it refused are not
             // sent again when it has attached one.

@@ -203,6 +203,7 @@ impl Resource {
             // Old data, as those of a resync that never began, do not become the newest because somebody uses them.
             && os.disk >= Disk::UpToDate
         {
+            self.volumes[v].uuid_hold = true;
             self.queue_steps([Step::NewCurrentUuid { v }]);
         }
         let lost = matches!(os.pdsk, Disk::Inconsistent | Disk::Consistent);

@@ -186,7 +186,7 @@ const GENERAL: &[Mutant] = &[
     },
     Mutant {
         name: "demotion-forgets-epochs",
-        file: "steps.rs",
+        file: "admin/request.rs",
         what: "a demotion does not wait for the barriers of its writes",
     },
     Mutant {

@@ -235,13 +235,18 @@ impl Resource {
             self.volumes[v].consider_resync = true;
         }
         // The Primary asked whether it may detach; whether it does, its next state word tells. If the link
-        // is lost before, both go on with the same data.
+        // is lost before, both go on with the same data: this node, if it is Primary too, like any that lost its peer.
         let peer_detaches = self.commits_for_peer
-            && ns.role == Role::Secondary
+            && ns.peer == Role::Primary
             && ns.conn >= Conn::Connected
+<<<<<<< HEAD
             && uuid::lost_peer_data(os, ns, 0, false);
         let meets = os.conn < Conn::Connected && ns.conn >= Conn::Connected;
         if meets || ns.disk < Disk::UpToDate {
+=======
+            && uuid::lost_peer_data(os, ns, 0);
+        if ns.conn >= Conn::Connected || ns.disk < Disk::UpToDate {
+>>>>>>> twop
             self.volumes[v].served_primary = false;
         }
         self.volumes[v].target_agreed = match ns.conn {
@@ -249,13 +254,14 @@ impl Resource {
             Conn::StartingSyncS | Conn::SyncSource | Conn::PausedSyncS => self.volumes[v].target_agreed,
             _ => false,
         };
+        let awaited_peer = self.volumes[v].generation_awaits_peer && ns.conn < Conn::Connected;
         if diskless_primary_connects(os, ns) || peer_detaches {
             self.volumes[v].generation_awaits_peer = true;
         } else if ns.conn < Conn::Connected {
             self.volumes[v].generation_awaits_peer = false;
         }
-        let lost_peer = uuid::lost_peer_data(os, ns, 0, self.has_open_epochs(v))
-            && !self.volumes[v].generation_awaits_peer
+        let lost_peer = uuid::lost_peer_data(os, ns, 0) && !self.volumes[v].generation_awaits_peer
+            || awaited_peer && ns.role == Role::Primary && ns.disk >= Disk::UpToDate
             || uuid::primary_attached_alone(os, ns);
         let lost_peer = lost_peer && !mutant!("no-generation-at-loss");
         if lost_peer {

@@ -1,7 +1,6 @@
 //! The fifo: packets and after-change actions, strictly in the order of decision.
 
 use super::admin::AdminWait;
-use super::connection::Phase;
 use super::handlers::Handler;
 use super::handshake::state_packet;
 use super::metadata_flags::has_primary_mark;
@@ -48,10 +47,15 @@ pub enum Step {
     WriteSuperBlockIfDirty { v: VolumeIndex },
     /// Write bitmap pages that differ from the disk, and wait; `all`: every page.
     WriteBitmap { v: VolumeIndex, all: bool },
+<<<<<<< HEAD
     /// Wait until the peer's disk keeps all that was mirrored.
     DrainEpochs { v: VolumeIndex },
     /// Wait until what a peer without a disk wrote here is on the disk.
     AwaitPeerWrites { v: VolumeIndex },
+=======
+    /// End the epoch of what was mirrored last.
+    CloseEpoch,
+>>>>>>> twop
     /// Make the data durable and wait.
     FlushData { v: VolumeIndex },
     /// The super block may tell of a demotion, or of the end of a resync.
@@ -134,10 +138,13 @@ pub enum FifoWait {
     Drain(VolumeIndex),
     /// The bitmap is being sent.
     BitmapSend(VolumeIndex),
+<<<<<<< HEAD
     /// Barriers that the peer has not acknowledged.
     Epochs(VolumeIndex),
     /// Writes of a peer without a disk.
     PeerWrites(VolumeIndex),
+=======
+>>>>>>> twop
     /// Pages of the bitmap that are being written by somebody else.
     BitmapFree(VolumeIndex),
     /// I/O at the disk that is to be closed.
@@ -181,6 +188,7 @@ impl Resource {
                 {
                     self.fifo_wait = None;
                 }
+<<<<<<< HEAD
                 Some(FifoWait::Epochs(v))
                     if self.connection.phase != Phase::Up || !self.has_open_epochs(v) =>
                 {
@@ -192,6 +200,8 @@ impl Resource {
                 Some(FifoWait::PeerWrites(v)) if !self.writes_for_diskless_peer(v) => {
                     self.fifo_wait = None;
                 }
+=======
+>>>>>>> twop
                 Some(FifoWait::BitmapFree(v))
                     if self.volumes[v].disk.as_ref().is_none_or(|disk| !disk.bitmap_busy) =>
                 {
@@ -276,8 +286,9 @@ impl Resource {
         // A13, A14. Also in a resync: the mark PRIMARY_IND goes only when the bits are on disk.
         let demoted = os.role == Role::Primary && ns.role == Role::Secondary;
         if disk_ok && has_primary_mark(os) && !has_primary_mark(ns) {
-            if demoted && connected {
-                add(Step::DrainEpochs { v });
+            if demoted {
+                // Frozen ones: the bitmap is written now, and the log of a Secondary is read by nobody.
+                self.mark_open_writes(v);
             }
             // What a Primary without a disk wrote last may wait for the activity log still, which counts only with the mark.
             add(Step::AwaitPeerWrites { v });
@@ -399,12 +410,11 @@ impl Resource {
                 }
             }
             Step::WriteBitmap { v, all } => self.write_bitmap(v, all),
-            Step::DrainEpochs { v } => {
+            Step::CloseEpoch => {
                 self.epochs.close(self.now);
                 if let Some(number) = self.epochs.take_closed(self.now) {
                     self.emit(Socket::Data, 0, Packet::Barrier(Barrier { number }), None, None);
                 }
-                self.fifo_wait = (!mutant!("demotion-forgets-epochs")).then_some(FifoWait::Epochs(v));
             }
             Step::AwaitPeerWrites { v } => self.fifo_wait = Some(FifoWait::PeerWrites(v)),
             Step::FlushData { v } => self.flush_data(v),

@@ -186,7 +186,8 @@ pub struct Volume {
     /// The data are those that this node had when it crashed as Primary: continuation.rs.
     pub(super) left_by_crash: bool,
     pub(super) new_current_uuid_owed: bool,
-    /// A new generation begins when the peer, a Primary without a disk, says that it is one, Connected.
+    /// A new generation begins when the peer, a Primary without a disk, says that it is one, Connected. Requests of this node, if it
+    /// is Primary too, wait for that: if the link is lost before, the peer may have its disk still, and go on with it.
     pub(super) generation_awaits_peer: bool,
     pub(super) first_word: FirstWord,
     pub(super) consider_resync: bool,

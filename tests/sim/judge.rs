@@ -144,9 +144,10 @@ impl Judge {
         if entries.iter().any(|entry| entry.began > began) {
             return Ok(());
         }
-        // A write that was under way when the read began, and ended before it: what was there before it may have been read first.
-        let superseded_since = |entry: &Entry| entry.superseded.is_some_and(|at| at > began);
-        if entries.iter().any(|entry| superseded_since(entry) && entry.explains(tag)) {
+        // So with one of the other node that was under way then: it was acknowledged while the answer was on its way.
+        let overtaken =
+            |entry: &Entry| entry.explains(tag) && entry.superseded.is_some_and(|step| step > began);
+        if self.shared && entries.iter().any(overtaken) {
             return Ok(());
         }
         self.check(sector, tag)?;

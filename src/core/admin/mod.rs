@@ -70,6 +70,8 @@ enum Stage {
     RetryAt { time: Millis },
     /// The peer was asked for this change.
     Peer { wanted: Change, replied: Option<i32> },
+    /// The peer's disk need not keep yet what was mirrored to it.
+    Epochs { v: VolumeIndex },
     /// A handler runs.
     Helper,
     /// What was decided before has to be carried out first.
@@ -160,6 +162,7 @@ impl Resource {
             Stage::Try => true,
             Stage::Retry { changes } => changes != self.changes,
             Stage::RetryAt { time } => time <= self.now,
+            Stage::Epochs { v } => !self.waits_for_epochs(v),
             Stage::Peer { wanted, replied } => return self.run_peer_stage(task, wanted, replied),
             Stage::Acknowledgements { result } if !self.awaits_acknowledgement() => {
                 self.finish_role(task, result);

@@ -3,9 +3,11 @@
 use super::{disconnect_change, Stage, Task, TaskKind};
 use crate::core::codes::{StateError, StateResult};
 use crate::core::connection::Phase;
+use crate::core::handshake::state_packet;
 use crate::core::log_lines;
 use crate::core::rules::{self, ChangeKind};
 use crate::core::state::{Change, Conn, Disk, Role};
+use crate::core::steps::Step;
 use crate::core::types::*;
 use crate::core::volume::Volume;
 use crate::core::Resource;
@@ -65,8 +67,24 @@ impl Resource {
                 Err(refusal) => return self.answer_or_retry(task, Err(refusal.error)),
             }
         }
-        let result = self.change_in(v, change, ChangeKind::Soft, false, context);
+        let decision = rules::decide(os, wanted, ChangeKind::Soft, &context);
+        let demotes = os.role == Role::Primary && change.role == Some(Role::Secondary);
+        if demotes && decision.is_ok() && self.waits_for_epochs(v) {
+            self.queue_steps([Step::CloseEpoch]);
+            task.stage = Stage::Epochs { v };
+            return None;
+        }
+        let result = self.conclude(v, decision, false);
         self.answer_or_retry(task, result)
+    }
+
+    /// Whether a demotion has to wait: this node is Primary until the peer's disk keeps all that was mirrored to it. If the link is lost
+    /// before, it has lost its peer as any Primary: it begins a generation, or is frozen until the peer is fenced. Then the demotion
+    /// goes on. (DRBD is Secondary at once, and takes the copies for equal later.)
+    pub(super) fn waits_for_epochs(&self, v: VolumeIndex) -> bool {
+        let state = self.state(v);
+        let alone = matches!(state.conn, Conn::StandAlone | Conn::Unconnected | Conn::WFConnection);
+        self.has_open_epochs(v) && !(alone && state.is_susp()) && !mutant!("demotion-forgets-epochs")
     }
 
     pub(super) fn answer_or_retry(&mut self, task: &mut Task, result: StateResult) -> Option<StateResult> {
@@ -154,8 +172,17 @@ impl Resource {
     pub(super) fn commit_cluster_wide(&mut self, task: &Task, wanted: Change) -> StateResult {
         match task.kind {
             TaskKind::Disconnect { .. } => self.change_connection(wanted, ChangeKind::Soft, true),
-            TaskKind::Role { v, .. } | TaskKind::Simple { v, .. } | TaskKind::Detach { v } => {
+            TaskKind::Role { v, .. } | TaskKind::Simple { v, .. } => {
                 self.change(v, wanted, ChangeKind::Soft, true)
+            }
+            TaskKind::Detach { v } => {
+                let result = self.change(v, wanted, ChangeKind::Soft, true);
+                let state = self.state(v);
+                if result.is_err() && state.conn >= Conn::Connected {
+                    // The peer's own disk went meanwhile: it has agreed, and takes this one for Failed.
+                    self.send_directly(v, state_packet(state));
+                }
+                result
             }
         }
     }

@@ -4,7 +4,7 @@ use super::*;
 
 impl Pair {
     /// Everything but acknowledgements and answers from `a` to `b` goes its way.
-    fn run_with_a_slow_meta_socket(&mut self, done: impl Fn(&Pair) -> bool) {
+    pub(super) fn run_with_a_slow_meta_socket(&mut self, done: impl Fn(&Pair) -> bool) {
         for _ in 0..200 {
             let _ = self.a.work() | self.b.work();
             if done(self) {

@@ -10,12 +10,18 @@ fn fencing_pair(fencing: Fencing) -> Pair {
 fn fencing_pair_at(version: u32, fencing: Fencing) -> Pair {
     let mut pair = synced_pair_at(version, Protocol::C);
     for node in [&mut pair.a, &mut pair.b] {
-        let settings = node.core.volume(V).settings().clone();
-        let settings = Box::new(DiskSettings { fencing, ..settings });
-        assert_eq!(node.command(Command::DiskSettings { volume: V, settings }), 101);
+        node.with_fencing(fencing);
     }
     pair.a.running = Some(Vec::new());
     pair
+}
+
+impl Node {
+    pub(super) fn with_fencing(&mut self, fencing: Fencing) {
+        let settings = self.core.volume(V).settings().clone();
+        let settings = Box::new(DiskSettings { fencing, ..settings });
+        assert_eq!(self.command(Command::DiskSettings { volume: V, settings }), 101);
+    }
 }
 
 impl Pair {

@@ -149,3 +149,105 @@ fn two_primaries_that_write_the_same_blocks_stay_equal() {
         pair.assert_equal();
     }
 }
+
+/// One of two Primaries lets the other detach, and the link is lost with the answer: that one keeps its disk, and may have this one fenced. What
+/// this one's application wrote meanwhile has not been acknowledged, and no generation has begun that the other does not know.
+#[test]
+fn who_lets_the_other_primary_detach_goes_on_when_it_has() {
+    for answered in [false, true] {
+        let mut pair = two_primaries();
+        for node in [&mut pair.a, &mut pair.b] {
+            node.with_fencing(Fencing::ResourceAndStonith);
+        }
+        let detach = pair.b.begin(Command::Detach { volume: V, force: false });
+        while pair.a.word().3 != Disk::Failed {
+            pair.run_once();
+        }
+        let token = pair.a.write(4000, 99, 8192);
+        while pair.a.work() {}
+        assert!(!pair.a.completed.contains_key(&token), "{}", pair.logs());
+        if answered {
+            pair.run();
+            assert_eq!((pair.b.replies[&detach], pair.b.word().2), (1, Disk::Diskless), "{}", pair.logs());
+            assert_ne!(pair.a.super_block().uuids[1], 0, "{}", pair.logs());
+            pair.b.attach();
+        } else {
+            (pair.a.running, pair.b.running) = (Some(Vec::new()), Some(Vec::new()));
+            pair.lose_link();
+            assert_eq!(
+                (pair.a.super_block().uuids[1], pair.b.super_block().uuids[1]),
+                (0, 0),
+                "{}",
+                pair.logs()
+            );
+            assert!(!pair.a.completed.contains_key(&token), "{}", pair.logs());
+            pair.meet_again();
+        }
+        pair.run();
+        assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+        pair.assert_equal();
+    }
+}
+
+/// The same without fencing: each goes on alone, with a generation of its own.
+#[test]
+fn who_loses_the_other_primary_before_it_has_detached_begins_a_generation() {
+    let mut pair = two_primaries();
+    pair.b.begin(Command::Detach { volume: V, force: false });
+    while pair.a.word().3 != Disk::Failed {
+        pair.run_once();
+    }
+    let token = pair.a.write(4000, 99, 8192);
+    while pair.a.work() {}
+    pair.lose_link();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    assert_ne!(pair.a.super_block().uuids[1], 0, "{}", pair.logs());
+}
+
+/// One of two Primaries lets the other detach, and loses its own disk before the other has the answer. The other keeps its disk, and says so.
+#[test]
+fn who_does_not_detach_in_the_end_says_so() {
+    let mut pair = two_primaries();
+    let detach = pair.b.begin(Command::Detach { volume: V, force: false });
+    pair.run_with_a_slow_meta_socket(|pair| pair.a.word().3 == Disk::Failed);
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+    pair.run_with_a_slow_meta_socket(|pair| pair.b.word().3 <= Disk::Failed);
+    pair.run();
+    assert_eq!((pair.b.replies[&detach], pair.b.word().2), (-2, Disk::UpToDate), "{}", pair.logs());
+    assert_eq!(pair.a.word().3, Disk::UpToDate, "{}", pair.logs());
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    assert_eq!(pair.b.data[4000 * 512], 99);
+}
+
+/// One of two Primaries is demoted, and the link is lost before the other's disk keeps what was written last. It is a Primary that lost its
+/// peer until then: no generation begins with a demotion behind the back of the other, which has it fenced and goes on.
+#[test]
+fn a_demotion_that_loses_the_other_primary_begins_no_generation_while_frozen() {
+    let mut pair = two_primaries();
+    for node in [&mut pair.a, &mut pair.b] {
+        node.with_fencing(Fencing::ResourceAndStonith);
+        node.running = Some(Vec::new());
+    }
+    let token = pair.a.write(4000, 99, 8192);
+    while !pair.a.completed.contains_key(&token) {
+        pair.run_once();
+    }
+    let demotion = pair.a.begin(Command::Secondary { volume: V, open: false });
+    while pair.a.work() {}
+    assert_eq!(pair.a.word().0, Role::Primary, "{}", pair.logs());
+    pair.lose_link();
+    assert_eq!((pair.a.replies[&demotion], pair.a.word().0), (1, Role::Secondary), "{}", pair.logs());
+    assert_eq!(pair.a.super_block().uuids[1], 0, "{}", pair.logs());
+    assert_eq!(pair.a.command(Command::Outdate { volume: V }), 1);
+    let fencing = pair.b.running.take().and_then(|mut helpers| helpers.pop()).expect("fence-peer runs");
+    pair.b.core.helper_done(pair.now, fencing, 4 << 8);
+    let token = pair.b.write(5000, 88, 8192);
+    while pair.b.work() {}
+    assert!(pair.b.completed[&token].is_ok(), "{}", pair.logs());
+    pair.a.running = None;
+    pair.meet_again();
+    pair.assert_equal();
+    assert_eq!(pair.a.data[5000 * 512], 88);
+}

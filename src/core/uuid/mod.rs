@@ -301,10 +301,8 @@ impl From<&PeerUuids> for UuidsPacket {
 }
 
 /// This node loses the data of its peer, and the data that it goes on with need a name of their
-/// own: U4. `bitmap`: the own BITMAP slot. `open_writes`: the peer may lack mirrored writes although
-/// neither node is Primary now: one was, a moment ago. (DRBD leaves that out, and takes the copies for
-/// equal later.) spec/state.md 8.4, 5.2 A11.
-pub fn lost_peer_data(os: StateWord, ns: StateWord, bitmap: u64, open_writes: bool) -> bool {
+/// own: U4. `bitmap`: the own BITMAP slot. spec/state.md 8.4, 5.2 A11.
+pub fn lost_peer_data(os: StateWord, ns: StateWord, bitmap: u64) -> bool {
     use Disk::{
         Attaching, Consistent, DUnknown, Diskless, Failed, Inconsistent, Negotiating, Outdated, UpToDate,
     };
@@ -321,7 +319,7 @@ pub fn lost_peer_data(os: StateWord, ns: StateWord, bitmap: u64, open_writes: bo
             && ns.pdsk == Inconsistent
             && os.conn >= Conn::Connected
             && ns.conn < Conn::Connected;
-    let written = ns.role == Role::Primary || ns.peer == Role::Primary || open_writes;
+    let written = ns.role == Role::Primary || ns.peer == Role::Primary;
     lost && written && bitmap == 0 && ns.disk >= Disk::UpToDate
 }
 

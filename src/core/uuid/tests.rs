@@ -246,15 +246,14 @@ fn when_the_peers_data_are_lost() {
     };
     let lost = StateWord { peer: Role::Unknown, conn: Conn::BrokenPipe, pdsk: Disk::DUnknown, ..pair };
     let both_secondary = |s| StateWord { role: Role::Secondary, ..s };
-    assert!(lost_peer_data(pair, lost, 0, false));
-    assert!(!lost_peer_data(pair, lost, X, false));
-    assert!(!lost_peer_data(both_secondary(pair), both_secondary(lost), 0, false));
-    assert!(lost_peer_data(both_secondary(pair), both_secondary(lost), 0, true));
+    assert!(lost_peer_data(pair, lost, 0));
+    assert!(!lost_peer_data(pair, lost, X));
+    assert!(!lost_peer_data(both_secondary(pair), both_secondary(lost), 0));
     let detached = StateWord { pdsk: Disk::Failed, ..pair };
-    assert!(lost_peer_data(pair, detached, 0, false));
+    assert!(lost_peer_data(pair, detached, 0));
     let fenced = StateWord { pdsk: Disk::Outdated, ..lost };
-    assert!(lost_peer_data(lost, fenced, 0, false));
-    assert!(!lost_peer_data(detached, StateWord { pdsk: Disk::Diskless, ..pair }, 0, false));
+    assert!(lost_peer_data(lost, fenced, 0));
+    assert!(!lost_peer_data(detached, StateWord { pdsk: Disk::Diskless, ..pair }, 0));
 
     let primary_elsewhere =
         StateWord { role: Role::Secondary, peer: Role::Primary, pdsk: Disk::Diskless, ..pair };
