@@ -239,14 +239,9 @@ impl Resource {
         let peer_detaches = self.commits_for_peer
             && ns.peer == Role::Primary
             && ns.conn >= Conn::Connected
-<<<<<<< HEAD
-            && uuid::lost_peer_data(os, ns, 0, false);
+            && uuid::lost_peer_data(os, ns, 0);
         let meets = os.conn < Conn::Connected && ns.conn >= Conn::Connected;
         if meets || ns.disk < Disk::UpToDate {
-=======
-            && uuid::lost_peer_data(os, ns, 0);
-        if ns.conn >= Conn::Connected || ns.disk < Disk::UpToDate {
->>>>>>> twop
             self.volumes[v].served_primary = false;
         }
         self.volumes[v].target_agreed = match ns.conn {

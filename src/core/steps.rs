@@ -47,15 +47,10 @@ pub enum Step {
     WriteSuperBlockIfDirty { v: VolumeIndex },
     /// Write bitmap pages that differ from the disk, and wait; `all`: every page.
     WriteBitmap { v: VolumeIndex, all: bool },
-<<<<<<< HEAD
-    /// Wait until the peer's disk keeps all that was mirrored.
-    DrainEpochs { v: VolumeIndex },
-    /// Wait until what a peer without a disk wrote here is on the disk.
-    AwaitPeerWrites { v: VolumeIndex },
-=======
     /// End the epoch of what was mirrored last.
     CloseEpoch,
->>>>>>> twop
+    /// Wait until what a peer without a disk wrote here is on the disk.
+    AwaitPeerWrites { v: VolumeIndex },
     /// Make the data durable and wait.
     FlushData { v: VolumeIndex },
     /// The super block may tell of a demotion, or of the end of a resync.
@@ -138,13 +133,8 @@ pub enum FifoWait {
     Drain(VolumeIndex),
     /// The bitmap is being sent.
     BitmapSend(VolumeIndex),
-<<<<<<< HEAD
-    /// Barriers that the peer has not acknowledged.
-    Epochs(VolumeIndex),
     /// Writes of a peer without a disk.
     PeerWrites(VolumeIndex),
-=======
->>>>>>> twop
     /// Pages of the bitmap that are being written by somebody else.
     BitmapFree(VolumeIndex),
     /// I/O at the disk that is to be closed.
@@ -188,20 +178,9 @@ impl Resource {
                 {
                     self.fifo_wait = None;
                 }
-<<<<<<< HEAD
-                Some(FifoWait::Epochs(v))
-                    if self.connection.phase != Phase::Up || !self.has_open_epochs(v) =>
-                {
-                    // The transfer log is cleared later; the bitmap is written now, and the log of a Secondary is
-                    // read by nobody.
-                    self.mark_open_writes(v);
-                    self.fifo_wait = None;
-                }
                 Some(FifoWait::PeerWrites(v)) if !self.writes_for_diskless_peer(v) => {
                     self.fifo_wait = None;
                 }
-=======
->>>>>>> twop
                 Some(FifoWait::BitmapFree(v))
                     if self.volumes[v].disk.as_ref().is_none_or(|disk| !disk.bitmap_busy) =>
                 {
