@@ -147,7 +147,9 @@ impl Resource {
     /// the peer lacks completes before it is durable.
     pub(super) fn begin_owed_generation(&mut self, v: VolumeIndex) {
         let owed = std::mem::take(&mut self.volumes[v].new_current_uuid_owed);
-        if !owed || self.volumes[v].disk.is_none() {
+        // A disk that was attached since may have its BITMAP UUID already.
+        let shared = self.volumes[v].disk.as_ref().is_some_and(LocalDisk::shares_generation);
+        if !owed || !shared {
             return;
         }
         self.volumes[v].uuid_hold = true;

@@ -747,6 +747,11 @@ fn nothing_is_acknowledged_before_the_target_has_heard_of_its_invalidate() {
 
 /// The link of `a`, the source of a resync, is lost when `b` has ended it, and `a` has not heard of that.
 fn pair_of_unheard_end(primary: bool) -> Pair {
+    pair_of_unheard_end_with(primary, |_| {})
+}
+
+/// The same; `before`: what is done to `a` before the link is lost.
+fn pair_of_unheard_end_with(primary: bool, before: impl Fn(&mut Node)) -> Pair {
     let mut pair = synced_pair();
     pair.b.begin(Command::Disconnect { force: true });
     pair.run();
@@ -765,6 +770,7 @@ fn pair_of_unheard_end(primary: bool) -> Pair {
     }
     assert!(done(&pair.b), "{}", pair.logs());
     assert_eq!(pair.a.word().1, Conn::SyncSource, "{}", pair.logs());
+    before(&mut pair.a);
     pair.lose_link();
     pair
 }
@@ -828,4 +834,25 @@ fn a_target_whose_disk_fails_before_the_resync_begins_is_not_of_the_generation_t
     pair.run();
     pair.assert_equal();
     assert_eq!(pair.b.data[4000 * 512], 99, "{}", pair.logs());
+}
+
+/// The same with I/O suspended; the source attaches its disk anew before I/O goes on. What it knew of the target went with the disk: its
+/// BITMAP UUID stays all the same.
+#[test]
+fn an_owed_generation_does_not_push_out_a_sync_uuid() {
+    let mut pair = pair_of_unheard_end_with(true, |a| {
+        a.begin(Command::SuspendIo { volume: V });
+    });
+    let bitmap = pair.a.super_block().uuids[1];
+    assert_ne!(bitmap, 0, "{}", pair.logs());
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1, "{}", pair.logs());
+    pair.run();
+    pair.a.attach();
+    pair.run();
+    pair.a.begin(Command::ResumeIo { volume: V });
+    pair.run();
+    assert!(!pair.a.core.volume(V).state().is_susp(), "{}", pair.logs());
+    assert_eq!(pair.a.super_block().uuids[1], bitmap, "{}", pair.logs());
+    pair.meet_again();
+    pair.assert_equal();
 }
