@@ -2,6 +2,7 @@
 
 use super::activity_log::ActivityLog;
 use super::bitmap::Bitmap;
+use super::codes::ConfigCode;
 use super::intervals::Intervals;
 use super::request::Request;
 use super::resync::Resync;
@@ -199,6 +200,8 @@ pub struct Volume {
     pub(super) al_suspended: bool,
     pub(super) force_detach: bool,
     pub(super) io_error_seen: bool,
+    /// Why a disk is given up at the end of its attach.
+    pub(super) attach_refused: Option<ConfigCode>,
     /// An invalidate has begun, and no resync yet: the data have been given up.
     pub(super) invalidating: bool,
     /// A peer has newer data, and its bits are not in the own bitmap yet: no block counts as in sync.
@@ -268,6 +271,7 @@ impl Volume {
             al_suspended: false,
             force_detach: false,
             io_error_seen: false,
+            attach_refused: None,
             invalidating: false,
             bitmap_lacks_peers: false,
             bitmap_io: false,

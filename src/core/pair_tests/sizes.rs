@@ -443,3 +443,42 @@ fn resize_waits_for_the_handshake() {
         assert_eq!(pair.a.word().1, Conn::Connected, "{}", pair.logs());
     }
 }
+
+/// What the peer says of its disk counts also if it says so while this node's is being attached: else the bitmaps that are
+/// exchanged then have two sizes.
+#[test]
+fn sizes_that_come_during_an_attach_count() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for version in [86, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.b.begin(Command::Detach { volume: V, force: false });
+        pair.run();
+        pair.a.write(8, 5, 4096);
+        pair.run();
+        pair.a.begin(Command::Secondary { volume: V, open: false });
+        pair.run();
+        pair.a.begin(Command::Detach { volume: V, force: false });
+        pair.run();
+        for node in [&mut pair.a, &mut pair.b] {
+            node.set_bytes(2 * SMALL);
+        }
+        pair.a.meta_held = Some(Vec::new());
+        pair.a.try_attach();
+        pair.b.attach();
+        while pair.a.core.volume(V).peer_size != 2 * SECTORS {
+            pair.run_once();
+        }
+        assert_eq!(pair.a.word().2, Disk::Attaching, "{}", pair.logs());
+        for output in pair.a.meta_held.take().into_iter().flatten() {
+            pair.a.carry_out(output);
+        }
+        // All of it, before the peer says more.
+        while pair.a.work() {}
+        pair.run();
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(node.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+            assert!(!node.log.iter().any(|line| line.contains("ProtocolError")), "{}", pair.logs());
+        }
+        pair.assert_equal();
+    }
+}
