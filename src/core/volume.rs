@@ -7,7 +7,7 @@ use super::intervals::Intervals;
 use super::request::Request;
 use super::resync::Resync;
 use super::size::ResizeFlags;
-use super::state::{Disk, StateWord};
+use super::state::{Conn, Disk, StateWord};
 use super::types::{AdminId, Io, Millis};
 use super::uuid::{PeerUuids, Uuids};
 use crate::conf::settings::DiskSettings;
@@ -193,6 +193,10 @@ pub struct Volume {
     pub(super) consider_resync: bool,
     pub(super) resync_after_negotiation: bool,
     pub(super) resize_pending: bool,
+    /// The resync of an area that was added waits for the answer to an own request for a change of both nodes.
+    pub(super) grown_waits: bool,
+    /// So does a resync, whose handler has ended, on this side.
+    pub(super) start_waits: Option<Conn>,
     /// `resize` commands that wait until the nodes know each other's sizes.
     pub(super) resizes_after_handshake: Vec<(AdminId, u64, ResizeFlags)>,
     pub(super) degraded: bool,
@@ -265,6 +269,8 @@ impl Volume {
             consider_resync: false,
             resync_after_negotiation: false,
             resize_pending: false,
+            grown_waits: false,
+            start_waits: None,
             resizes_after_handshake: Vec::new(),
             degraded: false,
             discard_my_data: false,

@@ -444,6 +444,49 @@ fn resize_waits_for_the_handshake() {
     }
 }
 
+/// A node that has asked for a full sync does not begin the resync of new space before the peer has answered.
+#[test]
+fn new_space_waits_for_the_answer_to_a_full_sync() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for (version, primary_asks, handler_is_slow) in
+        [(86, false, false), (101, false, false), (101, true, false), (101, true, true)]
+    {
+        for remote in [false, true] {
+            let mut pair = synced_pair_at(version, Protocol::C);
+            for (node, fill) in [(&mut pair.a, 7), (&mut pair.b, 8)] {
+                node.set_bytes(2 * SMALL);
+                node.data[SMALL..].fill(fill);
+            }
+            if handler_is_slow {
+                pair.a.running = Some(Vec::new());
+            }
+            let Pair { a, b, now, .. } = &mut pair;
+            let (asks, grows) = if primary_asks { (a, b) } else { (b, a) };
+            let command = match remote {
+                true => Command::InvalidateRemote { volume: V },
+                false => Command::Invalidate { volume: V },
+            };
+            let id = asks.begin(command);
+            while asks.work() {}
+            resize(grows);
+            while grows.work() {}
+            while Pair::deliver(grows, asks, Socket::Data, *now) {
+                while asks.work() {}
+            }
+            for id in pair.a.running.take().into_iter().flatten() {
+                pair.a.core.helper_done(pair.now, id, 0);
+            }
+            pair.run();
+            let replies = if primary_asks { &pair.a.replies } else { &pair.b.replies };
+            assert_eq!(replies[&id], 1, "{}", pair.logs());
+            for node in [&pair.a, &pair.b] {
+                assert_eq!(node.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+            }
+            pair.assert_equal();
+        }
+    }
+}
+
 /// What the peer says of its disk counts also if it says so while this node's is being attached: else the bitmaps that are
 /// exchanged then have two sizes.
 #[test]
