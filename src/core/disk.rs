@@ -6,7 +6,7 @@ use super::codes::ConfigCode;
 use super::connection::Phase;
 use super::metadata_flags::{bitmap_at_attach, disk_after_attach, last_life, BitmapAtAttach};
 use super::rules::ChangeKind;
-use super::size::{check_truncation, new_size, ResizeFlags, SizeChange};
+use super::size::{check_truncation, new_size, Limits, ResizeFlags, SizeChange};
 use super::state::{Change, Conn, Disk, Role};
 use super::steps::{set_all_and_write, FifoWait, Step, Work};
 use super::types::*;
@@ -58,17 +58,7 @@ impl Resource {
         let mut limits = self.limits(v);
         limits.own_max = maximum;
         limits.last_agreed = super_block.effective_size_sectors;
-        if super_block.flags.contains(MetaFlags::CONSISTENT) {
-            let size = new_size(&limits, state.conn, false).sectors;
-            match check_truncation(size, &limits) {
-                Ok(Some(line)) => self.log_line(Some(v), line),
-                Ok(None) => {}
-                Err((code, line)) => {
-                    self.log_line(Some(v), line);
-                    return Err(code.number());
-                }
-            }
-        }
+        self.refuse_truncation(v, super_block.flags, &limits).map_err(ConfigCode::number)?;
         let change = Change::disk(Disk::Attaching);
         self.change(v, change, ChangeKind::Soft, true).map_err(|error| error.code())?;
         for (level, text) in log_lines {
@@ -95,6 +85,7 @@ impl Resource {
         volume.degraded = life.degraded;
         volume.force_detach = false;
         volume.io_error_seen = false;
+        volume.attach_refused = None;
         volume.al_suspended = false;
         volume.disk = Some(LocalDisk {
             activity_log: ActivityLog::new(log_writer.slots(), &[]),
@@ -125,9 +116,9 @@ impl Resource {
         });
         // The size that was agreed last is exposed until the peer says otherwise.
         volume.size = volume.size.max(agreed);
-        let (change, steps) = self.determine_size(v, ResizeFlags::default());
+        volume.resync_after_negotiation = false;
+        let steps = self.size_at_attach(v);
         self.queue_steps(steps);
-        self.volumes[v].resync_after_negotiation = change == SizeChange::Grew;
 
         let mark = match at_attach {
             BitmapAtAttach::SetAll => {
@@ -209,16 +200,60 @@ impl Resource {
         self.info(Some(v), format!("Marked additional {size} as out-of-sync based on AL."));
     }
 
+    /// A consistent disk is not attached if that would cut off a part of it (step 14).
+    fn refuse_truncation(
+        &mut self,
+        v: VolumeIndex,
+        flags: MetaFlags,
+        limits: &Limits,
+    ) -> Result<(), ConfigCode> {
+        if !flags.contains(MetaFlags::CONSISTENT) {
+            return Ok(());
+        }
+        let size = new_size(limits, self.state(v).conn, false).sectors;
+        let (result, line) = match check_truncation(size, limits) {
+            Ok(line) => (Ok(()), line),
+            Err((code, line)) => (Err(code), Some(line)),
+        };
+        if let Some(line) = line {
+            self.log_line(Some(v), line);
+        }
+        result
+    }
+
+    /// The size that all limits give comes into effect (step 20).
+    fn size_at_attach(&mut self, v: VolumeIndex) -> impl Iterator<Item = Step> {
+        let (change, steps) = self.determine_size(v, ResizeFlags::default());
+        self.volumes[v].resync_after_negotiation |= change == SizeChange::Grew;
+        steps
+    }
+
     /// Bitmap and log are in order: the state of the disk shows (steps 23 to 25).
     pub(super) fn attached(&mut self, v: VolumeIndex) {
         let Some(disk) = &self.volumes[v].disk else { return };
-        let (weight, bits) = (disk.bitmap.weight(), disk.bitmap.bits());
         let (flags, current) = (disk.super_block.flags, disk.uuids.current);
-        // Asked before, but the peer with the data in use may have gone since.
-        if self.has_lost_other_data(v, current) {
+        // Asked before, but the peer with the data in use may have gone since, or have told how large its disk is.
+        let limits = self.limits(v);
+        let refused = if self.has_lost_other_data(v, current) {
+            Some(ConfigCode::DataNotCurrent)
+        } else if limits.own_max < self.volumes[v].size {
+            Some(ConfigCode::DiskTooSmall)
+        } else {
+            self.refuse_truncation(v, flags, &limits).err()
+        };
+        if refused.is_some() {
+            self.volumes[v].attach_refused = refused;
             let _ = self.change(v, Change::disk(Disk::Failed), ChangeKind::Hard, true);
             return;
         }
+        let mut steps = self.size_at_attach(v).peekable();
+        if steps.peek().is_some() {
+            self.steps.extend(steps);
+            self.steps.push_back(Step::Attached { v });
+            return;
+        }
+        let Some(disk) = &self.volumes[v].disk else { return };
+        let (weight, bits) = (disk.bitmap.weight(), disk.bitmap.bits());
         let kib = super::log_lines::pretty_kib(weight * 4);
         self.info(Some(v), format!("{kib} ({weight} bits) marked out-of-sync by on disk bit-map."));
         let state = self.state(v);

@@ -2,11 +2,12 @@
 
 use super::activity_log::ActivityLog;
 use super::bitmap::Bitmap;
+use super::codes::ConfigCode;
 use super::intervals::Intervals;
 use super::request::Request;
 use super::resync::Resync;
 use super::size::ResizeFlags;
-use super::state::{Disk, StateWord};
+use super::state::{Conn, Disk, StateWord};
 use super::types::{AdminId, Io, Millis};
 use super::uuid::{PeerUuids, Uuids};
 use crate::conf::settings::DiskSettings;
@@ -195,6 +196,10 @@ pub struct Volume {
     pub(super) resize_pending: bool,
     /// What the peer said of the device, for a node without a disk: it counts when its data are accepted.
     pub(super) size_once_accepted: Option<u64>,
+    /// The resync of an area that was added waits for the answer to an own request for a change of both nodes.
+    pub(super) grown_waits: bool,
+    /// So does a resync, whose handler has ended, on this side.
+    pub(super) start_waits: Option<Conn>,
     /// `resize` commands that wait until the nodes know each other's sizes.
     pub(super) resizes_after_handshake: Vec<(AdminId, u64, ResizeFlags)>,
     pub(super) degraded: bool,
@@ -202,6 +207,8 @@ pub struct Volume {
     pub(super) al_suspended: bool,
     pub(super) force_detach: bool,
     pub(super) io_error_seen: bool,
+    /// Why a disk is given up at the end of its attach.
+    pub(super) attach_refused: Option<ConfigCode>,
     /// An invalidate has begun, and no resync yet: the data have been given up.
     pub(super) invalidating: bool,
     /// A peer has newer data, and its bits are not in the own bitmap yet: no block counts as in sync.
@@ -266,12 +273,15 @@ impl Volume {
             resync_after_negotiation: false,
             resize_pending: false,
             size_once_accepted: None,
+            grown_waits: false,
+            start_waits: None,
             resizes_after_handshake: Vec::new(),
             degraded: false,
             discard_my_data: false,
             al_suspended: false,
             force_detach: false,
             io_error_seen: false,
+            attach_refused: None,
             invalidating: false,
             bitmap_lacks_peers: false,
             bitmap_io: false,

@@ -282,7 +282,7 @@ impl Resource {
                 } else if self.volumes[v].io_error_seen {
                     ConfigCode::MetaDataIo.number()
                 } else {
-                    ConfigCode::DataNotCurrent.number()
+                    self.volumes[v].attach_refused.unwrap_or(ConfigCode::DataNotCurrent).number()
                 };
                 self.reply(id, code);
             }

@@ -157,6 +157,7 @@ impl Resource {
             None => {
                 task.stage = Stage::Try;
                 self.try_task(task);
+                self.resyncs_may_start();
                 return true;
             }
         };
@@ -166,6 +167,7 @@ impl Resource {
             TaskKind::Disconnect { attempt } => self.disconnect_answered(task, attempt, Some(result)),
             TaskKind::Detach { v } => self.detach_answered(task, v, Some(result)),
         }
+        self.resyncs_may_start();
         true
     }
 

@@ -473,3 +473,85 @@ fn resize_waits_for_the_handshake() {
         assert_eq!(pair.a.word().1, Conn::Connected, "{}", pair.logs());
     }
 }
+
+/// A node that has asked for a full sync does not begin the resync of new space before the peer has answered.
+#[test]
+fn new_space_waits_for_the_answer_to_a_full_sync() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for (version, primary_asks, handler_is_slow) in
+        [(86, false, false), (101, false, false), (101, true, false), (101, true, true)]
+    {
+        for remote in [false, true] {
+            let mut pair = synced_pair_at(version, Protocol::C);
+            for (node, fill) in [(&mut pair.a, 7), (&mut pair.b, 8)] {
+                node.set_bytes(2 * SMALL);
+                node.data[SMALL..].fill(fill);
+            }
+            if handler_is_slow {
+                pair.a.running = Some(Vec::new());
+            }
+            let Pair { a, b, now, .. } = &mut pair;
+            let (asks, grows) = if primary_asks { (a, b) } else { (b, a) };
+            let command = match remote {
+                true => Command::InvalidateRemote { volume: V },
+                false => Command::Invalidate { volume: V },
+            };
+            let id = asks.begin(command);
+            while asks.work() {}
+            resize(grows);
+            while grows.work() {}
+            while Pair::deliver(grows, asks, Socket::Data, *now) {
+                while asks.work() {}
+            }
+            for id in pair.a.running.take().into_iter().flatten() {
+                pair.a.core.helper_done(pair.now, id, 0);
+            }
+            pair.run();
+            let replies = if primary_asks { &pair.a.replies } else { &pair.b.replies };
+            assert_eq!(replies[&id], 1, "{}", pair.logs());
+            for node in [&pair.a, &pair.b] {
+                assert_eq!(node.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+            }
+            pair.assert_equal();
+        }
+    }
+}
+
+/// What the peer says of its disk counts also if it says so while this node's is being attached: else the bitmaps that are
+/// exchanged then have two sizes.
+#[test]
+fn sizes_that_come_during_an_attach_count() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for version in [86, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.b.begin(Command::Detach { volume: V, force: false });
+        pair.run();
+        pair.a.write(8, 5, 4096);
+        pair.run();
+        pair.a.begin(Command::Secondary { volume: V, open: false });
+        pair.run();
+        pair.a.begin(Command::Detach { volume: V, force: false });
+        pair.run();
+        for node in [&mut pair.a, &mut pair.b] {
+            node.set_bytes(2 * SMALL);
+        }
+        pair.a.meta_held = Some(Vec::new());
+        pair.a.try_attach();
+        pair.b.attach();
+        while pair.a.core.volume(V).peer_size != 2 * SECTORS {
+            pair.run_once();
+        }
+        assert_eq!(pair.a.word().2, Disk::Attaching, "{}", pair.logs());
+        for output in pair.a.meta_held.take().into_iter().flatten() {
+            pair.a.carry_out(output);
+        }
+        // All of it, before the peer says more.
+        while pair.a.work() {}
+        pair.run();
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(node.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+            assert!(!node.log.iter().any(|line| line.contains("ProtocolError")), "{}", pair.logs());
+        }
+        pair.assert_equal();
+    }
+}

@@ -207,25 +207,52 @@ impl Resource {
                 waited = true;
             }
         }
-        if waited && self.hold == Some(Hold::ResyncStart) {
+        waited |= self.volumes[v].start_waits.take().is_some();
+        if waited {
+            self.release_resync_start();
+        }
+    }
+
+    fn release_resync_start(&mut self) {
+        if self.hold == Some(Hold::ResyncStart) {
             self.hold = None;
         }
     }
 
-    /// The handler ended: the state changes.
+    /// The handler ended: the resync begins.
     pub(super) fn resync_handler_done(&mut self, v: VolumeIndex, side: Conn, exit_status: i32) {
-        if self.hold == Some(Hold::ResyncStart) {
-            self.hold = None;
-        }
         let code = exit_status >> 8 & 0xff;
         let name = if side == Conn::SyncTarget { "before-resync-target" } else { "before-resync-source" };
         if code == 3 && side == Conn::SyncSource {
             self.info(Some(v), format!("{name} handler returned {code}, ignoring. Old userland tools?"));
         } else if code > 0 {
             self.info(Some(v), format!("{name} handler returned {code}, dropping connection."));
+            self.release_resync_start();
             let _ = self.change_connection(Change::conn(Conn::Disconnecting), ChangeKind::Hard, false);
             return;
         }
+        if self.waits_for_peer() {
+            self.volumes[v].start_waits = Some(side);
+        } else {
+            self.begin_resync(v, side);
+        }
+    }
+
+    /// An own request for a change of both nodes is decided: resyncs that have waited for that may start. What the peer was
+    /// asked for, and may have agreed to, must not fail because of them (spec/state.md 3.1, CLUSTER_ST_CHANGE).
+    pub(super) fn resyncs_may_start(&mut self) {
+        for v in self.volume_indices() {
+            if std::mem::take(&mut self.volumes[v].grown_waits) {
+                self.queue_steps([Step::ResyncGrown { v }]);
+            }
+            if let Some(side) = self.volumes[v].start_waits.take() {
+                self.begin_resync(v, side);
+            }
+        }
+    }
+
+    fn begin_resync(&mut self, v: VolumeIndex, side: Conn) {
+        self.release_resync_start();
         let state = self.state(v);
         if state.conn < Conn::Connected || state.disk < Disk::Negotiating {
             return;
@@ -617,6 +644,10 @@ impl Resource {
         self.volumes[v].resync_after_negotiation = false;
         let state = self.state(v);
         if state.conn != Conn::Connected {
+            return;
+        }
+        if self.waits_for_peer() {
+            self.volumes[v].grown_waits = true;
             return;
         }
         self.info(Some(v), "Resync of new storage after online grow");

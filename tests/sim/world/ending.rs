@@ -114,8 +114,9 @@ impl World {
                 self.command(n, Purpose::Disconnect, Command::Disconnect { force: true });
             } else if state.disk == Disk::Diskless {
                 self.attach(n);
-            } else if state.conn < Conn::Connected && self.p.resizes && self.now % 20_000 < 1000 {
-                // It has: see `disks_are_equal`.
+            } else if state.conn < Conn::Connected && self.is_to_resize(n) {
+                // The peer has the space: see `disks_are_equal`.
+                self.next_resize[n] = self.now + 20_000;
                 self.resize_command(n, 0, true, false);
             } else if state.conn == Conn::StandAlone {
                 self.connect_with(n, self.loser == Some(n));

@@ -131,6 +131,8 @@ pub struct World {
     outputs: Vec<Output>,
     /// When operators look next, while healing.
     next_look: Millis,
+    /// When they have each node, should it be alone then, look how large its disk is, while healing.
+    next_resize: [Millis; 2],
     pub stats: Stats,
 }
 
@@ -210,6 +212,7 @@ impl World {
             events: Vec::new(),
             outputs: Vec::new(),
             next_look: 0,
+            next_resize: [0; 2],
             stats: Stats::default(),
         };
         world.say(|| format!("{:#?}", world.p));

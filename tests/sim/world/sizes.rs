@@ -1,6 +1,7 @@
 //! Sizes: disks that grow and shrink, the `resize` command, and what must hold of them.
 
 use super::World;
+use crate::network::Connection;
 use crate::node::{is_good, Purpose, V};
 use drbdbox::core::state::{Disk, StateWord};
 use drbdbox::core::types::*;
@@ -119,12 +120,18 @@ impl World {
             return;
         }
         self.used = u64::MAX;
+        self.next_resize = [self.now + 10_000; 2];
         let largest = self.nodes.iter().map(|node| node.disk.data.sectors()).max().unwrap_or(0);
         for n in 0..2 {
             if self.nodes[n].disk.data.sectors() < largest {
                 self.set_disk_size(n, largest);
             }
         }
+    }
+
+    /// Whether operators who want everything to be well have the node look at its disk.
+    pub(super) fn is_to_resize(&self, n: usize) -> bool {
+        self.p.resizes && self.now >= self.next_resize[n] && self.is_quiet()
     }
 
     /// The device of a node has another size for applications.
@@ -189,7 +196,9 @@ impl World {
                     daemon.asked.is_empty() && daemon.outbox.iter().all(|queue| queue.is_empty())
                 })
         });
-        nodes && self.connection.as_ref().is_none_or(|c| c.to.iter().flatten().all(|queue| queue.is_empty()))
+        // What is left of a connection that both have closed reaches nobody.
+        let arrived = |c: &Connection| c.is_over() || c.to.iter().flatten().all(|queue| queue.is_empty());
+        nodes && self.connection.as_ref().is_none_or(arrived)
     }
 
     /// Space that both nodes got before they were connected. As with DRBD their bits say that it may differ, and
