@@ -64,7 +64,38 @@ impl Resource {
         {
             wanted.pdsk = Disk::DUnknown;
         }
+        let apart = os.conn >= Conn::Connected && wanted.conn < Conn::Connected;
+        if apart && change.disk.is_none() && self.is_good_beside_no_other(v) {
+            wanted.disk = Disk::Consistent;
+        }
         wanted
+    }
+
+    /// Whether the disk is UpToDate for no other reason than that the connected peer has none: see
+    /// [`lifted_beside_none`](super::volume::Volume::lifted_beside_none).
+    fn is_good_beside_no_other(&self, v: VolumeIndex) -> bool {
+        let volume = &self.volumes[v];
+        volume.lifted_beside_none && volume.state.disk == Disk::UpToDate && !self.is_in_use(v)
+    }
+
+    /// Whether a Primary goes by the data of this disk: this node, or the peer without a disk, which has taken them.
+    fn is_in_use(&self, v: VolumeIndex) -> bool {
+        let volume = &self.volumes[v];
+        let served = volume.state.peer == Role::Primary && !volume.generation_awaits_peer;
+        volume.state.role == Role::Primary || served
+    }
+
+    /// Keeps [`lifted_beside_none`](super::volume::Volume::lifted_beside_none) up to date. `used`: a Primary went by the data before
+    /// the change.
+    fn note_lifted_disk(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord, used: bool) {
+        let unknown = match self.volumes[v].negotiation {
+            Some((disk, _)) if os.disk == Disk::Negotiating => disk == Disk::Consistent,
+            _ => os.disk == Disk::Consistent,
+        };
+        let beside_none =
+            ns.conn == Conn::Connected && ns.disk == Disk::UpToDate && ns.pdsk < Disk::Inconsistent;
+        let lifted = unknown || self.volumes[v].lifted_beside_none && !used;
+        self.volumes[v].lifted_beside_none = beside_none && lifted && !self.is_in_use(v);
     }
 
     /// Changes the state of one volume. `verbose`: a refusal is logged.
@@ -176,6 +207,7 @@ impl Resource {
         if os.conn >= Conn::Connected {
             self.volumes[v].served_primary = self.serves_primary(v);
         }
+        let used = self.is_in_use(v);
         self.volumes[v].state = ns;
         if ns.role == Role::Secondary && ns.conn == Conn::StandAlone && ns.disk == Disk::Diskless {
             // Unconfigured (spec/state.md 12.1).
@@ -255,6 +287,7 @@ impl Resource {
         } else if ns.conn < Conn::Connected {
             self.volumes[v].generation_awaits_peer = false;
         }
+        self.note_lifted_disk(v, os, ns, used);
         let lost_peer = uuid::lost_peer_data(os, ns, 0) && !self.volumes[v].generation_awaits_peer
             || awaited_peer && ns.role == Role::Primary && ns.disk >= Disk::UpToDate
             || uuid::primary_attached_alone(os, ns);

@@ -176,6 +176,10 @@ pub struct Volume {
     /// [`Resource::serves_primary`](super::Resource::serves_primary), as it was before the last change of state of the link that
     /// was there last.
     pub(super) served_primary: bool,
+    /// The disk was only Consistent, and is UpToDate because a peer without a disk is connected: the one that the peer does not use may
+    /// be newer still. Unless a Primary went by these data meanwhile, this one is Consistent again when the link is lost. (DRBD leaves
+    /// it UpToDate, and promotes it where a peer that is out of reach is taken for dead.)
+    pub(super) lifted_beside_none: bool,
     /// Source: the peer agreed to this full sync, and so to its data being old.
     pub(super) target_agreed: bool,
     /// The peer's limit of a request, bytes.
@@ -260,6 +264,7 @@ impl Volume {
             peer_size: 0,
             peer_told: Disk::DUnknown,
             served_primary: false,
+            lifted_beside_none: false,
             target_agreed: false,
             wrote_without_disk: false,
             peer_max_bio: 0,

@@ -569,3 +569,91 @@ fn a_promotion_that_loses_the_link_begins_no_generation_while_frozen() {
     assert!(!pair.a.core.volume(V).state().is_susp(), "{}", pair.logs());
     assert_ne!(pair.a.super_block().uuids[1], 0, "{}", pair.logs());
 }
+
+impl Pair {
+    /// `b` has missed what `a` wrote when the two were apart, and is only Consistent, for it cannot know that it has missed nothing. `a` has
+    /// given its disk up. They have not met since.
+    fn newest_data_given_up() -> Pair {
+        let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+        pair.lose_link();
+        assert_eq!(pair.b.command(Command::Detach { volume: V, force: false }), 1);
+        pair.helper_of_a_ends(3);
+        let token = pair.a.write(4000, 99, 8192);
+        while pair.a.work() {}
+        assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+        pair.b.attach();
+        assert_eq!(pair.b.word().2, Disk::Consistent, "{}", pair.logs());
+        pair.b.running = Some(Vec::new());
+        pair
+    }
+
+    /// Fence-peer cannot reach `a`: `b` is not promoted.
+    fn assert_b_is_not_promoted(&mut self) {
+        assert_eq!(self.b.word().2, Disk::Consistent, "{}", self.logs());
+        let id = self.b.begin(Command::Primary { volume: V, force: false });
+        while self.b.work() {}
+        let helper = self.b.running.as_mut().and_then(Vec::pop).expect("fence-peer runs");
+        self.b.core.helper_done(self.now, helper, 5 << 8);
+        while self.b.work() {}
+        assert_eq!(self.b.replies[&id], -2, "{}", self.logs());
+    }
+}
+
+/// A Primary that has given its disk up does not take the older data of its peer: it is still not known to the peer that they are good.
+#[test]
+fn data_that_a_primary_without_a_disk_refuses_are_not_the_good_ones() {
+    let mut pair = Pair::newest_data_given_up();
+    pair.a.running = None;
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+    pair.meet_again();
+    assert_eq!((pair.a.word().0, pair.a.word().1), (Role::Primary, Conn::StandAlone), "{}", pair.logs());
+    pair.assert_b_is_not_promoted();
+}
+
+/// A Secondary that has given its disk up tells nothing about how new that is. Its peer serves it, and is promoted beside it; alone it is what
+/// it was before, unless it has been promoted.
+#[test]
+fn a_peer_without_a_disk_makes_an_unknown_disk_good_as_long_as_it_is_there() {
+    for promoted in [false, true] {
+        let mut pair = Pair::newest_data_given_up();
+        assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1);
+        assert_eq!(pair.a.command(Command::Detach { volume: V, force: false }), 1);
+        pair.meet_again();
+        assert_eq!((pair.b.word().1, pair.b.word().2), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
+        if !promoted {
+            pair.lose_link();
+            pair.assert_b_is_not_promoted();
+            pair.meet_again();
+            assert_eq!(pair.b.word().2, Disk::UpToDate, "{}", pair.logs());
+            continue;
+        }
+        let id = pair.b.begin(Command::Primary { volume: V, force: false });
+        pair.run();
+        assert_eq!(pair.b.replies[&id], 1, "{}", pair.logs());
+        pair.b.begin(Command::Secondary { volume: V, open: false });
+        pair.run();
+        pair.lose_link();
+        assert_eq!((pair.b.word().0, pair.b.word().2), (Role::Secondary, Disk::UpToDate), "{}", pair.logs());
+    }
+}
+
+/// The same if it is the Primary that has no disk, and goes on with the data of its peer.
+#[test]
+fn data_that_a_primary_without_a_disk_takes_are_the_good_ones() {
+    let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+    pair.a.running = None;
+    pair.a.begin(Command::Secondary { volume: V, open: false });
+    pair.run();
+    pair.lose_link();
+    for node in [&mut pair.a, &mut pair.b] {
+        assert_eq!(node.command(Command::Detach { volume: V, force: false }), 1);
+    }
+    pair.b.attach();
+    assert_eq!(pair.b.word().2, Disk::Consistent, "{}", pair.logs());
+    pair.meet_again();
+    pair.a.begin(Command::Primary { volume: V, force: false });
+    pair.run();
+    assert_eq!((pair.a.word().0, pair.b.word().2), (Role::Primary, Disk::UpToDate), "{}", pair.logs());
+    pair.lose_link();
+    assert_eq!(pair.b.word().2, Disk::UpToDate, "{}", pair.logs());
+}
