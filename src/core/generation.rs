@@ -131,6 +131,15 @@ impl Resource {
         }
     }
 
+    /// The peer, which this node let become Primary, is: U5. (DRBD begins the generation when it is asked: if the promotion fails then,
+    /// nobody has written in it, and the disk that the peer attaches later looks as if it had gone another way.)
+    pub(super) fn peer_without_disk_is_primary(&mut self, v: VolumeIndex) {
+        if std::mem::take(&mut self.volumes[v].promotion_unheard) {
+            self.volumes[v].uuid_hold = true;
+            self.queue_steps([Step::NewCurrentUuid { v }]);
+        }
+    }
+
     /// Whether the Primary has begun a generation after this node's: it let this node detach, which has not heard that it may, and
     /// goes on alone. Nothing is to begin with these data, also if that Primary has no disk any more.
     fn is_left_by_peer(&self, v: VolumeIndex) -> bool {

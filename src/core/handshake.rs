@@ -206,6 +206,9 @@ impl Resource {
             self.volumes[v].uuid_hold = true;
             self.queue_steps([Step::NewCurrentUuid { v }]);
         }
+        if peer.role == Role::Primary && peer.disk < Disk::Inconsistent {
+            self.peer_without_disk_is_primary(v);
+        }
         let lost = matches!(os.pdsk, Disk::Inconsistent | Disk::Consistent);
         let ended = os.conn >= SyncSource && peer.conn == Connected;
         if lost && real_disk == Disk::UpToDate && os.conn > Connected && os.disk == Disk::UpToDate {

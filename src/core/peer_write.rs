@@ -101,6 +101,7 @@ impl Resource {
 
     /// P_DATA, P_TRIM, P_ZEROES.
     pub(super) fn peer_wrote(&mut self, v: VolumeIndex, write: PeerWrite) {
+        self.peer_without_disk_is_primary(v);
         if write.bytes > 0 && !self.within_device(v, write.sector, write.bytes) {
             return;
         }

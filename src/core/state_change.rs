@@ -81,7 +81,8 @@ impl Resource {
     /// Whether a Primary goes by the data of this disk: this node, or the peer without a disk, which has taken them.
     fn is_in_use(&self, v: VolumeIndex) -> bool {
         let volume = &self.volumes[v];
-        let served = volume.state.peer == Role::Primary && !volume.generation_awaits_peer;
+        let heard = !volume.generation_awaits_peer && !volume.promotion_unheard;
+        let served = volume.state.peer == Role::Primary && heard;
         volume.state.role == Role::Primary || served
     }
 
@@ -287,6 +288,10 @@ impl Resource {
         } else if ns.conn < Conn::Connected {
             self.volumes[v].generation_awaits_peer = false;
         }
+        let promoted = uuid::peer_became_diskless_primary(os, ns, 0);
+        let stays = ns.peer == Role::Primary && ns.pdsk < Disk::Inconsistent && ns.disk >= Disk::UpToDate;
+        let unheard = self.commits_for_peer && promoted || self.volumes[v].promotion_unheard && stays;
+        self.volumes[v].promotion_unheard = unheard;
         self.note_lifted_disk(v, os, ns, used);
         let lost_peer = uuid::lost_peer_data(os, ns, 0) && !self.volumes[v].generation_awaits_peer
             || awaited_peer && ns.role == Role::Primary && ns.disk >= Disk::UpToDate
@@ -306,7 +311,8 @@ impl Resource {
             self.forget_resync_start(v);
             self.connection_changed(os.conn, ns.conn);
         }
-        self.fifo.push_back(Work::After { v, os, ns, lost_peer });
+        let generation = lost_peer || promoted && !unheard && !self.volumes[v].generation_awaits_peer;
+        self.fifo.push_back(Work::After { v, os, ns, generation });
         self.expose_accepted_size(v, os, ns);
         if os.conn == Conn::WFReportParams && ns.conn != os.conn {
             for (id, size, flags) in std::mem::take(&mut self.volumes[v].resizes_after_handshake) {

@@ -9,7 +9,7 @@ use super::rules::ChangeKind;
 use super::size::{ResizeFlags, SizeChange};
 use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::types::*;
-use super::{uuid, Resource};
+use super::Resource;
 use crate::meta::Layout;
 use crate::wire::data::Barrier;
 use crate::wire::packet::Packet;
@@ -28,8 +28,8 @@ pub enum Work {
         v: VolumeIndex,
         os: StateWord,
         ns: StateWord,
-        /// A11: this node goes on with data that the peer lacks.
-        lost_peer: bool,
+        /// A11, A12: the data that go on are on this node's disk only.
+        generation: bool,
     },
     /// A single step.
     Step(Step),
@@ -213,14 +213,14 @@ impl Resource {
         match work {
             Work::Send { v, packet, payload, notify } => self.emit(Socket::Data, v, packet, payload, notify),
             Work::SendWrite { id } => self.emit_write(id),
-            Work::After { v, os, ns, lost_peer } => self.plan_after(v, os, ns, lost_peer),
+            Work::After { v, os, ns, generation } => self.plan_after(v, os, ns, generation),
             Work::Step(step) => self.run_step(step),
             Work::Admin(wait) => self.admin_reached(wait),
         }
     }
 
     /// The after-change actions of spec/state.md 5.2, in its order, as steps.
-    fn plan_after(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord, lost_peer: bool) {
+    fn plan_after(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord, generation: bool) {
         use Conn::*;
         debug_assert!(self.steps.is_empty());
         let mut steps = std::mem::take(&mut self.steps);
@@ -258,8 +258,7 @@ impl Resource {
             add(Step::SendBitmap { v });
         }
         // A11, A12
-        let alone = uuid::peer_became_diskless_primary(os, ns, 0) && !self.volumes[v].generation_awaits_peer;
-        if lost_peer || alone {
+        if generation {
             add(if disk_ok { Step::NewCurrentUuid { v } } else { Step::NewCurrentUuidDone { v } });
         }
         // A13, A14. Also in a resync: the mark PRIMARY_IND goes only when the bits are on disk.

@@ -194,6 +194,9 @@ pub struct Volume {
     /// A new generation begins when the peer, a Primary without a disk, says that it is one, Connected. Requests of this node, if it
     /// is Primary too, wait for that: if the link is lost before, the peer may have its disk still, and go on with it.
     pub(super) generation_awaits_peer: bool,
+    /// A peer without a disk was let become Primary, and has not said that it is: it may fail to, for the data go at the same moment. The
+    /// generation of what it writes here begins when it says so, or writes.
+    pub(super) promotion_unheard: bool,
     pub(super) first_word: FirstWord,
     pub(super) consider_resync: bool,
     pub(super) resync_after_negotiation: bool,
@@ -273,6 +276,7 @@ impl Volume {
             left_by_crash: false,
             new_current_uuid_owed: false,
             generation_awaits_peer: false,
+            promotion_unheard: false,
             first_word: FirstWord::Came,
             consider_resync: false,
             resync_after_negotiation: false,

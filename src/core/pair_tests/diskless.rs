@@ -181,3 +181,61 @@ fn the_last_write_of_a_primary_without_a_disk_gets_to_the_disk() {
     assert_eq!((pair.b.data[16384 * 512], pair.b.data[32768 * 512]), (98, 99), "{}", pair.logs());
     assert_eq!(pair.b.core.volume(V).counters().unacked, 0, "{}", pair.logs());
 }
+
+/// The peer lets a node without a disk become Primary, and loses its own disk before the answer gets there: the promotion fails, and no
+/// generation has begun that nobody wrote in.
+#[test]
+fn a_promotion_without_data_begins_no_generation() {
+    let mut pair = synced_pair();
+    pair.demote_a();
+    pair.a.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    let before = pair.b.super_block().uuids;
+    let id = pair.a.begin(Command::Primary { volume: V, force: false });
+    let agreed = |pair: &Pair| pair.b.core.volume(V).state().peer == Role::Primary;
+    while !agreed(&pair) {
+        let _ = pair.a.work() | pair.b.work();
+        Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+    }
+    while pair.b.work() {}
+    assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
+    while pair.a.word().3 != Disk::Diskless {
+        let _ = pair.a.work() | pair.b.work();
+        Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
+    }
+    pair.run();
+    assert_eq!(pair.a.replies[&id], -2, "{}", pair.logs());
+    assert_eq!(pair.b.super_block().uuids, before, "{}", pair.logs());
+    pair.a.attach();
+    pair.run();
+    pair.a.begin(Command::Primary { volume: V, force: false });
+    pair.run();
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    pair.b.attach();
+    pair.run();
+    pair.assert_equal();
+}
+
+/// One that succeeds begins it before the first write completes.
+#[test]
+fn a_primary_without_a_disk_writes_in_a_generation_of_its_own() {
+    let mut pair = synced_pair();
+    pair.demote_a();
+    pair.a.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    assert_eq!(pair.b.super_block().uuids[1], 0, "{}", pair.logs());
+    pair.a.begin(Command::Primary { volume: V, force: false });
+    pair.run();
+    assert_ne!(pair.b.super_block().uuids[1], 0, "{}", pair.logs());
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    pair.lose_link();
+    pair.meet_again();
+    assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
+    pair.a.attach();
+    pair.run();
+    pair.assert_equal();
+}
