@@ -111,6 +111,7 @@ impl Resource {
             primary_mark_durable: false,
             keep_primary_mark: false,
             keep_inconsistent: false,
+            end_not_durable: false,
             unheard_target: None,
             super_block: SuperBlock { cleanness: Cleanness::Clean, ..super_block },
         });

@@ -543,11 +543,23 @@ impl Resource {
                 let wanted = change.apply(self.state(v));
                 self.conclude(v, Err(Refusal { error: StateError::NoUpToDateDisk, wanted }), true)
             }
+            Some(v) if !wide && self.may_not_give_peer_up(v, change) => {
+                let wanted = change.apply(self.state(v));
+                self.conclude(v, Err(Refusal { error: StateError::InTransientState, wanted }), true)
+            }
             Some(v) if !wide => self.change(v, change, ChangeKind::Soft, true),
             _ => self.change_connection(change, ChangeKind::SoftKeepingDisk, true),
         };
         self.commits_for_peer = false;
         state_code(result)
+    }
+
+    /// Whether the peer's data are to be given up for this node's, which a crash would make Inconsistent still: a resync has just brought
+    /// them, and that is not on the disk yet. Then no node would have good data. (DRBD begins the full sync.)
+    pub(super) fn may_not_give_peer_up(&self, v: VolumeIndex, change: Change) -> bool {
+        let waits = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.end_not_durable);
+        let waits = waits && !self.volumes[v].io_error_seen;
+        change.conn == Some(Conn::StartingSyncS) && waits
     }
 
     /// Whether a Primary asks to give its disk up, and has not heard yet that this one is not UpToDate any more: as the target

@@ -27,7 +27,7 @@ pub enum MetaOp {
     /// A step of the fifo; nothing else follows.
     Step,
     /// The super block; `primary`: with PRIMARY_IND.
-    SuperBlock { primary: bool },
+    SuperBlock { primary: bool, consistent: bool },
     /// A flush of the data; these copies of bitmap pages are written then.
     FlushThenPages { copies: Vec<(u64, Buffer)>, pages: Vec<u32>, then: AfterPages },
     /// Bitmap pages.
@@ -85,9 +85,10 @@ impl Resource {
             disk.dirty_since = Some(self.now);
         }
         let primary = block.flags.contains(MetaFlags::PRIMARY_IND);
+        let consistent = block.flags.contains(MetaFlags::CONSISTENT);
         disk.primary_mark_durable &= primary;
         let piece = (disk.layout.md_offset, Buffer::from_bytes(&block.encode()));
-        if let Some(id) = self.start_meta_write(v, vec![piece], MetaOp::SuperBlock { primary }) {
+        if let Some(id) = self.start_meta_write(v, vec![piece], MetaOp::SuperBlock { primary, consistent }) {
             self.fifo_wait = Some(FifoWait::Meta(id));
         }
     }
@@ -320,10 +321,14 @@ impl Resource {
         }
         match op {
             MetaOp::Step | MetaOp::SuperBlock { .. } => {
-                if let (MetaOp::SuperBlock { primary: true }, true, Some(disk)) =
+                if let (MetaOp::SuperBlock { primary, consistent }, true, Some(disk)) =
                     (&op, ok, &mut self.volumes[v].disk)
                 {
-                    disk.primary_mark_durable = true;
+                    disk.primary_mark_durable |= *primary;
+                    if *consistent && std::mem::take(&mut disk.end_not_durable) {
+                        // A request may have waited for that.
+                        self.changes += 1;
+                    }
                 }
                 if !ok {
                     self.error(Some(v), "meta data update failed!");

@@ -370,6 +370,7 @@ impl Resource {
         }
         if os.disk < Disk::UpToDate && os.conn >= Conn::SyncSource && ns.conn == Conn::Connected {
             disk.keep_inconsistent = true;
+            disk.end_not_durable = true;
         }
     }
 

@@ -94,6 +94,8 @@ pub struct LocalDisk {
     pub(super) keep_primary_mark: bool,
     /// CONSISTENT stays away from it until the data of a resync are durable.
     pub(super) keep_inconsistent: bool,
+    /// A resync to this disk has ended, and the super block does not say CONSISTENT again: after a crash the disk is Inconsistent.
+    pub(super) end_not_durable: bool,
     /// This node was the source of a resync when it lost its target, or the target its disk, and the two disks have not met since: the
     /// target may have come to the end, and go on from the generation that this node calls its own. Or it has the CURRENT still that
     /// it had before the resync: this one.

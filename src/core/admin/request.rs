@@ -48,6 +48,9 @@ impl Resource {
         change: Change,
         open: bool,
     ) -> Option<StateResult> {
+        if self.may_not_give_peer_up(v, change) {
+            return self.answer_or_retry(task, Err(StateError::InTransientState));
+        }
         let os = self.state(v);
         let mut context = self.rule_context(v);
         // A request that waits is somebody who has the device open, whatever has become of him: it would be carried

@@ -5,6 +5,7 @@ mod continuation;
 mod diskless;
 mod fencing;
 mod generations;
+mod invalidate;
 mod net_options;
 mod resync;
 mod sizes;
