@@ -269,6 +269,7 @@ impl Resource {
 
     /// Sends P_UUIDS, unless this node has none. spec/wire.md 4.5.
     pub(super) fn send_uuids(&mut self, v: VolumeIndex, extra_flags: u64) {
+        let Some(told) = self.told_uuids(v) else { return };
         let volume = &mut self.volumes[v];
         let negotiating_inconsistent = volume.negotiation.is_some_and(|(disk, _)| disk == Disk::Inconsistent);
         let flags = UuidFlags::to_send(
@@ -284,9 +285,9 @@ impl Resource {
             _ => 0,
         };
         let packet = Uuids {
-            current: disk.uuids.current,
-            bitmap: disk.uuids.bitmap,
-            history: disk.uuids.history,
+            current: told.current,
+            bitmap: told.bitmap,
+            history: told.history,
             dirty_bits: bits,
             flags: flags.0 | extra_flags,
         };

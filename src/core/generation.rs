@@ -6,7 +6,7 @@ use super::rules::{self, ChangeKind};
 use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::steps::Step;
 use super::types::*;
-use super::uuid::{compare, without_role, UuidFlags};
+use super::uuid::{compare, without_role, UuidFlags, Uuids};
 use super::volume::LocalDisk;
 use super::Resource;
 
@@ -55,8 +55,32 @@ impl Resource {
 
     fn meet_again_with_new_generation(&mut self, v: VolumeIndex, text: &str) {
         self.info(Some(v), text);
-        self.begin_owed_generation(v);
+        let offered = (self.random)();
+        self.volumes[v].offered_generation.get_or_insert(offered);
+        if !self.offers_generation(v) {
+            self.begin_owed_generation(v);
+        }
         self.lose_link(LinkFailure { conn: Conn::ProtocolError, log: None });
+    }
+
+    /// Whether the peer is told of the generation that this node owes.
+    pub(super) fn offers_generation(&self, v: VolumeIndex) -> bool {
+        let volume = &self.volumes[v];
+        // Beside a target that may have come to its end the slots are not that simple.
+        let simple = |disk: &LocalDisk| disk.uuids.bitmap == 0 && disk.unheard_target.is_none();
+        volume.offered_generation.is_some()
+            && volume.new_current_uuid_owed
+            && volume.disk.as_ref().is_some_and(simple)
+    }
+
+    /// The UUIDs of this node's disk, as the peer hears of them.
+    pub(super) fn told_uuids(&self, v: VolumeIndex) -> Option<Uuids> {
+        let volume = &self.volumes[v];
+        let mut uuids = volume.disk.as_ref()?.uuids;
+        if let Some(offered) = volume.offered_generation.filter(|_| self.offers_generation(v)) {
+            let _ = uuids.new_current(offered, volume.state.role);
+        }
+        Some(uuids)
     }
 
     /// A diskless Primary's data, or frozen requests: what a change of state thaws (A6, A7).
@@ -70,6 +94,7 @@ impl Resource {
             // Also what an admin froze: nobody else would ever send it again, and the peer has all
             // that was completed, so that no new generation is due.
             self.volumes[v].new_current_uuid_owed = false;
+            self.volumes[v].offered_generation = None;
             if ns.conn == Conn::WFBitMapS {
                 self.leave_peer_out(v);
             } else {
@@ -172,6 +197,7 @@ impl Resource {
     /// A new data generation, in memory; the caller sees to it that it gets to the disk.
     pub(super) fn new_current_uuid(&mut self, v: VolumeIndex) {
         let random = (self.random)();
+        let random = self.volumes[v].offered_generation.take().unwrap_or(random);
         let role = self.state(v).role;
         let Some(disk) = &mut self.volumes[v].disk else { return };
         let lost = match disk.unheard_target.take() {

@@ -278,11 +278,12 @@ impl Resource {
 
     fn begin_handshake(&mut self, v: VolumeIndex, peer: StateWord, peer_disk: Disk) {
         let (Some(net), Some(link)) = (&self.net, &self.connection.link) else { return };
+        let Some(own) = self.told_uuids(v) else { return };
         let volume = &self.volumes[v];
         let (Some(disk), Some(peer_uuids)) = (&volume.disk, volume.peer_uuids) else { return };
         let state = volume.state;
         let input = HandshakeInput {
-            own: disk.uuids,
+            own,
             own_bits_sent: volume.bits_sent,
             own_bits: disk.bitmap.weight(),
             peer: peer_uuids,
@@ -310,7 +311,7 @@ impl Resource {
         }
         // Rule 34 is noted only by U7, when the resync begins and BITMAP moves to the history anyway. Were
         // BITMAP 0 before, and the link lost, equal generations would hide the bits of this bitmap.
-        if handshake.own != input.own && handshake.own.bitmap != 0 {
+        if handshake.own != input.own && handshake.own.bitmap != 0 && !self.offers_generation(v) {
             if let Some(disk) = &mut self.volumes[v].disk {
                 disk.uuids = handshake.own;
             }
@@ -451,6 +452,9 @@ impl Resource {
             if uncertain || self.has_writes_for_this_disk_only(v) {
                 return self.abort_without_resync(v);
             }
+        }
+        if conn == Conn::WFBitMapS && self.offers_generation(v) {
+            self.begin_owed_generation(v);
         }
         let soft = os.conn < Conn::Connected && conn >= Conn::Connected;
         let kind = if soft { ChangeKind::Soft } else { ChangeKind::Hard };

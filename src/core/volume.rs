@@ -193,6 +193,9 @@ pub struct Volume {
     /// The data are those that this node had when it crashed as Primary: continuation.rs.
     pub(super) left_by_crash: bool,
     pub(super) new_current_uuid_owed: bool,
+    /// The generation that is owed, which the peer is told of already, so that a resync follows. It begins when the peer has become the
+    /// target: a peer that takes over before has not gone another way.
+    pub(super) offered_generation: Option<u64>,
     /// A new generation begins when the peer, a Primary without a disk, says that it is one, Connected. Requests of this node, if it
     /// is Primary too, wait for that: if the link is lost before, the peer may have its disk still, and go on with it.
     pub(super) generation_awaits_peer: bool,
@@ -277,6 +280,7 @@ impl Volume {
             crashed_primary: false,
             left_by_crash: false,
             new_current_uuid_owed: false,
+            offered_generation: None,
             generation_awaits_peer: false,
             promotion_unheard: false,
             first_word: FirstWord::Came,

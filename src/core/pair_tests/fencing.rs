@@ -657,3 +657,36 @@ fn data_that_a_primary_without_a_disk_takes_are_the_good_ones() {
     pair.lose_link();
     assert_eq!(pair.b.word().2, Disk::UpToDate, "{}", pair.logs());
 }
+
+/// A frozen Primary wants its peer to become the target of a resync, and tells it of the generation that it owes. If the link is lost then, it has
+/// not begun: the peer may take over without a split brain.
+#[test]
+fn a_generation_begins_when_the_peer_has_become_the_target() {
+    for takes_over in [false, true] {
+        let mut pair = super::generations::frozen_pair_with_an_open_epoch(101);
+        let generations = |node: &Node| node.super_block().uuids.map(crate::core::uuid::without_role);
+        let before = generations(&pair.a);
+        let net = || Command::Connect(Box::new(settings(Protocol::C)));
+        assert_eq!(pair.b.command(net()), 101);
+        let aborted = |pair: &Pair| pair.a.log.iter().any(|line| line.contains("a resync must bring"));
+        while !aborted(&pair) {
+            pair.run_once();
+        }
+        pair.lose_link();
+        assert_eq!(generations(&pair.a), before, "{}", pair.logs());
+        if takes_over {
+            pair.a.core = Node::core(77);
+            pair.a.start();
+            assert_eq!(pair.b.command(Command::Primary { volume: V, force: false }), 1, "{}", pair.logs());
+            assert_eq!(pair.a.command(net()), 101);
+        }
+        pair.meet_again();
+        if !takes_over {
+            pair.a.begin(Command::ResumeIo { volume: V });
+            pair.run();
+        }
+        assert!(!pair.logs().contains("Split-Brain"), "{}", pair.logs());
+        pair.assert_equal();
+        assert_ne!(generations(&pair.a), before, "{}", pair.logs());
+    }
+}

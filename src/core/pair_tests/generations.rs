@@ -360,7 +360,7 @@ fn a_strange_answer_of_fence_peer_is_in_the_log() {
 }
 
 /// A Primary, frozen and without its peer, which has acknowledged a write, but not the barrier behind it.
-fn frozen_pair_with_an_open_epoch(version: u32) -> Pair {
+pub(super) fn frozen_pair_with_an_open_epoch(version: u32) -> Pair {
     let mut pair = synced_pair_at(version, Protocol::C);
     let token = pair.a.write(4000, 99, 8192);
     while !pair.a.completed.contains_key(&token) {
