@@ -4,7 +4,9 @@ use super::activity_log::{ActivityLog, BITS_PER_EXTENT};
 use super::bitmap::Bitmap;
 use super::codes::ConfigCode;
 use super::connection::Phase;
-use super::metadata_flags::{bitmap_at_attach, disk_after_attach, last_life, BitmapAtAttach};
+use super::metadata_flags::{
+    bitmap_at_attach, disk_after_attach, last_life, target_at_last_end, BitmapAtAttach,
+};
 use super::rules::ChangeKind;
 use super::size::{check_truncation, new_size, Limits, ResizeFlags, SizeChange};
 use super::state::{Change, Conn, Disk, Role};
@@ -112,7 +114,7 @@ impl Resource {
             keep_primary_mark: false,
             keep_inconsistent: false,
             end_not_durable: false,
-            unheard_target: None,
+            unheard_target: target_at_last_end(super_block.flags, &uuids),
             super_block: SuperBlock { cleanness: Cleanness::Clean, ..super_block },
         });
         // The size that was agreed last is exposed until the peer says otherwise.

@@ -2,6 +2,7 @@
 //! spec/state.md 13.1 to 13.3. The bits themselves: [`MetaFlags`].
 
 use super::state::{Conn, Disk, Role, StateWord};
+use super::uuid::Uuids;
 use crate::conf::settings::Fencing;
 use crate::meta::flags::MetaFlags;
 
@@ -73,6 +74,12 @@ pub fn last_life(flags: MetaFlags, s: StateWord) -> LastLife {
         discovered,
         degraded: s.role != Role::Primary && was_primary && !flags.contains(MetaFlags::CONNECTED_IND),
     }
+}
+
+/// This node was the source of a resync when it went down with its link: the target may have come to the end since
+/// ([`LocalDisk::unheard_target`](super::volume::LocalDisk)). If the link was lost before, what followed from that has been done.
+pub fn target_at_last_end(flags: MetaFlags, uuids: &Uuids) -> Option<u64> {
+    uuids.unfinished_resync().filter(|_| flags.contains(MetaFlags::CONNECTED_IND))
 }
 
 /// What happens to the bitmap at attach. spec/state.md 13.3 steps 21, 22 and 8.4 differences.

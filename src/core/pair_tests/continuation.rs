@@ -137,3 +137,35 @@ fn with_two_primaries_nobody_goes_on() {
     assert_eq!(pair.a.word().1, Conn::Connected, "{}", pair.logs());
     assert_eq!(may(&pair, seen), (false, false));
 }
+
+/// The source of a resync crashes, and has not heard that its target came to the end: the target may be promoted, and has its data. What the
+/// source writes when it is back has a name of its own.
+#[test]
+fn a_source_that_crashed_before_it_heard_of_the_end_goes_on_in_another_generation() {
+    for (primary, peer_writes) in [(true, false), (true, true), (false, false), (false, true)] {
+        let mut pair = super::generations::pair_of_unheard_end_with(primary, |a| {
+            a.core = Node::core(77);
+            a.start();
+        });
+        let mut write = |node: fn(&mut Pair) -> &mut Node, fill| {
+            assert_eq!(node(&mut pair).command(Command::Primary { volume: V, force: false }), 1);
+            let token = node(&mut pair).write(4800, fill, 4096);
+            pair.run();
+            assert!(node(&mut pair).completed[&token].is_ok(), "{primary}\n{}", pair.logs());
+            assert_eq!(node(&mut pair).command(Command::Secondary { volume: V, open: false }), 1);
+        };
+        write(|pair| &mut pair.a, 1);
+        if peer_writes {
+            write(|pair| &mut pair.b, 2);
+        }
+        assert_eq!(pair.a.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        pair.meet_again();
+        if peer_writes {
+            let found = pair.b.log.iter().any(|line| line.contains("Split-Brain detected"));
+            assert!(found, "{primary}\n{}", pair.logs());
+        } else {
+            assert_eq!(pair.b.data[4800 * 512], 1, "{primary}\n{}", pair.logs());
+            pair.assert_equal();
+        }
+    }
+}

@@ -751,7 +751,7 @@ fn pair_of_unheard_end(primary: bool) -> Pair {
 }
 
 /// The same; `before`: what is done to `a` before the link is lost.
-fn pair_of_unheard_end_with(primary: bool, before: impl Fn(&mut Node)) -> Pair {
+pub(super) fn pair_of_unheard_end_with(primary: bool, before: impl Fn(&mut Node)) -> Pair {
     let mut pair = synced_pair();
     pair.b.begin(Command::Disconnect { force: true });
     pair.run();

@@ -166,6 +166,14 @@ impl Uuids {
         sync_uuid
     }
 
+    /// The source of a resync that has not heard of its end: the CURRENT that the target had before, where the slots tell.
+    pub fn unfinished_resync(&self) -> Option<u64> {
+        let before = self.history[0];
+        let began = before != 0 && self.bitmap != 0;
+        let sync_uuid = without_role(before).wrapping_add(NEW_BITMAP_OFFSET);
+        (began && without_role(self.bitmap) == sync_uuid).then_some(before)
+    }
+
     /// U8: the target got the sync UUID. Log: `updated sync uuid ...`.
     pub fn start_as_target(&mut self, sync_uuid: u64, role: Role) {
         self.set_current(sync_uuid, role);
