@@ -63,6 +63,17 @@ impl World {
         self.doom = Some((self.step + wait, doom));
     }
 
+    /// A resync ends on one node: sometimes the link is lost before the other one hears of it.
+    pub(crate) fn tempt_link(&mut self) {
+        if self.healing || self.doom.is_some() || self.p.faults == 0 || !self.plan.allows(self.step) {
+            return;
+        }
+        if self.random.chance(6) {
+            self.planned.push(self.step);
+            self.doom = Some((self.step + 1 + self.random.below(6), Doom::Reset));
+        }
+    }
+
     /// What was due happens, if it still can.
     pub(super) fn meet_doom(&mut self) {
         match self.doom.take() {
