@@ -270,7 +270,11 @@ impl World {
                     self.authority = Some(1 - n);
                 }
             } else if state.conn.is_sync_source() || state.conn == Conn::WFBitMapS {
-                self.authority = Some(n);
+                // A source that has not noticed yet that the link is lost, and its target was refused what it asked for.
+                let gone_on = |other| self.began_generation_alone(1 - n, other);
+                if self.authority != Some(1 - n) || !states[1 - n].is_some_and(gone_on) {
+                    self.authority = Some(n);
+                }
             } else if self.authority.is_none() && self.began_generation_alone(n, state) {
                 // The peer was lost in the middle of the demotion.
                 self.authority = Some(n);
