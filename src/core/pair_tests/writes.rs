@@ -239,6 +239,40 @@ fn a_received_write_waits_for_the_new_generation_when_the_peer_is_lost() {
     assert!(pair.a.completed[&token].is_ok());
 }
 
+/// The same for a write that was cut: the peer's disk has the part that is done last, but not the one that counted as done when it had been
+/// sent.
+#[test]
+fn the_rest_of_a_cut_write_waits_for_the_new_generation_when_the_peer_is_lost() {
+    let mut pair = Pair::new(86);
+    pair.connect(&NetSettings { max_epoch_size: 1, ..settings(Protocol::A) });
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.a.held = Some(Vec::new());
+    let token = pair.a.write(0, 99, 64 << 10);
+    while pair.a.work() {}
+    while !matches!(pair.a.outgoing[Socket::Data as usize].front(), None | Some((_, Packet::Barrier(_), _))) {
+        Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+    }
+    Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+    while pair.b.work() {}
+    while Pair::deliver(&mut pair.b, &mut pair.a, Socket::Meta, pair.now) {}
+    let mut at_disk = pair.a.held.take().unwrap();
+    assert_eq!(at_disk.len(), 2, "{}", pair.logs());
+    pair.a.carry_out(at_disk.pop().unwrap());
+    while pair.a.work() {}
+    pair.a.core.link_lost(pair.now, LinkFailure { conn: Conn::BrokenPipe, log: None });
+    pair.a.meta_held = Some(Vec::new());
+    while pair.a.work() {}
+    pair.a.carry_out(at_disk.pop().unwrap());
+    while pair.a.work() {}
+    assert!(!pair.a.completed.contains_key(&token), "{}", pair.logs());
+    for output in pair.a.meta_held.take().unwrap() {
+        pair.a.carry_out(output);
+    }
+    while pair.a.work() {}
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+}
+
 /// Writes of several epochs wait in the fifo for something else. Each epoch gets its barrier, also the last one, though no write
 /// comes behind it: the activity log would keep its extents, and a resync would wait for them.
 #[test]
