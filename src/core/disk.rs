@@ -112,6 +112,7 @@ impl Resource {
             keep_primary_mark: false,
             keep_inconsistent: false,
             unheard_target: None,
+            refused_by_peer: false,
             super_block: SuperBlock { cleanness: Cleanness::Clean, ..super_block },
         });
         // The size that was agreed last is exposed until the peer says otherwise.

@@ -98,6 +98,8 @@ pub struct LocalDisk {
     /// target may have come to the end, and go on from the generation that this node calls its own. Or it has the CURRENT still that
     /// it had before the resync: this one.
     pub(super) unheard_target: Option<u64>,
+    /// The peer refused a write of this generation, which is over, and has not said yet what became of its disk.
+    pub(super) refused_by_peer: bool,
 }
 
 impl LocalDisk {

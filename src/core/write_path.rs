@@ -299,12 +299,14 @@ impl Resource {
         let volume = &mut self.volumes[v];
         volume.writes.remove(id, sector);
         let size = volume.size;
+        let mirrored = volume.state.conn >= Conn::Connected && volume.state.pdsk == Disk::UpToDate;
         let both = request.local_ok && request.net_ok && !request.peer_disk_went;
         if let Some(disk) = &mut volume.disk {
             if !both {
                 if !request.in_sent_bitmap && !mutant!("not-marked-at-loss") {
                     disk.bitmap.set_sectors(sector, sectors);
                 }
+                disk.refused_by_peer |= mirrored && request.replicated && !request.net_ok;
             } else if request.set_in_sync {
                 disk.bitmap.clear_sectors(sector, sectors, size);
             }
