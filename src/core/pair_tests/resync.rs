@@ -39,6 +39,34 @@ fn a_bitmap_whose_disk_goes_is_sent_to_its_end() {
     pair.assert_equal();
 }
 
+/// Nothing that was decided behind a bitmap is done before the bitmap is on its way, and another one waits for the end of the first.
+#[test]
+fn what_is_decided_behind_a_bitmap_waits_for_its_end() {
+    let mut pair = synced_pair();
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+    pair.run();
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    pair.b.bitmaps_held = true;
+    let flushes = pair.b.flushes;
+    pair.a.attach();
+    pair.run();
+    assert_eq!(
+        (pair.b.word().1, pair.b.core.bitmap_send.is_some()),
+        (Conn::WFBitMapS, true),
+        "{}",
+        pair.logs()
+    );
+    assert_eq!(pair.b.flushes, flushes, "the mark of a Primary that it served goes\n{}", pair.logs());
+    while let Some((packet, payload)) = pair.b.core.next_bitmap_packet(pair.now, V) {
+        pair.b.outgoing[Socket::Data as usize].push_back((0, packet, Some(payload)));
+    }
+    pair.b.bitmaps_held = false;
+    pair.run();
+    assert!(pair.b.flushes > flushes, "{}", pair.logs());
+    pair.assert_equal();
+}
+
 /// The two sockets are not ordered: the last acknowledgements of a resync can come when the target's
 /// disk is gone and the blocks have changed.
 #[test]
