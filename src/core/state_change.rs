@@ -214,6 +214,13 @@ impl Resource {
         }
         self.volumes[v].wrote_without_disk &= ns.disk != Disk::UpToDate;
         self.note_unheard_end(v, os, ns);
+        let unanswered = os.disk == Disk::Negotiating && self.volumes[v].peer_uuids.is_none();
+        if ns.conn < Conn::Connected || ns.pdsk < Disk::Inconsistent {
+            // Without a disk the peer sends no UUIDs, and those from before came before that news.
+            self.volumes[v].late_answers = 0;
+        } else if unanswered && ns.disk < Disk::Negotiating {
+            self.volumes[v].late_answers += 1;
+        }
         let peer_is_good_again = os.pdsk < Disk::UpToDate && ns.pdsk == Disk::UpToDate;
         if let Some(disk) = self.volumes[v].disk.as_mut().filter(|_| peer_is_good_again) {
             disk.refused_by_peer = false;
