@@ -515,6 +515,22 @@ fn a_disk_that_failed_is_no_source_for_one_that_is_good() {
     pair.assert_equal();
 }
 
+/// The same where the disk is gone, and the node that would give its data up for it has not heard of that: they are the only good ones.
+#[test]
+fn a_disk_that_is_gone_is_no_source() {
+    let mut pair = synced_pair();
+    assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
+    let news = std::mem::take(&mut pair.b.outgoing[Socket::Data as usize]);
+    assert!(!news.is_empty(), "{}", pair.logs());
+    let crossing = pair.a.begin(Command::Invalidate { volume: V });
+    pair.run();
+    assert_eq!(pair.a.replies[&crossing], -10, "the peer refuses\n{}", pair.logs());
+    pair.b.outgoing[Socket::Data as usize].extend(news);
+    pair.run();
+    let alone = (Role::Primary, Conn::Connected, Disk::UpToDate, Disk::Diskless);
+    assert_eq!(pair.a.word(), alone, "{}", pair.logs());
+}
+
 /// Equal disks; `b`, whose disk answers nothing, has begun to verify the first blocks.
 fn verifying_pair() -> Pair {
     let mut pair = Pair::new(101);
