@@ -46,6 +46,9 @@ impl World {
         if tempting.iter().any(|line| text.contains(line)) {
             self.tempt_fate(n);
         }
+        if text.contains("Resync done") {
+            self.tempt_link();
+        }
         if text.starts_with("Began resync as SyncTarget") {
             self.stats.resyncs += 1;
         }

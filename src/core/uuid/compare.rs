@@ -238,13 +238,13 @@ fn compare_same_data(s: &Uuids, p: &Uuids, peer_flags: UuidFlags, ctx: &CompareC
 /// Rules 50 to 100: CURRENT differs.
 fn compare_different_data(s: &Uuids, p: &Uuids, apv: u8) -> Comparison {
     // A resync was started by `source`, and `target` never got its sync UUID.
-    let lost_sync_uuid = |source: &Uuids, target: &Uuids| {
+    let made_of = |source: &Uuids, target: &Uuids| {
         target.current == source.history[0]
-            && if apv < APV_BITMAP_OFFSET {
-                target.history[0] == source.history[1]
-            } else {
-                without_role(source.history[0].wrapping_add(NEW_BITMAP_OFFSET)) == source.bitmap
-            }
+            && without_role(target.current.wrapping_add(NEW_BITMAP_OFFSET)) == source.bitmap
+    };
+    let lost_sync_uuid = |source: &Uuids, target: &Uuids| match apv < APV_BITMAP_OFFSET {
+        true => target.current == source.history[0] && target.history[0] == source.history[1],
+        false => made_of(source, target),
     };
     if s.current == p.bitmap {
         return Comparison::by(50, TARGET);
@@ -267,16 +267,22 @@ fn compare_different_data(s: &Uuids, p: &Uuids, apv: u8) -> Comparison {
     if s.bitmap == p.bitmap && s.bitmap != 0 {
         return Comparison::by(90, Verdict::SplitBrain);
     }
-    // Both went on from where a resync began of which the target never heard. (For DRBD the two are unrelated.)
+    // Both went on from where a resync began of which the target never heard. (For DRBD the two are unrelated.) This program's sync
+    // UUID tells at any version what it was made of, also where the source began a generation since, which moved its history.
     let forked = |source: &Uuids, target: &Uuids| {
         let before = Uuids { current: target.bitmap, ..*target };
-        apv >= APV_CORRECTIONS && source.bitmap != 0 && before.current != 0 && lost_sync_uuid(source, &before)
+        let is_fork = lost_sync_uuid(source, &before) || made_of(source, &before);
+        source.bitmap != 0 && before.current != 0 && is_fork
     };
-    if forked(p, s) {
-        return Comparison::corrected(apv, 90, Verdict::SplitBrain, Correction::PeerLostSyncUuid);
-    }
-    if forked(s, p) {
-        return Comparison::corrected(apv, 90, Verdict::SplitBrain, Correction::OwnLostSyncUuid);
+    for (is_fork, correction) in
+        [(forked(p, s), Correction::PeerLostSyncUuid), (forked(s, p), Correction::OwnLostSyncUuid)]
+    {
+        if is_fork && apv >= APV_CORRECTIONS {
+            return Comparison::corrected(apv, 90, Verdict::SplitBrain, correction);
+        }
+        if is_fork {
+            return Comparison::by(100, Verdict::SplitBrainWithoutBitmap);
+        }
     }
     // Zero slots match each other too: unrelated disks without history are a split brain.
     if s.history.iter().any(|uuid| p.history.contains(uuid)) {

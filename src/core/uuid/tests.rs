@@ -121,7 +121,14 @@ fn forked_at_a_lost_sync_uuid() {
         }
     }
     let old = CompareContext { apv: 90, ..PLAIN };
+    let middle = CompareContext { apv: 95, ..PLAIN };
     assert_eq!(result([W, X, Z, 0], &of_peer([Y, V, X, Z]), &old), (-100, 100), "the histories");
+    // The source began a generation since: the histories have nothing in common any more, and the sync UUID tells.
+    let (target, source) = ([W, X, Z, 0], [Y, X_NEXT, X, V]);
+    for (context, expected) in [(&old, (-100, 100)), (&middle, (100, 90)), (&PLAIN, (100, 90))] {
+        assert_eq!(result(target, &of_peer(source), context), expected);
+        assert_eq!(result(source, &of_peer(target), context), expected);
+    }
 }
 
 /// The log of both ends in spec/state.md 19.2.

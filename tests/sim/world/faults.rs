@@ -63,6 +63,17 @@ impl World {
         self.doom = Some((self.step + wait, doom));
     }
 
+    /// A resync ends on one node: sometimes the link is lost before the other one hears of it.
+    pub(crate) fn tempt_link(&mut self) {
+        if self.healing || self.doom.is_some() || self.p.faults == 0 || !self.plan.allows(self.step) {
+            return;
+        }
+        if self.random.chance(6) {
+            self.planned.push(self.step);
+            self.doom = Some((self.step + 1 + self.random.below(6), Doom::Reset));
+        }
+    }
+
     /// What was due happens, if it still can.
     pub(super) fn meet_doom(&mut self) {
         match self.doom.take() {
@@ -259,7 +270,11 @@ impl World {
                     self.authority = Some(1 - n);
                 }
             } else if state.conn.is_sync_source() || state.conn == Conn::WFBitMapS {
-                self.authority = Some(n);
+                // A source that has not noticed yet that the link is lost, and its target was refused what it asked for.
+                let gone_on = |other| self.began_generation_alone(1 - n, other);
+                if self.authority != Some(1 - n) || !states[1 - n].is_some_and(gone_on) {
+                    self.authority = Some(n);
+                }
             } else if self.authority.is_none() && self.began_generation_alone(n, state) {
                 // The peer was lost in the middle of the demotion.
                 self.authority = Some(n);
