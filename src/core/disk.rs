@@ -115,6 +115,7 @@ impl Resource {
             keep_inconsistent: false,
             end_not_durable: false,
             unheard_target: target_at_last_end(super_block.flags, &uuids),
+            refused_by_peer: false,
             super_block: SuperBlock { cleanness: Cleanness::Clean, ..super_block },
         });
         // The size that was agreed last is exposed until the peer says otherwise.

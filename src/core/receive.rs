@@ -479,7 +479,11 @@ impl Resource {
         let uuids = Uuids { current: packet.current, bitmap: packet.bitmap, history: packet.history };
         let peer = PeerUuids { uuids, bits: packet.dirty_bits, flags: UuidFlags(packet.flags) };
         let state = self.state(v);
-        self.volumes[v].peer_uuids = Some(peer);
+        let late = self.volumes[v].late_answers > 0;
+        self.volumes[v].late_answers -= u32::from(late);
+        if !late || state.disk != Disk::Negotiating {
+            self.volumes[v].peer_uuids = Some(peer);
+        }
         if self.refuses_peer_data(v) {
             return;
         }

@@ -247,6 +247,17 @@ impl Resource {
         }
         self.volumes[v].wrote_without_disk &= ns.disk != Disk::UpToDate;
         self.note_unheard_end(v, os, ns);
+        let unanswered = os.disk == Disk::Negotiating && self.volumes[v].peer_uuids.is_none();
+        if ns.conn < Conn::Connected || ns.pdsk < Disk::Inconsistent {
+            // Without a disk the peer sends no UUIDs, and those from before came before that news.
+            self.volumes[v].late_answers = 0;
+        } else if unanswered && ns.disk < Disk::Negotiating {
+            self.volumes[v].late_answers += 1;
+        }
+        let peer_is_good_again = os.pdsk < Disk::UpToDate && ns.pdsk == Disk::UpToDate;
+        if let Some(disk) = self.volumes[v].disk.as_mut().filter(|_| peer_is_good_again) {
+            disk.refused_by_peer = false;
+        }
         self.hold_marks(v, os, ns);
         self.refresh_meta_flags(v);
         if os.disk < Disk::Consistent && ns.disk >= Disk::Consistent {
@@ -295,7 +306,8 @@ impl Resource {
         self.note_lifted_disk(v, os, ns, used);
         let lost_peer = uuid::lost_peer_data(os, ns, 0) && !self.volumes[v].generation_awaits_peer
             || awaited_peer && ns.role == Role::Primary && ns.disk >= Disk::UpToDate
-            || uuid::primary_attached_alone(os, ns);
+            || uuid::primary_attached_alone(os, ns)
+            || self.leaves_refused_writes(v, os, ns);
         let lost_peer = lost_peer && !mutant!("no-generation-at-loss");
         if lost_peer {
             // No write that the peer lacks completes before the new generation is durable.
@@ -340,6 +352,14 @@ impl Resource {
                 Phase::Closing | Phase::Closed => {}
             }
         }
+    }
+
+    /// Whether a Primary is demoted before it has heard that the peer's disk, which refused its writes, is gone: by then it is
+    /// nobody's loss, and the peer may attach it again.
+    fn leaves_refused_writes(&self, v: VolumeIndex, os: StateWord, ns: StateWord) -> bool {
+        let demoted = os.role == Role::Primary && ns.role == Role::Secondary;
+        let refused = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.refused_by_peer);
+        demoted && ns.pdsk == Disk::UpToDate && refused
     }
 
     /// Whether the generation that this node goes on in may be its target's, too, from now on.

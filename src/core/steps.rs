@@ -172,6 +172,8 @@ impl Resource {
                 Some(FifoWait::Drain(v)) if !self.has_requests_under_way(v) || !self.may_send_bitmap(v) => {
                     self.fifo_wait = None;
                     self.begin_bitmap_send(v);
+                    progress = true;
+                    continue;
                 }
                 Some(FifoWait::DiskIdle(v))
                     if self.volumes[v].disk.as_ref().is_none_or(|disk| disk.in_use == 0) =>

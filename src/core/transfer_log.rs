@@ -36,7 +36,9 @@ impl Resource {
 
     /// Whether the application was told of a write that the peer could not do.
     pub(super) fn has_completed_refused_writes(&self, v: VolumeIndex) -> bool {
-        self.has_mirrored_writes(v, |request| request.completed && !request.net_pending && !request.net_ok)
+        let over = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.refused_by_peer);
+        over || self
+            .has_mirrored_writes(v, |request| request.completed && !request.net_pending && !request.net_ok)
     }
 
     /// Whether there is a write that [`resend_transfer_log`](Self::resend_transfer_log) would not send again, though the

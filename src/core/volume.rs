@@ -100,6 +100,8 @@ pub struct LocalDisk {
     /// target may have come to the end, and go on from the generation that this node calls its own. Or it has the CURRENT still that
     /// it had before the resync: this one.
     pub(super) unheard_target: Option<u64>,
+    /// The peer refused a write of this generation, which is over, and has not said yet what became of its disk.
+    pub(super) refused_by_peer: bool,
 }
 
 impl LocalDisk {
@@ -166,6 +168,9 @@ pub struct Volume {
     pub(super) effective_uuid: u64,
     /// What the peer said in its last P_UUIDS.
     pub(super) peer_uuids: Option<PeerUuids>,
+    /// Disks that negotiated over this link and were given up before the peer's UUIDs came, which answer them: so many will come before
+    /// those for the next disk.
+    pub(super) late_answers: u32,
     /// Own bits as last sent in P_UUIDS.
     pub(super) bits_sent: u64,
     /// The peer's own maximum, sectors; 0: no disk or not known.
@@ -268,6 +273,7 @@ impl Volume {
             deleted: false,
             effective_uuid: 0,
             peer_uuids: None,
+            late_answers: 0,
             bits_sent: 0,
             peer_size: 0,
             peer_told: Disk::DUnknown,

@@ -239,6 +239,40 @@ fn a_received_write_waits_for_the_new_generation_when_the_peer_is_lost() {
     assert!(pair.a.completed[&token].is_ok());
 }
 
+/// The same for a write that was cut: the peer's disk has the part that is done last, but not the one that counted as done when it had been
+/// sent.
+#[test]
+fn the_rest_of_a_cut_write_waits_for_the_new_generation_when_the_peer_is_lost() {
+    let mut pair = Pair::new(86);
+    pair.connect(&NetSettings { max_epoch_size: 1, ..settings(Protocol::A) });
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.a.held = Some(Vec::new());
+    let token = pair.a.write(0, 99, 64 << 10);
+    while pair.a.work() {}
+    while !matches!(pair.a.outgoing[Socket::Data as usize].front(), None | Some((_, Packet::Barrier(_), _))) {
+        Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+    }
+    Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+    while pair.b.work() {}
+    while Pair::deliver(&mut pair.b, &mut pair.a, Socket::Meta, pair.now) {}
+    let mut at_disk = pair.a.held.take().unwrap();
+    assert_eq!(at_disk.len(), 2, "{}", pair.logs());
+    pair.a.carry_out(at_disk.pop().unwrap());
+    while pair.a.work() {}
+    pair.a.core.link_lost(pair.now, LinkFailure { conn: Conn::BrokenPipe, log: None });
+    pair.a.meta_held = Some(Vec::new());
+    while pair.a.work() {}
+    pair.a.carry_out(at_disk.pop().unwrap());
+    while pair.a.work() {}
+    assert!(!pair.a.completed.contains_key(&token), "{}", pair.logs());
+    for output in pair.a.meta_held.take().unwrap() {
+        pair.a.carry_out(output);
+    }
+    while pair.a.work() {}
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+}
+
 /// Writes of several epochs wait in the fifo for something else. Each epoch gets its barrier, also the last one, though no write
 /// comes behind it: the activity log would keep its extents, and a resync would wait for them.
 #[test]
@@ -334,4 +368,59 @@ fn what_a_dead_daemon_wrote_is_durable_when_the_disk_is_attached() {
     pair.b.wants_link = false;
     pair.b.start();
     assert_eq!(pair.b.flushes, flushes + 1, "{}", pair.logs());
+}
+
+/// `b` has given up its disk and refused a write of `a`, which is done. The news of the disk are held up: they are what is returned.
+fn pair_with_a_refused_write() -> (Pair, VecDeque<Wire>) {
+    let mut pair = synced_pair();
+    assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
+    let news = std::mem::take(&mut pair.b.outgoing[Socket::Data as usize]);
+    assert!(!news.is_empty(), "{}", pair.logs());
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    assert!(!pair.a.core.has_open_epochs(V), "{}", pair.logs());
+    assert_eq!(pair.a.word().3, Disk::UpToDate, "{}", pair.logs());
+    (pair, news)
+}
+
+/// What the peer refused it gets when it has a disk again, whatever this node hears first: that the disk is gone, or that it is no longer
+/// Primary itself; and also if it hears nothing more before it dies.
+#[test]
+fn a_refused_write_comes_with_a_resync_behind_a_demotion() {
+    for dies in [false, true] {
+        let (mut pair, news) = pair_with_a_refused_write();
+        assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
+        if dies {
+            pair.lose_link();
+            pair.a.core = Node::core(77);
+            pair.a.start();
+            pair.b.attach();
+            let net = Box::new(settings(Protocol::C));
+            assert_eq!(pair.a.command(Command::Connect(net)), 101);
+            pair.meet_again();
+        } else {
+            pair.b.outgoing[Socket::Data as usize].extend(news);
+            pair.run();
+            assert_eq!(pair.a.word().3, Disk::Diskless, "{}", pair.logs());
+            pair.b.attach();
+            pair.run();
+        }
+        pair.assert_equal();
+        assert_eq!(pair.b.data[4000 * 512], 99);
+    }
+}
+
+/// The same if the link is lost instead and a freeze follows: other frozen writes would be sent again, this one is done.
+#[test]
+fn a_refused_write_comes_with_a_resync_behind_a_freeze() {
+    let (mut pair, _) = pair_with_a_refused_write();
+    pair.a.command(Command::SuspendIo { volume: V });
+    pair.lose_link();
+    pair.b.attach();
+    pair.meet_again();
+    pair.a.command(Command::ResumeIo { volume: V });
+    pair.run();
+    pair.assert_equal();
+    assert_eq!(pair.b.data[4000 * 512], 99);
 }
