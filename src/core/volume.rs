@@ -211,7 +211,7 @@ pub struct Volume {
     pub(super) attach_refused: Option<ConfigCode>,
     /// An invalidate has begun, and no resync yet: the data have been given up.
     pub(super) invalidating: bool,
-    /// A peer has newer data, and its bits are not in the own bitmap yet: no block counts as in sync.
+    /// A peer has, or may have, newer data, and its bits are not in the own bitmap yet: no block counts as in sync.
     pub(super) bitmap_lacks_peers: bool,
     /// A bulk operation on the bitmap waits for application I/O to drain, or runs.
     pub(super) bitmap_io: bool,

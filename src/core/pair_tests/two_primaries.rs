@@ -251,3 +251,27 @@ fn a_demotion_that_loses_the_other_primary_begins_no_generation_while_frozen() {
     pair.assert_equal();
     assert_eq!(pair.a.data[5000 * 512], 88);
 }
+
+/// The disk of one of two Primaries is not good any more (`on-io-error pass_on`), and no resync runs: what the other writes then it
+/// is not told of, so that its own bits say nothing of its blocks. Also when the other is no Primary any more.
+#[test]
+fn reads_beside_a_primary_that_does_not_mirror_are_its() {
+    for demoted in [false, true] {
+        let mut pair = two_primaries();
+        pair.a.core.local_error(V, 8000, 8, true);
+        pair.run();
+        assert_eq!(pair.a.word().2, Disk::Inconsistent, "{}", pair.logs());
+        let token = pair.b.write(4000, 99, 8192);
+        pair.run();
+        assert!(pair.b.completed[&token].is_ok(), "{}", pair.logs());
+        if demoted {
+            let id = pair.b.begin(Command::Secondary { volume: V, open: false });
+            pair.run();
+            assert_eq!(pair.b.replies[&id], 1, "{}", pair.logs());
+        }
+        pair.a.core.read(pair.now, V, 12345, 4000, 4096);
+        pair.run();
+        let read = pair.a.completed[&12345].clone().ok().flatten();
+        assert_eq!(read, Some(vec![99; 4096]), "{}", pair.logs());
+    }
+}
