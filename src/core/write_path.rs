@@ -224,7 +224,10 @@ impl Resource {
         let state = self.volumes[request.volume].state;
         let write = request.is_write();
         let kept = state.disk == Disk::UpToDate;
-        let mirrored = request.net_good || state.pdsk == Disk::UpToDate;
+        // So with those on a disk of the peer that was good when they were sent, and has been given up since.
+        let given_up =
+            state.conn >= Conn::Connected && matches!(state.pdsk, Disk::Inconsistent | Disk::Outdated);
+        let mirrored = request.net_good && !given_up || state.pdsk == Disk::UpToDate;
         request.net_ok && (mirrored || !write) || request.local_ok && (kept || !write)
     }
 

@@ -335,3 +335,29 @@ fn what_a_dead_daemon_wrote_is_durable_when_the_disk_is_attached() {
     pair.b.start();
     assert_eq!(pair.b.flushes, flushes + 1, "{}", pair.logs());
 }
+
+/// The peer agrees to have its data replaced, and then this node's disk fails: the write that the peer answers meanwhile is on no disk that
+/// counts. Whichever of the two the node hears of first.
+#[test]
+fn a_write_is_not_done_that_only_a_peer_has_that_has_given_its_data_up() {
+    for state_first in [false, true] {
+        let mut pair = synced_pair();
+        pair.a.detach_at_errors();
+        pair.a.held = Some(Vec::new());
+        pair.a.begin(Command::InvalidateRemote { volume: V });
+        while pair.a.work() {}
+        let token = pair.a.write(4000, 99, 8192);
+        while pair.a.work() {}
+        let held = pair.a.held.take().unwrap();
+        let [Output::DiskWrite { volume, io, .. }] = held[..] else { panic!("{held:?}") };
+        pair.a.core.io_done(pair.now, volume, io, IoResult::Failed);
+        if state_first {
+            std::mem::swap(&mut pair.a, &mut pair.b);
+            pair.run_with_a_slow_meta_socket(|pair| pair.b.word().3 != Disk::UpToDate);
+            std::mem::swap(&mut pair.a, &mut pair.b);
+        }
+        pair.run();
+        assert!(pair.a.word().2 < Disk::UpToDate && pair.b.word().2 < Disk::UpToDate, "{}", pair.logs());
+        assert_eq!(pair.a.completed.get(&token), Some(&Err(IoError)), "{}", pair.logs());
+    }
+}
