@@ -176,7 +176,9 @@ impl Resource {
         // In protocols A and B `net_ok` only says that TCP, or the peer's memory, has it: a peer that loses
         // the link forgets what has not got to its disk yet.
         let peer_has_it = request.net_ok && (request.net_done || self.is_synchronous());
-        let held = volume.uuid_hold && request.is_write() && !peer_has_it && !mutant!("new-uuid-not-awaited");
+        // What a read shows of the last writes of another Primary, which went, may be on this disk only, too.
+        let only_here = if request.is_write() { !peer_has_it } else { self.two_primaries_allowed() };
+        let held = volume.uuid_hold && only_here && !mutant!("new-uuid-not-awaited");
         if request.may_complete() && !held && (released || !volume.state.is_susp()) {
             self.complete(id);
         }
