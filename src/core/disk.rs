@@ -109,6 +109,7 @@ impl Resource {
             flushed: Flushed::default(),
             flushes: Vec::new(),
             primary_mark_durable: false,
+            good_mark_durable: super_block.flags.contains(MetaFlags::CONSISTENT | MetaFlags::WAS_UP_TO_DATE),
             keep_primary_mark: false,
             keep_inconsistent: false,
             unheard_target: None,

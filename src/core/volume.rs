@@ -3,6 +3,7 @@
 use super::activity_log::ActivityLog;
 use super::bitmap::Bitmap;
 use super::codes::ConfigCode;
+use super::flush::Flush;
 use super::intervals::Intervals;
 use super::request::Request;
 use super::resync::Resync;
@@ -90,6 +91,8 @@ pub struct LocalDisk {
     pub(super) flushes: Vec<(Io, Flushed)>,
     /// The super block on disk has PRIMARY_IND: blocks may change that only the log tells of.
     pub(super) primary_mark_durable: bool,
+    /// The super block on disk says that the disk is good: the data on it count after a crash.
+    pub(super) good_mark_durable: bool,
     /// PRIMARY_IND stays in the super block until bitmap and data of a demoted node are durable.
     pub(super) keep_primary_mark: bool,
     /// CONSISTENT stays away from it until the data of a resync are durable.
@@ -226,6 +229,8 @@ pub struct Volume {
     pub(super) locks: Intervals,
     /// Requests of the application that could not be started yet, in order.
     pub(super) waiting: VecDeque<Request>,
+    /// Flushes of the application that are not done.
+    pub(super) flushes: Vec<Flush>,
     /// Requests of the peer that wait for something, in the order in which they came.
     pub(super) blocked_peer_requests: Vec<u32>,
     /// Extents that writes of a diskless peer wait for.
@@ -290,6 +295,7 @@ impl Volume {
             compared: Intervals::default(),
             locks: Intervals::default(),
             waiting: VecDeque::new(),
+            flushes: Vec::new(),
             blocked_peer_requests: Vec::new(),
             peer_extents: VecDeque::new(),
             uuid_hold: false,
