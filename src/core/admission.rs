@@ -72,27 +72,6 @@ impl Resource {
         }
     }
 
-    /// The application wants all that it heard of to be durable. spec/wire.md 7.1, "Empty flush".
-    pub fn flush(&mut self, now: Millis, v: VolumeIndex, token: Token) {
-        self.now = self.now.max(now);
-        let replicates = rules::replicates(self.state(v));
-        if replicates {
-            self.epochs.close(self.now);
-        }
-        match self.usable_disk(v) {
-            Some(disk) => {
-                disk.in_use += 1;
-                disk.flush_begins(Io::Flush(token));
-                self.out.push(Output::DiskFlush { volume: v, io: Io::Flush(token) });
-            }
-            None => {
-                let result = if replicates { Ok(None) } else { Err(IoError) };
-                self.out.push(Output::Complete { token, result });
-            }
-        }
-        self.settle();
-    }
-
     fn submit(
         &mut self,
         v: VolumeIndex,

@@ -559,8 +559,9 @@ impl Resource {
     /// Whether the peer's data are to be given up for this node's, which a crash would make Inconsistent still: a resync has just brought
     /// them, and that is not on the disk yet. Then no node would have good data. (DRBD begins the full sync.)
     pub(super) fn may_not_give_peer_up(&self, v: VolumeIndex, change: Change) -> bool {
-        let waits = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.end_not_durable);
-        let waits = waits && !self.volumes[v].io_error_seen;
+        let volume = &self.volumes[v];
+        let is_marked = volume.disk.as_ref().is_some_and(|disk| disk.good_mark_durable);
+        let waits = volume.state.disk == Disk::UpToDate && !is_marked && !volume.io_error_seen;
         change.conn == Some(Conn::StartingSyncS) && waits
     }
 

@@ -652,20 +652,7 @@ impl Resource {
             Io::Peer(slot) => self.peer_io_done(v, slot, result, true),
             Io::Meta(id) => self.meta_done(v, id, matches!(result, IoResult::Done(_))),
             Io::EpochFlush => self.epoch_flushed(v, matches!(result, IoResult::Done(_))),
-            Io::Flush(token) => {
-                if let Some(disk) = &mut self.volumes[v].disk {
-                    disk.in_use -= 1;
-                    disk.flush_ended(Io::Flush(token), matches!(result, IoResult::Done(_)));
-                }
-                let result = match result {
-                    IoResult::Done(_) => Ok(None),
-                    IoResult::Failed => {
-                        self.local_error(v, 0, 0, true);
-                        Err(IoError)
-                    }
-                };
-                self.out.push(Output::Complete { token, result });
-            }
+            Io::Flush(token) => self.flush_io_done(v, token, matches!(result, IoResult::Done(_))),
         }
         self.settle();
     }

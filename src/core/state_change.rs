@@ -241,6 +241,9 @@ impl Resource {
             self.volumes[v].bitmap_lacks_peers = true;
         } else if ns.conn.is_sync_target() || ns.disk == Disk::UpToDate || ns.disk == Disk::Diskless {
             self.volumes[v].bitmap_lacks_peers = false;
+        } else if ns.conn == Conn::Connected && ns.disk == Disk::Inconsistent && ns.peer == Role::Primary {
+            // Without a resync it mirrors nothing to such a disk, nor says what it writes (spec/wire.md 7.1 step 5).
+            self.volumes[v].bitmap_lacks_peers = true;
         }
         if os.pdsk >= Disk::Inconsistent && ns.pdsk <= Disk::Failed {
             self.peer_disk_went(v);
@@ -390,7 +393,6 @@ impl Resource {
         }
         if os.disk < Disk::UpToDate && os.conn >= Conn::SyncSource && ns.conn == Conn::Connected {
             disk.keep_inconsistent = true;
-            disk.end_not_durable = true;
         }
     }
 

@@ -3,6 +3,7 @@
 use super::activity_log::ActivityLog;
 use super::bitmap::Bitmap;
 use super::codes::ConfigCode;
+use super::flush::Flush;
 use super::intervals::Intervals;
 use super::request::Request;
 use super::resync::Resync;
@@ -90,12 +91,12 @@ pub struct LocalDisk {
     pub(super) flushes: Vec<(Io, Flushed)>,
     /// The super block on disk has PRIMARY_IND: blocks may change that only the log tells of.
     pub(super) primary_mark_durable: bool,
+    /// The super block on disk says that the disk is good: the data on it count after a crash.
+    pub(super) good_mark_durable: bool,
     /// PRIMARY_IND stays in the super block until bitmap and data of a demoted node are durable.
     pub(super) keep_primary_mark: bool,
     /// CONSISTENT stays away from it until the data of a resync are durable.
     pub(super) keep_inconsistent: bool,
-    /// A resync to this disk has ended, and the super block does not say CONSISTENT again: after a crash the disk is Inconsistent.
-    pub(super) end_not_durable: bool,
     /// This node was the source of a resync when it lost its target, or the target its disk, and the two disks have not met since: the
     /// target may have come to the end, and go on from the generation that this node calls its own. Or it has the CURRENT still that
     /// it had before the resync: this one.
@@ -228,7 +229,7 @@ pub struct Volume {
     pub(super) attach_refused: Option<ConfigCode>,
     /// An invalidate has begun, and no resync yet: the data have been given up.
     pub(super) invalidating: bool,
-    /// A peer has newer data, and its bits are not in the own bitmap yet: no block counts as in sync.
+    /// A peer has, or may have, newer data, and its bits are not in the own bitmap yet: no block counts as in sync.
     pub(super) bitmap_lacks_peers: bool,
     /// A bulk operation on the bitmap waits for application I/O to drain, or runs.
     pub(super) bitmap_io: bool,
@@ -243,6 +244,8 @@ pub struct Volume {
     pub(super) locks: Intervals,
     /// Requests of the application that could not be started yet, in order.
     pub(super) waiting: VecDeque<Request>,
+    /// Flushes of the application that are not done.
+    pub(super) flushes: Vec<Flush>,
     /// Requests of the peer that wait for something, in the order in which they came.
     pub(super) blocked_peer_requests: Vec<u32>,
     /// Extents that writes of a diskless peer wait for.
@@ -311,6 +314,7 @@ impl Volume {
             compared: Intervals::default(),
             locks: Intervals::default(),
             waiting: VecDeque::new(),
+            flushes: Vec::new(),
             blocked_peer_requests: Vec::new(),
             peer_extents: VecDeque::new(),
             uuid_hold: false,

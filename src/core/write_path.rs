@@ -173,10 +173,10 @@ impl Resource {
             return self.restart_postponed(id);
         }
         let volume = &self.volumes[request.volume];
-        let held = volume.uuid_hold
-            && request.is_write()
-            && !self.peer_has(request)
-            && !mutant!("new-uuid-not-awaited");
+        // What a read shows of the last writes of another Primary, which went, may be on this disk only, too.
+        let only_here =
+            if request.is_write() { !self.peer_has(request) } else { self.two_primaries_allowed() };
+        let held = volume.uuid_hold && only_here && !mutant!("new-uuid-not-awaited");
         if request.may_complete() && !held && (released || !volume.state.is_susp()) {
             self.complete(id);
         }
@@ -235,7 +235,10 @@ impl Resource {
         let state = self.volumes[request.volume].state;
         let write = request.is_write();
         let kept = state.disk == Disk::UpToDate;
-        let mirrored = request.net_good || state.pdsk == Disk::UpToDate;
+        // So with those on a disk of the peer that was good when they were sent, and has been given up since.
+        let given_up =
+            state.conn >= Conn::Connected && matches!(state.pdsk, Disk::Inconsistent | Disk::Outdated);
+        let mirrored = request.net_good && !given_up || state.pdsk == Disk::UpToDate;
         request.net_ok && (mirrored || !write) || request.local_ok && (kept || !write)
     }
 

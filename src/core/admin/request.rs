@@ -178,7 +178,13 @@ impl Resource {
         match task.kind {
             TaskKind::Disconnect { .. } => self.change_connection(wanted, ChangeKind::Soft, true),
             TaskKind::Role { v, .. } | TaskKind::Simple { v, .. } => {
-                self.change(v, wanted, ChangeKind::Soft, true)
+                let result = self.change(v, wanted, ChangeKind::Soft, true);
+                let (state, invalidates) = (self.state(v), wanted.conn == Some(Conn::StartingSyncS));
+                if invalidates && state.conn == Conn::Connected && state.pdsk == Disk::UpToDate {
+                    // The own disk went meanwhile: the peer has agreed, and given its data up. Its word is on its way.
+                    let _ = self.change(v, Change::pdsk(Disk::Outdated), ChangeKind::Hard, false);
+                }
+                result
             }
             TaskKind::Detach { v } => {
                 let result = self.change(v, wanted, ChangeKind::Soft, true);

@@ -424,3 +424,104 @@ fn a_refused_write_comes_with_a_resync_behind_a_freeze() {
     pair.assert_equal();
     assert_eq!(pair.b.data[4000 * 512], 99);
 }
+
+/// The peer agrees to have its data replaced, and then this node's disk fails: the write that the peer answers meanwhile is on no disk that
+/// counts. Whichever of the two the node hears of first.
+#[test]
+fn a_write_is_not_done_that_only_a_peer_has_that_has_given_its_data_up() {
+    for state_first in [false, true] {
+        let mut pair = synced_pair();
+        pair.a.detach_at_errors();
+        pair.a.held = Some(Vec::new());
+        pair.a.begin(Command::InvalidateRemote { volume: V });
+        while pair.a.work() {}
+        let token = pair.a.write(4000, 99, 8192);
+        while pair.a.work() {}
+        let held = pair.a.held.take().unwrap();
+        let [Output::DiskWrite { volume, io, .. }] = held[..] else { panic!("{held:?}") };
+        pair.a.core.io_done(pair.now, volume, io, IoResult::Failed);
+        if state_first {
+            std::mem::swap(&mut pair.a, &mut pair.b);
+            pair.run_with_a_slow_meta_socket(|pair| pair.b.word().3 != Disk::UpToDate);
+            std::mem::swap(&mut pair.a, &mut pair.b);
+        }
+        pair.run();
+        assert!(pair.a.word().2 < Disk::UpToDate && pair.b.word().2 < Disk::UpToDate, "{}", pair.logs());
+        assert_eq!(pair.a.completed.get(&token), Some(&Err(IoError)), "{}", pair.logs());
+    }
+}
+
+/// A Primary that is the target of a resync, paused; `a` is Secondary.
+fn pair_with_primary_target() -> Pair {
+    let mut pair = synced_pair();
+    pair.b.command(Command::Disconnect { force: false });
+    pair.run();
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    let demotion = pair.a.begin(Command::Secondary { volume: V, open: false });
+    assert_eq!(pair.b.command(Command::PauseSync { volume: V }), 101);
+    pair.b.command(Command::Connect(Box::new(settings(Protocol::C))));
+    pair.run();
+    let promotion = pair.b.begin(Command::Primary { volume: V, force: false });
+    pair.run();
+    assert_eq!((pair.a.replies[&demotion], pair.b.replies[&promotion]), (1, 1), "{}", pair.logs());
+    assert_eq!((pair.b.word().0, pair.b.word().1), (Role::Primary, Conn::PausedSyncT), "{}", pair.logs());
+    pair
+}
+
+/// A resync has ended, and the super block does not say so yet: after a crash the disk would not count. A flush waits for that.
+#[test]
+fn a_flush_waits_for_the_mark_of_a_good_disk() {
+    let mut pair = pair_with_primary_target();
+    assert_eq!(pair.b.command(Command::ResumeSync { volume: V }), 101);
+    while pair.b.word().1 != Conn::SyncTarget {
+        pair.run_once();
+    }
+    while pair.b.core.volume(V).out_of_sync_bits() > 0 {
+        pair.run_once();
+    }
+    pair.b.meta_held = Some(Vec::new());
+    while pair.b.word().2 != Disk::UpToDate {
+        pair.run_once();
+    }
+    pair.b.core.flush(pair.now, V, 12345);
+    while pair.b.work() {}
+    assert!(!pair.b.completed.contains_key(&12345), "{}", pair.logs());
+    for output in pair.b.meta_held.take().into_iter().flatten() {
+        pair.b.carry_out(output);
+    }
+    while pair.b.work() {}
+    assert_eq!(pair.b.completed.get(&12345), Some(&Ok(None)), "{}", pair.logs());
+}
+
+/// The disk of a Primary is not good: what it has written is durable when the peer's disk keeps it.
+#[test]
+fn a_flush_beside_a_disk_that_is_not_good_waits_for_the_peers() {
+    for diskless in [false, true] {
+        let mut pair = pair_with_primary_target();
+        if diskless {
+            let id = pair.b.begin(Command::Detach { volume: V, force: false });
+            pair.run();
+            assert_eq!((pair.b.replies[&id], pair.b.word().2), (1, Disk::Diskless), "{}", pair.logs());
+        }
+        let token = pair.b.write(5000, 88, 8192);
+        while !pair.b.completed.contains_key(&token) {
+            pair.run_once();
+        }
+        assert!(pair.b.core.has_open_epochs(V));
+        pair.b.core.flush(pair.now, V, 12345);
+        while pair.b.work() {}
+        assert!(!pair.b.completed.contains_key(&12345), "{}", pair.logs());
+        pair.run();
+        assert_eq!(pair.b.completed.get(&12345), Some(&Ok(None)), "{}", pair.logs());
+
+        // If the peer is lost before, the flush is not done.
+        let token = pair.b.write(5000, 77, 8192);
+        while !pair.b.completed.contains_key(&token) {
+            pair.run_once();
+        }
+        pair.b.core.flush(pair.now, V, 12346);
+        pair.lose_link();
+        assert_eq!(pair.b.completed.get(&12346), Some(&Err(IoError)), "{}", pair.logs());
+    }
+}
