@@ -213,6 +213,9 @@ pub enum AfterSizes {
 /// P_SIZES received; `limits.peer_max` is still the old value and becomes `peer.d_size` unless the
 /// peer is refused. Rules of 8.4. spec/state.md 12.4 steps 2 to 5.
 ///
+/// The device of a Primary does not shrink under its application, whatever its own disk is: without one
+/// (step 5) or with data that are not good the application goes on with the peer's. (DRBD refuses only for a disk that may be good.)
+///
 /// # Errors
 /// The sizes do not go together.
 pub fn receive_sizes(
@@ -234,7 +237,8 @@ pub fn receive_sizes(
         peer.u_size
     };
     let candidate = Limits { peer_max: peer.d_size, user, ..*limits };
-    if s.disk >= Disk::Outdated && (s.conn < Conn::Connected || s.pdsk == Disk::Diskless) {
+    let in_use = s.disk >= Disk::Outdated || s.role == Role::Primary;
+    if in_use && (s.conn < Conn::Connected || s.pdsk == Disk::Diskless) {
         let fits = new_size(&candidate, s.conn, false);
         if fits.sectors < exposed && !mutant!("small-peer-accepted") {
             lines.extend(fits.lines);
@@ -499,6 +503,9 @@ mod tests {
         // An Inconsistent disk may shrink.
         let fresh = StateWord { disk: Disk::Inconsistent, ..SECONDARY };
         assert!(receive_sizes(fresh, &limits(12208, 0, 12208, 0), 12208, &peer).is_ok());
+        // But not under an application: the Primary was the target of a resync, and told to grow alone.
+        let primary = StateWord { role: Role::Primary, ..fresh };
+        assert!(receive_sizes(primary, &limits(12208, 0, 12208, 0), 12208, &peer).is_err());
         // Attach on the peer while connected.
         let attach = StateWord { pdsk: Disk::Diskless, ..PAIR };
         assert!(receive_sizes(attach, &limits(12208, 0, 12208, 0), 12208, &peer).is_err());
