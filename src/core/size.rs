@@ -333,11 +333,14 @@ pub fn after_sizes(
     if s.conn <= Conn::WFReportParams {
         return SizeReaction::default();
     }
-    let has_new_area = resize_pending || (change == SizeChange::Grew && s.conn == Conn::Connected);
+    // A question of the peer that crossed this node's is no answer to it, and has flags of its own. (DRBD takes it for one: then one node
+    // may begin a resync, and the other one not.)
+    let answered = resize_pending && peer.c_size != 0;
+    let has_new_area = answered || (change == SizeChange::Grew && s.conn == Conn::Connected);
     let both_disks = s.disk >= Disk::Inconsistent && s.pdsk >= Disk::Inconsistent;
     SizeReaction {
         send_sizes: peer.c_size != exposed || backing_changed,
-        clear_resize_pending: resize_pending,
+        clear_resize_pending: answered,
         new_area: has_new_area.then_some(match (both_disks, peer.flags.no_resync) {
             (false, _) => NewArea::AfterNegotiation,
             (true, true) => NewArea::AssumeClean,

@@ -372,6 +372,38 @@ fn the_source_of_new_space_does_not_leave_before_it_begins() {
     pair.assert_equal();
 }
 
+/// Both nodes are told to grow at once, one of them with the word that new space is the same on both disks. The one that has grown goes by
+/// the answer to its own question, not by the other's question, which comes first: the peer goes by that question, and begins a resync.
+#[test]
+fn a_question_for_the_size_that_crosses_another_is_no_answer() {
+    const SMALL: usize = SECTORS as usize * 512;
+    const LARGE: usize = SMALL * 3 / 2;
+    for version in [93, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.a.set_bytes(LARGE);
+        resize(&mut pair.a);
+        pair.run();
+        pair.b.set_bytes(LARGE);
+        for (node, fill) in [(&mut pair.a, 7), (&mut pair.b, 8)] {
+            node.data[SMALL..].fill(fill);
+        }
+        pair.a.begin(Command::Resize {
+            volume: V,
+            size: 0,
+            assume_peer_has_space: false,
+            assume_clean: true,
+        });
+        while pair.a.work() {}
+        resize(&mut pair.b);
+        while pair.b.work() {}
+        let sizes = |pair: &Pair| [&pair.a, &pair.b].map(|node| node.core.volume(V).size_sectors());
+        assert_eq!(sizes(&pair), [SECTORS, SECTORS * 3 / 2], "{}", pair.logs());
+        pair.run();
+        assert_eq!(sizes(&pair), [SECTORS * 3 / 2; 2], "{}", pair.logs());
+        pair.assert_equal();
+    }
+}
+
 /// A peer whose data a Primary without a disk refuses, when the two connect or when it attaches them, does not tell it how large the
 /// device is: its own disk may have less room.
 #[test]
