@@ -404,6 +404,41 @@ fn a_question_for_the_size_that_crosses_another_is_no_answer() {
     }
 }
 
+/// Nobody asks the peer when that disk fails, or is detached by force. The peer had all but the new space, and has what is written there:
+/// the Primary goes on with its disk, in a generation of their own.
+#[test]
+fn a_peer_that_waits_for_new_space_is_good_when_its_source_loses_the_disk() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for version in [86, 97, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        for node in [&mut pair.a, &mut pair.b] {
+            node.set_bytes(2 * SMALL);
+        }
+        pair.a.running = Some(Vec::new());
+        resize(&mut pair.a);
+        pair.run();
+        assert_eq!((pair.b.word().1, pair.b.word().2), (Conn::WFSyncUUID, Disk::Outdated), "{}", pair.logs());
+        pair.a.begin(Command::Detach { volume: V, force: true });
+        pair.a.write(8, 5, 4096);
+        pair.run();
+        let token = pair.a.write(2 * SECTORS - 8, 6, 4096);
+        pair.run();
+        assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+        for (node, pdsk) in [(&pair.a, Disk::UpToDate), (&pair.b, Disk::Diskless)] {
+            assert_eq!((node.word().1, node.word().3), (Conn::Connected, pdsk), "{}", pair.logs());
+        }
+        assert_eq!(pair.b.word().2, Disk::UpToDate, "{}", pair.logs());
+        for id in pair.a.running.take().into_iter().flatten() {
+            pair.a.core.helper_done(pair.now, id, 0);
+        }
+        pair.run();
+        pair.a.attach();
+        pair.run();
+        pair.assert_equal();
+        assert_eq!((pair.a.data[8 * 512], pair.a.data[2 * SMALL - 1]), (5, 6), "{}", pair.logs());
+    }
+}
+
 /// A peer whose data a Primary without a disk refuses, when the two connect or when it attaches them, does not tell it how large the
 /// device is: its own disk may have less room.
 #[test]
