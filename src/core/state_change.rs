@@ -232,6 +232,10 @@ impl Resource {
                 self.volumes[v].effective_uuid = peer.uuids.current;
             }
         }
+        if ns.conn > Conn::Connected {
+            // A full sync was agreed to meanwhile, or is the result: there is no other one to consider.
+            self.volumes[v].consider_resync = false;
+        }
         let both_inconsistent = os.disk == Disk::Inconsistent && os.pdsk == Disk::Inconsistent;
         if both_inconsistent && os.peer == Role::Secondary && ns.peer == Role::Primary {
             self.volumes[v].consider_resync = true;
