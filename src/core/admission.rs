@@ -164,11 +164,16 @@ impl Resource {
     pub fn admits_io(&self, v: VolumeIndex) -> bool {
         let volume = &self.volumes[v];
         let limit = self.net.as_ref().map_or(IN_FLIGHT_MAX, |net| net.max_buffers);
+        self.state_admits_io(v) && volume.counters.ap_in_flight < limit
+    }
+
+    /// The same, whatever is in flight.
+    pub(super) fn state_admits_io(&self, v: VolumeIndex) -> bool {
+        let volume = &self.volumes[v];
         rules::may_accept_io(volume.state, self.apv())
             && !self.peer_does_not_know(v)
             && !volume.generation_awaits_peer
             && !volume.bitmap_io
-            && volume.counters.ap_in_flight < limit
     }
 
     /// This node is the source of a resync, and the peer, which calls its disk UpToDate, has not said yet that it has heard of that. If

@@ -234,8 +234,10 @@ impl Resource {
     }
 
     /// Makes the extents that waiting writes need active, if the log is free to do so: one
-    /// transaction for as many as fit into it.
+    /// transaction for as many as fit into it. Not for those that have to wait anyway, of frozen I/O: if there are more than slots,
+    /// they would push each other out without end.
     pub(super) fn advance_activity_log(&mut self, v: VolumeIndex) {
+        let admits = self.state_admits_io(v);
         let volume = &mut self.volumes[v];
         // While a disk is being attached its log is not in order yet.
         if volume.state.disk < Disk::Inconsistent {
@@ -245,7 +247,7 @@ impl Resource {
         if disk.log_busy {
             return;
         }
-        let writes = volume.waiting.iter().filter(|request| request.is_write());
+        let writes = volume.waiting.iter().filter(|request| admits && request.is_write());
         let wanted = writes.flat_map(|r| activity_log::extents_of(r.sector, r.sectors().max(1)));
         let wanted = wanted.chain(volume.peer_extents.iter().copied());
         let changes = disk.activity_log.prepare(wanted, disk.log_writer.updates_max());

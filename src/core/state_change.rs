@@ -42,6 +42,7 @@ impl Resource {
             state_sent: self.connection.state_sent,
             negotiation_result: volume.negotiation,
             effective_uuid_is_current: current == Some(volume.effective_uuid) && !volume.wrote_without_disk,
+            lacks_new_space_only: volume.lacks_new_space_only,
         }
     }
 
@@ -237,6 +238,7 @@ impl Resource {
         } else if ns.conn.is_sync_target() || !matches!(ns.disk, Disk::Inconsistent | Disk::Outdated) {
             self.volumes[v].invalidating = false;
         }
+        self.volumes[v].lacks_new_space_only &= ns.conn == Conn::WFSyncUUID;
         if ns.conn == Conn::WFBitMapT {
             self.volumes[v].bitmap_lacks_peers = true;
         } else if ns.conn.is_sync_target() || ns.disk == Disk::UpToDate || ns.disk == Disk::Diskless {
@@ -276,6 +278,10 @@ impl Resource {
             if let Some(peer) = self.volumes[v].peer_uuids {
                 self.volumes[v].effective_uuid = peer.uuids.current;
             }
+        }
+        if ns.conn > Conn::Connected {
+            // A full sync was agreed to meanwhile, or is the result: there is no other one to consider.
+            self.volumes[v].consider_resync = false;
         }
         let both_inconsistent = os.disk == Disk::Inconsistent && os.pdsk == Disk::Inconsistent;
         if both_inconsistent && os.peer == Role::Secondary && ns.peer == Role::Primary {

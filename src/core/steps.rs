@@ -340,7 +340,7 @@ impl Resource {
         }
         // The peer was to be the source and leaves before it began: it took this disk for what it was before.
         let called_off = matches!(os.conn, StartingSyncT | WFBitMapT | WFSyncUUID) && ns.conn == Connected;
-        if called_off && ns.disk > Disk::Failed && ns.disk < Disk::UpToDate {
+        if called_off && ns.disk > Disk::Failed {
             add(Step::WriteSuperBlockIfDirty { v });
             add(Step::SendState { v, word: ns });
         }

@@ -216,6 +216,9 @@ pub struct Volume {
     pub(super) size_once_accepted: Option<u64>,
     /// The resync of an area that was added waits for the answer to an own request for a change of both nodes.
     pub(super) grown_waits: bool,
+    /// WFSyncUUID for space that was added: the peer has not begun its resync, and of all the rest this disk, which was UpToDate,
+    /// still has what a good one has.
+    pub(super) lacks_new_space_only: bool,
     /// So does a resync, whose handler has ended, on this side.
     pub(super) start_waits: Option<Conn>,
     /// `resize` commands that wait until the nodes know each other's sizes.
@@ -298,6 +301,7 @@ impl Volume {
             resize_pending: false,
             size_once_accepted: None,
             grown_waits: false,
+            lacks_new_space_only: false,
             start_waits: None,
             resizes_after_handshake: Vec::new(),
             degraded: false,

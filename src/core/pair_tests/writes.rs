@@ -525,3 +525,27 @@ fn a_flush_beside_a_disk_that_is_not_good_waits_for_the_peers() {
         assert_eq!(pair.b.completed.get(&12346), Some(&Err(IoError)), "{}", pair.logs());
     }
 }
+
+/// More writes wait for frozen I/O to go on than the activity log has slots for: it is not written for them meanwhile.
+#[test]
+fn frozen_writes_do_not_push_each_other_out_of_the_activity_log() {
+    let mut pair = Pair::new(101);
+    let few = DiskSettings { al_extents: 7, ..pair.a.core.volume(V).settings().clone() };
+    assert_eq!(pair.a.command(Command::DiskSettings { volume: V, settings: Box::new(few) }), 101);
+    pair.connect(&settings(Protocol::C));
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.a.begin(Command::SuspendIo { volume: V });
+    pair.run();
+    let written = |node: &Node| node.core.volume(V).counters().al_writes;
+    let before = written(&pair.a);
+    let tokens: Vec<Token> = (0..9).map(|extent| pair.a.write(extent * 8192, 1, 4096)).collect();
+    for _ in 0..100 {
+        pair.run_once();
+    }
+    assert_eq!(written(&pair.a), before, "{}", pair.logs());
+    pair.a.begin(Command::ResumeIo { volume: V });
+    pair.run();
+    assert!(tokens.iter().all(|token| pair.a.completed[token].is_ok()), "{}", pair.logs());
+    pair.assert_equal();
+}
