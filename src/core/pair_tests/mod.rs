@@ -328,6 +328,10 @@ impl Pair {
         let mut busy = self.a.work() | self.b.work();
         if self.a.wants_link && self.b.wants_link && !self.linked {
             self.linked = true;
+            // What was sent since the last link was lost went there.
+            for node in [&mut self.a, &mut self.b] {
+                node.outgoing = Default::default();
+            }
             let features = if self.version.number() >= 100 { Features::ANNOUNCED } else { Features::NONE };
             let link = |arbiter| Link { version: self.version, features, arbiter };
             let (a, b) = (link(true), link(false));
