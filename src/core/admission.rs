@@ -72,27 +72,6 @@ impl Resource {
         }
     }
 
-    /// The application wants all that it heard of to be durable. spec/wire.md 7.1, "Empty flush".
-    pub fn flush(&mut self, now: Millis, v: VolumeIndex, token: Token) {
-        self.now = self.now.max(now);
-        let replicates = rules::replicates(self.state(v));
-        if replicates {
-            self.epochs.close(self.now);
-        }
-        match self.usable_disk(v) {
-            Some(disk) => {
-                disk.in_use += 1;
-                disk.flush_begins(Io::Flush(token));
-                self.out.push(Output::DiskFlush { volume: v, io: Io::Flush(token) });
-            }
-            None => {
-                let result = if replicates { Ok(None) } else { Err(IoError) };
-                self.out.push(Output::Complete { token, result });
-            }
-        }
-        self.settle();
-    }
-
     fn submit(
         &mut self,
         v: VolumeIndex,
@@ -185,11 +164,16 @@ impl Resource {
     pub fn admits_io(&self, v: VolumeIndex) -> bool {
         let volume = &self.volumes[v];
         let limit = self.net.as_ref().map_or(IN_FLIGHT_MAX, |net| net.max_buffers);
+        self.state_admits_io(v) && volume.counters.ap_in_flight < limit
+    }
+
+    /// The same, whatever is in flight.
+    pub(super) fn state_admits_io(&self, v: VolumeIndex) -> bool {
+        let volume = &self.volumes[v];
         rules::may_accept_io(volume.state, self.apv())
             && !self.peer_does_not_know(v)
             && !volume.generation_awaits_peer
             && !volume.bitmap_io
-            && volume.counters.ap_in_flight < limit
     }
 
     /// This node is the source of a resync, and the peer, which calls its disk UpToDate, has not said yet that it has heard of that. If

@@ -111,10 +111,11 @@ impl Resource {
             flushed: Flushed::default(),
             flushes: Vec::new(),
             primary_mark_durable: false,
+            good_mark_durable: super_block.flags.contains(MetaFlags::CONSISTENT | MetaFlags::WAS_UP_TO_DATE),
             keep_primary_mark: false,
             keep_inconsistent: false,
-            end_not_durable: false,
             unheard_target: target_at_last_end(super_block.flags, &uuids),
+            refused_by_peer: false,
             super_block: SuperBlock { cleanness: Cleanness::Clean, ..super_block },
         });
         // The size that was agreed last is exposed until the peer says otherwise.

@@ -200,6 +200,7 @@ impl Resource {
         let random = self.volumes[v].offered_generation.take().unwrap_or(random);
         let role = self.state(v).role;
         let Some(disk) = &mut self.volumes[v].disk else { return };
+        disk.refused_by_peer = false;
         let lost = match disk.unheard_target.take() {
             Some(target) if disk.uuids.bitmap != 0 => {
                 disk.uuids.new_current_beside_target(random, role, target);

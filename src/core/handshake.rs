@@ -543,15 +543,13 @@ impl Resource {
         let wide = change.conn == Some(Conn::TearDown);
         self.commits_for_peer = true;
         let result = match v {
-            Some(v) if !wide && self.leaves_peer_without_data(v, change) => {
-                let wanted = change.apply(self.state(v));
-                self.conclude(v, Err(Refusal { error: StateError::NoUpToDateDisk, wanted }), true)
-            }
-            Some(v) if !wide && self.may_not_give_peer_up(v, change) => {
-                let wanted = change.apply(self.state(v));
-                self.conclude(v, Err(Refusal { error: StateError::InTransientState, wanted }), true)
-            }
-            Some(v) if !wide => self.change(v, change, ChangeKind::Soft, true),
+            Some(v) if !wide => match self.why_not_for_peer(v, change) {
+                Some(error) => {
+                    let wanted = change.apply(self.state(v));
+                    self.conclude(v, Err(Refusal { error, wanted }), true)
+                }
+                None => self.change(v, change, ChangeKind::Soft, true),
+            },
             _ => self.change_connection(change, ChangeKind::SoftKeepingDisk, true),
         };
         self.commits_for_peer = false;
@@ -561,16 +559,26 @@ impl Resource {
     /// Whether the peer's data are to be given up for this node's, which a crash would make Inconsistent still: a resync has just brought
     /// them, and that is not on the disk yet. Then no node would have good data. (DRBD begins the full sync.)
     pub(super) fn may_not_give_peer_up(&self, v: VolumeIndex, change: Change) -> bool {
-        let waits = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.end_not_durable);
-        let waits = waits && !self.volumes[v].io_error_seen;
+        let volume = &self.volumes[v];
+        let is_marked = volume.disk.as_ref().is_some_and(|disk| disk.good_mark_durable);
+        let waits = volume.state.disk == Disk::UpToDate && !is_marked && !volume.io_error_seen;
         change.conn == Some(Conn::StartingSyncS) && waits
     }
 
-    /// Whether a Primary asks to give its disk up, and has not heard yet that this one is not UpToDate any more: as the target
-    /// of the resync of new space, which its source has not begun.
-    fn leaves_peer_without_data(&self, v: VolumeIndex, change: Change) -> bool {
-        let wanted = change.apply(self.state(v)).seen_by_peer();
-        change.pdsk == Some(Disk::Failed) && rules::primary_without_data(wanted)
+    /// Why the peer is not to have what it asks for, though it would change nothing here: it has not heard yet what became of the disk
+    /// of this node. A Primary gives its own up, and this one is not UpToDate any more: as the target of the resync of new
+    /// space, which its source has not begun. Or the peer gives its data up for those of a disk that is gone.
+    fn why_not_for_peer(&self, v: VolumeIndex, change: Change) -> Option<StateError> {
+        let state = self.state(v);
+        if change.pdsk == Some(Disk::Failed)
+            && rules::primary_without_data(change.apply(state).seen_by_peer())
+        {
+            return Some(StateError::NoUpToDateDisk);
+        }
+        if change.conn == Some(Conn::StartingSyncS) && state.disk < Disk::Inconsistent {
+            return Some(StateError::NoLocalDisk);
+        }
+        self.may_not_give_peer_up(v, change).then_some(StateError::InTransientState)
     }
 }
 

@@ -26,8 +26,8 @@ const PAGES_PER_WRITE: usize = 256;
 pub enum MetaOp {
     /// A step of the fifo; nothing else follows.
     Step,
-    /// The super block; `primary`: with PRIMARY_IND.
-    SuperBlock { primary: bool, consistent: bool },
+    /// The super block; `primary`: with PRIMARY_IND; `good`: it says that the disk is UpToDate.
+    SuperBlock { primary: bool, good: bool },
     /// A flush of the data; these copies of bitmap pages are written then.
     FlushThenPages { copies: Vec<(u64, Buffer)>, pages: Vec<u32>, then: AfterPages },
     /// Bitmap pages.
@@ -85,10 +85,11 @@ impl Resource {
             disk.dirty_since = Some(self.now);
         }
         let primary = block.flags.contains(MetaFlags::PRIMARY_IND);
-        let consistent = block.flags.contains(MetaFlags::CONSISTENT);
+        let good = block.flags.contains(MetaFlags::CONSISTENT | MetaFlags::WAS_UP_TO_DATE);
         disk.primary_mark_durable &= primary;
+        disk.good_mark_durable &= good;
         let piece = (disk.layout.md_offset, Buffer::from_bytes(&block.encode()));
-        if let Some(id) = self.start_meta_write(v, vec![piece], MetaOp::SuperBlock { primary, consistent }) {
+        if let Some(id) = self.start_meta_write(v, vec![piece], MetaOp::SuperBlock { primary, good }) {
             self.fifo_wait = Some(FifoWait::Meta(id));
         }
     }
@@ -233,8 +234,10 @@ impl Resource {
     }
 
     /// Makes the extents that waiting writes need active, if the log is free to do so: one
-    /// transaction for as many as fit into it.
+    /// transaction for as many as fit into it. Not for those that have to wait anyway, of frozen I/O: if there are more than slots,
+    /// they would push each other out without end.
     pub(super) fn advance_activity_log(&mut self, v: VolumeIndex) {
+        let admits = self.state_admits_io(v);
         let volume = &mut self.volumes[v];
         // While a disk is being attached its log is not in order yet.
         if volume.state.disk < Disk::Inconsistent {
@@ -244,7 +247,7 @@ impl Resource {
         if disk.log_busy {
             return;
         }
-        let writes = volume.waiting.iter().filter(|request| request.is_write());
+        let writes = volume.waiting.iter().filter(|request| admits && request.is_write());
         let wanted = writes.flat_map(|r| activity_log::extents_of(r.sector, r.sectors().max(1)));
         let wanted = wanted.chain(volume.peer_extents.iter().copied());
         let changes = disk.activity_log.prepare(wanted, disk.log_writer.updates_max());
@@ -321,11 +324,11 @@ impl Resource {
         }
         match op {
             MetaOp::Step | MetaOp::SuperBlock { .. } => {
-                if let (MetaOp::SuperBlock { primary, consistent }, true, Some(disk)) =
+                if let (MetaOp::SuperBlock { primary, good }, true, Some(disk)) =
                     (&op, ok, &mut self.volumes[v].disk)
                 {
-                    disk.primary_mark_durable |= *primary;
-                    if *consistent && std::mem::take(&mut disk.end_not_durable) {
+                    disk.primary_mark_durable |= primary;
+                    if *good && !std::mem::replace(&mut disk.good_mark_durable, true) {
                         // A request may have waited for that.
                         self.changes += 1;
                     }

@@ -30,6 +30,7 @@ mod continuation;
 mod disk;
 pub mod epochs;
 pub mod fencing;
+mod flush;
 mod generation;
 pub mod handlers;
 mod handshake;

@@ -479,7 +479,11 @@ impl Resource {
         let uuids = Uuids { current: packet.current, bitmap: packet.bitmap, history: packet.history };
         let peer = PeerUuids { uuids, bits: packet.dirty_bits, flags: UuidFlags(packet.flags) };
         let state = self.state(v);
-        self.volumes[v].peer_uuids = Some(peer);
+        let late = self.volumes[v].late_answers > 0;
+        self.volumes[v].late_answers -= u32::from(late);
+        if !late || state.disk != Disk::Negotiating {
+            self.volumes[v].peer_uuids = Some(peer);
+        }
         if self.refuses_peer_data(v) {
             return;
         }
@@ -648,20 +652,7 @@ impl Resource {
             Io::Peer(slot) => self.peer_io_done(v, slot, result, true),
             Io::Meta(id) => self.meta_done(v, id, matches!(result, IoResult::Done(_))),
             Io::EpochFlush => self.epoch_flushed(v, matches!(result, IoResult::Done(_))),
-            Io::Flush(token) => {
-                if let Some(disk) = &mut self.volumes[v].disk {
-                    disk.in_use -= 1;
-                    disk.flush_ended(Io::Flush(token), matches!(result, IoResult::Done(_)));
-                }
-                let result = match result {
-                    IoResult::Done(_) => Ok(None),
-                    IoResult::Failed => {
-                        self.local_error(v, 0, 0, true);
-                        Err(IoError)
-                    }
-                };
-                self.out.push(Output::Complete { token, result });
-            }
+            Io::Flush(token) => self.flush_io_done(v, token, matches!(result, IoResult::Done(_))),
         }
         self.settle();
     }

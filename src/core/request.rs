@@ -186,6 +186,11 @@ impl TransferLog {
         self.first + self.entries.len() as u64 - 1
     }
 
+    /// The number of the newest request that ever was here.
+    pub fn newest(&self) -> u64 {
+        (self.first + self.entries.len() as u64).saturating_sub(1)
+    }
+
     /// The request with this number, if it is still there.
     pub fn get(&self, id: u64) -> Option<&Request> {
         self.entries.get(usize::try_from(id.checked_sub(self.first)?).ok()?)?.as_ref()

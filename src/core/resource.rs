@@ -234,6 +234,7 @@ impl Resource {
                 break;
             }
         }
+        self.complete_flushes();
         #[cfg(debug_assertions)]
         self.assert_invariants();
     }

@@ -213,6 +213,9 @@ pub enum AfterSizes {
 /// P_SIZES received; `limits.peer_max` is still the old value and becomes `peer.d_size` unless the
 /// peer is refused. Rules of 8.4. spec/state.md 12.4 steps 2 to 5.
 ///
+/// The device of a Primary does not shrink under its application, whatever its own disk is: without one
+/// (step 5) or with data that are not good the application goes on with the peer's. (DRBD refuses only for a disk that may be good.)
+///
 /// # Errors
 /// The sizes do not go together.
 pub fn receive_sizes(
@@ -234,7 +237,8 @@ pub fn receive_sizes(
         peer.u_size
     };
     let candidate = Limits { peer_max: peer.d_size, user, ..*limits };
-    if s.disk >= Disk::Outdated && (s.conn < Conn::Connected || s.pdsk == Disk::Diskless) {
+    let in_use = s.disk >= Disk::Outdated || s.role == Role::Primary;
+    if in_use && (s.conn < Conn::Connected || s.pdsk == Disk::Diskless) {
         let fits = new_size(&candidate, s.conn, false);
         if fits.sectors < exposed && !mutant!("small-peer-accepted") {
             lines.extend(fits.lines);
@@ -329,11 +333,14 @@ pub fn after_sizes(
     if s.conn <= Conn::WFReportParams {
         return SizeReaction::default();
     }
-    let has_new_area = resize_pending || (change == SizeChange::Grew && s.conn == Conn::Connected);
+    // A question of the peer that crossed this node's is no answer to it, and has flags of its own. (DRBD takes it for one: then one node
+    // may begin a resync, and the other one not.)
+    let answered = resize_pending && peer.c_size != 0;
+    let has_new_area = answered || (change == SizeChange::Grew && s.conn == Conn::Connected);
     let both_disks = s.disk >= Disk::Inconsistent && s.pdsk >= Disk::Inconsistent;
     SizeReaction {
         send_sizes: peer.c_size != exposed || backing_changed,
-        clear_resize_pending: resize_pending,
+        clear_resize_pending: answered,
         new_area: has_new_area.then_some(match (both_disks, peer.flags.no_resync) {
             (false, _) => NewArea::AfterNegotiation,
             (true, true) => NewArea::AssumeClean,
@@ -499,6 +506,9 @@ mod tests {
         // An Inconsistent disk may shrink.
         let fresh = StateWord { disk: Disk::Inconsistent, ..SECONDARY };
         assert!(receive_sizes(fresh, &limits(12208, 0, 12208, 0), 12208, &peer).is_ok());
+        // But not under an application: the Primary was the target of a resync, and told to grow alone.
+        let primary = StateWord { role: Role::Primary, ..fresh };
+        assert!(receive_sizes(primary, &limits(12208, 0, 12208, 0), 12208, &peer).is_err());
         // Attach on the peer while connected.
         let attach = StateWord { pdsk: Disk::Diskless, ..PAIR };
         assert!(receive_sizes(attach, &limits(12208, 0, 12208, 0), 12208, &peer).is_err());

@@ -42,6 +42,7 @@ impl Resource {
             state_sent: self.connection.state_sent,
             negotiation_result: volume.negotiation,
             effective_uuid_is_current: current == Some(volume.effective_uuid) && !volume.wrote_without_disk,
+            lacks_new_space_only: volume.lacks_new_space_only,
         }
     }
 
@@ -237,16 +238,31 @@ impl Resource {
         } else if ns.conn.is_sync_target() || !matches!(ns.disk, Disk::Inconsistent | Disk::Outdated) {
             self.volumes[v].invalidating = false;
         }
+        self.volumes[v].lacks_new_space_only &= ns.conn == Conn::WFSyncUUID;
         if ns.conn == Conn::WFBitMapT {
             self.volumes[v].bitmap_lacks_peers = true;
         } else if ns.conn.is_sync_target() || ns.disk == Disk::UpToDate || ns.disk == Disk::Diskless {
             self.volumes[v].bitmap_lacks_peers = false;
+        } else if ns.conn == Conn::Connected && ns.disk == Disk::Inconsistent && ns.peer == Role::Primary {
+            // Without a resync it mirrors nothing to such a disk, nor says what it writes (spec/wire.md 7.1 step 5).
+            self.volumes[v].bitmap_lacks_peers = true;
         }
         if os.pdsk >= Disk::Inconsistent && ns.pdsk <= Disk::Failed {
             self.peer_disk_went(v);
         }
         self.volumes[v].wrote_without_disk &= ns.disk != Disk::UpToDate;
         self.note_unheard_end(v, os, ns);
+        let unanswered = os.disk == Disk::Negotiating && self.volumes[v].peer_uuids.is_none();
+        if ns.conn < Conn::Connected || ns.pdsk < Disk::Inconsistent {
+            // Without a disk the peer sends no UUIDs, and those from before came before that news.
+            self.volumes[v].late_answers = 0;
+        } else if unanswered && ns.disk < Disk::Negotiating {
+            self.volumes[v].late_answers += 1;
+        }
+        let peer_is_good_again = os.pdsk < Disk::UpToDate && ns.pdsk == Disk::UpToDate;
+        if let Some(disk) = self.volumes[v].disk.as_mut().filter(|_| peer_is_good_again) {
+            disk.refused_by_peer = false;
+        }
         self.hold_marks(v, os, ns);
         self.refresh_meta_flags(v);
         if os.disk < Disk::Consistent && ns.disk >= Disk::Consistent {
@@ -262,6 +278,10 @@ impl Resource {
             if let Some(peer) = self.volumes[v].peer_uuids {
                 self.volumes[v].effective_uuid = peer.uuids.current;
             }
+        }
+        if ns.conn > Conn::Connected {
+            // A full sync was agreed to meanwhile, or is the result: there is no other one to consider.
+            self.volumes[v].consider_resync = false;
         }
         let both_inconsistent = os.disk == Disk::Inconsistent && os.pdsk == Disk::Inconsistent;
         if both_inconsistent && os.peer == Role::Secondary && ns.peer == Role::Primary {
@@ -295,7 +315,8 @@ impl Resource {
         self.note_lifted_disk(v, os, ns, used);
         let lost_peer = uuid::lost_peer_data(os, ns, 0) && !self.volumes[v].generation_awaits_peer
             || awaited_peer && ns.role == Role::Primary && ns.disk >= Disk::UpToDate
-            || uuid::primary_attached_alone(os, ns);
+            || uuid::primary_attached_alone(os, ns)
+            || self.leaves_refused_writes(v, os, ns);
         let lost_peer = lost_peer && !mutant!("no-generation-at-loss");
         if lost_peer {
             // No write that the peer lacks completes before the new generation is durable.
@@ -342,6 +363,14 @@ impl Resource {
         }
     }
 
+    /// Whether a Primary is demoted before it has heard that the peer's disk, which refused its writes, is gone: by then it is
+    /// nobody's loss, and the peer may attach it again.
+    fn leaves_refused_writes(&self, v: VolumeIndex, os: StateWord, ns: StateWord) -> bool {
+        let demoted = os.role == Role::Primary && ns.role == Role::Secondary;
+        let refused = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.refused_by_peer);
+        demoted && ns.pdsk == Disk::UpToDate && refused
+    }
+
     /// Whether the generation that this node goes on in may be its target's, too, from now on.
     fn note_unheard_end(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
         let apart = ns.conn < Conn::Connected || ns.pdsk < Disk::Inconsistent;
@@ -370,7 +399,6 @@ impl Resource {
         }
         if os.disk < Disk::UpToDate && os.conn >= Conn::SyncSource && ns.conn == Conn::Connected {
             disk.keep_inconsistent = true;
-            disk.end_not_durable = true;
         }
     }
 

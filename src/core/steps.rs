@@ -172,6 +172,8 @@ impl Resource {
                 Some(FifoWait::Drain(v)) if !self.has_requests_under_way(v) || !self.may_send_bitmap(v) => {
                     self.fifo_wait = None;
                     self.begin_bitmap_send(v);
+                    progress = true;
+                    continue;
                 }
                 Some(FifoWait::DiskIdle(v))
                     if self.volumes[v].disk.as_ref().is_none_or(|disk| disk.in_use == 0) =>
@@ -338,7 +340,7 @@ impl Resource {
         }
         // The peer was to be the source and leaves before it began: it took this disk for what it was before.
         let called_off = matches!(os.conn, StartingSyncT | WFBitMapT | WFSyncUUID) && ns.conn == Connected;
-        if called_off && ns.disk > Disk::Failed && ns.disk < Disk::UpToDate {
+        if called_off && ns.disk > Disk::Failed {
             add(Step::WriteSuperBlockIfDirty { v });
             add(Step::SendState { v, word: ns });
         }

@@ -34,9 +34,22 @@ impl Resource {
         })
     }
 
+    /// Whether the application was told of a write up to this one that the peer's disk need not keep yet.
+    pub(super) fn has_completed_writes_in_open_epochs(&self, v: VolumeIndex, newest: u64) -> bool {
+        self.log.iter().take_while(|(id, _)| *id <= newest).any(|(_, request)| {
+            request.volume == v
+                && request.is_write()
+                && request.completed
+                && request.replicated
+                && !request.net_done
+        })
+    }
+
     /// Whether the application was told of a write that the peer could not do.
     pub(super) fn has_completed_refused_writes(&self, v: VolumeIndex) -> bool {
-        self.has_mirrored_writes(v, |request| request.completed && !request.net_pending && !request.net_ok)
+        let over = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.refused_by_peer);
+        over || self
+            .has_mirrored_writes(v, |request| request.completed && !request.net_pending && !request.net_ok)
     }
 
     /// Whether there is a write that [`resend_transfer_log`](Self::resend_transfer_log) would not send again, though the

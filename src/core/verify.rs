@@ -43,7 +43,10 @@ impl Resource {
         for _ in 0..blocks {
             let volume = &mut self.volumes[v];
             let sector = volume.resync.position * 8;
-            if sector >= volume.size || stop.is_some_and(|stop| sector >= stop) {
+            // The answer to the last block ends the verify, also to the only one where it is to stop before it begins.
+            let resync = &volume.resync;
+            let asked = resync.outstanding_blocks > 0 || resync.verify_left < resync.total;
+            if sector >= volume.size || asked && stop.is_some_and(|stop| sector >= stop) {
                 return;
             }
             let sectors = 8.min(volume.size - sector);

@@ -3,6 +3,7 @@
 use super::activity_log::ActivityLog;
 use super::bitmap::Bitmap;
 use super::codes::ConfigCode;
+use super::flush::Flush;
 use super::intervals::Intervals;
 use super::request::Request;
 use super::resync::Resync;
@@ -90,16 +91,18 @@ pub struct LocalDisk {
     pub(super) flushes: Vec<(Io, Flushed)>,
     /// The super block on disk has PRIMARY_IND: blocks may change that only the log tells of.
     pub(super) primary_mark_durable: bool,
+    /// The super block on disk says that the disk is good: the data on it count after a crash.
+    pub(super) good_mark_durable: bool,
     /// PRIMARY_IND stays in the super block until bitmap and data of a demoted node are durable.
     pub(super) keep_primary_mark: bool,
     /// CONSISTENT stays away from it until the data of a resync are durable.
     pub(super) keep_inconsistent: bool,
-    /// A resync to this disk has ended, and the super block does not say CONSISTENT again: after a crash the disk is Inconsistent.
-    pub(super) end_not_durable: bool,
     /// This node was the source of a resync when it lost its target, or the target its disk, and the two disks have not met since: the
     /// target may have come to the end, and go on from the generation that this node calls its own. Or it has the CURRENT still that
     /// it had before the resync: this one.
     pub(super) unheard_target: Option<u64>,
+    /// The peer refused a write of this generation, which is over, and has not said yet what became of its disk.
+    pub(super) refused_by_peer: bool,
 }
 
 impl LocalDisk {
@@ -166,6 +169,9 @@ pub struct Volume {
     pub(super) effective_uuid: u64,
     /// What the peer said in its last P_UUIDS.
     pub(super) peer_uuids: Option<PeerUuids>,
+    /// Disks that negotiated over this link and were given up before the peer's UUIDs came, which answer them: so many will come before
+    /// those for the next disk.
+    pub(super) late_answers: u32,
     /// Own bits as last sent in P_UUIDS.
     pub(super) bits_sent: u64,
     /// The peer's own maximum, sectors; 0: no disk or not known.
@@ -210,6 +216,9 @@ pub struct Volume {
     pub(super) size_once_accepted: Option<u64>,
     /// The resync of an area that was added waits for the answer to an own request for a change of both nodes.
     pub(super) grown_waits: bool,
+    /// WFSyncUUID for space that was added: the peer has not begun its resync, and of all the rest this disk, which was UpToDate,
+    /// still has what a good one has.
+    pub(super) lacks_new_space_only: bool,
     /// So does a resync, whose handler has ended, on this side.
     pub(super) start_waits: Option<Conn>,
     /// `resize` commands that wait until the nodes know each other's sizes.
@@ -223,7 +232,7 @@ pub struct Volume {
     pub(super) attach_refused: Option<ConfigCode>,
     /// An invalidate has begun, and no resync yet: the data have been given up.
     pub(super) invalidating: bool,
-    /// A peer has newer data, and its bits are not in the own bitmap yet: no block counts as in sync.
+    /// A peer has, or may have, newer data, and its bits are not in the own bitmap yet: no block counts as in sync.
     pub(super) bitmap_lacks_peers: bool,
     /// A bulk operation on the bitmap waits for application I/O to drain, or runs.
     pub(super) bitmap_io: bool,
@@ -238,6 +247,8 @@ pub struct Volume {
     pub(super) locks: Intervals,
     /// Requests of the application that could not be started yet, in order.
     pub(super) waiting: VecDeque<Request>,
+    /// Flushes of the application that are not done.
+    pub(super) flushes: Vec<Flush>,
     /// Requests of the peer that wait for something, in the order in which they came.
     pub(super) blocked_peer_requests: Vec<u32>,
     /// Extents that writes of a diskless peer wait for.
@@ -268,6 +279,7 @@ impl Volume {
             deleted: false,
             effective_uuid: 0,
             peer_uuids: None,
+            late_answers: 0,
             bits_sent: 0,
             peer_size: 0,
             peer_told: Disk::DUnknown,
@@ -289,6 +301,7 @@ impl Volume {
             resize_pending: false,
             size_once_accepted: None,
             grown_waits: false,
+            lacks_new_space_only: false,
             start_waits: None,
             resizes_after_handshake: Vec::new(),
             degraded: false,
@@ -305,6 +318,7 @@ impl Volume {
             compared: Intervals::default(),
             locks: Intervals::default(),
             waiting: VecDeque::new(),
+            flushes: Vec::new(),
             blocked_peer_requests: Vec::new(),
             peer_extents: VecDeque::new(),
             uuid_hold: false,

@@ -173,16 +173,27 @@ impl Resource {
             return self.restart_postponed(id);
         }
         let volume = &self.volumes[request.volume];
-        // In protocols A and B `net_ok` only says that TCP, or the peer's memory, has it: a peer that loses
-        // the link forgets what has not got to its disk yet.
-        let peer_has_it = request.net_ok && (request.net_done || self.is_synchronous());
-        let held = volume.uuid_hold && request.is_write() && !peer_has_it && !mutant!("new-uuid-not-awaited");
+        // What a read shows of the last writes of another Primary, which went, may be on this disk only, too.
+        let only_here =
+            if request.is_write() { !self.peer_has(request) } else { self.two_primaries_allowed() };
+        let held = volume.uuid_hold && only_here && !mutant!("new-uuid-not-awaited");
         if request.may_complete() && !held && (released || !volume.state.is_susp()) {
             self.complete(id);
         }
         if self.log.get(id).is_some_and(Request::may_leave) {
             self.leave(id);
         }
+    }
+
+    /// Whether the peer has a write, and all other parts of it that may be the last which the application waits for.
+    ///
+    /// In protocols A and B `net_ok` only says that TCP, or the peer's memory, has it: a peer that loses the link forgets what has not
+    /// got to its disk yet. Parts that left the log it has.
+    fn peer_has(&self, request: &Request) -> bool {
+        let has = |request: &Request| request.net_ok && (request.net_done || self.is_synchronous());
+        let Completion::Part { whole, .. } = request.completion else { return has(request) };
+        let of_the_same = |part: &Request| matches!(part.completion, Completion::Part { whole: other, .. } if other == whole);
+        self.log.iter().map(|(_, part)| part).filter(|part| of_the_same(part)).all(has)
     }
 
     fn complete(&mut self, id: u64) {
@@ -224,7 +235,10 @@ impl Resource {
         let state = self.volumes[request.volume].state;
         let write = request.is_write();
         let kept = state.disk == Disk::UpToDate;
-        let mirrored = request.net_good || state.pdsk == Disk::UpToDate;
+        // So with those on a disk of the peer that was good when they were sent, and has been given up since.
+        let given_up =
+            state.conn >= Conn::Connected && matches!(state.pdsk, Disk::Inconsistent | Disk::Outdated);
+        let mirrored = request.net_good && !given_up || state.pdsk == Disk::UpToDate;
         request.net_ok && (mirrored || !write) || request.local_ok && (kept || !write)
     }
 
@@ -288,12 +302,14 @@ impl Resource {
         let volume = &mut self.volumes[v];
         volume.writes.remove(id, sector);
         let size = volume.size;
+        let mirrored = volume.state.conn >= Conn::Connected && volume.state.pdsk == Disk::UpToDate;
         let both = request.local_ok && request.net_ok && !request.peer_disk_went;
         if let Some(disk) = &mut volume.disk {
             if !both {
                 if !request.in_sent_bitmap && !mutant!("not-marked-at-loss") {
                     disk.bitmap.set_sectors(sector, sectors);
                 }
+                disk.refused_by_peer |= mirrored && request.replicated && !request.net_ok;
             } else if request.set_in_sync {
                 disk.bitmap.clear_sectors(sector, sectors, size);
             }

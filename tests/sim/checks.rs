@@ -84,16 +84,18 @@ impl World {
                 s.role == Role::Secondary && (serves || s.conn < Conn::Connected && lost)
             });
         } else if text.starts_with("receiver updated UUIDs to effective data uuid") {
-            self.unheard_generation = false;
+            // Not heard of by a Secondary that has given its own disk up since.
+            self.unheard_generation &= !self.nodes[n].is_primary();
         } else if text.starts_with("Can only connect to data with current UUID") {
-            self.refused_data = Some(self.now);
+            let wanted = text.rsplit('=').next().and_then(|digits| u64::from_str_radix(digits, 16).ok());
+            self.refused_data = wanted.map(|wanted| (self.now, wanted));
         }
         // The Primary gave its disk up, this node began a generation for what it was to write here, and the link was lost
         // before the Primary heard of it. With its own disk the Primary begins another one: for the two nodes that
-        // is a split brain, though the data may be the same. While its I/O is frozen it has not begun it yet, and refuses what it has not
-        // heard of.
-        let frozen = self.nodes[n].state().is_some_and(|state| state.is_susp());
-        let refuses = frozen && text.contains("I shall become SyncTarget, but I am primary");
+        // is a split brain, though the data may be the same. While its I/O is frozen, or fencing keeps its disk from being UpToDate, it
+        // has not begun it yet, and refuses what it has not heard of.
+        let waits = self.nodes[n].state().is_some_and(|state| state.is_susp() || state.disk < Disk::UpToDate);
+        let refuses = waits && text.contains("I shall become SyncTarget, but I am primary");
         if self.unheard_generation && (refuses || text.contains("Split-Brain detected")) {
             self.given_up = true;
             return;

@@ -178,7 +178,18 @@ impl Resource {
         match task.kind {
             TaskKind::Disconnect { .. } => self.change_connection(wanted, ChangeKind::Soft, true),
             TaskKind::Role { v, .. } | TaskKind::Simple { v, .. } => {
-                self.change(v, wanted, ChangeKind::Soft, true)
+                // A handshake over this link may have come to its end meanwhile, and said that bitmaps are exchanged. The peer was not at
+                // that point, or it had not agreed: it begins the full sync, and sends none. (DRBD refuses, and both wait.)
+                let agreed =
+                    wanted.conn == Some(Conn::StartingSyncT) && self.state(v).conn == Conn::WFBitMapT;
+                let kind = if agreed { ChangeKind::Hard } else { ChangeKind::Soft };
+                let result = self.change(v, wanted, kind, true);
+                let (state, invalidates_peer) = (self.state(v), wanted.conn == Some(Conn::StartingSyncS));
+                if invalidates_peer && state.conn == Conn::Connected && state.pdsk == Disk::UpToDate {
+                    // The own disk went meanwhile: the peer has agreed, and given its data up. Its word is on its way.
+                    let _ = self.change(v, Change::pdsk(Disk::Outdated), ChangeKind::Hard, false);
+                }
+                result
             }
             TaskKind::Detach { v } => {
                 let result = self.change(v, wanted, ChangeKind::Soft, true);

@@ -160,3 +160,68 @@ fn the_source_of_a_resync_is_not_outdated_by_a_disconnect_that_the_target_refuse
     assert_eq!((pair.b.word().1, pair.b.word().2), (Conn::StandAlone, Disk::UpToDate), "{}", pair.logs());
     assert_eq!(pair.b.replies[&id], 101, "{}", pair.logs());
 }
+
+/// When this node is told to invalidate its disk, and hears that the peer agrees: before or in the handshake.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Invalidates {
+    Before,
+    In,
+    AnsweredIn,
+}
+
+/// A peer that was made UpToDate by force begins a handshake over the link that is there, and this node, whose full sync it leads to,
+/// is told to invalidate its disk. The peer has agreed before it heard of the end of that handshake: what they agreed to counts.
+#[test]
+fn invalidate_in_a_handshake_over_an_existing_link_counts() {
+    use Invalidates::*;
+    for (version, when) in
+        [(86, Before), (101, Before), (86, In), (101, In), (86, AnsweredIn), (101, AnsweredIn)]
+    {
+        let mut pair = Pair::new(version);
+        pair.connect(&settings(Protocol::C));
+        pair.a.data.fill(7);
+        pair.a.begin(Command::Primary { volume: V, force: true });
+        while pair.a.work() {}
+        pair.b.meta_held = Some(Vec::new());
+        let invalidate = |node: &mut Node| {
+            let id = node.begin(Command::Invalidate { volume: V });
+            while node.work() {}
+            id
+        };
+        let id = if when == Before {
+            let sent = |node: &Node| {
+                let mut packets = node.outgoing[Socket::Data as usize].iter();
+                packets.any(|(_, packet, _)| matches!(packet, Packet::State(_)))
+            };
+            while !sent(&pair.a) {
+                pair.run_once();
+            }
+            let id = invalidate(&mut pair.b);
+            while Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now) {
+                while pair.b.work() {}
+            }
+            id
+        } else {
+            while !pair.b.log.iter().any(|line| line.contains("full sync required")) {
+                pair.run_once();
+            }
+            invalidate(&mut pair.b)
+        };
+        if when == AnsweredIn {
+            for _ in 0..10 {
+                pair.run_once();
+            }
+            assert_eq!(pair.b.word().1, Conn::StartingSyncT, "{}", pair.logs());
+        }
+        for output in pair.b.meta_held.take().into_iter().flatten() {
+            pair.b.carry_out(output);
+        }
+        if when != AnsweredIn {
+            while pair.b.work() {}
+            assert_eq!(pair.b.word().1, Conn::WFBitMapT, "{}", pair.logs());
+        }
+        pair.run();
+        assert_eq!(pair.b.replies.get(&id), Some(&1), "{version} {when:?} {}", pair.logs());
+        pair.assert_equal();
+    }
+}

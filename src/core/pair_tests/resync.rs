@@ -39,6 +39,34 @@ fn a_bitmap_whose_disk_goes_is_sent_to_its_end() {
     pair.assert_equal();
 }
 
+/// Nothing that was decided behind a bitmap is done before the bitmap is on its way, and another one waits for the end of the first.
+#[test]
+fn what_is_decided_behind_a_bitmap_waits_for_its_end() {
+    let mut pair = synced_pair();
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+    pair.run();
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    pair.b.bitmaps_held = true;
+    let flushes = pair.b.flushes;
+    pair.a.attach();
+    pair.run();
+    assert_eq!(
+        (pair.b.word().1, pair.b.core.bitmap_send.is_some()),
+        (Conn::WFBitMapS, true),
+        "{}",
+        pair.logs()
+    );
+    assert_eq!(pair.b.flushes, flushes, "the mark of a Primary that it served goes\n{}", pair.logs());
+    while let Some((packet, payload)) = pair.b.core.next_bitmap_packet(pair.now, V) {
+        pair.b.outgoing[Socket::Data as usize].push_back((0, packet, Some(payload)));
+    }
+    pair.b.bitmaps_held = false;
+    pair.run();
+    assert!(pair.b.flushes > flushes, "{}", pair.logs());
+    pair.assert_equal();
+}
+
 /// The two sockets are not ordered: the last acknowledgements of a resync can come when the target's
 /// disk is gone and the blocks have changed.
 #[test]
@@ -487,6 +515,22 @@ fn a_disk_that_failed_is_no_source_for_one_that_is_good() {
     pair.assert_equal();
 }
 
+/// The same where the disk is gone, and the node that would give its data up for it has not heard of that: they are the only good ones.
+#[test]
+fn a_disk_that_is_gone_is_no_source() {
+    let mut pair = synced_pair();
+    assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
+    let news = std::mem::take(&mut pair.b.outgoing[Socket::Data as usize]);
+    assert!(!news.is_empty(), "{}", pair.logs());
+    let crossing = pair.a.begin(Command::Invalidate { volume: V });
+    pair.run();
+    assert_eq!(pair.a.replies[&crossing], -10, "the peer refuses\n{}", pair.logs());
+    pair.b.outgoing[Socket::Data as usize].extend(news);
+    pair.run();
+    let alone = (Role::Primary, Conn::Connected, Disk::UpToDate, Disk::Diskless);
+    assert_eq!(pair.a.word(), alone, "{}", pair.logs());
+}
+
 /// Equal disks; `b`, whose disk answers nothing, has begun to verify the first blocks.
 fn verifying_pair() -> Pair {
     let mut pair = Pair::new(101);
@@ -713,15 +757,18 @@ fn a_verify_comes_to_a_block_that_is_written_all_the_time() {
     pair.assert_equal();
 }
 
-/// Below version 97 the peer cannot know where a verify is to stop: it is told that it is over.
+/// Below version 97 the peer cannot know where a verify is to stop: it is told that it is over. One that is to stop before it begins
+/// compares one block.
 #[test]
 fn a_verify_that_stops_is_over_on_both_sides() {
-    for version in [88, 93, 97, 100, 101] {
+    for (version, start, stop) in
+        [(88, 0, 4001), (93, 0, 4001), (97, 0, 4001), (100, 0, 4001), (101, 0, 4001), (101, 8000, 64)]
+    {
         let mut pair = Pair::new(version);
         pair.connect(&NetSettings { verify_alg: "sha1".to_owned(), ..settings(Protocol::C) });
         pair.a.begin(Command::Primary { volume: V, force: true });
         pair.run();
-        pair.a.begin(Command::Verify { volume: V, start: Some(0), stop: Some(4001) });
+        pair.a.begin(Command::Verify { volume: V, start: Some(start), stop: Some(stop) });
         pair.run();
         assert!(pair.a.log.iter().any(|line| line.starts_with("Online verify done")), "{}", pair.logs());
         assert_eq!(pair.b.word().1, Conn::Connected, "{version}: {}", pair.logs());

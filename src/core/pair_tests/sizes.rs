@@ -372,6 +372,73 @@ fn the_source_of_new_space_does_not_leave_before_it_begins() {
     pair.assert_equal();
 }
 
+/// Both nodes are told to grow at once, one of them with the word that new space is the same on both disks. The one that has grown goes by
+/// the answer to its own question, not by the other's question, which comes first: the peer goes by that question, and begins a resync.
+#[test]
+fn a_question_for_the_size_that_crosses_another_is_no_answer() {
+    const SMALL: usize = SECTORS as usize * 512;
+    const LARGE: usize = SMALL * 3 / 2;
+    for version in [93, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.a.set_bytes(LARGE);
+        resize(&mut pair.a);
+        pair.run();
+        pair.b.set_bytes(LARGE);
+        for (node, fill) in [(&mut pair.a, 7), (&mut pair.b, 8)] {
+            node.data[SMALL..].fill(fill);
+        }
+        pair.a.begin(Command::Resize {
+            volume: V,
+            size: 0,
+            assume_peer_has_space: false,
+            assume_clean: true,
+        });
+        while pair.a.work() {}
+        resize(&mut pair.b);
+        while pair.b.work() {}
+        let sizes = |pair: &Pair| [&pair.a, &pair.b].map(|node| node.core.volume(V).size_sectors());
+        assert_eq!(sizes(&pair), [SECTORS, SECTORS * 3 / 2], "{}", pair.logs());
+        pair.run();
+        assert_eq!(sizes(&pair), [SECTORS * 3 / 2; 2], "{}", pair.logs());
+        pair.assert_equal();
+    }
+}
+
+/// Nobody asks the peer when that disk fails, or is detached by force. The peer had all but the new space, and has what is written there:
+/// the Primary goes on with its disk, in a generation of their own.
+#[test]
+fn a_peer_that_waits_for_new_space_is_good_when_its_source_loses_the_disk() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for version in [86, 97, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        for node in [&mut pair.a, &mut pair.b] {
+            node.set_bytes(2 * SMALL);
+        }
+        pair.a.running = Some(Vec::new());
+        resize(&mut pair.a);
+        pair.run();
+        assert_eq!((pair.b.word().1, pair.b.word().2), (Conn::WFSyncUUID, Disk::Outdated), "{}", pair.logs());
+        pair.a.begin(Command::Detach { volume: V, force: true });
+        pair.a.write(8, 5, 4096);
+        pair.run();
+        let token = pair.a.write(2 * SECTORS - 8, 6, 4096);
+        pair.run();
+        assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+        for (node, pdsk) in [(&pair.a, Disk::UpToDate), (&pair.b, Disk::Diskless)] {
+            assert_eq!((node.word().1, node.word().3), (Conn::Connected, pdsk), "{}", pair.logs());
+        }
+        assert_eq!(pair.b.word().2, Disk::UpToDate, "{}", pair.logs());
+        for id in pair.a.running.take().into_iter().flatten() {
+            pair.a.core.helper_done(pair.now, id, 0);
+        }
+        pair.run();
+        pair.a.attach();
+        pair.run();
+        pair.assert_equal();
+        assert_eq!((pair.a.data[8 * 512], pair.a.data[2 * SMALL - 1]), (5, 6), "{}", pair.logs());
+    }
+}
+
 /// A peer whose data a Primary without a disk refuses, when the two connect or when it attaches them, does not tell it how large the
 /// device is: its own disk may have less room.
 #[test]

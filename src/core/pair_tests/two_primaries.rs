@@ -251,3 +251,56 @@ fn a_demotion_that_loses_the_other_primary_begins_no_generation_while_frozen() {
     pair.assert_equal();
     assert_eq!(pair.a.data[5000 * 512], 88);
 }
+
+/// The disk of one of two Primaries is not good any more (`on-io-error pass_on`), and no resync runs: what the other writes then it
+/// is not told of, so that its own bits say nothing of its blocks. Also when the other is no Primary any more.
+#[test]
+fn reads_beside_a_primary_that_does_not_mirror_are_its() {
+    for demoted in [false, true] {
+        let mut pair = two_primaries();
+        pair.a.core.local_error(V, 8000, 8, true);
+        pair.run();
+        assert_eq!(pair.a.word().2, Disk::Inconsistent, "{}", pair.logs());
+        let token = pair.b.write(4000, 99, 8192);
+        pair.run();
+        assert!(pair.b.completed[&token].is_ok(), "{}", pair.logs());
+        if demoted {
+            let id = pair.b.begin(Command::Secondary { volume: V, open: false });
+            pair.run();
+            assert_eq!(pair.b.replies[&id], 1, "{}", pair.logs());
+        }
+        pair.a.core.read(pair.now, V, 12345, 4000, 4096);
+        pair.run();
+        let read = pair.a.completed[&12345].clone().ok().flatten();
+        assert_eq!(read, Some(vec![99; 4096]), "{}", pair.logs());
+    }
+}
+
+/// A write of the other Primary was on its way when that one was shot: who reads it here, after the freeze, hears of it when the new
+/// generation is durable. Else a crash could bring back what was there before it, from a disk of the same generation.
+#[test]
+fn a_read_beside_a_primary_that_is_gone_waits_for_the_generation() {
+    let mut pair = two_primaries();
+    for node in [&mut pair.a, &mut pair.b] {
+        node.with_fencing(Fencing::ResourceAndStonith);
+        node.running = Some(Vec::new());
+    }
+    pair.b.write(4000, 99, 8192);
+    while pair.a.data[4000 * 512] != 99 {
+        while pair.a.work() | pair.b.work() {}
+        Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
+    }
+    pair.lose_link();
+    pair.a.core.read(pair.now, V, 12345, 4000, 4096);
+    let fencing = pair.a.running.take().and_then(|mut helpers| helpers.pop()).expect("fence-peer runs");
+    pair.a.meta_held = Some(Vec::new());
+    pair.a.core.helper_done(pair.now, fencing, 7 << 8);
+    while pair.a.work() {}
+    assert!(!pair.a.completed.contains_key(&12345), "{}", pair.logs());
+    for output in pair.a.meta_held.take().into_iter().flatten() {
+        pair.a.carry_out(output);
+    }
+    while pair.a.work() {}
+    assert_ne!(pair.a.super_block().uuids[1], 0, "{}", pair.logs());
+    assert_eq!(pair.a.completed[&12345].clone().ok().flatten(), Some(vec![99; 4096]), "{}", pair.logs());
+}

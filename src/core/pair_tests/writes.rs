@@ -239,6 +239,40 @@ fn a_received_write_waits_for_the_new_generation_when_the_peer_is_lost() {
     assert!(pair.a.completed[&token].is_ok());
 }
 
+/// The same for a write that was cut: the peer's disk has the part that is done last, but not the one that counted as done when it had been
+/// sent.
+#[test]
+fn the_rest_of_a_cut_write_waits_for_the_new_generation_when_the_peer_is_lost() {
+    let mut pair = Pair::new(86);
+    pair.connect(&NetSettings { max_epoch_size: 1, ..settings(Protocol::A) });
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.a.held = Some(Vec::new());
+    let token = pair.a.write(0, 99, 64 << 10);
+    while pair.a.work() {}
+    while !matches!(pair.a.outgoing[Socket::Data as usize].front(), None | Some((_, Packet::Barrier(_), _))) {
+        Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+    }
+    Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+    while pair.b.work() {}
+    while Pair::deliver(&mut pair.b, &mut pair.a, Socket::Meta, pair.now) {}
+    let mut at_disk = pair.a.held.take().unwrap();
+    assert_eq!(at_disk.len(), 2, "{}", pair.logs());
+    pair.a.carry_out(at_disk.pop().unwrap());
+    while pair.a.work() {}
+    pair.a.core.link_lost(pair.now, LinkFailure { conn: Conn::BrokenPipe, log: None });
+    pair.a.meta_held = Some(Vec::new());
+    while pair.a.work() {}
+    pair.a.carry_out(at_disk.pop().unwrap());
+    while pair.a.work() {}
+    assert!(!pair.a.completed.contains_key(&token), "{}", pair.logs());
+    for output in pair.a.meta_held.take().unwrap() {
+        pair.a.carry_out(output);
+    }
+    while pair.a.work() {}
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+}
+
 /// Writes of several epochs wait in the fifo for something else. Each epoch gets its barrier, also the last one, though no write
 /// comes behind it: the activity log would keep its extents, and a resync would wait for them.
 #[test]
@@ -334,4 +368,184 @@ fn what_a_dead_daemon_wrote_is_durable_when_the_disk_is_attached() {
     pair.b.wants_link = false;
     pair.b.start();
     assert_eq!(pair.b.flushes, flushes + 1, "{}", pair.logs());
+}
+
+/// `b` has given up its disk and refused a write of `a`, which is done. The news of the disk are held up: they are what is returned.
+fn pair_with_a_refused_write() -> (Pair, VecDeque<Wire>) {
+    let mut pair = synced_pair();
+    assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
+    let news = std::mem::take(&mut pair.b.outgoing[Socket::Data as usize]);
+    assert!(!news.is_empty(), "{}", pair.logs());
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    assert!(!pair.a.core.has_open_epochs(V), "{}", pair.logs());
+    assert_eq!(pair.a.word().3, Disk::UpToDate, "{}", pair.logs());
+    (pair, news)
+}
+
+/// What the peer refused it gets when it has a disk again, whatever this node hears first: that the disk is gone, or that it is no longer
+/// Primary itself; and also if it hears nothing more before it dies.
+#[test]
+fn a_refused_write_comes_with_a_resync_behind_a_demotion() {
+    for dies in [false, true] {
+        let (mut pair, news) = pair_with_a_refused_write();
+        assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
+        if dies {
+            pair.lose_link();
+            pair.a.core = Node::core(77);
+            pair.a.start();
+            pair.b.attach();
+            let net = Box::new(settings(Protocol::C));
+            assert_eq!(pair.a.command(Command::Connect(net)), 101);
+            pair.meet_again();
+        } else {
+            pair.b.outgoing[Socket::Data as usize].extend(news);
+            pair.run();
+            assert_eq!(pair.a.word().3, Disk::Diskless, "{}", pair.logs());
+            pair.b.attach();
+            pair.run();
+        }
+        pair.assert_equal();
+        assert_eq!(pair.b.data[4000 * 512], 99);
+    }
+}
+
+/// The same if the link is lost instead and a freeze follows: other frozen writes would be sent again, this one is done.
+#[test]
+fn a_refused_write_comes_with_a_resync_behind_a_freeze() {
+    let (mut pair, _) = pair_with_a_refused_write();
+    pair.a.command(Command::SuspendIo { volume: V });
+    pair.lose_link();
+    pair.b.attach();
+    pair.meet_again();
+    pair.a.command(Command::ResumeIo { volume: V });
+    pair.run();
+    pair.assert_equal();
+    assert_eq!(pair.b.data[4000 * 512], 99);
+}
+
+/// The peer agrees to have its data replaced, and then this node's disk fails: the write that the peer answers meanwhile is on no disk that
+/// counts. Whichever of the two the node hears of first.
+#[test]
+fn a_write_is_not_done_that_only_a_peer_has_that_has_given_its_data_up() {
+    for state_first in [false, true] {
+        let mut pair = synced_pair();
+        pair.a.detach_at_errors();
+        pair.a.held = Some(Vec::new());
+        pair.a.begin(Command::InvalidateRemote { volume: V });
+        while pair.a.work() {}
+        let token = pair.a.write(4000, 99, 8192);
+        while pair.a.work() {}
+        let held = pair.a.held.take().unwrap();
+        let [Output::DiskWrite { volume, io, .. }] = held[..] else { panic!("{held:?}") };
+        pair.a.core.io_done(pair.now, volume, io, IoResult::Failed);
+        if state_first {
+            std::mem::swap(&mut pair.a, &mut pair.b);
+            pair.run_with_a_slow_meta_socket(|pair| pair.b.word().3 != Disk::UpToDate);
+            std::mem::swap(&mut pair.a, &mut pair.b);
+        }
+        pair.run();
+        assert!(pair.a.word().2 < Disk::UpToDate && pair.b.word().2 < Disk::UpToDate, "{}", pair.logs());
+        assert_eq!(pair.a.completed.get(&token), Some(&Err(IoError)), "{}", pair.logs());
+    }
+}
+
+/// A Primary that is the target of a resync, paused; `a` is Secondary.
+fn pair_with_primary_target() -> Pair {
+    let mut pair = synced_pair();
+    pair.b.command(Command::Disconnect { force: false });
+    pair.run();
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    let demotion = pair.a.begin(Command::Secondary { volume: V, open: false });
+    assert_eq!(pair.b.command(Command::PauseSync { volume: V }), 101);
+    pair.b.command(Command::Connect(Box::new(settings(Protocol::C))));
+    pair.run();
+    let promotion = pair.b.begin(Command::Primary { volume: V, force: false });
+    pair.run();
+    assert_eq!((pair.a.replies[&demotion], pair.b.replies[&promotion]), (1, 1), "{}", pair.logs());
+    assert_eq!((pair.b.word().0, pair.b.word().1), (Role::Primary, Conn::PausedSyncT), "{}", pair.logs());
+    pair
+}
+
+/// A resync has ended, and the super block does not say so yet: after a crash the disk would not count. A flush waits for that.
+#[test]
+fn a_flush_waits_for_the_mark_of_a_good_disk() {
+    let mut pair = pair_with_primary_target();
+    assert_eq!(pair.b.command(Command::ResumeSync { volume: V }), 101);
+    while pair.b.word().1 != Conn::SyncTarget {
+        pair.run_once();
+    }
+    while pair.b.core.volume(V).out_of_sync_bits() > 0 {
+        pair.run_once();
+    }
+    pair.b.meta_held = Some(Vec::new());
+    while pair.b.word().2 != Disk::UpToDate {
+        pair.run_once();
+    }
+    pair.b.core.flush(pair.now, V, 12345);
+    while pair.b.work() {}
+    assert!(!pair.b.completed.contains_key(&12345), "{}", pair.logs());
+    for output in pair.b.meta_held.take().into_iter().flatten() {
+        pair.b.carry_out(output);
+    }
+    while pair.b.work() {}
+    assert_eq!(pair.b.completed.get(&12345), Some(&Ok(None)), "{}", pair.logs());
+}
+
+/// The disk of a Primary is not good: what it has written is durable when the peer's disk keeps it.
+#[test]
+fn a_flush_beside_a_disk_that_is_not_good_waits_for_the_peers() {
+    for diskless in [false, true] {
+        let mut pair = pair_with_primary_target();
+        if diskless {
+            let id = pair.b.begin(Command::Detach { volume: V, force: false });
+            pair.run();
+            assert_eq!((pair.b.replies[&id], pair.b.word().2), (1, Disk::Diskless), "{}", pair.logs());
+        }
+        let token = pair.b.write(5000, 88, 8192);
+        while !pair.b.completed.contains_key(&token) {
+            pair.run_once();
+        }
+        assert!(pair.b.core.has_open_epochs(V));
+        pair.b.core.flush(pair.now, V, 12345);
+        while pair.b.work() {}
+        assert!(!pair.b.completed.contains_key(&12345), "{}", pair.logs());
+        pair.run();
+        assert_eq!(pair.b.completed.get(&12345), Some(&Ok(None)), "{}", pair.logs());
+
+        // If the peer is lost before, the flush is not done.
+        let token = pair.b.write(5000, 77, 8192);
+        while !pair.b.completed.contains_key(&token) {
+            pair.run_once();
+        }
+        pair.b.core.flush(pair.now, V, 12346);
+        pair.lose_link();
+        assert_eq!(pair.b.completed.get(&12346), Some(&Err(IoError)), "{}", pair.logs());
+    }
+}
+
+/// More writes wait for frozen I/O to go on than the activity log has slots for: it is not written for them meanwhile.
+#[test]
+fn frozen_writes_do_not_push_each_other_out_of_the_activity_log() {
+    let mut pair = Pair::new(101);
+    let few = DiskSettings { al_extents: 7, ..pair.a.core.volume(V).settings().clone() };
+    assert_eq!(pair.a.command(Command::DiskSettings { volume: V, settings: Box::new(few) }), 101);
+    pair.connect(&settings(Protocol::C));
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.a.begin(Command::SuspendIo { volume: V });
+    pair.run();
+    let written = |node: &Node| node.core.volume(V).counters().al_writes;
+    let before = written(&pair.a);
+    let tokens: Vec<Token> = (0..9).map(|extent| pair.a.write(extent * 8192, 1, 4096)).collect();
+    for _ in 0..100 {
+        pair.run_once();
+    }
+    assert_eq!(written(&pair.a), before, "{}", pair.logs());
+    pair.a.begin(Command::ResumeIo { volume: V });
+    pair.run();
+    assert!(tokens.iter().all(|token| pair.a.completed[token].is_ok()), "{}", pair.logs());
+    pair.assert_equal();
 }

@@ -381,6 +381,7 @@ impl Resource {
             return;
         };
         disk.uuids.start_as_target(uuid, role);
+        self.volumes[v].lacks_new_space_only = false;
         // A Primary exposes the data of the source, also if it loses this disk before it has them.
         let peer = self.volumes[v].peer_uuids.filter(|_| role == Role::Primary);
         self.volumes[v].effective_uuid = peer.map_or(uuid, |peer| peer.uuids.current);
@@ -658,6 +659,8 @@ impl Resource {
             self.start_resync(v, Conn::SyncSource);
         } else {
             let _ = self.change(v, Change::conn(Conn::WFSyncUUID), ChangeKind::Soft, true);
+            self.volumes[v].lacks_new_space_only =
+                state.disk == Disk::UpToDate && self.state(v).conn == Conn::WFSyncUUID;
         }
     }
 

@@ -53,6 +53,8 @@ pub struct RuleContext {
     pub negotiation_result: Option<(Disk, Disk)>,
     /// The effective data UUID is the CURRENT UUID of the attached disk. spec/state.md 8.6.
     pub effective_uuid_is_current: bool,
+    /// This node waits in WFSyncUUID for the resync of space that was added to a good disk. spec/state.md 12.5.
+    pub lacks_new_space_only: bool,
 }
 
 impl RuleContext {
@@ -69,6 +71,7 @@ impl RuleContext {
         state_sent: false,
         negotiation_result: None,
         effective_uuid_is_current: false,
+        lacks_new_space_only: false,
     };
 
     /// The policy that the rules see: the configured one if the current disk is usable, else

@@ -78,7 +78,8 @@ const fn window(conn: Conn) -> Window {
 ///
 /// S9 is stricter than DRBD's: old data count as good again only by a handshake with a peer that has
 /// data and the same generation. DRBD's rule makes the target of a resync UpToDate when its source
-/// loses the disk before the first block was copied.
+/// loses the disk before the first block was copied. That is right only for the target of space that was added: it had
+/// everything else, and mirrors what is written to the new space.
 pub fn sanitize(os: StateWord, wanted: StateWord, ctx: &RuleContext) -> (StateWord, Option<SanitizeWarning>) {
     let mut ns = wanted;
     let mut warning = None;
@@ -136,7 +137,7 @@ pub fn sanitize(os: StateWord, wanted: StateWord, ctx: &RuleContext) -> (StateWo
             other => other,
         };
         // The own disk cannot be outdated while connected.
-        let own_good = os.disk > Disk::Outdated;
+        let own_good = os.disk > Disk::Outdated || resync_aborted && ctx.lacks_new_space_only;
         let peer_good = os.pdsk > Disk::Outdated && ns.disk >= Disk::Outdated;
         (ns.disk, ns.pdsk) = (lift(ns.disk, own_good), lift(ns.pdsk, peer_good));
     }

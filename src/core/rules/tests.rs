@@ -283,6 +283,14 @@ fn old_data_stay_old_when_the_source_loses_its_disk() {
         assert_eq!((diskless.disk, diskless.pdsk), (Outdated, Diskless));
         assert_eq!(refused(diskless, Change::role(Primary), &CONNECTED), StateError::NoUpToDateDisk);
     }
+    // But for space that was added all was good.
+    let grown = RuleContext { lacks_new_space_only: true, ..CONNECTED };
+    let os = word(Secondary, Primary, Conn::WFSyncUUID, Outdated, UpToDate);
+    let failed = committed(os, Change::pdsk(Failed), ChangeKind::Hard, &grown);
+    assert_eq!((failed.conn, failed.disk, failed.pdsk), (Conn::Connected, UpToDate, Failed));
+    let lost = committed(os, Change::conn(Conn::BrokenPipe), ChangeKind::Hard, &grown);
+    assert_eq!((lost.conn, lost.disk), (Conn::BrokenPipe, Outdated));
+
     let os = word(Secondary, Secondary, Conn::WFBitMapS, UpToDate, Consistent);
     let failed = committed(os, Change::disk(Failed), ChangeKind::Hard, &CONNECTED);
     assert_eq!((failed.conn, failed.disk, failed.pdsk), (Conn::Connected, Failed, Outdated));
@@ -376,6 +384,7 @@ fn any_context() -> impl Strategy<Value = RuleContext> {
         state_sent: b[6],
         negotiation_result: b[7].then_some((Consistent, DUnknown)),
         effective_uuid_is_current: true,
+        lacks_new_space_only: false,
     })
 }
 

@@ -43,7 +43,7 @@ impl World {
             }
             // The newest data were on the disk that failed, and a resync has overwritten them with the older ones of the other
             // node. The Primary that had them refuses those, again and again: an operator has to demote it first.
-            let refuses = self.refused_data.is_some_and(|at| at + 200_000 > self.now);
+            let refuses = self.refused_data.is_some_and(|(at, _)| at + 200_000 > self.now);
             if spent >= 4_000_000 && self.passed_on() && refuses {
                 self.given_up = true;
                 return;
@@ -84,6 +84,18 @@ impl World {
             && self.authority == Some(1 - n)
     }
 
+    /// A Primary gave its disk up with the write that named a new generation: no disk has that one, and it accepts no other. Nothing
+    /// that its peer lacks was done in it. It is rebooted, too.
+    fn wants_what_nobody_has(&self, state: StateWord) -> bool {
+        let Some((at, wanted)) = self.refused_data else { return false };
+        state.role == Role::Primary
+            && state.disk == Disk::Diskless
+            && state.conn == Conn::StandAlone
+            && at + 10_000 > self.now
+            && self.nodes.iter().all(|node| node.super_block().uuids[0] | 1 != wanted | 1)
+            && !self.passed_on()
+    }
+
     /// What operators do, once a second, when they want everything to be well again.
     pub(super) fn mend(&mut self) {
         for n in 0..2 {
@@ -107,7 +119,7 @@ impl World {
                     continue;
                 }
             }
-            if self.is_lost_primary(n, state) {
+            if self.is_lost_primary(n, state) || self.wants_what_nobody_has(state) {
                 self.crash(n, false);
             } else if self.loser == Some(n) && state.conn > Conn::StandAlone && without_disk(state) {
                 // A disk does not come to one that has gone another way, until the two connect with those data given up.

@@ -97,8 +97,8 @@ pub struct World {
     left_disks: [bool; 2],
     /// Beside the node, which had given its disk up, the peer became good: what that disk says of the peer is not true any more.
     lifted_peers: [bool; 2],
-    /// When a Primary without a disk refused the data of its peer last.
-    pub refused_data: Option<Millis>,
+    /// When a Primary without a disk refused the data of its peer last, and the generation that it wanted.
+    pub refused_data: Option<(Millis, u64)>,
     /// A fault that is due at a step: at a moment at which it does the most harm.
     doom: Option<(u64, Doom)>,
     /// Since which step both nodes have been mirroring: connected, with two good disks.

@@ -148,7 +148,7 @@ impl World {
                     self.judge.unknown(step, began, sector + index, tag);
                 }
             }
-            (Kind::Flush, Ok(_)) if self.is_local(n) => self.judge.flushed(began),
+            (Kind::Flush, Ok(_)) => self.judge.flushed(began),
             _ => {}
         }
         if result.is_err() {

@@ -1,0 +1,91 @@
+//! Flushes of the application: all that it has heard of is durable, on a disk that counts. spec/wire.md 7.1, "Empty flush".
+//!
+//! The own disk counts if its super block says that it is good. If it is not good, the peer's does: it keeps what its barriers'
+//! acknowledgements stand for. (DRBD waits for neither.)
+
+use super::rules;
+use super::state::Disk;
+use super::types::*;
+use super::Resource;
+
+/// A flush that is not done.
+#[derive(Debug)]
+pub struct Flush {
+    token: Token,
+    /// The own disk has not come back with it.
+    at_disk: bool,
+    /// The newest request of before.
+    newest: u64,
+}
+
+impl Resource {
+    /// The application wants all that it heard of to be durable.
+    pub fn flush(&mut self, now: Millis, v: VolumeIndex, token: Token) {
+        self.now = self.now.max(now);
+        let (state, newest) = (self.state(v), self.log.newest());
+        if rules::replicates(state) {
+            self.epochs.close(self.now);
+            if state.disk != Disk::UpToDate {
+                self.flush_barrier();
+            }
+        }
+        let at_disk = match self.usable_disk(v) {
+            Some(disk) => {
+                disk.in_use += 1;
+                disk.flush_begins(Io::Flush(token));
+                self.out.push(Output::DiskFlush { volume: v, io: Io::Flush(token) });
+                true
+            }
+            None => false,
+        };
+        self.volumes[v].flushes.push(Flush { token, at_disk, newest });
+        self.settle();
+    }
+
+    /// The own disk is done with a flush.
+    pub(super) fn flush_io_done(&mut self, v: VolumeIndex, token: Token, ok: bool) {
+        if let Some(disk) = &mut self.volumes[v].disk {
+            disk.in_use -= 1;
+            disk.flush_ended(Io::Flush(token), ok);
+        }
+        if !ok {
+            self.local_error(v, 0, 0, true);
+        }
+        let flushes = &mut self.volumes[v].flushes;
+        let Some(index) = flushes.iter().position(|flush| flush.token == token) else { return };
+        if ok {
+            flushes[index].at_disk = false;
+        } else {
+            flushes.remove(index);
+            self.out.push(Output::Complete { token, result: Err(IoError) });
+        }
+    }
+
+    /// Completes flushes that are done.
+    pub(super) fn complete_flushes(&mut self) {
+        for v in 0..self.volumes.len() {
+            for flush in std::mem::take(&mut self.volumes[v].flushes) {
+                match self.flush_result(v, &flush) {
+                    Some(result) => self.out.push(Output::Complete { token: flush.token, result }),
+                    None => self.volumes[v].flushes.push(flush),
+                }
+            }
+        }
+    }
+
+    fn flush_result(&self, v: VolumeIndex, flush: &Flush) -> Option<Result<Option<Payload>, IoError>> {
+        if flush.at_disk {
+            return None;
+        }
+        let state = self.state(v);
+        if state.disk == Disk::UpToDate {
+            let marked = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.good_mark_durable);
+            return marked.then_some(Ok(None));
+        }
+        let at_peer = self.has_completed_writes_in_open_epochs(v, flush.newest);
+        if at_peer || state.is_susp() {
+            return None;
+        }
+        Some(if state.pdsk == Disk::UpToDate { Ok(None) } else { Err(IoError) })
+    }
+}
