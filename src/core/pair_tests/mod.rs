@@ -343,10 +343,12 @@ impl Pair {
             // One side hung up: the other sees the end of the stream.
             self.linked = false;
             for node in [&mut self.a, &mut self.b] {
-                node.outgoing = [VecDeque::new(), VecDeque::new()];
                 if node.wants_link {
                     node.core.link_lost(self.now, LinkFailure { conn: Conn::BrokenPipe, log: None });
                 }
+                // What it has decided to send goes with the link, too.
+                node.work();
+                node.outgoing = [VecDeque::new(), VecDeque::new()];
             }
             busy = true;
         }

@@ -166,12 +166,14 @@ impl Uuids {
         sync_uuid
     }
 
-    /// The source of a resync that has not heard of its end: the CURRENT that the target had before, where the slots tell.
+    /// The source of a resync that has not heard of its end: the CURRENT that the target had before, where the slots tell. They
+    /// do not when the resync was begun anew before: each of the three, and CURRENT, may be the target's, and none may go.
     pub fn unfinished_resync(&self) -> Option<u64> {
-        let before = self.history[0];
-        let began = before != 0 && self.bitmap != 0;
-        let sync_uuid = without_role(before).wrapping_add(NEW_BITMAP_OFFSET);
-        (began && without_role(self.bitmap) == sync_uuid).then_some(before)
+        let follows = |uuid: u64, before: u64| {
+            before != 0 && without_role(uuid) == without_role(before).wrapping_add(NEW_BITMAP_OFFSET)
+        };
+        let [before, older] = self.history;
+        (self.bitmap != 0 && follows(self.bitmap, before) && !follows(before, older)).then_some(before)
     }
 
     /// U8: the target got the sync UUID. Log: `updated sync uuid ...`.

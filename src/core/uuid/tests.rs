@@ -385,3 +385,21 @@ fn the_history_keeps_the_target_of_an_interrupted_resync() {
         assert!(source.history.contains(&target), "{source}");
     }
 }
+
+/// So it does when the source crashes after one of the tries, and goes on alone.
+#[test]
+fn a_source_that_goes_on_after_a_crash_keeps_its_target() {
+    let (target, current) = (0x1234_5678_9ABC_DEF0, 0x51B2_475A_9755_B178);
+    let mut source = Uuids { current, bitmap: target, history: [0, 0] };
+    assert_eq!(source.unfinished_resync(), None);
+    for tries in 1..5 {
+        source.start_as_source(0, target);
+        let mut alone = source;
+        if let Some(before) = source.unfinished_resync() {
+            alone.new_current_beside_target(7, Role::Primary, before);
+            assert!(alone.history.contains(&current), "{alone}");
+        }
+        assert!(alone.history.contains(&target), "{alone}");
+        assert_eq!(alone.current != current, tries == 1, "{alone}");
+    }
+}
