@@ -1,10 +1,11 @@
 //! Flushes of the application: all that it has heard of is durable, on a disk that counts. spec/wire.md 7.1, "Empty flush".
 //!
 //! The own disk counts if its super block says that it is good. If it is not good, the peer's does: it keeps what its barriers'
-//! acknowledgements stand for. (DRBD waits for neither.)
+//! acknowledgements stand for. Beside another Primary both have to keep it: after a crash of both, either may be the one that
+//! counts. (DRBD waits for the own disk only.)
 
 use super::rules;
-use super::state::Disk;
+use super::state::{Disk, Role};
 use super::types::*;
 use super::Resource;
 
@@ -16,6 +17,8 @@ pub struct Flush {
     at_disk: bool,
     /// The newest request of before.
     newest: u64,
+    /// The peer was Primary, too.
+    beside_primary: bool,
 }
 
 impl Resource {
@@ -23,9 +26,10 @@ impl Resource {
     pub fn flush(&mut self, now: Millis, v: VolumeIndex, token: Token) {
         self.now = self.now.max(now);
         let (state, newest) = (self.state(v), self.log.newest());
+        let beside_primary = state.peer == Role::Primary;
         if rules::replicates(state) {
             self.epochs.close(self.now);
-            if state.disk != Disk::UpToDate {
+            if state.disk != Disk::UpToDate || beside_primary {
                 self.flush_barrier();
             }
         }
@@ -38,7 +42,7 @@ impl Resource {
             }
             None => false,
         };
-        self.volumes[v].flushes.push(Flush { token, at_disk, newest });
+        self.volumes[v].flushes.push(Flush { token, at_disk, newest, beside_primary });
         self.settle();
     }
 
@@ -77,12 +81,14 @@ impl Resource {
         if flush.at_disk {
             return None;
         }
-        let state = self.state(v);
-        if state.disk == Disk::UpToDate {
-            let marked = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.good_mark_durable);
-            return marked.then_some(Ok(None));
-        }
+        let (volume, state) = (&self.volumes[v], self.state(v));
         let at_peer = self.has_completed_writes_in_open_epochs(v, flush.newest);
+        if state.disk == Disk::UpToDate {
+            let marked = volume.disk.as_ref().is_some_and(|disk| disk.good_mark_durable);
+            // Without the peer: it is the new generation that says whose data count.
+            let shared = flush.beside_primary && (at_peer || volume.uuid_hold);
+            return (marked && !shared).then_some(Ok(None));
+        }
         if at_peer || state.is_susp() {
             return None;
         }

@@ -155,6 +155,7 @@ impl World {
             self.mirroring_since = None;
         } else if self.mirroring_since.is_none() {
             self.mirroring_since = Some(self.step);
+            self.cut_primary = None;
         }
         if self.p.resizes {
             self.check_sizes();

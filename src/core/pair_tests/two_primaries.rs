@@ -304,3 +304,31 @@ fn a_read_beside_a_primary_that_is_gone_waits_for_the_generation() {
     assert_ne!(pair.a.super_block().uuids[1], 0, "{}", pair.logs());
     assert_eq!(pair.a.completed[&12345].clone().ok().flatten(), Some(vec![99; 4096]), "{}", pair.logs());
 }
+
+/// After a crash of both Primaries either disk may be the one that counts: a flush waits for the peer's, or for the generation without it.
+#[test]
+fn a_flush_beside_another_primary_waits_for_its_disk() {
+    for lost in [false, true] {
+        let mut pair = two_primaries();
+        let token = pair.a.write(4000, 99, 8192);
+        while !pair.a.completed.contains_key(&token) {
+            pair.run_once();
+        }
+        assert!(pair.a.core.has_open_epochs(V));
+        pair.a.core.flush(pair.now, V, 12345);
+        while pair.a.work() {}
+        assert!(!pair.a.completed.contains_key(&12345), "{}", pair.logs());
+        if lost {
+            pair.a.meta_held = Some(Vec::new());
+            pair.lose_link();
+            assert!(!pair.a.completed.contains_key(&12345), "{}", pair.logs());
+            for output in pair.a.meta_held.take().into_iter().flatten() {
+                pair.a.carry_out(output);
+            }
+            while pair.a.work() {}
+        } else {
+            pair.run();
+        }
+        assert_eq!(pair.a.completed.get(&12345), Some(&Ok(None)), "{}", pair.logs());
+    }
+}

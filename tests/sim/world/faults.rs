@@ -99,6 +99,12 @@ impl World {
         self.check_every_step();
     }
 
+    /// Whether the super block of the node tells of no generation that the other does not have.
+    fn is_of_same_generation(&self, n: usize) -> bool {
+        let (own, other) = (self.nodes[n].super_block(), self.nodes[1 - n].super_block());
+        own.uuids[1] == 0 && (own.uuids[0] ^ other.uuids[0]) & !1 == 0
+    }
+
     pub(super) fn crash(&mut self, n: usize, power_cut: bool) {
         self.event_outside(|| format!("{n}: {}", if power_cut { "power cut" } else { "crash" }));
         let other = 1 - n;
@@ -149,6 +155,14 @@ impl World {
                 // What it had in its cache may be on the other disk only.
                 self.authority = Some(other);
             }
+        }
+        // Two Primaries crash, and neither disk says that it is the newer one: that of the one that lost its cache may be the source, and what
+        // the other acknowledged without having heard of that is lost, too.
+        if primary && self.cut_primary == Some(other) && self.is_of_same_generation(n) {
+            self.judge.cache_lost();
+        }
+        if primary && power_cut {
+            self.cut_primary = Some(n);
         }
         if let Some(connection) = &mut self.connection {
             if power_cut {

@@ -93,6 +93,8 @@ pub struct World {
     pub lost_on_the_way: bool,
     /// A node began a generation for the writes of a Primary without a disk, which has not heard of it.
     pub unheard_generation: bool,
+    /// The node lost its cache when it was Primary, and the two have not mirrored since.
+    pub cut_primary: Option<usize>,
     /// The node gave its disk up as Primary, and went on with the peer's: its disk is old, and nothing on it says so.
     left_disks: [bool; 2],
     /// Beside the node, which had given its disk up, the peer became good: what that disk says of the peer is not true any more.
@@ -191,6 +193,7 @@ impl World {
             bits_without_resync: false,
             lost_on_the_way: false,
             unheard_generation: false,
+            cut_primary: None,
             left_disks: [false; 2],
             lifted_peers: [false; 2],
             refused_data: None,
