@@ -11,23 +11,22 @@ use super::volume::LocalDisk;
 use super::Resource;
 
 impl Resource {
-    /// Step 11: frozen I/O cannot go on with a peer whose data may be old.
+    /// Step 11: frozen I/O cannot go on with a peer whose data may be old. (DRBD goes on alone. But for the peer this handshake ended
+    /// well: it takes its disk for good now, and is not fenced.)
     pub(super) fn abort_thaw(&mut self, v: VolumeIndex) {
         self.error(Some(v), "Aborting Connect, can not thaw IO with an only Consistent peer");
-        self.begin_owed_generation(v);
-        self.clear_transfer_log();
-        let _ = self.change(v, Change::susp(false), ChangeKind::Hard, false);
-        self.lose_link(LinkFailure { conn: Conn::ProtocolError, log: None });
+        self.meet_again_with_new_generation(v);
     }
 
     /// The same if I/O could go on, but not without what the peer may have lost with its cache meanwhile: no resync would follow.
     /// (DRBD takes a peer for one that never rebooted unless its disk is only Consistent, as it is with fencing.) A
     /// generation of its own before the connection was lost would have been a split brain if the peer took over.
     pub(super) fn abort_without_resync(&mut self, v: VolumeIndex) {
-        self.meet_again_with_new_generation(
-            v,
+        self.info(
+            Some(v),
             "Aborting Connect, a resync must bring what the peer may have lost with its cache",
         );
+        self.meet_again_with_new_generation(v);
     }
 
     /// A frozen Primary was the target of a resync, which its source has missed the end of: for both the peer is to be the source
@@ -50,11 +49,12 @@ impl Resource {
 
     /// What [`is_ahead_of_its_source`](Self::is_ahead_of_its_source) says leads to another handshake.
     pub(super) fn abort_as_target(&mut self, v: VolumeIndex) {
-        self.meet_again_with_new_generation(v, "Aborting Connect, the peer missed the end of the resync");
+        self.info(Some(v), "Aborting Connect, the peer missed the end of the resync");
+        self.meet_again_with_new_generation(v);
     }
 
-    fn meet_again_with_new_generation(&mut self, v: VolumeIndex, text: &str) {
-        self.info(Some(v), text);
+    /// I/O stays frozen until the next handshake.
+    fn meet_again_with_new_generation(&mut self, v: VolumeIndex) {
         let offered = (self.random)();
         self.volumes[v].offered_generation.get_or_insert(offered);
         if !self.offers_generation(v) {

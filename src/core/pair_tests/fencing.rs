@@ -22,6 +22,15 @@ impl Node {
         let settings = Box::new(DiskSettings { fencing, ..settings });
         assert_eq!(self.command(Command::DiskSettings { volume: V, settings }), 101);
     }
+
+    /// The daemon crashes and comes back with the settings that it had.
+    fn restart(&mut self, random: u64) {
+        let settings = self.core.volume(V).settings().clone();
+        self.core = Node::core(random);
+        self.core.add_volume(0, 0, settings);
+        self.attach();
+        while self.work() {}
+    }
 }
 
 impl Pair {
@@ -72,6 +81,37 @@ fn frozen_writes_wait_for_the_generation_that_fencing_begins() {
     }
     assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
     assert_ne!(pair.a.super_block().uuids[1], 0);
+}
+
+/// A peer that crashed must be resynced before frozen I/O goes on with it. The Primary stays frozen, and in the generation that it
+/// shares with the peer, until the peer has agreed to be the target.
+#[test]
+fn a_peer_that_crashed_does_not_thaw_a_frozen_primary_before_a_resync() {
+    let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+    let token = pair.a.write(4000, 99, 4096);
+    while pair.a.work() {}
+    pair.lose_link();
+    pair.helper_of_a_ends(1);
+    pair.a.running = None;
+    while pair.a.work() {}
+    let before = pair.a.super_block().uuids;
+    pair.b.restart(77);
+    assert_eq!(pair.b.word().2, Disk::Consistent, "{}", pair.logs());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    let mut steps = 0..1000;
+    while !pair.logs().contains("can not thaw IO") && steps.next().is_some() {
+        pair.run_once();
+    }
+    assert!(pair.logs().contains("can not thaw IO"), "{}", pair.logs());
+    assert!(pair.a.core.volume(V).state().susp_fen, "{}", pair.logs());
+    assert!(!pair.a.completed.contains_key(&token), "{}", pair.logs());
+    while pair.a.work() {}
+    assert_eq!(pair.a.super_block().uuids, before, "{}", pair.logs());
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    assert_ne!(pair.a.super_block().uuids[0] | 1, before[0] | 1, "{}", pair.logs());
+    pair.assert_equal();
 }
 
 /// A frozen Primary owes a generation since its peer was outdated, which comes back without a disk: what the application is told from
