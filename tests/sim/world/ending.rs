@@ -115,7 +115,7 @@ impl World {
                 self.nodes[n].application.open = true;
                 self.nodes[n].application.closing = true;
                 if state.susp {
-                    self.command(n, Purpose::Other, Command::ResumeIo { volume: V });
+                    self.resume_io(n);
                     continue;
                 }
             }
@@ -134,8 +134,9 @@ impl World {
                 self.connect_with(n, self.loser == Some(n));
             } else if state.user_isp {
                 self.command(n, Purpose::Other, Command::ResumeSync { volume: V });
-            } else if state.susp {
-                self.command(n, Purpose::Other, Command::ResumeIo { volume: V });
+            } else if state.susp && !state.susp_fen {
+                // Where fencing holds it, too, this would let go what the peer was not fenced for.
+                self.resume_io(n);
             }
         }
         // What ended with failed blocks, or was outdated by the other, needs another handshake.

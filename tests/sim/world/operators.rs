@@ -136,7 +136,7 @@ impl World {
     }
 
     /// An operator lets frozen I/O go on.
-    fn resume_io(&mut self, n: usize) {
+    pub(super) fn resume_io(&mut self, n: usize) {
         self.unfenced |= self.state(n).is_some_and(|state| state.susp_fen);
         self.command(n, Purpose::Other, Command::ResumeIo { volume: V });
     }
