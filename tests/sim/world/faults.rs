@@ -195,6 +195,13 @@ impl World {
             && disk.is_some_and(|disk| disk.uuids.bitmap != 0)
     }
 
+    /// The same of a node that crashed before its peer noticed that the link was lost.
+    fn left_generation_of_its_own(&self, n: usize) -> bool {
+        let block = self.nodes[n].super_block();
+        let good = [MetaFlags::CONSISTENT, MetaFlags::WAS_UP_TO_DATE].map(|flag| block.flags.contains(flag));
+        good == [true; 2] && block.uuids[1] != 0
+    }
+
     /// Two Primaries, one of which goes on without the other: an operator will have to give the data of one up. The other one may not have
     /// noticed yet, or be about to be demoted.
     fn see_split(&mut self) {
@@ -285,8 +292,11 @@ impl World {
                 }
             } else if state.conn.is_sync_source() || state.conn == Conn::WFBitMapS {
                 // A source that has not noticed yet that the link is lost, and its target was refused what it asked for.
-                let gone_on = |other| self.began_generation_alone(1 - n, other);
-                if self.authority != Some(1 - n) || !states[1 - n].is_some_and(gone_on) {
+                let gone_on = match states[1 - n] {
+                    Some(other) => self.began_generation_alone(1 - n, other),
+                    None => self.left_generation_of_its_own(1 - n),
+                };
+                if self.authority != Some(1 - n) || !gone_on {
                     self.authority = Some(n);
                 }
             } else if self.authority.is_none() && self.began_generation_alone(n, state) {
