@@ -173,6 +173,9 @@ impl Resource {
         if peer.disk != Disk::Negotiating {
             return peer.disk;
         }
+        if self.volumes[v].peer_uuids_outlive_disk {
+            return Disk::Diskless;
+        }
         let uuids = self.volumes[v].peer_uuids.as_ref();
         let inconsistent =
             uuids.is_some_and(|uuids| uuids.flags.contains(super::uuid::UuidFlags::INCONSISTENT));
@@ -184,6 +187,11 @@ impl Resource {
     fn process_state(&mut self, v: VolumeIndex, peer: StateWord) {
         use Conn::*;
         let os = self.state(v);
+        let volume = &mut self.volumes[v];
+        volume.peer_uuids_outlive_disk |= volume.peer_uuids.is_some() && peer.disk < Disk::Negotiating;
+        // It is to negotiate, but its UUIDs would have come before this word: it has gone before they could be sent. (DRBD goes by those of
+        // the disk that the peer had before.)
+        let is_gone = volume.peer_uuids_outlive_disk && peer.disk == Disk::Negotiating;
         let mut real_disk = self.real_peer_disk(v, peer);
         if os.conn <= TearDown {
             return;
@@ -251,6 +259,7 @@ impl Resource {
         let undecided = undecided && !mutant!("negotiation-without-uuids");
         let consider = volume.peer_uuids.is_some()
             && both_disks
+            && !is_gone
             && (os.conn < Connected
                 || (os.conn == Connected && negotiating)
                 // Not by a word of before the peer's promotion, which may come behind its request for it.

@@ -481,6 +481,7 @@ impl Resource {
         let state = self.state(v);
         let late = self.volumes[v].late_answers > 0;
         self.volumes[v].late_answers -= u32::from(late);
+        self.volumes[v].peer_uuids_outlive_disk = false;
         if !late || state.disk != Disk::Negotiating {
             self.volumes[v].peer_uuids = Some(peer);
         }

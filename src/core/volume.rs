@@ -169,6 +169,8 @@ pub struct Volume {
     pub(super) effective_uuid: u64,
     /// What the peer said in its last P_UUIDS.
     pub(super) peer_uuids: Option<PeerUuids>,
+    /// They are those of a disk that has gone since.
+    pub(super) peer_uuids_outlive_disk: bool,
     /// Disks that negotiated over this link and were given up before the peer's UUIDs came, which answer them: so many will come before
     /// those for the next disk.
     pub(super) late_answers: u32,
@@ -279,6 +281,7 @@ impl Volume {
             deleted: false,
             effective_uuid: 0,
             peer_uuids: None,
+            peer_uuids_outlive_disk: false,
             late_answers: 0,
             bits_sent: 0,
             peer_size: 0,

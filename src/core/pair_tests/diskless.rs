@@ -269,3 +269,44 @@ fn a_primary_without_a_disk_writes_in_a_generation_of_its_own() {
     pair.run();
     pair.assert_equal();
 }
+
+/// The peer, the target of a resync that began anew, gives its disk up, attaches it, and loses it before it could send the UUIDs: what it
+/// said of the disk before the resync decides nothing, and this node's slots stay.
+#[test]
+fn a_disk_that_went_before_its_uuids_were_sent_is_not_taken_for_the_one_before() {
+    let mut pair = synced_pair();
+    pair.lose_link();
+    pair.run();
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    for again in [true, false] {
+        (pair.a.wants_link, pair.b.wants_link) = (true, true);
+        while pair.b.word().1 != Conn::SyncTarget {
+            pair.run_once();
+        }
+        if again {
+            pair.lose_link();
+        }
+    }
+    assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
+    pair.run();
+    assert_eq!(pair.b.word().2, Disk::Diskless, "{}", pair.logs());
+    let before = pair.a.super_block().uuids;
+    pair.b.meta_held = Some(Vec::new());
+    pair.b.try_attach();
+    while pair.b.word().2 != Disk::Negotiating {
+        let held = pair.b.meta_held.take().unwrap();
+        held.into_iter().for_each(|output| pair.b.carry_out(output));
+        pair.b.meta_held = Some(Vec::new());
+        while pair.b.work() {}
+    }
+    assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
+    let held = pair.b.meta_held.take().unwrap();
+    held.into_iter().for_each(|output| pair.b.carry_out(output));
+    pair.run();
+    assert_eq!(pair.b.word().2, Disk::Diskless, "{}", pair.logs());
+    assert_eq!(pair.a.super_block().uuids, before, "{}", pair.logs());
+    pair.b.attach();
+    pair.run();
+    pair.assert_equal();
+}
