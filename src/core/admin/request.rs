@@ -131,7 +131,7 @@ impl Resource {
         let lost = self.volumes().all(|(_, volume)| volume.state.conn < Conn::Connected);
         let without_data = |volume: &Volume| {
             volume.state.disk == Disk::UpToDate
-                && matches!(volume.state.pdsk, Disk::Inconsistent | Disk::Outdated)
+                && (volume.served_primary || matches!(volume.state.pdsk, Disk::Inconsistent | Disk::Outdated))
         };
         lost && self.volumes().any(|(_, volume)| without_data(volume))
     }
