@@ -622,3 +622,29 @@ fn sizes_that_come_during_an_attach_count() {
         pair.assert_equal();
     }
 }
+
+/// A Primary whose disk failed (`on-io-error pass_on`) is no source of new space: its disk would count as good, without what was
+/// written where it failed. The peer has that.
+#[test]
+fn new_space_comes_from_the_good_disk() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for (version, primary_grows) in [(86, true), (101, true), (101, false)] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.a.write(4000, 5, 4096);
+        pair.run();
+        pair.a.data[4000 * 512..][..4096].fill(4);
+        pair.a.core.local_error(V, 4000, 8, true);
+        pair.run();
+        let failed = (Role::Primary, Conn::Connected, Disk::Inconsistent, Disk::UpToDate);
+        assert_eq!(pair.a.word(), failed, "{}", pair.logs());
+        for (node, fill) in [(&mut pair.a, 7), (&mut pair.b, 8)] {
+            node.set_bytes(2 * SMALL);
+            node.data[SMALL..].fill(fill);
+        }
+        resize(if primary_grows { &mut pair.a } else { &mut pair.b });
+        pair.run();
+        assert_eq!(pair.a.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+        assert_eq!((pair.a.data[4000 * 512], pair.a.data[SMALL]), (5, 8), "{}", pair.logs());
+        pair.assert_equal();
+    }
+}
