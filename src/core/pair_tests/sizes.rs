@@ -648,3 +648,31 @@ fn new_space_comes_from_the_good_disk() {
         pair.assert_equal();
     }
 }
+
+/// A peer that had the larger size when the two met, before this node's disk came, takes part in no resync of new space: none begins.
+#[test]
+fn a_disk_that_grows_to_the_size_of_the_peer_at_attach_waits_for_no_resync() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for version in [86, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.a.begin(Command::Secondary { volume: V, open: false });
+        pair.run();
+        pair.b.begin(Command::Detach { volume: V, force: false });
+        pair.run();
+        pair.b.begin(Command::Disconnect { force: false });
+        pair.run();
+        for node in [&mut pair.a, &mut pair.b] {
+            node.set_bytes(2 * SMALL);
+        }
+        assert_eq!(resize_alone(&mut pair.a), 101);
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        pair.run();
+        assert_eq!(pair.b.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+        pair.b.attach();
+        pair.run();
+        for node in [&pair.a, &pair.b] {
+            assert_eq!((node.word().1, node.word().2), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
+            assert_eq!(node.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+        }
+    }
+}
