@@ -129,6 +129,7 @@ impl Resource {
     /// its own it would have had none at all.
     fn peer_cannot_outdate(&self) -> bool {
         let lost = self.volumes().all(|(_, volume)| volume.state.conn < Conn::Connected);
+        // That the peer had no disk its state does not show any more.
         let without_data = |volume: &Volume| {
             volume.state.disk == Disk::UpToDate
                 && (volume.served_primary || matches!(volume.state.pdsk, Disk::Inconsistent | Disk::Outdated))
