@@ -121,6 +121,8 @@ impl Resource {
         // The size that was agreed last is exposed until the peer says otherwise.
         volume.size = volume.size.max(agreed);
         volume.resync_after_negotiation = false;
+        // What is under way was for the disk before, or for none, and may come to blocks that have changed since.
+        self.writes_come_too_late_for_sync(v);
         let steps = self.size_at_attach(v);
         self.queue_steps(steps);
 
@@ -225,10 +227,13 @@ impl Resource {
         result
     }
 
-    /// The size that all limits give comes into effect (step 20).
+    /// The size that all limits give comes into effect (step 20). What is new is resynced, unless the peer has had it since the two met:
+    /// it sees nothing new, and takes part in no resync. (In DRBD one of the two alone waits for it.)
     fn size_at_attach(&mut self, v: VolumeIndex) -> impl Iterator<Item = Step> {
         let (change, steps) = self.determine_size(v, ResizeFlags::default());
-        self.volumes[v].resync_after_negotiation |= change == SizeChange::Grew;
+        let volume = &mut self.volumes[v];
+        let new_for_both = volume.size > volume.size_at_meeting;
+        volume.resync_after_negotiation |= change == SizeChange::Grew && new_for_both;
         steps
     }
 

@@ -350,9 +350,13 @@ pub fn after_sizes(
 }
 
 /// This node is the source of the resync of a grown area: the Primary if the roles differ, else
-/// the arbiter. spec/state.md 12.5.
+/// the arbiter. spec/state.md 12.5. Unless only one of the disks is good: that one is. (DRBD goes by the roles, and takes
+/// the disk of a Primary for good that failed under `on-io-error pass_on`.)
 pub fn grown_area_source(s: StateWord, arbiter: bool) -> bool {
-    if s.role == s.peer {
+    let (own_is_good, peer_is_good) = (s.disk == Disk::UpToDate, s.pdsk == Disk::UpToDate);
+    if own_is_good != peer_is_good {
+        own_is_good
+    } else if s.role == s.peer {
         arbiter
     } else {
         s.role == Role::Primary
@@ -604,6 +608,8 @@ mod tests {
         assert!(!grown_area_source(PAIR.seen_by_peer(), true));
         let two = StateWord { peer: Role::Primary, ..PAIR };
         assert!(grown_area_source(two, true) && !grown_area_source(two, false));
+        let failed = StateWord { disk: Disk::Inconsistent, ..PAIR };
+        assert!(!grown_area_source(failed, true) && grown_area_source(failed.seen_by_peer(), false));
     }
 
     #[test]

@@ -231,7 +231,7 @@ impl Resource {
         }
         self.resync_state_effects(v, os, ns);
         if os.conn != ns.conn && matches!(ns.conn, Conn::WFBitMapS | Conn::WFBitMapT) {
-            self.bitmaps_will_be_exchanged(v);
+            self.writes_come_too_late_for_sync(v);
         }
         if ns.conn == Conn::StartingSyncT {
             self.volumes[v].invalidating = true;
@@ -335,6 +335,10 @@ impl Resource {
         let generation = lost_peer || promoted && !unheard && !self.volumes[v].generation_awaits_peer;
         self.fifo.push_back(Work::After { v, os, ns, generation });
         self.expose_accepted_size(v, os, ns);
+        if meets {
+            self.volumes[v].size_at_meeting =
+                if ns.pdsk > Disk::Negotiating { self.volumes[v].size } else { 0 };
+        }
         if os.conn == Conn::WFReportParams && ns.conn != os.conn {
             for (id, size, flags) in std::mem::take(&mut self.volumes[v].resizes_after_handshake) {
                 self.queue_steps([Step::Resize { v, id, size, flags }]);

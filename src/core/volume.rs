@@ -213,6 +213,8 @@ pub struct Volume {
     pub(super) first_word: FirstWord,
     pub(super) consider_resync: bool,
     pub(super) resync_after_negotiation: bool,
+    /// Size of the device when the two nodes met, if the peer had a disk, sectors; else 0.
+    pub(super) size_at_meeting: u64,
     pub(super) resize_pending: bool,
     /// What the peer said of the device, for a node without a disk: it counts when its data are accepted.
     pub(super) size_once_accepted: Option<u64>,
@@ -301,6 +303,7 @@ impl Volume {
             first_word: FirstWord::Came,
             consider_resync: false,
             resync_after_negotiation: false,
+            size_at_meeting: 0,
             resize_pending: false,
             size_once_accepted: None,
             grown_waits: false,

@@ -129,9 +129,10 @@ impl Resource {
     /// its own it would have had none at all.
     fn peer_cannot_outdate(&self) -> bool {
         let lost = self.volumes().all(|(_, volume)| volume.state.conn < Conn::Connected);
+        // That the peer had no disk its state does not show any more.
         let without_data = |volume: &Volume| {
             volume.state.disk == Disk::UpToDate
-                && matches!(volume.state.pdsk, Disk::Inconsistent | Disk::Outdated)
+                && (volume.served_primary || matches!(volume.state.pdsk, Disk::Inconsistent | Disk::Outdated))
         };
         lost && self.volumes().any(|(_, volume)| without_data(volume))
     }

@@ -2,6 +2,30 @@
 
 use super::*;
 
+impl Pair {
+    /// `b` asks to be let go, is refused, and offers to be outdated: the answer to that stays on its way.
+    fn begin_disconnect_of_b(&mut self) -> AdminId {
+        let id = self.b.begin(Command::Disconnect { force: false });
+        let refusals = |pair: &Pair| {
+            let refusal = |packet: &&Packet| {
+                matches!(packet, Packet::ConnectionStateChangeReply(_) | Packet::StateChangeReply(_))
+            };
+            pair.a.sent.iter().filter(refusal).count()
+        };
+        let first = refusals(self);
+        for _ in 0..200 {
+            let _ = self.a.work() | self.b.work();
+            Pair::deliver(&mut self.b, &mut self.a, Socket::Data, self.now);
+            Pair::deliver(&mut self.b, &mut self.a, Socket::Meta, self.now);
+            if refusals(self) == first {
+                Pair::deliver(&mut self.a, &mut self.b, Socket::Meta, self.now);
+            }
+        }
+        assert_eq!(self.a.outgoing[Socket::Meta as usize].len(), 1, "{}", self.logs());
+        id
+    }
+}
+
 /// A Primary with fencing that asks its peer to be let go, up to where the peer has answered and hung up. The two
 /// sockets are not ordered: the end of the data socket is seen first.
 fn left_by_its_peer() -> Pair {
@@ -137,21 +161,7 @@ fn the_source_of_a_resync_is_not_outdated_by_a_disconnect_that_the_target_refuse
     pair.b.begin(Command::InvalidateRemote { volume: V });
     pair.run();
     assert_eq!((pair.a.word().0, pair.a.word().1), (Role::Primary, Conn::SyncTarget), "{}", pair.logs());
-    let id = pair.b.begin(Command::Disconnect { force: false });
-    let refusals = |pair: &Pair| {
-        let refusal = |packet: &&Packet| matches!(packet, Packet::ConnectionStateChangeReply(_));
-        pair.a.sent.iter().filter(refusal).count()
-    };
-    let first = refusals(&pair);
-    for _ in 0..200 {
-        let _ = pair.a.work() | pair.b.work();
-        Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
-        Pair::deliver(&mut pair.b, &mut pair.a, Socket::Meta, pair.now);
-        if refusals(&pair) == first {
-            Pair::deliver(&mut pair.a, &mut pair.b, Socket::Meta, pair.now);
-        }
-    }
-    assert_eq!(pair.a.outgoing[Socket::Meta as usize].len(), 1, "{}", pair.logs());
+    let id = pair.begin_disconnect_of_b();
     pair.lose_link();
     for output in pair.b.held.take().unwrap() {
         pair.b.carry_out(output);
@@ -159,6 +169,24 @@ fn the_source_of_a_resync_is_not_outdated_by_a_disconnect_that_the_target_refuse
     pair.run();
     assert_eq!((pair.b.word().1, pair.b.word().2), (Conn::StandAlone, Disk::UpToDate), "{}", pair.logs());
     assert_eq!(pair.b.replies[&id], 101, "{}", pair.logs());
+}
+
+/// Nor can a Primary without a disk.
+#[test]
+fn the_disk_of_a_diskless_primary_is_not_outdated_by_a_disconnect_that_it_refuses() {
+    for version in [86, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.a.begin(Command::Detach { volume: V, force: false });
+        pair.run();
+        let token = pair.a.write(8, 5, 4096);
+        pair.run();
+        assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+        let id = pair.begin_disconnect_of_b();
+        pair.lose_link();
+        pair.run();
+        assert_eq!((pair.b.word().1, pair.b.word().2), (Conn::StandAlone, Disk::UpToDate), "{}", pair.logs());
+        assert_eq!(pair.b.replies[&id], 101, "{}", pair.logs());
+    }
 }
 
 /// When this node is told to invalidate its disk, and hears that the peer agrees: before or in the handshake.

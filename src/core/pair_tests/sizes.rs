@@ -622,3 +622,57 @@ fn sizes_that_come_during_an_attach_count() {
         pair.assert_equal();
     }
 }
+
+/// A Primary whose disk failed (`on-io-error pass_on`) is no source of new space: its disk would count as good, without what was
+/// written where it failed. The peer has that.
+#[test]
+fn new_space_comes_from_the_good_disk() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for (version, primary_grows) in [(86, true), (101, true), (101, false)] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.a.write(4000, 5, 4096);
+        pair.run();
+        pair.a.data[4000 * 512..][..4096].fill(4);
+        pair.a.core.local_error(V, 4000, 8, true);
+        pair.run();
+        let failed = (Role::Primary, Conn::Connected, Disk::Inconsistent, Disk::UpToDate);
+        assert_eq!(pair.a.word(), failed, "{}", pair.logs());
+        for (node, fill) in [(&mut pair.a, 7), (&mut pair.b, 8)] {
+            node.set_bytes(2 * SMALL);
+            node.data[SMALL..].fill(fill);
+        }
+        resize(if primary_grows { &mut pair.a } else { &mut pair.b });
+        pair.run();
+        assert_eq!(pair.a.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+        assert_eq!((pair.a.data[4000 * 512], pair.a.data[SMALL]), (5, 8), "{}", pair.logs());
+        pair.assert_equal();
+    }
+}
+
+/// A peer that had the larger size when the two met, before this node's disk came, takes part in no resync of new space: none begins.
+#[test]
+fn a_disk_that_grows_to_the_size_of_the_peer_at_attach_waits_for_no_resync() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for version in [86, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.a.begin(Command::Secondary { volume: V, open: false });
+        pair.run();
+        pair.b.begin(Command::Detach { volume: V, force: false });
+        pair.run();
+        pair.b.begin(Command::Disconnect { force: false });
+        pair.run();
+        for node in [&mut pair.a, &mut pair.b] {
+            node.set_bytes(2 * SMALL);
+        }
+        assert_eq!(resize_alone(&mut pair.a), 101);
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        pair.run();
+        assert_eq!(pair.b.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+        pair.b.attach();
+        pair.run();
+        for node in [&pair.a, &pair.b] {
+            assert_eq!((node.word().1, node.word().2), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
+            assert_eq!(node.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+        }
+    }
+}

@@ -9,6 +9,7 @@ use super::handlers::Handler;
 use super::log_lines::{self, UuidEvent};
 use super::receive::Hold;
 use super::rules::ChangeKind;
+use super::size;
 use super::speed::Controller;
 use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::steps::{HelperThen, Step};
@@ -640,7 +641,7 @@ impl Resource {
         }
     }
 
-    /// What an online grow added is resynced from the Primary, or from the arbiter.
+    /// What an online grow added is resynced.
     pub(super) fn resync_grown(&mut self, v: VolumeIndex) {
         self.volumes[v].resync_after_negotiation = false;
         let state = self.state(v);
@@ -651,11 +652,9 @@ impl Resource {
             self.volumes[v].grown_waits = true;
             return;
         }
-        self.info(Some(v), "Resync of new storage after online grow");
+        self.info(Some(v), size::GROWN_AREA);
         let arbiter = self.connection.link.is_some_and(|link| link.arbiter);
-        let source =
-            if state.role == state.peer { arbiter } else { state.role == super::state::Role::Primary };
-        if source {
+        if size::grown_area_source(state, arbiter) {
             self.start_resync(v, Conn::SyncSource);
         } else {
             let _ = self.change(v, Change::conn(Conn::WFSyncUUID), ChangeKind::Soft, true);

@@ -96,6 +96,14 @@ impl World {
             && !self.passed_on()
     }
 
+    /// The disk of a Primary that goes by its peer's is larger than the device, and not attached before that grows. The peer has the space,
+    /// and lets the device grow when it is alone (spec/state.md 12.2), but the Primary does not let it go.
+    fn is_too_small_for_disk(&self, n: usize) -> bool {
+        self.state(n).is_some_and(|state| state.disk == Disk::Diskless)
+            && self.nodes[n].is_primary()
+            && self.nodes[n].super_block().effective_size_sectors > self.size_of(1 - n)
+    }
+
     /// What operators do, once a second, when they want everything to be well again.
     pub(super) fn mend(&mut self) {
         for n in 0..2 {
@@ -157,7 +165,8 @@ impl World {
             if let Some(n) = failed.filter(|n| self.idle_admin(*n)) {
                 self.command(n, Purpose::Invalidate, Command::Invalidate { volume: V });
             } else if stuck && self.idle_admin(n) {
-                self.command(n, Purpose::Disconnect, Command::Disconnect { force: false });
+                let force = self.is_too_small_for_disk(1 - n);
+                self.command(n, Purpose::Disconnect, Command::Disconnect { force });
             }
         }
     }
