@@ -121,6 +121,8 @@ impl Resource {
         // The size that was agreed last is exposed until the peer says otherwise.
         volume.size = volume.size.max(agreed);
         volume.resync_after_negotiation = false;
+        // What is under way was for the disk before, or for none, and may come to blocks that have changed since.
+        self.writes_come_too_late_for_sync(v);
         let steps = self.size_at_attach(v);
         self.queue_steps(steps);
 

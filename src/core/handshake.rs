@@ -191,8 +191,8 @@ impl Resource {
         self.volumes[v].peer_told = real_disk;
         // Requests may have waited for that.
         self.wake = true;
-        // The own disk may have gone since the peer's UUIDs came.
-        if os.conn < Connected && self.refuses_peer_data(v) {
+        // The own disk may have gone since the peer's UUIDs came, those of all its data or of a disk that it attaches.
+        if (os.conn < Connected || peer.disk == Disk::Negotiating) && self.refuses_peer_data(v) {
             return;
         }
         let overtaken = os.conn >= Connected

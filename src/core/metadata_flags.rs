@@ -27,12 +27,14 @@ pub fn recomputed(old: MetaFlags, s: StateWord, crashed_primary: bool) -> MetaFl
     // The target of a resync is done before its source hears of it, or has never begun. (DRBD calls it outdated.)
     let resyncs = s.conn.is_sync_source() || matches!(s.conn, Conn::StartingSyncS | Conn::WFBitMapS);
     let peer_outdated = peer_is_old(s) && !resyncs;
+    // A resync that has not begun has given the target nothing of what a crash of its source makes uncertain: `target_at_last_end`.
+    let connected = s.conn > Conn::WFReportParams && s.conn != Conn::WFBitMapS;
     let mut flags = old;
     let crashed_primary = crashed_primary && !mutant!("crash-not-kept");
     for (flag, on) in [
         (MetaFlags::CONSISTENT, s.disk > Disk::Inconsistent || mutant!("inconsistent-not-kept")),
         (MetaFlags::PRIMARY_IND, has_primary_mark(s) && !mutant!("primary-mark-lost")),
-        (MetaFlags::CONNECTED_IND, s.conn > Conn::WFReportParams && !mutant!("connected-mark-lost")),
+        (MetaFlags::CONNECTED_IND, connected && !mutant!("connected-mark-lost")),
         (MetaFlags::WAS_UP_TO_DATE, s.disk > Disk::Outdated),
         (MetaFlags::PEER_OUT_DATED, peer_outdated),
         (MetaFlags::CRASHED_PRIMARY, crashed_primary),
@@ -43,11 +45,15 @@ pub fn recomputed(old: MetaFlags, s: StateWord, crashed_primary: bool) -> MetaFl
     flags
 }
 
-/// What is shown of the flags of a disk in use: as DRBD does, the target of a resync counts as outdated.
+/// What is shown of the flags of a disk in use: as DRBD does, the target of a resync counts as outdated, and a source that is about to
+/// begin one as connected.
 pub fn shown(flags: MetaFlags, s: StateWord) -> MetaFlags {
     let mut shown = flags;
     if peer_is_old(s) {
         shown.set(MetaFlags::PEER_OUT_DATED, true);
+    }
+    if s.conn == Conn::WFBitMapS {
+        shown.set(MetaFlags::CONNECTED_IND, true);
     }
     shown
 }

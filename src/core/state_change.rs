@@ -231,7 +231,7 @@ impl Resource {
         }
         self.resync_state_effects(v, os, ns);
         if os.conn != ns.conn && matches!(ns.conn, Conn::WFBitMapS | Conn::WFBitMapT) {
-            self.bitmaps_will_be_exchanged(v);
+            self.writes_come_too_late_for_sync(v);
         }
         if ns.conn == Conn::StartingSyncT {
             self.volumes[v].invalidating = true;

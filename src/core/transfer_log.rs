@@ -7,9 +7,9 @@ use super::types::*;
 use super::Resource;
 
 impl Resource {
-    /// The two bitmaps are about to be exchanged: a write of before must not clear bits behind it on
-    /// this side only, or the source would wait for a request of these blocks for ever.
-    pub(super) fn bitmaps_will_be_exchanged(&mut self, v: VolumeIndex) {
+    /// What was written up to now clears no bits any more. The two bitmaps are about to be exchanged: behind that this would be on
+    /// this side only, and the source would wait for a request of these blocks for ever. Or the disk is another one.
+    pub(super) fn writes_come_too_late_for_sync(&mut self, v: VolumeIndex) {
         for id in self.log.ids() {
             if let Some(request) = self.log.get_mut(id).filter(|request| request.volume == v) {
                 request.set_in_sync = false;

@@ -169,3 +169,34 @@ fn a_source_that_crashed_before_it_heard_of_the_end_goes_on_in_another_generatio
         }
     }
 }
+
+/// The same source crashes once more, before the next resync has begun: its target is still of the generation of then.
+#[test]
+fn a_source_that_crashes_before_the_next_resync_knows_its_target_again() {
+    let crash = |node: &mut Node, random| {
+        node.core = Node::core(random);
+        node.start();
+    };
+    let mut pair = super::generations::pair_of_unheard_end_with(false, |a| crash(a, 77));
+    for random in [78, 79] {
+        assert_eq!(pair.a.command(Command::Primary { volume: V, force: false }), 1);
+        let token = pair.a.write(4800, 1, 4096);
+        pair.run();
+        assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+        assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1);
+        assert_eq!(pair.a.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        (pair.a.wants_link, pair.b.wants_link) = (true, true);
+        if random == 79 {
+            break;
+        }
+        while pair.a.word().1 != Conn::WFBitMapS {
+            pair.run_once();
+        }
+        while pair.a.work() {}
+        crash(&mut pair.a, random);
+        pair.lose_link();
+    }
+    pair.run();
+    assert!(!pair.logs().contains("Split-Brain"), "{}", pair.logs());
+    pair.assert_equal();
+}

@@ -1,6 +1,7 @@
 //! Nodes that have given their disk up, or are about to: which data they go by, and which stay good.
 
 use super::*;
+use crate::core::state::StateWord;
 
 impl Pair {
     /// Everything but acknowledgements and answers from `a` to `b` goes its way.
@@ -266,6 +267,34 @@ fn a_primary_without_a_disk_writes_in_a_generation_of_its_own() {
     pair.meet_again();
     assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
     pair.a.attach();
+    pair.run();
+    pair.assert_equal();
+}
+
+/// The peer attaches an older disk, and the Primary loses its own between the UUIDs of that disk and the word that it is there: it does not go
+/// on with these data, nor is a write done that only they have.
+#[test]
+fn a_primary_that_loses_its_disk_does_not_take_an_older_one_that_the_peer_attaches() {
+    let mut pair = synced_pair();
+    assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
+    pair.run();
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    pair.b.attach();
+    while pair.b.work() {}
+    let attaches = |packet: &Packet| matches!(packet, Packet::State(word) if StateWord::from_bits(*word).unwrap().disk == Disk::Negotiating);
+    while !pair.b.outgoing[Socket::Data as usize].front().is_some_and(|(_, packet, _)| attaches(packet)) {
+        assert!(Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now), "{}", pair.logs());
+        while pair.a.work() {}
+    }
+    pair.a.command(Command::Detach { volume: V, force: true });
+    while pair.a.work() {}
+    let token = pair.a.write(6000, 98, 4096);
+    pair.run();
+    assert_ne!(pair.a.word().3, Disk::UpToDate, "{}", pair.logs());
+    assert!(pair.a.completed[&token].is_err(), "{}", pair.logs());
+    pair.a.attach();
+    assert_eq!(pair.a.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
     pair.run();
     pair.assert_equal();
 }

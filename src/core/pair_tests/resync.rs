@@ -824,6 +824,20 @@ fn a_verify_that_stops_is_over_on_both_sides() {
     }
 }
 
+/// The answers come in the opposite order, that for the last block first.
+#[test]
+fn a_verify_that_stops_is_over_when_all_blocks_are_compared() {
+    let mut pair = verifying_pair();
+    while let Some(output) = pair.b.held.as_mut().and_then(Vec::pop) {
+        assert_eq!(pair.b.word().1, Conn::VerifyS, "{}", pair.logs());
+        let others = pair.b.held.take();
+        pair.b.carry_out(output);
+        pair.b.held = others;
+        pair.run();
+    }
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::Connected, Conn::Connected), "{}", pair.logs());
+}
+
 /// A Secondary without a disk, whose peer attaches an Inconsistent disk of another generation and gives it up again: its own disk is still
 /// the one with the data that it worked with.
 #[test]

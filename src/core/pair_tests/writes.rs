@@ -549,3 +549,33 @@ fn frozen_writes_do_not_push_each_other_out_of_the_activity_log() {
     assert!(tokens.iter().all(|token| pair.a.completed[token].is_ok()), "{}", pair.logs());
     pair.assert_equal();
 }
+
+/// A disk is attached anew. An older write to a block has come to both disks now, but a newer one is on its way to the peer, and was for the
+/// disk that went: the block stays marked.
+#[test]
+fn a_write_of_before_an_attach_clears_no_bits_of_the_disk() {
+    let mut pair = pair_with_primary_target();
+    let token = pair.b.write(6000, 1, 4096);
+    while !pair.b.completed.contains_key(&token) {
+        pair.run_once();
+    }
+    assert!(pair.b.core.has_open_epochs(V), "{}", pair.logs());
+    pair.b.write(6000, 2, 4096);
+    while pair.b.work() {}
+    pair.b.begin(Command::Detach { volume: V, force: true });
+    while pair.b.work() {}
+    assert_eq!(pair.b.word().2, Disk::Diskless, "{}", pair.logs());
+    pair.b.attach();
+    while pair.b.work() {}
+    let marked = |pair: &Pair| pair.b.core.volume(V).disk().unwrap().bitmap.count_sectors(6000, 8) > 0;
+    assert!(marked(&pair), "{}", pair.logs());
+    while pair.b.core.has_open_epochs(V) && Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now) {
+        while pair.a.work() || Pair::deliver(&mut pair.a, &mut pair.b, Socket::Meta, pair.now) {}
+        while pair.b.work() {}
+        let newest = pair.a.data[6000 * 512];
+        assert!(newest == 2 || marked(&pair), "{}", pair.logs());
+    }
+    assert_eq!(pair.b.command(Command::ResumeSync { volume: V }), 101);
+    pair.run();
+    pair.assert_equal();
+}

@@ -105,6 +105,12 @@ impl World {
         own.uuids[1] == 0 && (own.uuids[0] ^ other.uuids[0]) & !1 == 0
     }
 
+    /// Whether the other node went on from the generation that the super block of this one tells of.
+    fn is_generation_before(&self, n: usize) -> bool {
+        let (own, other) = (self.nodes[n].super_block(), self.nodes[1 - n].super_block());
+        own.uuids[1] == 0 && (own.uuids[0] ^ other.uuids[1]) & !1 == 0
+    }
+
     pub(super) fn crash(&mut self, n: usize, power_cut: bool) {
         self.event_outside(|| format!("{n}: {}", if power_cut { "power cut" } else { "crash" }));
         let other = 1 - n;
@@ -145,6 +151,9 @@ impl World {
         if chosen && self.nodes[n].super_block().uuids[1] != 0 {
             // It is what the operator wanted, though nobody is told any more: the generation has begun.
             self.data_chosen(n);
+        } else if chosen && self.is_generation_before(n) {
+            // It has not, and the promotion is forgotten: the other one has the newer data still.
+            self.authority = Some(other);
         }
         if power_cut {
             // The former Primary is the source of the next resync, if it crashed.

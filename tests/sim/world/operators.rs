@@ -52,9 +52,14 @@ impl World {
 
     /// The application goes on with what is on the disk of node `n`.
     pub fn rebase_judge(&mut self, n: usize) {
-        let disk = &self.nodes[n].disk;
-        let versions = |sector| disk.data.versions(sector);
-        self.judge.rebase(self.step, |sector| disk.possible(sector), versions);
+        let (disk, size) = (&self.nodes[n].disk, self.size_of(n));
+        // Behind the end of its device there are none: that space may be added some time, and holds anything then.
+        let of_device = |sector, values: Vec<u64>| if sector < size { values } else { Vec::new() };
+        self.judge.rebase(
+            self.step,
+            |sector| of_device(sector, disk.possible(sector)),
+            |sector| of_device(sector, disk.data.versions(sector)),
+        );
     }
 
     pub(super) fn start(&mut self, n: usize) {
