@@ -62,6 +62,14 @@ impl Intervals {
         self.ranges.len()
     }
 
+    /// Takes the ranges out whose owners are not to be kept.
+    pub fn retain(&mut self, keeps: impl Fn(u64) -> bool) {
+        self.ranges.retain(|(_, owner), _| keeps(*owner));
+        if self.ranges.is_empty() {
+            self.longest = 0;
+        }
+    }
+
     /// Forgets all ranges.
     pub fn clear(&mut self) {
         self.ranges.clear();

@@ -7,6 +7,7 @@ pub use requests::Answer;
 
 use super::handlers::Handler;
 use super::log_lines::{self, UuidEvent};
+use super::peer_write::LOCK_OF_PEER;
 use super::receive::Hold;
 use super::rules::ChangeKind;
 use super::size;
@@ -564,7 +565,9 @@ impl Resource {
         let _ = self.change(v, change, ChangeKind::Soft, true);
         let (start, stop) = (self.volumes[v].resync.verify_start, self.volumes[v].resync.verify_stop);
         self.volumes[v].resync = Resync { verify_start: start, verify_stop: stop, ..Resync::default() };
-        self.volumes[v].locks.clear();
+        // Before 96 a source ends on its own count, and may be reading a block for the target, whose bit a write has cleared: the next
+        // write goes behind that, or the target would get the old block last.
+        self.volumes[v].locks.retain(|owner| owner & LOCK_OF_PEER != 0);
         // A source that ends on its own count may have blocks under way that the application wrote, too.
         self.volumes[v].counters.rs_pending = 0;
         self.wake = true;
