@@ -856,3 +856,37 @@ fn an_owed_generation_does_not_push_out_a_sync_uuid() {
     pair.meet_again();
     pair.assert_equal();
 }
+
+/// Both disks of a Primary's data go before a generation could begin, and its own comes back: what it writes the peer's lacks.
+#[test]
+fn a_primary_that_attaches_beside_a_peer_without_a_disk_begins_a_new_generation() {
+    let mut pair = synced_pair();
+    pair.a.running = Some(Vec::new());
+    pair.b.begin(Command::Invalidate { volume: V });
+    for _ in 0..50 {
+        pair.run_once();
+    }
+    assert_eq!(pair.a.word().1, Conn::StartingSyncS, "{}", pair.logs());
+    pair.a.begin(Command::Detach { volume: V, force: true });
+    for _ in 0..50 {
+        pair.run_once();
+    }
+    for id in pair.a.running.take().unwrap() {
+        pair.a.core.helper_done(pair.now, id, 0);
+    }
+    pair.run();
+    pair.b.begin(Command::Detach { volume: V, force: true });
+    pair.run();
+    assert_eq!((pair.a.word().2, pair.b.word().2), (Disk::Diskless, Disk::Diskless), "{}", pair.logs());
+    pair.a.attach();
+    pair.run();
+    let alone = (Role::Primary, Conn::Connected, Disk::UpToDate, Disk::Diskless);
+    assert_eq!(pair.a.word(), alone, "{}", pair.logs());
+    let token = pair.a.write(4000, 99, 4096);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    assert_ne!(pair.a.super_block().uuids[1], 0, "{}", pair.logs());
+    pair.b.attach();
+    pair.run();
+    pair.assert_equal();
+}

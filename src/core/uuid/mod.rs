@@ -333,14 +333,14 @@ pub fn lost_peer_data(os: StateWord, ns: StateWord, bitmap: u64) -> bool {
     lost && written && bitmap == 0 && ns.disk >= Disk::UpToDate
 }
 
-/// A Primary gets its disk while the peer is out of reach: what it writes from now on the peer will lack,
-/// and when the peer was lost the generation could not be named. spec/state.md 8.4 U4.
+/// A Primary gets its disk while the peer is out of reach, or has none: what it writes from now on the peer will lack,
+/// and when the peer's disk was lost the generation could not be named. spec/state.md 8.4 U4.
 pub fn primary_attached_alone(os: StateWord, ns: StateWord) -> bool {
     os.role == Role::Primary
         && ns.role == Role::Primary
         && matches!(os.disk, Disk::Attaching | Disk::Negotiating)
         && ns.disk == Disk::UpToDate
-        && ns.conn < Conn::Connected
+        && (ns.conn < Conn::Connected || ns.pdsk < Disk::Inconsistent)
 }
 
 /// The peer became a Primary without a disk, it writes here only: U5. spec/state.md 8.4, 5.2 A12.
