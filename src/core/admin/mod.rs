@@ -151,6 +151,15 @@ impl Resource {
         self.task.as_ref().is_some_and(|task| matches!(task.stage, Stage::Peer { .. }))
     }
 
+    /// Whether the peer was asked to let this node's disk go.
+    pub(super) fn asks_to_detach(&self, v: VolumeIndex) -> bool {
+        let asks = |task: &Task| {
+            matches!(task.kind, TaskKind::Detach { v: of } if of == v)
+                && matches!(task.stage, Stage::Peer { .. })
+        };
+        self.task.as_ref().is_some_and(asks)
+    }
+
     /// Carries the admin's requests on. True: something was done.
     pub(super) fn run_admin(&mut self) -> bool {
         let Some(task) = self.task.take() else {

@@ -76,6 +76,52 @@ fn who_is_about_to_detach_begins_no_generation_with_old_data() {
     assert_eq!(pair.a.data[4000 * 512], 99, "{}", pair.logs());
 }
 
+/// The target of a resync has all blocks, and waits for the last answer, when it asks to be let go. The Primary agrees, and writes in a
+/// generation of its own: the target's data are not of that one.
+#[test]
+fn who_is_about_to_detach_does_not_end_its_resync_in_a_generation_without_its_disk() {
+    let mut pair = synced_pair();
+    pair.lose_link();
+    pair.a.write(2000, 98, 8192);
+    pair.a.wants_link = true;
+    pair.b.wants_link = true;
+    while pair.b.word().1 != Conn::SyncTarget {
+        pair.run_once();
+    }
+    let left = |node: &Node| node.core.volume(V).out_of_sync_bits();
+    while left(&pair.a) > 0 && pair.b.word().1 == Conn::SyncTarget {
+        pair.now += 25;
+        pair.b.core.timeout(pair.now);
+        let _ = pair.a.work() | pair.b.work();
+        Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+        Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
+        Pair::deliver(&mut pair.b, &mut pair.a, Socket::Meta, pair.now);
+    }
+    assert_eq!(left(&pair.b), 0, "{}", pair.logs());
+    assert_eq!(pair.b.word().1, Conn::SyncTarget, "{}", pair.logs());
+    // The answer that ends the resync goes out before that to the request.
+    let answered = |node: &Node| {
+        node.outgoing[Socket::Meta as usize].iter().any(|(_, packet, _)| matches!(packet, Packet::PingAck))
+    };
+    while pair.b.work() || Pair::deliver(&mut pair.b, &mut pair.a, Socket::Meta, pair.now) || pair.a.work() {}
+    assert!(answered(&pair.a), "{}", pair.logs());
+    let id = pair.b.begin(Command::Detach { volume: V, force: false });
+    while pair.b.work() || Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now) || pair.a.work() {}
+    assert_eq!(pair.a.word().3, Disk::Failed, "{}", pair.logs());
+    while Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now) || pair.b.work() {}
+    let token = pair.a.write(4000, 99, 8192);
+    while pair.a.work() {}
+    assert!(pair.a.completed.get(&token).is_some_and(Result::is_ok), "{}", pair.logs());
+    pair.run();
+    assert_eq!((pair.b.replies[&id], pair.b.word().2), (1, Disk::Diskless), "{}", pair.logs());
+    let current = |node: &Node| node.super_block().uuids[0] & !1;
+    assert_ne!(current(&pair.a), current(&pair.b), "{}", pair.logs());
+    pair.b.attach();
+    pair.run();
+    pair.assert_equal();
+    assert_eq!(pair.a.data[4000 * 512], 99, "{}", pair.logs());
+}
+
 /// The source of a resync gives its disk up, and the target attaches its half-synced one again. The source's own data stay the good
 /// ones, also if the target's disk goes while the source attaches.
 #[test]

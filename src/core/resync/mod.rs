@@ -240,7 +240,7 @@ impl Resource {
         }
     }
 
-    /// An own request for a change of both nodes is decided: resyncs that have waited for that may start. What the peer was
+    /// An own request for a change of both nodes is decided: resyncs that have waited for that may start, or end. What the peer was
     /// asked for, and may have agreed to, must not fail because of them (spec/state.md 3.1, CLUSTER_ST_CHANGE).
     pub(super) fn resyncs_may_start(&mut self) {
         for v in self.volume_indices() {
@@ -250,6 +250,7 @@ impl Resource {
             if let Some(side) = self.volumes[v].start_waits.take() {
                 self.begin_resync(v, side);
             }
+            self.check_end(v);
         }
     }
 
@@ -531,6 +532,11 @@ impl Resource {
         let state = self.state(v);
         let verify = state.conn.is_verify();
         if !(state.conn.is_resync() || verify) {
+            return;
+        }
+        if state.conn.is_sync_target() && self.asks_to_detach(v) {
+            // The peer may have agreed: then it goes on in a generation that lacks this disk, which it may have told already. The end
+            // goes on if it refuses. (DRBD takes these UUIDs for those of its own data.)
             return;
         }
         let weight = self.volumes[v].out_of_sync_bits();
