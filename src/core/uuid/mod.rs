@@ -149,31 +149,37 @@ impl Uuids {
     /// U7: a resync starts with this node as the source. Returns the sync UUID to be sent; it
     /// must be on the disk before. Log: `updated sync UUID ...`.
     ///
-    /// `peer`: the target's CURRENT. If it stands in the last slot of the history, because earlier
-    /// sync UUIDs did not reach the target, the slot is kept instead of the last sync UUID: without
-    /// it the two nodes would have nothing in common after the next interruption.
+    /// `peer`: the target's CURRENT. If it stands in the history, because earlier sync UUIDs did not reach the target, this one is made
+    /// of it, as at the first try, and that slot comes first: without it the two nodes would have nothing in common after the next
+    /// interruption. (DRBD pushes the sync UUIDs that nobody got.)
     pub fn start_as_source(&mut self, random: u64, peer: u64) -> u64 {
+        let is_peers =
+            |uuid: u64| ![0, JUST_CREATED].contains(&uuid) && without_role(uuid) == without_role(peer);
+        let [before, older] = self.history;
+        let again = match (is_peers(before), is_peers(older)) {
+            (true, _) => Some([before, older]),
+            (false, true) => Some([older, before]),
+            _ => None,
+        };
+        if let Some(history) = again.filter(|_| self.bitmap != 0 && !is_peers(self.bitmap)) {
+            self.bitmap = history[0].wrapping_add(NEW_BITMAP_OFFSET);
+            self.history = history;
+            return self.bitmap;
+        }
         let sync_uuid = match self.bitmap {
             0 | JUST_CREATED => random,
             bitmap => bitmap.wrapping_add(NEW_BITMAP_OFFSET),
         };
-        let last = without_role(self.history[1]);
-        if self.bitmap != 0 && last != 0 && last == without_role(peer) {
-            self.bitmap = sync_uuid;
-        } else {
-            self.rotate_bitmap(sync_uuid);
-        }
+        self.rotate_bitmap(sync_uuid);
         sync_uuid
     }
 
-    /// The source of a resync that has not heard of its end: the CURRENT that the target had before, where the slots tell. They
-    /// do not when the resync was begun anew before: each of the three, and CURRENT, may be the target's, and none may go.
+    /// The source of a resync that has not heard of its end: the CURRENT that the target had before, where the slots tell.
     pub fn unfinished_resync(&self) -> Option<u64> {
-        let follows = |uuid: u64, before: u64| {
-            before != 0 && without_role(uuid) == without_role(before).wrapping_add(NEW_BITMAP_OFFSET)
-        };
-        let [before, older] = self.history;
-        (self.bitmap != 0 && follows(self.bitmap, before) && !follows(before, older)).then_some(before)
+        let before = self.history[0];
+        let began = before != 0 && self.bitmap != 0;
+        let sync_uuid = without_role(before).wrapping_add(NEW_BITMAP_OFFSET);
+        (began && without_role(self.bitmap) == sync_uuid).then_some(before)
     }
 
     /// U8: the target got the sync UUID. Log: `updated sync uuid ...`.
