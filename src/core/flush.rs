@@ -82,14 +82,15 @@ impl Resource {
             return None;
         }
         let (volume, state) = (&self.volumes[v], self.state(v));
-        let at_peer = self.has_completed_writes_in_open_epochs(v, flush.newest);
+        // Asked for only where it counts: it looks through the transfer log.
+        let at_peer = || self.has_completed_writes_in_open_epochs(v, flush.newest);
         if state.disk == Disk::UpToDate {
             let marked = volume.disk.as_ref().is_some_and(|disk| disk.good_mark_durable);
             // Without the peer: it is the new generation that says whose data count.
-            let shared = flush.beside_primary && (at_peer || volume.uuid_hold);
+            let shared = flush.beside_primary && (volume.uuid_hold || at_peer());
             return (marked && !shared).then_some(Ok(None));
         }
-        if at_peer || state.is_susp() {
+        if state.is_susp() || at_peer() {
             return None;
         }
         Some(if state.pdsk == Disk::UpToDate { Ok(None) } else { Err(IoError) })

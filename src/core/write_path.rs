@@ -175,8 +175,8 @@ impl Resource {
         let volume = &self.volumes[request.volume];
         // What a read shows of the last writes of another Primary, which went, may be on this disk only, too.
         let only_here =
-            if request.is_write() { !self.peer_has(request) } else { self.two_primaries_allowed() };
-        let held = volume.uuid_hold && only_here && !mutant!("new-uuid-not-awaited");
+            || if request.is_write() { !self.peer_has(request) } else { self.two_primaries_allowed() };
+        let held = volume.uuid_hold && only_here() && !mutant!("new-uuid-not-awaited");
         if request.may_complete() && !held && (released || !volume.state.is_susp()) {
             self.complete(id);
         }
