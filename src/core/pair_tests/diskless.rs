@@ -18,7 +18,7 @@ impl Pair {
         panic!("it does not happen\n{}", self.logs());
     }
 
-    fn demote_a(&mut self) {
+    pub(super) fn demote_a(&mut self) {
         let id = self.a.begin(Command::Secondary { volume: V, open: false });
         self.run();
         assert_eq!(self.a.replies[&id], 1, "{}", self.logs());
