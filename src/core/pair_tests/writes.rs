@@ -605,3 +605,24 @@ fn an_older_write_does_not_hide_that_the_disk_failed_a_newer_one() {
     pair.run();
     pair.assert_equal();
 }
+
+/// A Secondary whose disk has failed (`on-io-error pass_on`) stays so until somebody does something about it: a promotion does not wait for
+/// that, and hold up the command that does.
+#[test]
+fn a_node_whose_disk_failed_says_that_it_cannot_be_promoted() {
+    for force in [false, true] {
+        let mut pair = synced_pair();
+        pair.demote_a();
+        pair.a.core.local_error(V, 4000, 8, true);
+        pair.a.core.timeout(pair.now);
+        pair.run();
+        let failed = (Role::Secondary, Conn::Connected, Disk::Inconsistent, Disk::UpToDate);
+        assert_eq!(pair.a.word(), failed, "{}", pair.logs());
+        let promotion = pair.a.begin(Command::Primary { volume: V, force });
+        let remedy = pair.a.begin(Command::Invalidate { volume: V });
+        pair.run();
+        assert_eq!(pair.a.replies.get(&promotion), Some(&-18), "{}", pair.logs());
+        assert_eq!(pair.a.replies.get(&remedy), Some(&1), "{}", pair.logs());
+        pair.assert_equal();
+    }
+}
