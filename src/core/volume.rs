@@ -220,7 +220,8 @@ pub struct Volume {
     pub(super) resize_pending: bool,
     /// What the peer said of the device, for a node without a disk: it counts when its data are accepted.
     pub(super) size_once_accepted: Option<u64>,
-    /// The resync of an area that was added waits for the answer to an own request for a change of both nodes.
+    /// The resync of an area that was added waits for the answer to an own request for a change of both nodes, or for the end of a resync
+    /// whose target is done.
     pub(super) grown_waits: bool,
     /// WFSyncUUID for space that was added: the peer has not begun its resync, and of all the rest this disk, which was UpToDate,
     /// still has what a good one has.
