@@ -224,6 +224,7 @@ impl Resource {
             self.log_line(Some(v), super::log_lines::bitmap_uuid_was_set(lost));
         }
         self.volumes[v].effective_uuid = current;
+        self.refresh_meta_flags(v);
         // Frozen I/O that goes on goes into this one: a promotion may have begun it since it was due.
         self.volumes[v].new_current_uuid_owed = false;
         self.log_uuids(v, super::log_lines::UuidEvent::NewCurrent);

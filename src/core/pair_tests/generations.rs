@@ -949,3 +949,30 @@ fn no_write_of_a_primary_without_a_disk_is_done_before_its_generation() {
     }
     assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
 }
+
+/// A source that missed the end of its resync goes on in another generation. That it gets its disk anew, beside a peer without one, is no
+/// reason for one more, whose history would lack what the target has.
+#[test]
+fn a_source_that_missed_the_end_begins_one_generation() {
+    let mut pair = pair_of_unheard_end(true);
+    let slots = |node: &Node| node.super_block().uuids.map(|uuid| uuid & !1);
+    let before = slots(&pair.a);
+    assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
+    pair.meet_again();
+    assert_eq!((pair.a.word().2, pair.a.word().3), (Disk::UpToDate, Disk::Diskless), "{}", pair.logs());
+    assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
+    pair.run();
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+    pair.run();
+    pair.lose_link();
+    pair.a.attach();
+    assert_eq!(pair.a.command(Command::Primary { volume: V, force: false }), 1);
+    let token = pair.a.write(6000, 98, 4096);
+    while pair.a.work() {}
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    assert_eq!(slots(&pair.a), before, "{}", pair.logs());
+    pair.b.attach();
+    pair.meet_again();
+    pair.assert_equal();
+    assert_eq!(pair.b.data[6000 * 512], 98);
+}
