@@ -212,7 +212,7 @@ impl Resource {
             && os.disk >= Disk::UpToDate
         {
             self.volumes[v].uuid_hold = true;
-            self.queue_steps([Step::NewCurrentUuid { v }]);
+            self.queue_steps([Step::NewCurrentUuidForPeer { v }]);
         }
         if peer.role == Role::Primary && peer.disk < Disk::Inconsistent {
             self.peer_without_disk_is_primary(v);
