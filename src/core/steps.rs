@@ -307,7 +307,8 @@ impl Resource {
             {
                 add(Step::Helper { v, name: Handler::LocalIoError });
             }
-            if connected {
+            // The peer has heard of a disk only when it negotiated, and would answer this one as if it did.
+            if connected && os.disk != Disk::Attaching {
                 add(Step::SendState { v, word: ns });
             }
             add(Step::WriteSuperBlockIfDirty { v });

@@ -220,10 +220,13 @@ pub struct Volume {
     pub(super) resync_after_negotiation: bool,
     /// Size of the device when the two nodes met, if the peer had a disk, sectors; else 0.
     pub(super) size_at_meeting: u64,
+    /// Size of the device without the own disk, which is being attached: that of the peer, if it has a disk, sectors; else 0.
+    pub(super) size_before_attach: u64,
     pub(super) resize_pending: bool,
     /// What the peer said of the device, for a node without a disk: it counts when its data are accepted.
     pub(super) size_once_accepted: Option<u64>,
-    /// The resync of an area that was added waits for the answer to an own request for a change of both nodes.
+    /// The resync of an area that was added waits for the answer to an own request for a change of both nodes, or for the end of a resync
+    /// whose target is done.
     pub(super) grown_waits: bool,
     /// WFSyncUUID for space that was added: the peer has not begun its resync, and of all the rest this disk, which was UpToDate,
     /// still has what a good one has.
@@ -309,6 +312,7 @@ impl Volume {
             consider_resync: false,
             resync_after_negotiation: false,
             size_at_meeting: 0,
+            size_before_attach: 0,
             resize_pending: false,
             size_once_accepted: None,
             grown_waits: false,
