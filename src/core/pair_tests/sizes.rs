@@ -717,6 +717,7 @@ fn a_disk_that_is_larger_than_the_device_in_use_brings_new_space() {
             assert_eq!(node.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
         }
         pair.assert_equal();
+    }
 }
 
 /// The target of a resync has ended, and asks for another size, before the source knows that it may end: the new space is no part of that
