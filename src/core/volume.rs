@@ -7,7 +7,7 @@ use super::flush::Flush;
 use super::intervals::Intervals;
 use super::request::Request;
 use super::resync::Resync;
-use super::size::ResizeFlags;
+use super::size::{ResizeFlags, SizeQuestion};
 use super::state::{Conn, Disk, StateWord};
 use super::types::{AdminId, Io, Millis};
 use super::uuid::{PeerUuids, Uuids};
@@ -215,7 +215,10 @@ pub struct Volume {
     pub(super) resync_after_negotiation: bool,
     /// Size of the device when the two nodes met, if the peer had a disk, sectors; else 0.
     pub(super) size_at_meeting: u64,
-    pub(super) resize_pending: bool,
+    /// What the peer is still to answer about the size, the oldest first.
+    pub(super) size_questions: VecDeque<SizeQuestion>,
+    /// The size before the device grew last, sectors.
+    pub(super) grown_from: u64,
     /// What the peer said of the device, for a node without a disk: it counts when its data are accepted.
     pub(super) size_once_accepted: Option<u64>,
     /// The resync of an area that was added waits for the answer to an own request for a change of both nodes.
@@ -304,7 +307,8 @@ impl Volume {
             consider_resync: false,
             resync_after_negotiation: false,
             size_at_meeting: 0,
-            resize_pending: false,
+            size_questions: VecDeque::new(),
+            grown_from: 0,
             size_once_accepted: None,
             grown_waits: false,
             lacks_new_space_only: false,
