@@ -190,6 +190,9 @@ pub struct Volume {
     /// be newer still. Unless a Primary went by these data meanwhile, this one is Consistent again when the link is lost. (DRBD leaves
     /// it UpToDate, and promotes it where a peer that is out of reach is taken for dead.)
     pub(super) lifted_beside_none: bool,
+    /// The disk is Outdated because somebody has called it so while the peer was out of reach, and was not before: whatever the peer has written
+    /// since is of another generation.
+    pub(super) outdated_alone: bool,
     /// Source: the peer agreed to this full sync, and so to its data being old.
     pub(super) target_agreed: bool,
     /// The peer's limit of a request, bytes.
@@ -293,6 +296,7 @@ impl Volume {
             peer_told: Disk::DUnknown,
             served_primary: false,
             lifted_beside_none: false,
+            outdated_alone: false,
             target_agreed: false,
             wrote_without_disk: false,
             peer_max_bio: 0,
