@@ -213,7 +213,7 @@ impl Resource {
             // Old data, as those of a resync that never began, do not become the newest because somebody uses them.
             if self.state(v).disk >= Disk::UpToDate {
                 self.volumes[v].uuid_hold = true;
-                self.queue_steps([Step::NewCurrentUuid { v }]);
+                self.queue_steps([Step::NewCurrentUuidForPeer { v }]);
             }
         }
         if peer.role == Role::Primary && peer.disk < Disk::Inconsistent {
@@ -252,11 +252,15 @@ impl Resource {
         {
             real_disk = Disk::UpToDate;
         }
-        let volume = &self.volumes[v];
+        let volume = &mut self.volumes[v];
         let both_disks = peer.disk >= Disk::Negotiating && os.disk >= Disk::Negotiating;
         let negotiating = peer.disk == Disk::Negotiating || os.disk == Disk::Negotiating;
-        // The peer answers a negotiating disk with its UUIDs (A9). What it says of its state before them it
-        // said before it heard of that disk, and it decides nothing.
+        // The peer answers a negotiating disk with its UUIDs, then its state (A9). What it says before it has heard of that disk
+        // decides nothing; nor do UUIDs that came before such a word, which may be of the generation that it began when the disk went.
+        let is_answer = peer.pdsk >= Disk::Negotiating || peer.disk == Disk::Negotiating;
+        if os.disk == Disk::Negotiating && !is_answer {
+            volume.peer_uuids = None;
+        }
         let undecided = os.disk == Disk::Negotiating && volume.peer_uuids.is_none() && both_disks;
         let undecided = undecided && !mutant!("negotiation-without-uuids");
         let consider = volume.peer_uuids.is_some()
@@ -436,7 +440,9 @@ impl Resource {
         // node's UUIDs, comes to the same end with them, and gives the disk up.
         if verdict == Verdict::PeerDiskRefused && self.state(v).conn >= Conn::Connected {
             self.send_uuids(v, 0);
-            self.send_directly(v, state_packet(self.state(v)));
+            // It answers what the peer said of its disk, as the word of one that is not refused does.
+            let state = self.state(v);
+            self.send_directly(v, state_packet(StateWord { pdsk: Disk::Negotiating, ..state }));
         }
     }
 
@@ -464,6 +470,9 @@ impl Resource {
             change = disk.map_or(change, |disk| change.and(Change::disk(disk)));
         }
         let becomes_connected = conn == Conn::Connected && os.conn < Conn::Connected;
+        if becomes_connected && self.waits_for_frozen_peer(v, peer) {
+            return;
+        }
         if os.is_susp() && becomes_connected && self.volumes[v].new_current_uuid_owed {
             if real_disk == Disk::Consistent {
                 return self.abort_thaw(v);
@@ -484,6 +493,10 @@ impl Resource {
             return;
         }
         let ns = self.state(v);
+        if os.conn < Conn::Connected && peer.conn >= Conn::Connected {
+            // This was the word that it sends when it is.
+            self.volumes[v].first_word = FirstWord::Came;
+        }
         let undecided = peer.conn <= Conn::Connected && peer.disk != Disk::Negotiating;
         if os.conn > Conn::WFReportParams && ns.conn > Conn::Connected && undecided {
             self.send_uuids(v, 0);
@@ -496,6 +509,17 @@ impl Resource {
             }
         }
         self.queue_steps([Step::WriteSuperBlockIfDirty { v }]);
+    }
+
+    /// A frozen Primary has not decided yet: what this node has lost with its cache it may want to bring with a resync, and give the
+    /// connection up for that ([`abort_thaw`](Self::abort_thaw), [`abort_without_resync`](Self::abort_without_resync)). Until it says
+    /// that it is Connected, which every peer does (spec/state.md 5.2 A18; none says that it goes on), a disk that
+    /// was not known to be good does not become so, and the handshake is open. (DRBD takes it for good: it may be promoted then, if the
+    /// Primary has gone.)
+    fn waits_for_frozen_peer(&self, v: VolumeIndex, peer: StateWord) -> bool {
+        let own = self.state(v);
+        let unknown = own.role == Role::Secondary && matches!(own.disk, Disk::Consistent | Disk::Outdated);
+        unknown && peer.role == Role::Primary && peer.is_susp() && peer.conn < Conn::Connected
     }
 
     /// What a negotiating disk becomes when the peer turns out to have none: `wanted`, unless this node

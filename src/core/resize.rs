@@ -320,6 +320,10 @@ impl Resource {
                 // The last block was a part of one; the rest of it is new.
                 disk.bitmap.set_sectors(agreed, 1);
             }
+            let resync = &mut self.volumes[v].resync;
+            if bits == NewBits::Set && resync.target_done {
+                resync.added_behind_end.get_or_insert(agreed / SECTORS_PER_BIT * SECTORS_PER_BIT);
+            }
         }
         if let Some(line) = plan.resized_line {
             self.log_line(Some(v), line);
@@ -358,6 +362,9 @@ impl Resource {
     }
 
     fn expose(&mut self, v: VolumeIndex, sectors: u64) {
+        if knows_peer_disk(self.state(v)) {
+            self.volumes[v].size_before_attach = sectors;
+        }
         if self.volumes[v].size != sectors {
             self.volumes[v].size = sectors;
             self.show_size(v);
@@ -412,7 +419,12 @@ impl Resource {
         let question = if peer.is_question() { None } else { questions.pop_front() };
         let grown_from = question.and_then(|question| question.grown_from);
         let answered = grown_from.is_some();
-        let reaction = size::after_sizes(self.state(v), &peer, exposed, backing_changed, answered, change);
+        let mut state = self.state(v);
+        if self.volumes[v].resync.added_behind_end.is_some() {
+            // For the peer, which is done with the resync, it is over.
+            state.conn = Conn::Connected;
+        }
+        let reaction = size::after_sizes(state, &peer, exposed, backing_changed, answered, change);
         if reaction.send_sizes {
             self.send_sizes(v, false, packet.dds_flags);
         }
@@ -432,7 +444,7 @@ impl Resource {
 }
 
 /// Whether the nodes are connected, and the peer has a disk that is not just being attached.
-fn knows_peer_disk(state: StateWord) -> bool {
+pub(super) fn knows_peer_disk(state: StateWord) -> bool {
     state.conn >= Conn::Connected && state.pdsk > Disk::Failed
 }
 
