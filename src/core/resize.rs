@@ -197,12 +197,8 @@ impl Resource {
         }
         let backing_changed = disk.maximum != maximum;
         disk.maximum = maximum;
-        if let ResizeCause::Admin { size, flags, .. } = cause {
+        if let ResizeCause::Admin { size, .. } = cause {
             self.volumes[v].settings.size = size;
-            if flags.assume_peer_has_space && self.state(v).conn < Conn::Connected {
-                // What the peer said is out of date: it must limit this node no more, at the next attach or resize.
-                self.volumes[v].peer_size = 0;
-            }
         }
         if moves {
             self.steps.push_back(Step::MoveMetaData { v, layout });
@@ -287,6 +283,17 @@ impl Resource {
     pub(super) fn change_size(&mut self, v: VolumeIndex, cause: ResizeCause, backing_changed: bool) {
         if self.volumes[v].meta_disk().is_none() {
             return self.resize_failed(v, cause, ConfigCode::NoDisk, "");
+        }
+        if let ResizeCause::Admin { id, size, flags } = cause {
+            let conn = self.state(v).conn;
+            if conn == Conn::WFReportParams {
+                // The nodes have met since the command came.
+                return self.resize(id, v, size, flags);
+            }
+            if flags.assume_peer_has_space && conn < Conn::Connected {
+                // What the peer said is out of date: it must limit this node no more, at the next attach or resize.
+                self.volumes[v].peer_size = 0;
+            }
         }
         let (change, steps) = self.determine_size(v, cause.flags());
         self.steps.extend(steps);

@@ -389,6 +389,41 @@ fn a_forced_promotion_of_a_half_synced_disk_begins_one_generation() {
     assert_eq!((after[1] & !1, after[2]), (before[0] & !1, before[2]), "{}", pair.logs());
 }
 
+/// The nodes meet while a forced promotion waits for fence-peer, and this one has the good data: nothing is left to be forced. A new
+/// generation would push the sync UUID out, which is all that the target knows.
+#[test]
+fn a_promotion_forces_nothing_that_is_good_meanwhile() {
+    let mut pair = fencing_pair(Fencing::ResourceOnly);
+    pair.lose_link();
+    pair.a.write(4000, 99, 8192);
+    while pair.a.work() {}
+    assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+    pair.a.attach();
+    assert_eq!(pair.a.word().2, Disk::Consistent, "{}", pair.logs());
+    pair.a.running = Some(Vec::new());
+    let id = pair.a.begin(Command::Primary { volume: V, force: true });
+    while pair.a.work() {}
+    let first = pair.a.running.take().and_then(|mut helpers| helpers.pop()).expect("fence-peer runs");
+    pair.b.held = Some(Vec::new());
+    pair.meet_again();
+    assert_eq!((pair.a.word().1, pair.a.word().2), (Conn::SyncSource, Disk::UpToDate), "{}", pair.logs());
+    let before = pair.a.super_block().uuids;
+    pair.a.core.helper_done(pair.now, first, 4 << 8);
+    pair.run();
+    assert_eq!((pair.a.replies[&id], pair.a.word().0), (1, Role::Primary), "{}", pair.logs());
+    assert_eq!(
+        pair.a.super_block().uuids.map(|uuid| uuid & !1),
+        before.map(|uuid| uuid & !1),
+        "{}",
+        pair.logs()
+    );
+    pair.lose_link();
+    pair.run_disk_backwards();
+    pair.meet_again();
+    pair.assert_equal();
+}
+
 /// The peer is Primary, and agreed to a full sync from this node: it has no newer data, whatever of the resync it has heard when the
 /// link is lost. If its disk goes, too, it needs these.
 #[test]
