@@ -206,7 +206,7 @@ impl Resource {
             volume.degraded = false;
             // The peer has forgotten it, too: a resync that one of the two nodes waits for would never begin.
             volume.resync_after_negotiation = false;
-            volume.resize_pending = false;
+            volume.size_questions.clear();
         }
         let wanted = Change::conn(Conn::WFReportParams);
         if self.change_connection(wanted, ChangeKind::Soft, true).is_err() {

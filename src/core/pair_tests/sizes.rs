@@ -404,6 +404,44 @@ fn a_question_for_the_size_that_crosses_another_is_no_answer() {
     }
 }
 
+/// Each of two nodes has had its disk grow, or sees both disks large, and is told to grow before it hears of the other; one of them with the word
+/// that new space is the same on both disks. Whichever way they hear of it, both begin the resync that the other command asks for.
+#[test]
+fn two_commands_to_grow_that_cross_come_to_the_same_end() {
+    const SMALL: usize = SECTORS as usize * 512;
+    const LARGE: usize = SMALL * 3 / 2;
+    for (clean_a, knows_a, knows_b) in [true, false]
+        .into_iter()
+        .flat_map(|clean| [(clean, false, false), (clean, true, false), (clean, false, true)])
+    {
+        let mut pair = synced_pair();
+        // The peer hears of a large disk while its own is small still.
+        if knows_b {
+            pair.a.set_bytes(LARGE);
+            resize(&mut pair.a);
+            pair.run();
+        }
+        if knows_a {
+            pair.b.set_bytes(LARGE);
+            resize(&mut pair.b);
+            pair.run();
+        }
+        for (node, fill) in [(&mut pair.a, 7), (&mut pair.b, 8)] {
+            node.set_bytes(LARGE);
+            node.data[SMALL..].fill(fill);
+        }
+        for (node, assume_clean) in [(&mut pair.a, clean_a), (&mut pair.b, !clean_a)] {
+            node.begin(Command::Resize { volume: V, size: 0, assume_peer_has_space: false, assume_clean });
+            while node.work() {}
+        }
+        pair.run();
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(node.core.volume(V).size_sectors(), SECTORS * 3 / 2, "{}", pair.logs());
+        }
+        pair.assert_equal();
+    }
+}
+
 /// Nobody asks the peer when that disk fails, or is detached by force. The peer had all but the new space, and has what is written there:
 /// the Primary goes on with its disk, in a generation of their own.
 #[test]
