@@ -285,7 +285,8 @@ impl Resource {
         if !announces_empty && bits == 0 {
             // Nobody announces the end of an empty resync: both sides find it by themselves. A source waits, from then on when the
             // target has heard of it.
-            self.volumes[v].resync.empty_wait = (side == Conn::SyncSource).then(|| self.end_of_empty_resync());
+            self.volumes[v].resync.empty_wait =
+                (side == Conn::SyncSource).then(|| self.end_of_empty_resync());
             self.volumes[v].resync.next_turn = (side == Conn::SyncTarget).then_some(self.now);
         }
         if side == Conn::SyncTarget {
