@@ -247,7 +247,9 @@ impl Resource {
         let (flags, current) = (disk.super_block.flags, disk.uuids.current);
         // Asked before, but the peer with the data in use may have gone since, or have told how large its disk is.
         let limits = self.limits(v);
-        let refused = if self.has_lost_other_data(v, current) {
+        let refused = if self.volumes[v].force_detach {
+            Some(ConfigCode::Interrupted)
+        } else if self.has_lost_other_data(v, current) {
             Some(ConfigCode::DataNotCurrent)
         } else if limits.own_max < self.volumes[v].size {
             Some(ConfigCode::DiskTooSmall)

@@ -212,7 +212,7 @@ impl Resource {
             && os.disk >= Disk::UpToDate
         {
             self.volumes[v].uuid_hold = true;
-            self.queue_steps([Step::NewCurrentUuid { v }]);
+            self.queue_steps([Step::NewCurrentUuidForPeer { v }]);
         }
         if peer.role == Role::Primary && peer.disk < Disk::Inconsistent {
             self.peer_without_disk_is_primary(v);
@@ -458,6 +458,9 @@ impl Resource {
             change = disk.map_or(change, |disk| change.and(Change::disk(disk)));
         }
         let becomes_connected = conn == Conn::Connected && os.conn < Conn::Connected;
+        if becomes_connected && self.waits_for_frozen_peer(v, peer) {
+            return;
+        }
         if os.is_susp() && becomes_connected && self.volumes[v].new_current_uuid_owed {
             if real_disk == Disk::Consistent {
                 return self.abort_thaw(v);
@@ -478,6 +481,10 @@ impl Resource {
             return;
         }
         let ns = self.state(v);
+        if os.conn < Conn::Connected && peer.conn >= Conn::Connected {
+            // This was the word that it sends when it is.
+            self.volumes[v].first_word = FirstWord::Came;
+        }
         let undecided = peer.conn <= Conn::Connected && peer.disk != Disk::Negotiating;
         if os.conn > Conn::WFReportParams && ns.conn > Conn::Connected && undecided {
             self.send_uuids(v, 0);
@@ -490,6 +497,17 @@ impl Resource {
             }
         }
         self.queue_steps([Step::WriteSuperBlockIfDirty { v }]);
+    }
+
+    /// A frozen Primary has not decided yet: what this node has lost with its cache it may want to bring with a resync, and give the
+    /// connection up for that ([`abort_thaw`](Self::abort_thaw), [`abort_without_resync`](Self::abort_without_resync)). Until it says
+    /// that it is Connected, which every peer does (spec/state.md 5.2 A18; none says that it goes on), a disk that
+    /// was not known to be good does not become so, and the handshake is open. (DRBD takes it for good: it may be promoted then, if the
+    /// Primary has gone.)
+    fn waits_for_frozen_peer(&self, v: VolumeIndex, peer: StateWord) -> bool {
+        let own = self.state(v);
+        let unknown = own.role == Role::Secondary && matches!(own.disk, Disk::Consistent | Disk::Outdated);
+        unknown && peer.role == Role::Primary && peer.is_susp() && peer.conn < Conn::Connected
     }
 
     /// What a negotiating disk becomes when the peer turns out to have none: `wanted`, unless this node

@@ -20,15 +20,18 @@ fn peer_is_old(s: StateWord) -> bool {
 /// The flags after a committed change. Below Inconsistent they stay as they are (so a Primary that
 /// detaches leaves PRIMARY_IND). Bits that do not follow the state are carried along, but AL_CLEAN
 /// is cleared: the log is in use. spec/state.md 13.1.
-pub fn recomputed(old: MetaFlags, s: StateWord, crashed_primary: bool) -> MetaFlags {
+///
+/// `target_left`: this node was the source of a resync, its target's disk has gone, and what followed from that has been done.
+pub fn recomputed(old: MetaFlags, s: StateWord, crashed_primary: bool, target_left: bool) -> MetaFlags {
     if s.disk < Disk::Inconsistent {
         return old;
     }
     // The target of a resync is done before its source hears of it, or has never begun. (DRBD calls it outdated.)
     let resyncs = s.conn.is_sync_source() || matches!(s.conn, Conn::StartingSyncS | Conn::WFBitMapS);
     let peer_outdated = peer_is_old(s) && !resyncs;
-    // A resync that has not begun has given the target nothing of what a crash of its source makes uncertain: `target_at_last_end`.
-    let connected = s.conn > Conn::WFReportParams && s.conn != Conn::WFBitMapS;
+    // A resync that has not begun has given the target nothing of what a crash of its source makes uncertain, nor does one that is past:
+    // `target_at_last_end`.
+    let connected = s.conn > Conn::WFReportParams && s.conn != Conn::WFBitMapS && !target_left;
     let mut flags = old;
     let crashed_primary = crashed_primary && !mutant!("crash-not-kept");
     for (flag, on) in [
@@ -45,14 +48,14 @@ pub fn recomputed(old: MetaFlags, s: StateWord, crashed_primary: bool) -> MetaFl
     flags
 }
 
-/// What is shown of the flags of a disk in use: as DRBD does, the target of a resync counts as outdated, and a source that is about to
-/// begin one as connected.
+/// What is shown of the flags of a disk in use: as DRBD does, the target of a resync counts as outdated, and a node with a link as
+/// connected.
 pub fn shown(flags: MetaFlags, s: StateWord) -> MetaFlags {
     let mut shown = flags;
     if peer_is_old(s) {
         shown.set(MetaFlags::PEER_OUT_DATED, true);
     }
-    if s.conn == Conn::WFBitMapS {
+    if s.conn > Conn::WFReportParams {
         shown.set(MetaFlags::CONNECTED_IND, true);
     }
     shown
@@ -185,7 +188,7 @@ mod tests {
     /// The flags of spec/state.md 19.3.
     #[test]
     fn flags_of_a_pair() {
-        let of = |s| printed(recomputed(MetaFlags::AL_CLEAN, s, false));
+        let of = |s| printed(recomputed(MetaFlags::AL_CLEAN, s, false, false));
         let fresh =
             StateWord { role: Role::Secondary, disk: Disk::Inconsistent, pdsk: Disk::Inconsistent, ..PAIR };
         assert_eq!(of(fresh), "0:0:0:1:0:1:0");
@@ -204,14 +207,14 @@ mod tests {
     fn a_disk_on_its_way_out_keeps_its_flags() {
         for disk in [Disk::Failed, Disk::Diskless, Disk::Attaching, Disk::Negotiating] {
             let primary = flags("1:1:1:1:0:0:0");
-            assert_eq!(recomputed(primary, StateWord { disk, ..PAIR }, false), primary);
+            assert_eq!(recomputed(primary, StateWord { disk, ..PAIR }, false, false), primary);
         }
     }
 
     #[test]
     fn unknown_bits_and_full_sync_stay() {
         let old = MetaFlags(0x8000_0000) | MetaFlags::FULL_SYNC | MetaFlags::AL_DISABLED;
-        let new = recomputed(old, PAIR, true);
+        let new = recomputed(old, PAIR, true, false);
         assert!(new.contains(old) && new.contains(MetaFlags::CRASHED_PRIMARY));
     }
 

@@ -325,6 +325,10 @@ impl Resource {
                 // The last block was a part of one; the rest of it is new.
                 disk.bitmap.set_sectors(agreed, 1);
             }
+            let resync = &mut self.volumes[v].resync;
+            if bits == NewBits::Set && resync.target_done {
+                resync.added_behind_end.get_or_insert(agreed / SECTORS_PER_BIT * SECTORS_PER_BIT);
+            }
         }
         if let Some(line) = plan.resized_line {
             self.log_line(Some(v), line);
@@ -412,7 +416,12 @@ impl Resource {
         let exposed = self.volumes[v].size;
         let pending = self.volumes[v].resize_pending;
         let peer = peer_sizes(packet);
-        let reaction = size::after_sizes(self.state(v), &peer, exposed, backing_changed, pending, change);
+        let mut state = self.state(v);
+        if self.volumes[v].resync.added_behind_end.is_some() {
+            // For the peer, which is done with the resync, it is over.
+            state.conn = Conn::Connected;
+        }
+        let reaction = size::after_sizes(state, &peer, exposed, backing_changed, pending, change);
         if reaction.send_sizes {
             self.send_sizes(v, false, packet.dds_flags);
         }

@@ -111,6 +111,11 @@ impl LocalDisk {
     pub(super) fn shares_generation(&self) -> bool {
         self.uuids.bitmap == 0 || self.unheard_target.is_some()
     }
+
+    /// Whether this node was the source of a resync, and goes on in a generation that the target cannot have. `pdsk`: the peer's disk.
+    pub(super) fn is_done_with_its_target(&self, pdsk: Disk) -> bool {
+        pdsk < Disk::Inconsistent && self.unheard_target.is_none() && self.uuids.unfinished_resync().is_some()
+    }
 }
 
 /// A point up to which all writes of data are durable.
@@ -220,7 +225,8 @@ pub struct Volume {
     pub(super) resize_pending: bool,
     /// What the peer said of the device, for a node without a disk: it counts when its data are accepted.
     pub(super) size_once_accepted: Option<u64>,
-    /// The resync of an area that was added waits for the answer to an own request for a change of both nodes.
+    /// The resync of an area that was added waits for the answer to an own request for a change of both nodes, or for the end of a resync
+    /// whose target is done.
     pub(super) grown_waits: bool,
     /// WFSyncUUID for space that was added: the peer has not begun its resync, and of all the rest this disk, which was UpToDate,
     /// still has what a good one has.

@@ -34,7 +34,11 @@ impl Resource {
                 self.disconnect_answered(task, attempt, result);
             }
             TaskKind::Detach { v } => {
-                let result = self.request(&mut task, v, Change::disk(Disk::Failed), false);
+                // As long as it is attached the peer knows nothing of the disk: it is not asked about it.
+                let result = match self.state(v).disk {
+                    Disk::Attaching => self.answer_or_retry(&mut task, Err(StateError::InTransientState)),
+                    _ => self.request(&mut task, v, Change::disk(Disk::Failed), false),
+                };
                 self.detach_answered(task, v, result);
             }
         }

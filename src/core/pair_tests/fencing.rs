@@ -1,6 +1,7 @@
 //! Fencing: what may go on when the peer is fenced, and when a handler's answer counts.
 
 use super::*;
+use crate::core::state::StateWord;
 
 /// A pair with a policy; `a` is Primary. Helpers of `a` end when the test says so.
 fn fencing_pair(fencing: Fencing) -> Pair {
@@ -112,6 +113,70 @@ fn a_peer_that_crashed_does_not_thaw_a_frozen_primary_before_a_resync() {
     assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
     assert_ne!(pair.a.super_block().uuids[0] | 1, before[0] | 1, "{}", pair.logs());
     pair.assert_equal();
+}
+
+/// A peer that has lost with its cache what a frozen Primary's application was told of is not good before that Primary has decided: it may
+/// give the connection up, for a resync, or be gone. Also a peer of DRBD's, which says no more than that it is Connected, still frozen.
+#[test]
+fn a_disk_is_not_good_beside_a_frozen_primary_that_has_not_decided() {
+    for (version, outdated) in [(86, false), (101, false), (101, true)] {
+        let mut pair = fencing_pair_at(version, Fencing::ResourceAndStonith);
+        let token = pair.a.write(4000, 99, 4096);
+        while !pair.a.completed.contains_key(&token) {
+            pair.run_once();
+        }
+        pair.lose_link();
+        pair.helper_of_a_ends(1);
+        pair.b.data[4000 * 512..][..4096].fill(0);
+        pair.b.restart(77);
+        if outdated {
+            assert_eq!(pair.b.command(Command::Outdate { volume: V }), 1, "{}", pair.logs());
+        }
+        let disk = pair.b.word().2;
+        assert_eq!(disk, if outdated { Disk::Outdated } else { Disk::Consistent }, "{}", pair.logs());
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        (pair.a.wants_link, pair.b.wants_link) = (true, true);
+        while !pair.linked {
+            pair.run_once();
+        }
+        // What `b` says does not come.
+        let Pair { a, b, now, .. } = &mut pair;
+        for _ in 0..100 {
+            while a.work() | b.work() {}
+            Pair::deliver(a, b, Socket::Data, *now);
+        }
+        assert!(pair.b.log.iter().any(|line| line.starts_with("uuid_compare()=0")), "{}", pair.logs());
+        assert_eq!(pair.b.word().2, disk, "{}", pair.logs());
+        pair.lose_link();
+        assert_eq!(pair.b.word().2, disk, "{}", pair.logs());
+
+        pair.a.running = None;
+        pair.meet_again();
+        pair.assert_equal();
+        assert_eq!(pair.b.data[4000 * 512], 99, "{}", pair.logs());
+    }
+}
+
+/// A frozen Primary that goes on with its peer says no more than that it is Connected, in a word that is frozen still, as DRBD's.
+#[test]
+fn a_disk_is_good_when_a_frozen_primary_is_connected() {
+    for version in [86, 101] {
+        let mut pair = fencing_pair_at(version, Fencing::ResourceAndStonith);
+        pair.lose_link();
+        pair.helper_of_a_ends(1);
+        let token = pair.a.write(4000, 99, 4096);
+        assert_eq!(pair.b.command(Command::Outdate { volume: V }), 1, "{}", pair.logs());
+        pair.a.sent.clear();
+        pair.meet_again();
+        assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+        pair.assert_equal();
+        let words = pair.a.sent.iter().filter_map(|packet| match packet {
+            Packet::State(word) => StateWord::from_bits(*word).ok(),
+            _ => None,
+        });
+        let told: Vec<_> = words.map(|word| (word.conn, word.is_susp())).collect();
+        assert_eq!(told, [(Conn::WFConnection, true), (Conn::Connected, true)], "{}", pair.logs());
+    }
 }
 
 /// A frozen Primary owes a generation since its peer was outdated, which comes back without a disk: what the application is told from

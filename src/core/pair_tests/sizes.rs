@@ -765,3 +765,70 @@ fn a_disk_that_is_larger_than_the_device_in_use_brings_new_space() {
         pair.assert_equal();
     }
 }
+
+/// The target of a resync has ended, and asks for another size, before the source knows that it may end: the new space is no part of that
+/// resync, none of whose blocks has failed, but of the next one. Until that begins the peer has all that is written.
+#[test]
+fn new_space_behind_the_end_of_a_resync_is_no_failed_block_of_it() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for version in [86, 97, 101] {
+        for ends_while_it_grows in [false, true] {
+            let mut pair = synced_pair_at(version, Protocol::C);
+            pair.b.begin(Command::Disconnect { force: false });
+            pair.run();
+            pair.a.write(8, 5, 4096);
+            pair.run();
+            pair.b.command(Command::Connect(Box::new(settings(Protocol::C))));
+            while !(pair.b.word().1 == Conn::SyncTarget && pair.a.core.volume(V).out_of_sync_bits() == 0) {
+                pair.run_once();
+            }
+            // The answer to the source's ping, which orders its end, is slow.
+            let Pair { a, b, now, .. } = &mut pair;
+            let mut without_answers = |a: &mut Node, b: &mut Node, done: &dyn Fn(&Node, &Node) -> bool| {
+                for _ in 0..100 {
+                    while a.work() | b.work() {}
+                    if done(a, b) {
+                        break;
+                    }
+                    *now += 3;
+                    a.core.timeout(*now);
+                    b.core.timeout(*now);
+                    Pair::deliver(a, b, Socket::Meta, *now);
+                    Pair::deliver(a, b, Socket::Data, *now);
+                    Pair::deliver(b, a, Socket::Data, *now);
+                    if !matches!(b.outgoing[Socket::Meta as usize].front(), Some((_, Packet::PingAck, _))) {
+                        Pair::deliver(b, a, Socket::Meta, *now);
+                    }
+                }
+            };
+            without_answers(a, b, &|_, b| {
+                b.word().1 == Conn::Connected && b.outgoing[Socket::Data as usize].is_empty()
+            });
+            assert_eq!((a.word().1, b.word().1), (Conn::SyncSource, Conn::Connected), "{}", pair.logs());
+            for (node, fill) in [(&mut *a, 7), (&mut *b, 8)] {
+                node.set_bytes(2 * SMALL);
+                node.data[SMALL..].fill(fill);
+            }
+            a.running = Some(Vec::new());
+            a.meta_held = ends_while_it_grows.then(Vec::new);
+            resize(b);
+            without_answers(a, b, &|a, _| a.core.volume(V).size_sectors() == 2 * SECTORS);
+            assert_eq!(a.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+            pair.run();
+            if let Some(held) = pair.a.meta_held.take() {
+                held.into_iter().for_each(|output| pair.a.carry_out(output));
+                pair.run();
+            }
+            assert_eq!(pair.b.word().1, Conn::WFSyncUUID, "{}", pair.logs());
+            let token = pair.a.write(4000, 6, 4096);
+            pair.run();
+            assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+            while let Some(id) = pair.a.running.as_mut().and_then(Vec::pop) {
+                pair.a.core.helper_done(pair.now, id, 0);
+                pair.run();
+            }
+            assert_eq!(pair.b.data[4000 * 512], 6, "{}", pair.logs());
+            pair.assert_equal();
+        }
+    }
+}

@@ -83,6 +83,9 @@ pub struct Resync {
     pub(super) announced: bool,
     /// Source: the target has asked for a block. Before that, a word of it may be older than the resync.
     pub(super) target_began: bool,
+    /// Source: where space begins, in sectors, that was added when the target was done: the next resync brings it. (For DRBD these blocks
+    /// are left of this one.)
+    pub(super) added_behind_end: Option<u64>,
     /// Verify: where it began, and where it shall end.
     pub(super) verify_start: u64,
     pub(super) verify_stop: Option<u64>,
@@ -125,12 +128,20 @@ impl Volume {
         [self.resync.next_turn, self.resync.leave_ahead, dirty].into_iter().flatten().min()
     }
 
+    /// Blocks out of sync that are for this resync to bring, also those that it has failed to.
+    fn resync_weight(&self) -> u64 {
+        match (self.resync.added_behind_end, &self.disk) {
+            (Some(end), Some(disk)) => disk.bitmap.count_sectors(0, end),
+            _ => self.out_of_sync_bits(),
+        }
+    }
+
     /// Blocks that are left to do.
     pub fn resync_left(&self) -> u64 {
         if self.state.conn.is_verify() {
             self.resync.verify_left
         } else {
-            self.out_of_sync_bits().saturating_sub(self.resync.failed)
+            self.resync_weight().saturating_sub(self.resync.failed)
         }
     }
 }
@@ -338,6 +349,7 @@ impl Resource {
         resync.finishing = Finishing::No;
         resync.target_done = false;
         resync.target_began = false;
+        resync.added_behind_end = None;
         resync.announced = false;
         resync.empty_wait = None;
         resync.controller.reset();
@@ -413,6 +425,7 @@ impl Resource {
     pub(super) fn stop_resync(&mut self, v: VolumeIndex) {
         let volume = &mut self.volumes[v];
         volume.locks.clear();
+        volume.grown_waits = false;
         volume.resyncs += 1;
         volume.counters.rs_pending = 0;
         let (start, stop) = (volume.resync.verify_start, volume.resync.verify_stop);
@@ -480,7 +493,7 @@ impl Resource {
     /// Ends a resync when there is nothing left and the other side may know (spec/resync.md 8.1).
     pub(super) fn check_end(&mut self, v: VolumeIndex) {
         let volume = &self.volumes[v];
-        let weight = volume.out_of_sync_bits();
+        let weight = volume.resync_weight();
         let resync = &volume.resync;
         let idle = resync.outstanding.is_empty() && volume.counters.rs_pending == 0;
         let source_decides = self.connection.version.is_some_and(|version| !version.has_out_of_sync());
@@ -549,7 +562,7 @@ impl Resource {
             // goes on if it refuses. (DRBD takes these UUIDs for those of its own data.)
             return;
         }
-        let weight = self.volumes[v].out_of_sync_bits();
+        let weight = self.volumes[v].resync_weight();
         if !verify && weight > self.volumes[v].resync.failed {
             if !self.nothing_clears_the_rest(v) {
                 // Bits were set since: not the end yet.
@@ -587,6 +600,9 @@ impl Resource {
         // A source that ends on its own count may have blocks under way that the application wrote, too.
         self.volumes[v].counters.rs_pending = 0;
         self.wake = true;
+        if std::mem::take(&mut self.volumes[v].grown_waits) {
+            self.queue_steps([Step::ResyncGrown { v }]);
+        }
         // Behind the super block: after-resync-target may throw away a snapshot of the data from before.
         if target {
             self.queue_steps([Step::StartHelper { v, name: Handler::AfterResyncTarget }]);
@@ -664,10 +680,11 @@ impl Resource {
     pub(super) fn resync_grown(&mut self, v: VolumeIndex) {
         self.volumes[v].resync_after_negotiation = false;
         let state = self.state(v);
-        if state.conn != Conn::Connected {
+        let ends = self.volumes[v].resync.added_behind_end.is_some();
+        if state.conn != Conn::Connected && !ends {
             return;
         }
-        if self.waits_for_peer() {
+        if ends || self.waits_for_peer() {
             self.volumes[v].grown_waits = true;
             return;
         }
