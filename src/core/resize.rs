@@ -128,22 +128,15 @@ impl Resource {
 
     /// The `resize` command. spec/state.md 12.5.
     pub(super) fn resize(&mut self, id: AdminId, v: VolumeIndex, size: u64, flags: ResizeFlags) {
-        if self.waits_for_handshake(id, v, size, flags) {
+        if self.state(v).conn == Conn::WFReportParams {
+            // What the nodes have told each other has to count until both have heard it.
+            self.volumes[v].resizes_after_handshake.push((id, size, flags));
             return;
         }
         if let Err(code) = size::check_resize(self.state(v), self.apv(), flags) {
             return self.reply_with(id, code, "");
         }
         self.queue_steps([Step::AskBackingSize { v, cause: ResizeCause::Admin { id, size, flags } }]);
-    }
-
-    /// Puts a `resize` off while the nodes tell each other their sizes: what they have told has to count until both have heard it.
-    fn waits_for_handshake(&mut self, id: AdminId, v: VolumeIndex, size: u64, flags: ResizeFlags) -> bool {
-        let waits = self.state(v).conn == Conn::WFReportParams;
-        if waits {
-            self.volumes[v].resizes_after_handshake.push((id, size, flags));
-        }
-        waits
     }
 
     pub(super) fn ask_backing_size(&mut self, v: VolumeIndex, cause: ResizeCause) {
@@ -284,12 +277,6 @@ impl Resource {
 
     /// The size that all limits give comes into effect. spec/state.md 12.3.
     pub(super) fn change_size(&mut self, v: VolumeIndex, cause: ResizeCause, backing_changed: bool) {
-        if let ResizeCause::Admin { id, size, flags } = cause {
-            // The nodes may have met since the command came.
-            if self.waits_for_handshake(id, v, size, flags) {
-                return;
-            }
-        }
         if self.volumes[v].meta_disk().is_none() {
             return self.resize_failed(v, cause, ConfigCode::NoDisk, "");
         }

@@ -541,52 +541,6 @@ fn resize_waits_for_the_handshake() {
     }
 }
 
-/// So does one that was told before, and whose meta data were still on their way to the new end of its disk: the device of a Primary would
-/// grow alone, and shrink when the peer's size counts.
-#[test]
-fn a_resize_that_is_under_way_waits_for_the_handshake() {
-    const OLD: usize = 8 << 20;
-    for version in [86, 101] {
-        let mut pair = Pair::new(version);
-        pair.a = Node::with_internal_meta_data(1, OLD);
-        pair.b = Node::with_internal_meta_data(2, OLD);
-        pair.connect(&settings(Protocol::C));
-        pair.a.begin(Command::Primary { volume: V, force: true });
-        pair.run();
-        let old = pair.a.core.volume(V).size_sectors();
-        pair.lose_link();
-        pair.a.set_bytes(2 * OLD);
-        pair.a.meta_held = Some(Vec::new());
-        let command =
-            Command::Resize { volume: V, size: 0, assume_peer_has_space: true, assume_clean: false };
-        let id = pair.a.begin(command);
-        while pair.a.work() {}
-        (pair.a.wants_link, pair.b.wants_link) = (true, true);
-        for _ in 0..100 {
-            pair.run_once();
-        }
-        assert_eq!(pair.a.word().1, Conn::WFReportParams, "{}", pair.logs());
-        let mut largest = 0;
-        while let Some(held) = pair.a.meta_held.take().filter(|held| !held.is_empty()) {
-            pair.a.meta_held = Some(Vec::new());
-            for output in held {
-                let others = pair.a.meta_held.take();
-                pair.a.carry_out(output);
-                pair.a.meta_held = others;
-            }
-            while pair.a.work() {}
-            largest = largest.max(pair.a.core.volume(V).size_sectors());
-        }
-        pair.a.meta_held = None;
-        pair.run();
-        assert_eq!((largest, pair.a.core.volume(V).size_sectors()), (old, old), "{}", pair.logs());
-        assert_eq!(pair.a.replies.get(&id), Some(&130), "it ended in a resync: {}", pair.logs());
-        let end = old as usize * 512;
-        assert!(pair.a.data[..end] == pair.b.data[..end], "the disks differ");
-        assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
-    }
-}
-
 /// A node that has asked for a full sync does not begin the resync of new space before the peer has answered.
 #[test]
 fn new_space_waits_for_the_answer_to_a_full_sync() {
