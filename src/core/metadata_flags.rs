@@ -2,7 +2,6 @@
 //! spec/state.md 13.1 to 13.3. The bits themselves: [`MetaFlags`].
 
 use super::state::{Conn, Disk, Role, StateWord};
-use super::uuid::Uuids;
 use crate::conf::settings::Fencing;
 use crate::meta::flags::MetaFlags;
 
@@ -27,8 +26,7 @@ pub fn recomputed(old: MetaFlags, s: StateWord, crashed_primary: bool) -> MetaFl
     // The target of a resync is done before its source hears of it, or has never begun. (DRBD calls it outdated.)
     let resyncs = s.conn.is_sync_source() || matches!(s.conn, Conn::StartingSyncS | Conn::WFBitMapS);
     let peer_outdated = peer_is_old(s) && !resyncs;
-    // A resync that has not begun has given the target nothing of what a crash of its source makes uncertain: `target_at_last_end`.
-    let connected = s.conn > Conn::WFReportParams && s.conn != Conn::WFBitMapS;
+    let connected = s.conn > Conn::WFReportParams;
     let mut flags = old;
     let crashed_primary = crashed_primary && !mutant!("crash-not-kept");
     for (flag, on) in [
@@ -45,15 +43,11 @@ pub fn recomputed(old: MetaFlags, s: StateWord, crashed_primary: bool) -> MetaFl
     flags
 }
 
-/// What is shown of the flags of a disk in use: as DRBD does, the target of a resync counts as outdated, and a source that is about to
-/// begin one as connected.
+/// What is shown of the flags of a disk in use: as DRBD does, the target of a resync counts as outdated.
 pub fn shown(flags: MetaFlags, s: StateWord) -> MetaFlags {
     let mut shown = flags;
     if peer_is_old(s) {
         shown.set(MetaFlags::PEER_OUT_DATED, true);
-    }
-    if s.conn == Conn::WFBitMapS {
-        shown.set(MetaFlags::CONNECTED_IND, true);
     }
     shown
 }
@@ -80,12 +74,6 @@ pub fn last_life(flags: MetaFlags, s: StateWord) -> LastLife {
         discovered,
         degraded: s.role != Role::Primary && was_primary && !flags.contains(MetaFlags::CONNECTED_IND),
     }
-}
-
-/// This node was the source of a resync when it went down with its link: the target may have come to the end since
-/// ([`LocalDisk::unheard_target`](super::volume::LocalDisk)). If the link was lost before, what followed from that has been done.
-pub fn target_at_last_end(flags: MetaFlags, uuids: &Uuids) -> Option<u64> {
-    uuids.unfinished_resync().filter(|_| flags.contains(MetaFlags::CONNECTED_IND))
 }
 
 /// What happens to the bitmap at attach. spec/state.md 13.3 steps 21, 22 and 8.4 differences.
