@@ -701,6 +701,34 @@ fn a_frozen_primary_whose_source_missed_the_end_of_the_resync_becomes_the_source
     pair.assert_equal();
 }
 
+/// So it does where the resync was due because the source had crashed as a Primary: that does not say that it has written since.
+#[test]
+fn a_source_that_crashed_before_the_resync_has_not_written_since() {
+    let mut pair = synced_pair();
+    for sector in [0, 9000, 18000] {
+        pair.a.write(sector, 5, 4096);
+    }
+    pair.run();
+    pair.lose_link();
+    pair.a.core = Node::core(77);
+    pair.a.start();
+    assert_eq!(pair.a.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    while pair.b.word().1 != Conn::SyncTarget {
+        pair.run_once();
+    }
+    pair.b.begin(Command::Primary { volume: V, force: false });
+    while pair.b.word().0 != Role::Primary {
+        pair.run_once();
+    }
+    assert_eq!(pair.b.word().1, Conn::SyncTarget, "{}", pair.logs());
+    pair.b.begin(Command::SuspendIo { volume: V });
+    pair.end_unheard_by_a(|_| {});
+    pair.meet_again();
+    assert!(pair.b.log.iter().any(|line| line.starts_with("Began resync as SyncSource")), "{}", pair.logs());
+    pair.assert_equal();
+}
+
 /// A disk comes to a node whose own is old, with data of the same generation: the resync that the one begins is the other's, too.
 #[test]
 fn an_old_disk_and_one_that_is_attached_begin_the_same_resync() {
