@@ -314,9 +314,9 @@ impl Resource {
         }
     }
 
-    /// The peer does not get this write: one of before to the same blocks, whose epoch is still open, must
+    /// The peer does not get this write, or this disk did not do it: one of before to the same blocks, whose epoch is still open, must
     /// not clear bits behind it.
-    fn overtakes_older_writes(&mut self, v: VolumeIndex, sector: u64, sectors: u64) {
+    pub(super) fn overtakes_older_writes(&mut self, v: VolumeIndex, sector: u64, sectors: u64) {
         let (first, end) = (sector & !7, (sector + sectors).next_multiple_of(8));
         for id in self.volumes[v].writes.overlapping(first, end - first) {
             if let Some(older) = self.log.get_mut(id) {

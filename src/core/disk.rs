@@ -5,6 +5,7 @@ use super::bitmap::Bitmap;
 use super::codes::ConfigCode;
 use super::connection::Phase;
 use super::metadata_flags::{bitmap_at_attach, disk_after_attach, last_life, BitmapAtAttach};
+use super::resize::knows_peer_disk;
 use super::rules::ChangeKind;
 use super::size::{check_truncation, new_size, Limits, ResizeFlags, SizeChange};
 use super::state::{Change, Conn, Disk, Role};
@@ -116,6 +117,7 @@ impl Resource {
             refused_by_peer: false,
             super_block: SuperBlock { cleanness: Cleanness::Clean, ..super_block },
         });
+        volume.size_before_attach = if knows_peer_disk(volume.state) { volume.size } else { 0 };
         // The size that was agreed last is exposed until the peer says otherwise.
         volume.size = volume.size.max(agreed);
         volume.resync_after_negotiation = false;
@@ -226,12 +228,14 @@ impl Resource {
     }
 
     /// The size that all limits give comes into effect (step 20). What is new is resynced, unless the peer has had it since the two met:
-    /// it sees nothing new, and takes part in no resync. (In DRBD one of the two alone waits for it.)
+    /// it sees nothing new, and takes part in no resync. So is what the peer's device has not had before, though the own disk was
+    /// larger already. (DRBD goes by the own disk only: then one of the two alone waits for the resync.)
     fn size_at_attach(&mut self, v: VolumeIndex) -> impl Iterator<Item = Step> {
         let (change, steps) = self.determine_size(v, ResizeFlags::default());
         let volume = &mut self.volumes[v];
-        let new_for_both = volume.size > volume.size_at_meeting;
-        volume.resync_after_negotiation |= change == SizeChange::Grew && new_for_both;
+        let new_for_disk = change == SizeChange::Grew && volume.size > volume.size_at_meeting;
+        let new_for_peer = volume.size_before_attach != 0 && volume.size > volume.size_before_attach;
+        volume.resync_after_negotiation |= new_for_disk || new_for_peer;
         steps
     }
 
@@ -241,7 +245,9 @@ impl Resource {
         let (flags, current) = (disk.super_block.flags, disk.uuids.current);
         // Asked before, but the peer with the data in use may have gone since, or have told how large its disk is.
         let limits = self.limits(v);
-        let refused = if self.has_lost_other_data(v, current) {
+        let refused = if self.volumes[v].force_detach {
+            Some(ConfigCode::Interrupted)
+        } else if self.has_lost_other_data(v, current) {
             Some(ConfigCode::DataNotCurrent)
         } else if limits.own_max < self.volumes[v].size {
             Some(ConfigCode::DiskTooSmall)

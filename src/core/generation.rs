@@ -159,12 +159,23 @@ impl Resource {
         }
     }
 
+    /// A12: the generation of what a Primary without a disk writes here. If the link is lost before it begins, nothing has been written
+    /// in it, and the Primary may go on with the disk that it had. (DRBD begins it: then there are two, and a split brain.)
+    pub(super) fn new_current_uuid_for_peer(&mut self, v: VolumeIndex) {
+        let state = self.state(v);
+        if state.conn < Conn::Connected && state.role == Role::Secondary {
+            self.steps.push_front(Step::NewCurrentUuidDone { v });
+        } else {
+            self.new_current_uuid_after_loss(v);
+        }
+    }
+
     /// The peer, which this node let become Primary, is: U5. (DRBD begins the generation when it is asked: if the promotion fails then,
     /// nobody has written in it, and the disk that the peer attaches later looks as if it had gone another way.)
     pub(super) fn peer_without_disk_is_primary(&mut self, v: VolumeIndex) {
         if std::mem::take(&mut self.volumes[v].promotion_unheard) {
             self.volumes[v].uuid_hold = true;
-            self.queue_steps([Step::NewCurrentUuid { v }]);
+            self.queue_steps([Step::NewCurrentUuidForPeer { v }]);
         }
     }
 

@@ -212,7 +212,7 @@ impl Resource {
             && os.disk >= Disk::UpToDate
         {
             self.volumes[v].uuid_hold = true;
-            self.queue_steps([Step::NewCurrentUuid { v }]);
+            self.queue_steps([Step::NewCurrentUuidForPeer { v }]);
         }
         if peer.role == Role::Primary && peer.disk < Disk::Inconsistent {
             self.peer_without_disk_is_primary(v);
@@ -250,11 +250,15 @@ impl Resource {
         {
             real_disk = Disk::UpToDate;
         }
-        let volume = &self.volumes[v];
+        let volume = &mut self.volumes[v];
         let both_disks = peer.disk >= Disk::Negotiating && os.disk >= Disk::Negotiating;
         let negotiating = peer.disk == Disk::Negotiating || os.disk == Disk::Negotiating;
-        // The peer answers a negotiating disk with its UUIDs (A9). What it says of its state before them it
-        // said before it heard of that disk, and it decides nothing.
+        // The peer answers a negotiating disk with its UUIDs, then its state (A9). What it says before it has heard of that disk
+        // decides nothing; nor do UUIDs that came before such a word, which may be of the generation that it began when the disk went.
+        let is_answer = peer.pdsk >= Disk::Negotiating || peer.disk == Disk::Negotiating;
+        if os.disk == Disk::Negotiating && !is_answer {
+            volume.peer_uuids = None;
+        }
         let undecided = os.disk == Disk::Negotiating && volume.peer_uuids.is_none() && both_disks;
         let undecided = undecided && !mutant!("negotiation-without-uuids");
         let consider = volume.peer_uuids.is_some()
@@ -424,7 +428,9 @@ impl Resource {
         // node's UUIDs, comes to the same end with them, and gives the disk up.
         if verdict == Verdict::PeerDiskRefused && self.state(v).conn >= Conn::Connected {
             self.send_uuids(v, 0);
-            self.send_directly(v, state_packet(self.state(v)));
+            // It answers what the peer said of its disk, as the word of one that is not refused does.
+            let state = self.state(v);
+            self.send_directly(v, state_packet(StateWord { pdsk: Disk::Negotiating, ..state }));
         }
     }
 

@@ -321,6 +321,10 @@ impl Resource {
     fn log_for_diskless_peer(&mut self, v: VolumeIndex, slot: u32, sector: u64, sectors: u64) -> bool {
         let volume = &mut self.volumes[v];
         let Some(disk) = &mut volume.disk else { return true };
+        if volume.uuid_hold {
+            // The peer, whose own disk lacks it, must not hear that it is done before the generation that it goes into has begun.
+            return false;
+        }
         if !disk.primary_mark_durable {
             // After a crash nobody would look at the activity log: it waits for the mark. If the peer has a
             // disk by now the mark is gone, and the bits, set when it came, were made durable before that.
@@ -340,11 +344,13 @@ impl Resource {
         true
     }
 
-    /// Whether a write of a peer without a disk is on its way to this one.
+    /// Whether a write of a peer without a disk is on its way to this one. Those that wait for the generation that they go into are not.
     pub(super) fn writes_for_diskless_peer(&self, v: VolumeIndex) -> bool {
+        let held = self.volumes[v].uuid_hold;
         self.peer_requests
             .iter()
-            .any(|(_, request)| request.volume == v && request.only_here && request.kind.is_write())
+            .filter(|(_, request)| request.volume == v && request.only_here && request.kind.is_write())
+            .any(|(_, request)| !held || request.in_activity_log)
     }
 
     /// The disk is done with a request of the peer. `at_disk`: it was there at all.

@@ -76,8 +76,8 @@ pub struct Request {
     pub net_done: bool,
     /// SIS: the peer says that the blocks are in sync.
     pub set_in_sync: bool,
-    /// Bitmaps were exchanged, or its blocks written here only, since it was sent: what the peer says about
-    /// it in [`set_in_sync`](Self::set_in_sync) comes too late to count.
+    /// Bitmaps were exchanged, or its blocks written here only, or there only, since it was sent: what the peer says about it in
+    /// [`set_in_sync`](Self::set_in_sync) comes too late to count.
     pub too_old_for_sync: bool,
     /// The peer's disk went before its barrier was acknowledged: nobody flushes a disk that failed.
     pub peer_disk_went: bool,

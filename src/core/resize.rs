@@ -351,6 +351,9 @@ impl Resource {
     }
 
     fn expose(&mut self, v: VolumeIndex, sectors: u64) {
+        if knows_peer_disk(self.state(v)) {
+            self.volumes[v].size_before_attach = sectors;
+        }
         if self.volumes[v].size != sectors {
             self.volumes[v].size = sectors;
             self.show_size(v);
@@ -423,7 +426,7 @@ impl Resource {
 }
 
 /// Whether the nodes are connected, and the peer has a disk that is not just being attached.
-fn knows_peer_disk(state: StateWord) -> bool {
+pub(super) fn knows_peer_disk(state: StateWord) -> bool {
     state.conn >= Conn::Connected && state.pdsk > Disk::Failed
 }
 

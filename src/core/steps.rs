@@ -65,6 +65,8 @@ pub enum Step {
     ClearAllBits { v: VolumeIndex },
     /// The new current UUID of a Primary that lost its peer; decided now (spec/state.md 8.4 U4 to U6).
     NewCurrentUuid { v: VolumeIndex },
+    /// The same for what a Primary without a disk writes here.
+    NewCurrentUuidForPeer { v: VolumeIndex },
     /// The new current UUID is durable.
     NewCurrentUuidDone { v: VolumeIndex },
     /// Send P_UUIDS.
@@ -305,7 +307,8 @@ impl Resource {
             {
                 add(Step::Helper { v, name: Handler::LocalIoError });
             }
-            if connected {
+            // The peer has heard of a disk only when it negotiated, and would answer this one as if it did.
+            if connected && os.disk != Disk::Attaching {
                 add(Step::SendState { v, word: ns });
             }
             add(Step::WriteSuperBlockIfDirty { v });
@@ -425,8 +428,11 @@ impl Resource {
                 }
             }
             Step::NewCurrentUuid { v } => self.new_current_uuid_after_loss(v),
+            Step::NewCurrentUuidForPeer { v } => self.new_current_uuid_for_peer(v),
             Step::NewCurrentUuidDone { v } => {
                 self.volumes[v].uuid_hold = false;
+                // Writes of the peer may have waited for it, too.
+                self.wake = true;
                 self.complete_ready();
             }
             Step::SendUuids { v } => self.send_uuids(v, 0),

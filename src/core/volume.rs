@@ -215,6 +215,8 @@ pub struct Volume {
     pub(super) resync_after_negotiation: bool,
     /// Size of the device when the two nodes met, if the peer had a disk, sectors; else 0.
     pub(super) size_at_meeting: u64,
+    /// Size of the device without the own disk, which is being attached: that of the peer, if it has a disk, sectors; else 0.
+    pub(super) size_before_attach: u64,
     pub(super) resize_pending: bool,
     /// What the peer said of the device, for a node without a disk: it counts when its data are accepted.
     pub(super) size_once_accepted: Option<u64>,
@@ -305,6 +307,7 @@ impl Volume {
             consider_resync: false,
             resync_after_negotiation: false,
             size_at_meeting: 0,
+            size_before_attach: 0,
             resize_pending: false,
             size_once_accepted: None,
             grown_waits: false,

@@ -136,6 +136,7 @@ impl Resource {
     pub(super) fn local_error(&mut self, v: VolumeIndex, sector: u64, sectors: u64, write: bool) {
         let what = if write { "WRITE" } else { "READ" };
         self.warning(Some(v), format!("local {what} IO error sector {sector}+{sectors}"));
+        self.overtakes_older_writes(v, sector, sectors);
         let Some(disk) = &mut self.volumes[v].disk else { return };
         disk.bitmap.set_sectors(sector, sectors);
         disk.read_error |= !write;

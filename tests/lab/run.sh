@@ -153,7 +153,7 @@ for choice in "$@"; do
 	(
 		# shellcheck source=lib.sh
 		. "$HERE/lib.sh"
-		trap 'daemon_stop; machine_stop' EXIT
+		trap 'daemon_stop; doors_end; machine_stop' EXIT
 		machine
 		# shellcheck disable=SC1090
 		. "$file"

@@ -13,6 +13,7 @@ use crate::core::Resource;
 use crate::wire::parameters::Uuids;
 
 impl Resource {
+    /// A disk that is being attached goes when that is complete: its meta data are in order then.
     pub(super) fn force_detach(&mut self, id: AdminId, v: VolumeIndex) {
         self.volumes[v].force_detach = true;
         if self.state(v).disk > Disk::Failed {

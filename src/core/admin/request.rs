@@ -34,7 +34,11 @@ impl Resource {
                 self.disconnect_answered(task, attempt, result);
             }
             TaskKind::Detach { v } => {
-                let result = self.request(&mut task, v, Change::disk(Disk::Failed), false);
+                // As long as it is attached the peer knows nothing of the disk: it is not asked about it.
+                let result = match self.state(v).disk {
+                    Disk::Attaching => self.answer_or_retry(&mut task, Err(StateError::InTransientState)),
+                    _ => self.request(&mut task, v, Change::disk(Disk::Failed), false),
+                };
                 self.detach_answered(task, v, result);
             }
         }
@@ -91,11 +95,20 @@ impl Resource {
     }
 
     pub(super) fn answer_or_retry(&mut self, task: &mut Task, result: StateResult) -> Option<StateResult> {
-        if result == Err(StateError::InTransientState) {
+        if result == Err(StateError::InTransientState) && !self.waits_for_nothing(task) {
             task.stage = Stage::Retry { changes: self.changes };
             return None;
         }
         Some(result)
+    }
+
+    /// Whether a state that refuses a promotion does not pass by itself: the nodes are Connected, no resync is to begin, and the own disk,
+    /// which has failed under `on-io-error pass_on`, or lacks blocks that its source could not read, stays what it is. (DRBD
+    /// tries again at the next change of state, which only an administrator could bring about, and whose commands wait behind this one.)
+    fn waits_for_nothing(&self, task: &Task) -> bool {
+        let TaskKind::Role { v, role: Role::Primary, .. } = task.kind else { return false };
+        let state = self.state(v);
+        state.conn == Conn::Connected && state.disk > Disk::Negotiating && !self.connection.state_sent
     }
 
     /// The same for the connection: a graceful disconnect asks the peer.

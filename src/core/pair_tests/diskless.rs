@@ -18,7 +18,7 @@ impl Pair {
         panic!("it does not happen\n{}", self.logs());
     }
 
-    fn demote_a(&mut self) {
+    pub(super) fn demote_a(&mut self) {
         let id = self.a.begin(Command::Secondary { volume: V, open: false });
         self.run();
         assert_eq!(self.a.replies[&id], 1, "{}", self.logs());
@@ -43,6 +43,15 @@ impl Pair {
             self.a.carry_out(output);
         }
         while self.a.work() {}
+    }
+
+    /// The meta data writes that `b` held back are done, and all that follow them; no packet is delivered meanwhile.
+    fn release_meta_data_of_b(&mut self) {
+        while let Some(held) = self.b.meta_held.take().filter(|held| !held.is_empty()) {
+            held.into_iter().for_each(|output| self.b.carry_out(output));
+            self.b.meta_held = Some(Vec::new());
+            while self.b.work() {}
+        }
     }
 }
 
@@ -227,6 +236,22 @@ fn a_disk_that_is_attached_twice_waits_for_the_second_answer() {
     pair.assert_equal();
 }
 
+/// Nor are the UUIDs that the peer sent when the disk went, for the generation that it began then, and its state word of before it heard of the
+/// attach. (The nodes would go on at different times: where both disks grew, they exchanged bitmaps of two sizes.)
+#[test]
+fn a_disk_that_is_attached_waits_for_the_word_of_a_peer_that_has_heard_of_it() {
+    let mut pair = synced_pair();
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+    while Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now) || pair.a.work() | pair.b.work() {}
+    assert_eq!(pair.b.command(Command::PauseSync { volume: V }), 101);
+    pair.a.attach();
+    while Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now) || pair.a.work() {}
+    assert_eq!((pair.a.word().1, pair.a.word().2), (Conn::Connected, Disk::Negotiating), "{}", pair.logs());
+    assert_eq!(pair.b.command(Command::ResumeSync { volume: V }), 101);
+    pair.run();
+    pair.assert_equal();
+}
+
 /// Protocol B: a Primary without a disk is demoted when its last write waits for the activity log of its peer (a kernel does not wait for
 /// the barrier). The mark that it relies on stays until the write is there, and the peer goes on listening.
 #[test]
@@ -382,6 +407,58 @@ fn a_primary_that_loses_its_disk_does_not_take_an_older_one_that_the_peer_attach
     assert!(pair.a.completed[&token].is_err(), "{}", pair.logs());
     pair.a.attach();
     assert_eq!(pair.a.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    pair.assert_equal();
+}
+
+/// A disk is given up by force while it is attached, and does not stay. The peer has not heard of it at all, and answers the next one.
+#[test]
+fn a_disk_that_is_given_up_by_force_while_it_is_attached_does_not_stay() {
+    for connected in [true, false] {
+        let mut pair = synced_pair();
+        assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
+        pair.run();
+        if !connected {
+            pair.lose_link();
+        }
+        pair.b.log.clear();
+        pair.b.meta_held = Some(Vec::new());
+        pair.b.try_attach();
+        assert_eq!(pair.b.word().2, Disk::Attaching, "{}", pair.logs());
+        assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
+        pair.release_meta_data_of_b();
+        pair.run();
+        assert_eq!(pair.b.word().2, Disk::Diskless, "{}", pair.logs());
+        assert!(!pair.a.log.iter().any(|line| line.contains("Diskless -> Failed")), "{}", pair.logs());
+        pair.b.attach();
+        if !connected {
+            pair.meet_again();
+        }
+        pair.run();
+        pair.assert_equal();
+    }
+}
+
+/// A disk is to go before it is attached, and the order waits for that: the peer, which would hear of the detach first, would
+/// not answer the disk when it negotiates, and the answer would be waited for at the next attach.
+#[test]
+fn a_detach_waits_for_the_end_of_the_attach() {
+    let mut pair = synced_pair();
+    assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
+    pair.run();
+    pair.b.meta_held = Some(Vec::new());
+    pair.b.try_attach();
+    let id = pair.b.begin(Command::Detach { volume: V, force: false });
+    for _ in 0..20 {
+        let _ = pair.b.work() | pair.a.work();
+        Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
+        Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+    }
+    assert_eq!(pair.b.word().2, Disk::Attaching, "{}", pair.logs());
+    pair.release_meta_data_of_b();
+    pair.run();
+    assert_eq!((pair.b.replies[&id], pair.b.word().2), (1, Disk::Diskless), "{}", pair.logs());
+    pair.b.attach();
     pair.run();
     pair.assert_equal();
 }

@@ -925,3 +925,89 @@ fn a_primary_that_attaches_beside_a_peer_without_a_disk_begins_a_new_generation(
     pair.run();
     pair.assert_equal();
 }
+
+/// The Primary detaches, and the link is lost before the peer has begun the generation that is due for that: nothing was written in it.
+/// The Primary goes on with the disk that it had, in a generation of its own, and there is no other one.
+#[test]
+fn no_generation_begins_for_a_primary_that_left_before_it_wrote_in_it() {
+    let mut pair = synced_pair();
+    pair.b.meta_held = Some(Vec::new());
+    let id = pair.a.begin(Command::Detach { volume: V, force: false });
+    // What the peer gets now it may not write yet.
+    let mut lost = vec![pair.a.write(8000, 98, 4096)];
+    pair.run_for_a_while();
+    assert_eq!((pair.a.replies[&id], pair.b.word().3), (1, Disk::Diskless), "{}", pair.logs());
+    lost.push(pair.a.write(6000, 97, 4096));
+    pair.run_for_a_while();
+    pair.lose_link();
+    assert!(lost.iter().all(|token| pair.a.completed[token].is_err()), "{}", pair.logs());
+    pair.a.attach();
+    let token = pair.a.write(4000, 99, 8192);
+    while pair.a.work() {}
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    for output in pair.b.meta_held.take().unwrap() {
+        pair.b.carry_out(output);
+    }
+    while pair.b.work() {}
+    pair.meet_again();
+    pair.assert_equal();
+    assert_eq!(pair.a.data[4000 * 512], 99);
+}
+
+/// A write of a Primary without a disk is done when the generation that it goes into is on the disk of the peer: the disk that the
+/// Primary had is older, whatever happens then.
+#[test]
+fn no_write_of_a_primary_without_a_disk_is_done_before_its_generation() {
+    let mut pair = synced_pair();
+    // The peer's activity log has the extent already.
+    pair.a.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    pair.a.write(4000, 98, 4096);
+    pair.run();
+    pair.a.attach();
+    pair.run();
+    pair.assert_equal();
+    let before = pair.b.super_block().uuids[0] & !1;
+    pair.b.meta_held = Some(Vec::new());
+    pair.a.begin(Command::Detach { volume: V, force: false });
+    pair.run_for_a_while();
+    let token = pair.a.write(4000, 99, 4096);
+    for _ in 0..20 {
+        pair.run_for_a_while();
+        let done = pair.a.completed.contains_key(&token);
+        assert!(!done || pair.b.super_block().uuids[0] & !1 != before, "{}", pair.logs());
+        let mut held = pair.b.meta_held.take().unwrap();
+        if !held.is_empty() {
+            pair.b.carry_out(held.remove(0));
+        }
+        pair.b.meta_held = Some(held);
+    }
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+}
+
+/// A source that missed the end of its resync goes on in another generation. That it gets its disk anew, beside a peer without one, is no
+/// reason for one more, whose history would lack what the target has.
+#[test]
+fn a_source_that_missed_the_end_begins_one_generation() {
+    let mut pair = pair_of_unheard_end(true);
+    let slots = |node: &Node| node.super_block().uuids.map(|uuid| uuid & !1);
+    let before = slots(&pair.a);
+    assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
+    pair.meet_again();
+    assert_eq!((pair.a.word().2, pair.a.word().3), (Disk::UpToDate, Disk::Diskless), "{}", pair.logs());
+    assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
+    pair.run();
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+    pair.run();
+    pair.lose_link();
+    pair.a.attach();
+    assert_eq!(pair.a.command(Command::Primary { volume: V, force: false }), 1);
+    let token = pair.a.write(6000, 98, 4096);
+    while pair.a.work() {}
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    assert_eq!(slots(&pair.a), before, "{}", pair.logs());
+    pair.b.attach();
+    pair.meet_again();
+    pair.assert_equal();
+    assert_eq!(pair.b.data[6000 * 512], 98);
+}

@@ -677,6 +677,49 @@ fn a_disk_that_grows_to_the_size_of_the_peer_at_attach_waits_for_no_resync() {
     }
 }
 
+/// A disk that grew when it was attached alone, by what the peer had said of its own, and comes back to a peer whose device is smaller: the
+/// space is new for the device that the two have, and both take part in its resync.
+#[test]
+fn a_disk_that_is_larger_than_the_device_in_use_brings_new_space() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for version in [86, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.demote_a();
+        pair.b.begin(Command::Detach { volume: V, force: false });
+        pair.run();
+        for node in [&mut pair.a, &mut pair.b] {
+            node.set_bytes(2 * SMALL);
+        }
+        let crash_a = |pair: &mut Pair| {
+            pair.a.core = Node::core(77);
+            pair.a.wants_link = false;
+            pair.run();
+        };
+        let start_a = |pair: &mut Pair| {
+            pair.a.start();
+            assert_eq!(pair.a.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+            pair.run();
+        };
+        crash_a(&mut pair);
+        start_a(&mut pair);
+        assert_eq!(pair.b.core.volume(V).peer_size, 2 * SECTORS, "{}", pair.logs());
+        crash_a(&mut pair);
+        pair.b.attach();
+        assert_eq!(pair.b.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+        pair.b.begin(Command::Detach { volume: V, force: true });
+        start_a(&mut pair);
+        assert_eq!(pair.b.core.volume(V).size_sectors(), SECTORS, "{}", pair.logs());
+        pair.a.data[SMALL..].fill(7);
+        pair.b.data[SMALL..].fill(8);
+        pair.b.attach();
+        pair.run();
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(node.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+        }
+        pair.assert_equal();
+    }
+}
+
 /// The target of a resync has ended, and asks for another size, before the source knows that it may end: the new space is no part of that
 /// resync, none of whose blocks has failed, but of the next one. Until that begins the peer has all that is written.
 #[test]

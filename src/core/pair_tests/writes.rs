@@ -579,3 +579,50 @@ fn a_write_of_before_an_attach_clears_no_bits_of_the_disk() {
     pair.run();
     pair.assert_equal();
 }
+
+/// The own disk fails a write to a block, and an older one to it, whose barrier was on its way, has come to both disks: the block stays
+/// marked, and is not read from here.
+#[test]
+fn an_older_write_does_not_hide_that_the_disk_failed_a_newer_one() {
+    let mut pair = pair_with_primary_target();
+    let older = pair.b.write(6000, 1, 4096);
+    while !pair.b.completed.contains_key(&older) {
+        pair.run_once();
+    }
+    assert!(pair.b.core.has_open_epochs(V), "{}", pair.logs());
+    pair.b.held = Some(Vec::new());
+    let newer = pair.b.write(6000, 2, 4096);
+    while pair.b.work() {}
+    let held = pair.b.held.take().unwrap();
+    let [Output::DiskWrite { volume, io, .. }] = held[..] else { panic!("{held:?}") };
+    pair.b.core.io_done(pair.now, volume, io, IoResult::Failed);
+    while !pair.b.completed.contains_key(&newer) {
+        pair.run_once();
+    }
+    assert_eq!(pair.b.completed[&newer], Ok(None), "{}", pair.logs());
+    assert!(pair.b.core.volume(V).disk().unwrap().bitmap.count_sectors(6000, 8) > 0, "{}", pair.logs());
+    assert_eq!(pair.b.command(Command::ResumeSync { volume: V }), 101);
+    pair.run();
+    pair.assert_equal();
+}
+
+/// A Secondary whose disk has failed (`on-io-error pass_on`) stays so until somebody does something about it: a promotion does not wait for
+/// that, and hold up the command that does.
+#[test]
+fn a_node_whose_disk_failed_says_that_it_cannot_be_promoted() {
+    for force in [false, true] {
+        let mut pair = synced_pair();
+        pair.demote_a();
+        pair.a.core.local_error(V, 4000, 8, true);
+        pair.a.core.timeout(pair.now);
+        pair.run();
+        let failed = (Role::Secondary, Conn::Connected, Disk::Inconsistent, Disk::UpToDate);
+        assert_eq!(pair.a.word(), failed, "{}", pair.logs());
+        let promotion = pair.a.begin(Command::Primary { volume: V, force });
+        let remedy = pair.a.begin(Command::Invalidate { volume: V });
+        pair.run();
+        assert_eq!(pair.a.replies.get(&promotion), Some(&-18), "{}", pair.logs());
+        assert_eq!(pair.a.replies.get(&remedy), Some(&1), "{}", pair.logs());
+        pair.assert_equal();
+    }
+}
