@@ -4,9 +4,7 @@ use super::activity_log::{ActivityLog, BITS_PER_EXTENT};
 use super::bitmap::Bitmap;
 use super::codes::ConfigCode;
 use super::connection::Phase;
-use super::metadata_flags::{
-    bitmap_at_attach, disk_after_attach, last_life, target_at_last_end, BitmapAtAttach,
-};
+use super::metadata_flags::{bitmap_at_attach, disk_after_attach, last_life, BitmapAtAttach};
 use super::resize::knows_peer_disk;
 use super::rules::ChangeKind;
 use super::size::{check_truncation, new_size, Limits, ResizeFlags, SizeChange};
@@ -115,7 +113,7 @@ impl Resource {
             good_mark_durable: super_block.flags.contains(MetaFlags::CONSISTENT | MetaFlags::WAS_UP_TO_DATE),
             keep_primary_mark: false,
             keep_inconsistent: false,
-            unheard_target: target_at_last_end(super_block.flags, &uuids),
+            unheard_target: uuids.unfinished_resync(),
             refused_by_peer: false,
             super_block: SuperBlock { cleanness: Cleanness::Clean, ..super_block },
         });

@@ -35,10 +35,13 @@ impl Resource {
     pub(super) fn is_ahead_of_its_source(&self, v: VolumeIndex, input: &HandshakeInput) -> bool {
         let state = self.state(v);
         let same = without_role(input.own.current) == without_role(input.peer.uuids.current);
-        // The bits of a source that began for a command of this node, which never heard of it, are those of the full sync.
+        // The bits of a source that began for a command of this node, which never heard of it, are those of the full sync. Else they tell all
+        // that it has written, also before a crash, which may be the one that the resync was for.
         let began = compare(&input.own, &input.peer, &input.context).rule == 37;
-        let bits = input.peer.bits > 0 && !began;
-        let peer_wrote = bits || input.peer.flags.contains(UuidFlags::CRASHED_PRIMARY);
+        let peer_wrote = match began {
+            true => input.peer.flags.contains(UuidFlags::CRASHED_PRIMARY),
+            false => input.peer.bits > 0,
+        };
         state.is_susp()
             && self.volumes[v].new_current_uuid_owed
             && state.disk == Disk::UpToDate
@@ -224,7 +227,6 @@ impl Resource {
             self.log_line(Some(v), super::log_lines::bitmap_uuid_was_set(lost));
         }
         self.volumes[v].effective_uuid = current;
-        self.refresh_meta_flags(v);
         // Frozen I/O that goes on goes into this one: a promotion may have begun it since it was due.
         self.volumes[v].new_current_uuid_owed = false;
         self.log_uuids(v, super::log_lines::UuidEvent::NewCurrent);

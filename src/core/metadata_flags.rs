@@ -2,7 +2,6 @@
 //! spec/state.md 13.1 to 13.3. The bits themselves: [`MetaFlags`].
 
 use super::state::{Conn, Disk, Role, StateWord};
-use super::uuid::Uuids;
 use crate::conf::settings::Fencing;
 use crate::meta::flags::MetaFlags;
 
@@ -20,18 +19,14 @@ fn peer_is_old(s: StateWord) -> bool {
 /// The flags after a committed change. Below Inconsistent they stay as they are (so a Primary that
 /// detaches leaves PRIMARY_IND). Bits that do not follow the state are carried along, but AL_CLEAN
 /// is cleared: the log is in use. spec/state.md 13.1.
-///
-/// `target_left`: this node was the source of a resync, its target's disk has gone, and what followed from that has been done.
-pub fn recomputed(old: MetaFlags, s: StateWord, crashed_primary: bool, target_left: bool) -> MetaFlags {
+pub fn recomputed(old: MetaFlags, s: StateWord, crashed_primary: bool) -> MetaFlags {
     if s.disk < Disk::Inconsistent {
         return old;
     }
     // The target of a resync is done before its source hears of it, or has never begun. (DRBD calls it outdated.)
     let resyncs = s.conn.is_sync_source() || matches!(s.conn, Conn::StartingSyncS | Conn::WFBitMapS);
     let peer_outdated = peer_is_old(s) && !resyncs;
-    // A resync that has not begun has given the target nothing of what a crash of its source makes uncertain, nor does one that is past:
-    // `target_at_last_end`.
-    let connected = s.conn > Conn::WFReportParams && s.conn != Conn::WFBitMapS && !target_left;
+    let connected = s.conn > Conn::WFReportParams;
     let mut flags = old;
     let crashed_primary = crashed_primary && !mutant!("crash-not-kept");
     for (flag, on) in [
@@ -48,15 +43,11 @@ pub fn recomputed(old: MetaFlags, s: StateWord, crashed_primary: bool, target_le
     flags
 }
 
-/// What is shown of the flags of a disk in use: as DRBD does, the target of a resync counts as outdated, and a node with a link as
-/// connected.
+/// What is shown of the flags of a disk in use: as DRBD does, the target of a resync counts as outdated.
 pub fn shown(flags: MetaFlags, s: StateWord) -> MetaFlags {
     let mut shown = flags;
     if peer_is_old(s) {
         shown.set(MetaFlags::PEER_OUT_DATED, true);
-    }
-    if s.conn > Conn::WFReportParams {
-        shown.set(MetaFlags::CONNECTED_IND, true);
     }
     shown
 }
@@ -83,12 +74,6 @@ pub fn last_life(flags: MetaFlags, s: StateWord) -> LastLife {
         discovered,
         degraded: s.role != Role::Primary && was_primary && !flags.contains(MetaFlags::CONNECTED_IND),
     }
-}
-
-/// This node was the source of a resync when it went down with its link: the target may have come to the end since
-/// ([`LocalDisk::unheard_target`](super::volume::LocalDisk)). If the link was lost before, what followed from that has been done.
-pub fn target_at_last_end(flags: MetaFlags, uuids: &Uuids) -> Option<u64> {
-    uuids.unfinished_resync().filter(|_| flags.contains(MetaFlags::CONNECTED_IND))
 }
 
 /// What happens to the bitmap at attach. spec/state.md 13.3 steps 21, 22 and 8.4 differences.
@@ -188,7 +173,7 @@ mod tests {
     /// The flags of spec/state.md 19.3.
     #[test]
     fn flags_of_a_pair() {
-        let of = |s| printed(recomputed(MetaFlags::AL_CLEAN, s, false, false));
+        let of = |s| printed(recomputed(MetaFlags::AL_CLEAN, s, false));
         let fresh =
             StateWord { role: Role::Secondary, disk: Disk::Inconsistent, pdsk: Disk::Inconsistent, ..PAIR };
         assert_eq!(of(fresh), "0:0:0:1:0:1:0");
@@ -207,14 +192,14 @@ mod tests {
     fn a_disk_on_its_way_out_keeps_its_flags() {
         for disk in [Disk::Failed, Disk::Diskless, Disk::Attaching, Disk::Negotiating] {
             let primary = flags("1:1:1:1:0:0:0");
-            assert_eq!(recomputed(primary, StateWord { disk, ..PAIR }, false, false), primary);
+            assert_eq!(recomputed(primary, StateWord { disk, ..PAIR }, false), primary);
         }
     }
 
     #[test]
     fn unknown_bits_and_full_sync_stay() {
         let old = MetaFlags(0x8000_0000) | MetaFlags::FULL_SYNC | MetaFlags::AL_DISABLED;
-        let new = recomputed(old, PAIR, true, false);
+        let new = recomputed(old, PAIR, true);
         assert!(new.contains(old) && new.contains(MetaFlags::CRASHED_PRIMARY));
     }
 

@@ -418,8 +418,7 @@ impl Resource {
         let crashed = volume.crashed_primary;
         let state = volume.state;
         if let Some(disk) = &mut volume.disk {
-            let left = disk.is_done_with_its_target(state.pdsk);
-            let flags = super::metadata_flags::recomputed(disk.super_block.flags, state, crashed, left);
+            let flags = super::metadata_flags::recomputed(disk.super_block.flags, state, crashed);
             if flags != disk.super_block.flags {
                 disk.super_block.flags = flags;
                 disk.dirty_since.get_or_insert(self.now);

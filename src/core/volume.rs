@@ -111,11 +111,6 @@ impl LocalDisk {
     pub(super) fn shares_generation(&self) -> bool {
         self.uuids.bitmap == 0 || self.unheard_target.is_some()
     }
-
-    /// Whether this node was the source of a resync, and goes on in a generation that the target cannot have. `pdsk`: the peer's disk.
-    pub(super) fn is_done_with_its_target(&self, pdsk: Disk) -> bool {
-        pdsk < Disk::Inconsistent && self.unheard_target.is_none() && self.uuids.unfinished_resync().is_some()
-    }
 }
 
 /// A point up to which all writes of data are durable.

@@ -142,11 +142,35 @@ fn with_two_primaries_nobody_goes_on() {
 /// source writes when it is back has a name of its own.
 #[test]
 fn a_source_that_crashed_before_it_heard_of_the_end_goes_on_in_another_generation() {
-    for (primary, peer_writes) in [(true, false), (true, true), (false, false), (false, true)] {
-        let mut pair = super::generations::pair_of_unheard_end_with(primary, |a| {
+    let cases = [(true, false), (true, true), (false, false), (false, true)];
+    let ways = [(false, false), (false, true), (true, false), (true, true)];
+    for ((primary, peer_writes), (equal, link_first)) in cases.iter().flat_map(|&c| ways.map(|way| (c, way)))
+    {
+        let crash = |a: &mut Node| {
             a.core = Node::core(77);
             a.start();
-        });
+        };
+        let crash_first = |a: &mut Node| {
+            if !link_first {
+                crash(a);
+            }
+        };
+        let mut pair = if equal {
+            // A resync within a generation.
+            let mut pair = synced_pair();
+            if !primary {
+                must(&mut pair, false, Command::Secondary { volume: V, open: false });
+            }
+            pair.b.begin(Command::Invalidate { volume: V });
+            pair.end_unheard_by_a(crash_first);
+            pair
+        } else {
+            super::generations::pair_of_unheard_end_with(primary, crash_first)
+        };
+        if link_first {
+            crash(&mut pair.a);
+            while pair.a.work() {}
+        }
         let mut write = |node: fn(&mut Pair) -> &mut Node, fill| {
             assert_eq!(node(&mut pair).command(Command::Primary { volume: V, force: false }), 1);
             let token = node(&mut pair).write(4800, fill, 4096);

@@ -590,6 +590,31 @@ fn the_source_of_a_primary_that_detaches_keeps_its_data() {
     assert_not_outdated_by_a_living_primary(&mut pair);
 }
 
+/// The same if it had no disk, attaches one, and is lost before it has begun to be the target: it goes on with the data of its source.
+#[test]
+fn the_source_of_a_primary_that_attaches_keeps_its_data() {
+    for last in [Conn::WFBitMapS, Conn::SyncSource] {
+        let mut pair = fencing_pair(Fencing::ResourceOnly);
+        pair.a.running = None;
+        assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+        pair.run();
+        pair.a.write(4000, 99, 8192);
+        pair.run();
+        pair.a.attach();
+        while pair.b.word().1 != last {
+            pair.run_once();
+        }
+        pair.lose_link();
+        assert_not_outdated_by_a_living_primary(&mut pair);
+        assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+        pair.meet_again();
+        assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
+        pair.a.attach();
+        pair.run();
+        pair.assert_equal();
+    }
+}
+
 /// `b` is to be promoted, and fence-peer says that `a` is Primary: no, but `b`'s data stay the good ones.
 fn assert_not_outdated_by_a_living_primary(pair: &mut Pair) {
     pair.b.running = Some(Vec::new());

@@ -1,6 +1,6 @@
 //! The comparison of two sets of generation identifiers. spec/state.md 10.2.
 
-use super::{without_role, PeerUuids, UuidFlags, Uuids, JUST_CREATED, NEW_BITMAP_OFFSET};
+use super::{sync_uuid_of, without_role, PeerUuids, UuidFlags, Uuids, JUST_CREATED};
 
 /// What two sets of identifiers say, from this node's point of view. spec/state.md 10.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +157,7 @@ impl Comparison {
 
 /// From this version on both sides know the rules that correct slots. spec/wire.md 0.2.
 const APV_CORRECTIONS: u8 = 91;
-/// From this version on the sync UUID is BITMAP + [`NEW_BITMAP_OFFSET`]. spec/state.md 10.2.
+/// From this version on the sync UUID tells what it was made of. spec/state.md 10.2.
 const APV_BITMAP_OFFSET: u8 = 96;
 /// What rule 41 asks of both sides.
 const RULE_41: Verdict = Verdict::NeedsFeatures { protocol: 101, features: 4 };
@@ -239,8 +239,7 @@ fn compare_same_data(s: &Uuids, p: &Uuids, peer_flags: UuidFlags, ctx: &CompareC
 fn compare_different_data(s: &Uuids, p: &Uuids, apv: u8) -> Comparison {
     // A resync was started by `source`, and `target` never got its sync UUID.
     let made_of = |source: &Uuids, target: &Uuids| {
-        target.current == source.history[0]
-            && without_role(target.current.wrapping_add(NEW_BITMAP_OFFSET)) == source.bitmap
+        target.current == source.history[0] && sync_uuid_of(target.current) == source.bitmap
     };
     let lost_sync_uuid = |source: &Uuids, target: &Uuids| match apv < APV_BITMAP_OFFSET {
         true => target.current == source.history[0] && target.history[0] == source.history[1],

@@ -19,7 +19,12 @@ use std::fmt;
 pub const JUST_CREATED: u64 = UUID_JUST_CREATED;
 
 /// What is added to BITMAP to make the UUID of a resync. spec/state.md 8.1.
-pub const NEW_BITMAP_OFFSET: u64 = 0x0001_0000_0000_0000;
+const NEW_BITMAP_OFFSET: u64 = 0x0001_0000_0000_0000;
+
+/// The UUID of a resync of data that are of the generation `before`, which the source has in BITMAP. Bit 0 stays.
+const fn sync_uuid_of(before: u64) -> u64 {
+    before.wrapping_add(NEW_BITMAP_OFFSET)
+}
 
 /// The UUID without bit 0, which only tells the role. spec/state.md 8.2.
 pub const fn without_role(uuid: u64) -> u64 {
@@ -133,7 +138,13 @@ impl Uuids {
     /// this node's BITMAP, which stays. Or it has not begun: then its CURRENT is `target`. Or it has ended in this node's generation,
     /// and may have gone on from there: this one is noted in the last slot of the history. If the target went on, the two have the
     /// first slot in common, and are a split brain. (DRBD begins none, and takes this node's data for old.)
+    ///
+    /// From then on no [`unfinished_resync`](Self::unfinished_resync) is told any more: the new CURRENT is not the target's.
     pub fn new_current_beside_target(&mut self, random: u64, role: Role, target: u64) {
+        if self.bitmap == sync_uuid_of(self.history[0]) {
+            // Bit 0 of a sync UUID has no meaning (spec/state.md 8.2).
+            self.bitmap ^= 1;
+        }
         if without_role(self.history[1]) == without_role(target) {
             self.history[0] = self.history[1];
         }
@@ -152,6 +163,9 @@ impl Uuids {
     /// `peer`: the target's CURRENT. If it stands in the history, because earlier sync UUIDs did not reach the target, this one is made
     /// of it, as at the first try, and that slot comes first: without it the two nodes would have nothing in common after the next
     /// interruption. (DRBD pushes the sync UUIDs that nobody got.)
+    ///
+    /// One that is random, because both nodes are of the same generation, shares its upper half with CURRENT, for
+    /// [`unfinished_resync`](Self::unfinished_resync).
     pub fn start_as_source(&mut self, random: u64, peer: u64) -> u64 {
         let is_peers =
             |uuid: u64| ![0, JUST_CREATED].contains(&uuid) && without_role(uuid) == without_role(peer);
@@ -162,24 +176,29 @@ impl Uuids {
             _ => None,
         };
         if let Some(history) = again.filter(|_| self.bitmap != 0 && !is_peers(self.bitmap)) {
-            self.bitmap = history[0].wrapping_add(NEW_BITMAP_OFFSET);
+            self.bitmap = sync_uuid_of(history[0]);
             self.history = history;
             return self.bitmap;
         }
         let sync_uuid = match self.bitmap {
-            0 | JUST_CREATED => random,
-            bitmap => bitmap.wrapping_add(NEW_BITMAP_OFFSET),
+            0 | JUST_CREATED => self.current ^ u64::from(random as u32 | 2),
+            bitmap => sync_uuid_of(bitmap),
         };
         self.rotate_bitmap(sync_uuid);
         sync_uuid
     }
 
-    /// The source of a resync that has not heard of its end: the CURRENT that the target had before, where the slots tell.
+    /// The source of a resync that has not heard of its end, and is of the same generation still: the CURRENT that the target had before,
+    /// as far as the slots tell.
     pub fn unfinished_resync(&self) -> Option<u64> {
         let before = self.history[0];
-        let began = before != 0 && self.bitmap != 0;
-        let sync_uuid = without_role(before).wrapping_add(NEW_BITMAP_OFFSET);
-        (began && without_role(self.bitmap) == sync_uuid).then_some(before)
+        if self.bitmap == 0 {
+            None
+        } else if before != 0 && self.bitmap == sync_uuid_of(before) {
+            Some(before)
+        } else {
+            (self.bitmap >> 32 == self.current >> 32).then_some(self.current)
+        }
     }
 
     /// U8: the target got the sync UUID. Log: `updated sync uuid ...`.

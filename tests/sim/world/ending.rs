@@ -154,7 +154,10 @@ impl World {
                 self.next_resize[n] = self.now + 20_000;
                 self.resize_command(n, 0, true, false);
             } else if state.conn == Conn::StandAlone {
-                self.connect_with(n, self.loser == Some(n));
+                // Half-synced data are no way of their own. A Primary cannot say that they are given up, nor end its
+                // application, if it waits for the peer.
+                let half_synced = state.role == Role::Primary && state.disk < Disk::Consistent;
+                self.connect_with(n, self.loser == Some(n) && !half_synced);
             } else if state.user_isp {
                 self.command(n, Purpose::Other, Command::ResumeSync { volume: V });
             } else if state.susp && !state.susp_fen {
