@@ -196,6 +196,10 @@ impl Bitmap {
         self.bits = bits;
         self.words.resize(bits.div_ceil(64) as usize, 0);
         self.dirty.resize(bits.div_ceil(BITS_PER_PAGE) as usize, Dirty::Must);
+        if bits > old_bits && old_bits % BITS_PER_PAGE != 0 {
+            // Nobody knows what the disk holds behind the old end.
+            self.mark_dirty((old_bits / BITS_PER_PAGE) as u32);
+        }
         self.trim_surplus();
         self.recount();
         if set_new && bits > old_bits && !mutant!("new-space-not-marked") {
@@ -355,6 +359,19 @@ mod tests {
         bitmap.clear_bits(BITS_PER_PAGE, BITS_PER_PAGE);
         assert!(bitmap.dirty_pages(false).is_empty());
         assert_eq!(bitmap.dirty_pages(true), vec![1]);
+    }
+
+    /// Behind the end the disk may hold what a larger device left, or one that was to grow when the power went.
+    #[test]
+    fn what_the_disk_holds_behind_the_end_is_overwritten_when_it_grows() {
+        let mut bitmap = Bitmap::from_words(100 * 8, vec![0; 2]);
+        bitmap.resize(200 * 8, false);
+        assert_eq!(bitmap.dirty_pages(false), vec![0]);
+        let mut bitmap = Bitmap::from_words(BITS_PER_PAGE * 8, vec![0; WORDS_PER_PAGE]);
+        bitmap.resize((BITS_PER_PAGE + 1) * 8, false);
+        assert_eq!(bitmap.dirty_pages(false), vec![1]);
+        bitmap.resize(BITS_PER_PAGE * 8, false);
+        assert!(bitmap.dirty_pages(true).is_empty());
     }
 
     #[test]

@@ -205,17 +205,7 @@ impl Resource {
         }
         let overtaken = os.conn >= Connected
             && std::mem::replace(&mut self.volumes[v].first_word, FirstWord::Came) == FirstWord::Overtaken;
-        if peer.conn >= Connected
-            && std::mem::take(&mut self.volumes[v].generation_awaits_peer)
-            && peer.disk < Disk::Inconsistent
-        {
-            self.undo_outdate(v);
-            // Old data, as those of a resync that never began, do not become the newest because somebody uses them.
-            if self.state(v).disk >= Disk::UpToDate {
-                self.volumes[v].uuid_hold = true;
-                self.queue_steps([Step::NewCurrentUuidForPeer { v }]);
-            }
-        }
+        self.awaited_word_came(v, peer);
         if peer.role == Role::Primary && peer.disk < Disk::Inconsistent {
             self.peer_without_disk_is_primary(v);
         }
@@ -288,16 +278,6 @@ impl Resource {
             };
             let negotiated = if undecided { Negotiated::NotYet } else { Negotiated::Alone };
             self.apply_peer_state(v, os, peer, real_disk, conn, negotiated);
-        }
-    }
-
-    /// A Primary without a disk has taken the data of this node for those that it goes by. If they were good when the two lost each other, and
-    /// this node gave way to it then, or was told to, they are the good ones still. (DRBD takes them for good, whatever made them old.)
-    fn undo_outdate(&mut self, v: VolumeIndex) {
-        let state = self.state(v);
-        if self.volumes[v].outdated_alone && state.conn == Conn::Connected && state.peer == Role::Primary {
-            let _ = self.change(v, Change::disk(Disk::UpToDate), ChangeKind::Hard, false);
-            self.queue_steps([Step::WriteSuperBlock { v }, Step::SendState { v, word: self.state(v) }]);
         }
     }
 
@@ -496,6 +476,7 @@ impl Resource {
         if os.conn < Conn::Connected && peer.conn >= Conn::Connected {
             // This was the word that it sends when it is.
             self.volumes[v].first_word = FirstWord::Came;
+            self.awaited_word_came(v, peer);
         }
         let undecided = peer.conn <= Conn::Connected && peer.disk != Disk::Negotiating;
         if os.conn > Conn::WFReportParams && ns.conn > Conn::Connected && undecided {
@@ -509,6 +490,31 @@ impl Resource {
             }
         }
         self.queue_steps([Step::WriteSuperBlockIfDirty { v }]);
+    }
+
+    /// The peer says that it is Connected: if it has no disk, the generation of what it writes here begins, which waited for that.
+    fn awaited_word_came(&mut self, v: VolumeIndex, peer: StateWord) {
+        if peer.conn >= Conn::Connected
+            && std::mem::take(&mut self.volumes[v].generation_awaits_peer)
+            && peer.disk < Disk::Inconsistent
+        {
+            self.undo_outdate(v);
+            // Old data, as those of a resync that never began, do not become the newest because somebody uses them.
+            if self.state(v).disk >= Disk::UpToDate {
+                self.volumes[v].uuid_hold = true;
+                self.queue_steps([Step::NewCurrentUuidForPeer { v }]);
+            }
+        }
+    }
+
+    /// A Primary without a disk has taken the data of this node for those that it goes by. If they were good when the two lost each other, and
+    /// this node gave way to it then, or was told to, they are the good ones still. (DRBD takes them for good, whatever made them old.)
+    fn undo_outdate(&mut self, v: VolumeIndex) {
+        let state = self.state(v);
+        if self.volumes[v].outdated_alone && state.conn == Conn::Connected && state.peer == Role::Primary {
+            let _ = self.change(v, Change::disk(Disk::UpToDate), ChangeKind::Hard, false);
+            self.queue_steps([Step::WriteSuperBlock { v }, Step::SendState { v, word: self.state(v) }]);
+        }
     }
 
     /// A frozen Primary has not decided yet: what this node has lost with its cache it may want to bring with a resync, and give the

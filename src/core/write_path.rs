@@ -303,7 +303,9 @@ impl Resource {
         let volume = &mut self.volumes[v];
         volume.writes.remove(id, sector);
         let size = volume.size;
-        let mirrored = volume.state.conn >= Conn::Connected && volume.state.pdsk == Disk::UpToDate;
+        let state = volume.state;
+        // What a target has the end of its resync brings to what the peer has, or it is of no generation.
+        let mirrored = state.conn >= Conn::Connected && state.disk.min(state.pdsk) == Disk::UpToDate;
         let both = request.local_ok && request.net_ok && !request.peer_disk_went;
         if let Some(disk) = &mut volume.disk {
             if !both {

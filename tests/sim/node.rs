@@ -209,7 +209,7 @@ impl Node {
             return;
         }
         let mut block = self.super_block();
-        let words = self.bitmap_words(block.effective_size_sectors);
+        let words = self.stored_words(block.effective_size_sectors);
         let log = self.disk.read_meta(old.al_offset(), old.log.bytes());
         let mut bitmap = vec![0; (words.len() * 8).next_multiple_of(SECTOR)];
         bitmap::encode_words(&words, &mut bitmap);
@@ -258,8 +258,17 @@ impl Node {
         self.hot.as_ref().and_then(|(_, hot)| hot.as_ref())
     }
 
-    /// Words of the bitmap on disk.
+    /// Words of the bitmap on disk, without what a device that was larger, or was to grow when the power went, left behind the end.
     pub fn bitmap_words(&self, sectors: u64) -> Vec<u64> {
+        let mut words = self.stored_words(sectors);
+        let surplus = words.len() as u64 * 64 - bitmap::bits(sectors);
+        if let Some(last) = words.last_mut() {
+            *last &= u64::MAX >> surplus;
+        }
+        words
+    }
+
+    fn stored_words(&self, sectors: u64) -> Vec<u64> {
         let count = bitmap::words(sectors);
         let bytes = self.disk.read_meta(self.layout().bm_offset(), count * 8);
         let mut words = vec![0; count as usize];
@@ -275,7 +284,7 @@ impl Node {
         let full_sync = super_block.flags.contains(MetaFlags::FULL_SYNC);
         let bitmap = match full_sync {
             true => Vec::new(),
-            false => self.bitmap_words(super_block.effective_size_sectors),
+            false => self.stored_words(super_block.effective_size_sectors),
         };
         AttachedDisk {
             settings: parameters.disk[self.index].clone(),

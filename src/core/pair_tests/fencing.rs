@@ -856,39 +856,29 @@ fn a_generation_begins_when_the_peer_has_become_the_target() {
     }
 }
 
-/// The source of a Primary's empty resync may have lost a target that was done: told that the Primary lives, it gives way. It was not, and its disk
-/// goes: what it needs are these data, which are those that it knows of, and good again when the two meet.
+/// A Primary without a disk, frozen or not, is out of reach, and somebody outdates the peer: what it has are the data that the Primary knows of,
+/// which are good again when the two meet.
 #[test]
-fn who_gave_way_to_a_primary_that_needs_its_data_is_good_again() {
-    let mut pair = fencing_pair(Fencing::ResourceOnly);
-    pair.a.running = None;
-    pair.b.running = None;
-    assert_eq!(pair.a.command(Command::PauseSync { volume: V }), 101);
-    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
-    pair.run();
-    pair.a.attach();
-    pair.run();
-    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::PausedSyncT, Conn::PausedSyncS), "{}", pair.logs());
-    pair.lose_link();
-    pair.a.command(Command::Detach { volume: V, force: true });
-    pair.b.running = Some(Vec::new());
-    let id = pair.b.begin(Command::Primary { volume: V, force: false });
-    while pair.b.work() {}
-    let helper = pair.b.running.as_mut().and_then(Vec::pop).expect("fence-peer runs");
-    pair.b.core.helper_done(pair.now, helper, 6 << 8);
-    while pair.b.work() {}
-    assert!(pair.b.replies[&id] < 0, "{}", pair.logs());
-    assert_eq!(pair.b.word().2, Disk::Outdated, "{}", pair.logs());
-    pair.b.running = None;
-    pair.meet_again();
-    assert_eq!((pair.a.word().2, pair.a.word().3), (Disk::Diskless, Disk::UpToDate), "{}", pair.logs());
-    assert_eq!(pair.b.word().2, Disk::UpToDate, "{}", pair.logs());
-    let token = pair.a.write(4000, 99, 8192);
-    pair.run();
-    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
-    assert_eq!(pair.a.command(Command::ResumeSync { volume: V }), 101);
-    pair.a.attach();
-    pair.run();
-    pair.assert_equal();
-    assert_eq!(pair.b.data[4000 * 512], 99);
+fn who_was_outdated_is_good_again_for_a_primary_that_needs_its_data() {
+    for on_no_data_accessible in [OnNoData::IoError, OnNoData::SuspendIo] {
+        let mut pair = fencing_pair(Fencing::ResourceOnly);
+        pair.a.running = None;
+        let settings = ResourceSettings { on_no_data_accessible, ..ResourceSettings::defaults(Dialect::V83) };
+        assert_eq!(pair.a.command(Command::ResourceSettings(Box::new(settings))), 101);
+        assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+        pair.run();
+        pair.lose_link();
+        assert_eq!(pair.b.command(Command::Outdate { volume: V }), 1);
+        assert_eq!(pair.b.word().2, Disk::Outdated, "{}", pair.logs());
+        pair.meet_again();
+        assert_eq!((pair.a.word().2, pair.a.word().3), (Disk::Diskless, Disk::UpToDate), "{}", pair.logs());
+        assert_eq!(pair.b.word().2, Disk::UpToDate, "{}", pair.logs());
+        let token = pair.a.write(4000, 99, 8192);
+        pair.run();
+        assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+        pair.a.attach();
+        pair.run();
+        pair.assert_equal();
+        assert_eq!(pair.b.data[4000 * 512], 99);
+    }
 }

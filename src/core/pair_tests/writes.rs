@@ -626,3 +626,38 @@ fn a_node_whose_disk_failed_says_that_it_cannot_be_promoted() {
         pair.assert_equal();
     }
 }
+
+/// The source of a Primary's resync refuses a write, and its disk stays the good one: the resync brings the block as it is there. When the
+/// Primary is demoted later it leaves nothing that the peer lacks, and begins no generation.
+#[test]
+fn what_the_source_refused_its_target_begins_no_generation() {
+    let mut pair = synced_pair();
+    assert_eq!(pair.a.command(Command::PauseSync { volume: V }), 101);
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+    pair.run();
+    pair.a.write(2000, 98, 8192);
+    pair.run();
+    pair.b.held = Some(Vec::new());
+    pair.a.attach();
+    pair.run();
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::PausedSyncT, Conn::PausedSyncS), "{}", pair.logs());
+    pair.a.write(2000, 99, 4096);
+    pair.run();
+    for output in pair.b.held.take().into_iter().flatten() {
+        match output {
+            Output::DiskWrite { volume, io, .. } => {
+                pair.b.core.io_done(pair.now, volume, io, IoResult::Failed)
+            }
+            output => pair.b.carry_out(output),
+        }
+    }
+    pair.run();
+    assert!(pair.b.sent.iter().any(|packet| matches!(packet, Packet::NegAck(_))), "{}", pair.logs());
+    assert_eq!(pair.a.command(Command::ResumeSync { volume: V }), 101);
+    pair.run();
+    pair.assert_equal();
+    let id = pair.a.begin(Command::Secondary { volume: V, open: false });
+    pair.run();
+    assert_eq!(pair.a.replies[&id], 1, "{}", pair.logs());
+    pair.assert_equal();
+}

@@ -180,12 +180,9 @@ impl World {
                 self.nodes[*n].is_primary() && self.state(*n).is_some_and(good)
             });
             let n = usize::from(self.nodes[0].is_primary());
-            // A promotion may wait for a resync that only a handshake begins (spec/state.md 3.4 T9): then the other node hangs up.
-            let other = Some(1 - n).filter(|other| !self.nodes[*other].is_primary());
-            let hangs_up = [Some(n), other].into_iter().flatten().find(|n| self.idle_admin(*n));
             if let Some(n) = failed.filter(|n| self.idle_admin(*n)) {
                 self.command(n, Purpose::Invalidate, Command::Invalidate { volume: V });
-            } else if let Some(n) = hangs_up.filter(|_| stuck) {
+            } else if stuck && self.idle_admin(n) {
                 let force = self.is_too_small_for_disk(1 - n);
                 self.command(n, Purpose::Disconnect, Command::Disconnect { force });
             }
