@@ -205,15 +205,7 @@ impl Resource {
         }
         let overtaken = os.conn >= Connected
             && std::mem::replace(&mut self.volumes[v].first_word, FirstWord::Came) == FirstWord::Overtaken;
-        if peer.conn >= Connected
-            && std::mem::take(&mut self.volumes[v].generation_awaits_peer)
-            && peer.disk < Disk::Inconsistent
-            // Old data, as those of a resync that never began, do not become the newest because somebody uses them.
-            && os.disk >= Disk::UpToDate
-        {
-            self.volumes[v].uuid_hold = true;
-            self.queue_steps([Step::NewCurrentUuidForPeer { v }]);
-        }
+        self.awaited_word_came(v, peer);
         if peer.role == Role::Primary && peer.disk < Disk::Inconsistent {
             self.peer_without_disk_is_primary(v);
         }
@@ -484,6 +476,7 @@ impl Resource {
         if os.conn < Conn::Connected && peer.conn >= Conn::Connected {
             // This was the word that it sends when it is.
             self.volumes[v].first_word = FirstWord::Came;
+            self.awaited_word_came(v, peer);
         }
         let undecided = peer.conn <= Conn::Connected && peer.disk != Disk::Negotiating;
         if os.conn > Conn::WFReportParams && ns.conn > Conn::Connected && undecided {
@@ -497,6 +490,19 @@ impl Resource {
             }
         }
         self.queue_steps([Step::WriteSuperBlockIfDirty { v }]);
+    }
+
+    /// The peer says that it is Connected: if it has no disk, the generation of what it writes here begins, which waited for that.
+    fn awaited_word_came(&mut self, v: VolumeIndex, peer: StateWord) {
+        if peer.conn >= Conn::Connected
+            && std::mem::take(&mut self.volumes[v].generation_awaits_peer)
+            && peer.disk < Disk::Inconsistent
+            // Old data, as those of a resync that never began, do not become the newest because somebody uses them.
+            && self.state(v).disk >= Disk::UpToDate
+        {
+            self.volumes[v].uuid_hold = true;
+            self.queue_steps([Step::NewCurrentUuidForPeer { v }]);
+        }
     }
 
     /// A frozen Primary has not decided yet: what this node has lost with its cache it may want to bring with a resync, and give the
