@@ -701,6 +701,38 @@ fn a_frozen_primary_whose_source_missed_the_end_of_the_resync_becomes_the_source
     pair.assert_equal();
 }
 
+/// The same, and the source had crashed as a Primary before that resync, which brought all that it had: the mark of that crash, which it keeps
+/// until it has heard of the end, does not say that it has written since.
+#[test]
+fn a_source_that_crashed_before_the_resync_has_written_nothing_since() {
+    let mut pair = synced_pair();
+    assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1);
+    pair.run();
+    pair.b.begin(Command::Primary { volume: V, force: false });
+    pair.run();
+    pair.lose_link();
+    pair.b.restart(77);
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    while pair.a.word().1 != Conn::SyncTarget {
+        pair.run_once();
+    }
+    pair.a.command(Command::SuspendIo { volume: V });
+    pair.a.begin(Command::Primary { volume: V, force: false });
+    while pair.a.word().0 != Role::Primary || pair.a.word().1 != Conn::Connected {
+        pair.run_once();
+    }
+    assert_eq!((pair.a.word().2, pair.b.word().1), (Disk::UpToDate, Conn::SyncSource), "{}", pair.logs());
+    pair.lose_link();
+    pair.meet_again();
+    pair.assert_equal();
+    assert_eq!(pair.a.command(Command::ResumeIo { volume: V }), 1);
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    pair.assert_equal();
+}
+
 /// A disk comes to a node whose own is old, with data of the same generation: the resync that the one begins is the other's, too.
 #[test]
 fn an_old_disk_and_one_that_is_attached_begin_the_same_resync() {
