@@ -35,12 +35,13 @@ impl Resource {
     pub(super) fn is_ahead_of_its_source(&self, v: VolumeIndex, input: &HandshakeInput) -> bool {
         let state = self.state(v);
         let same = without_role(input.own.current) == without_role(input.peer.uuids.current);
-        // The bits of a source that began for a command of this node, which never heard of it, are those of the full sync. Else they tell all
-        // that it has written, also before a crash, which may be the one that the resync was for.
         let began = compare(&input.own, &input.peer, &input.context).rule == 37;
-        let peer_wrote = match began {
-            true => input.peer.flags.contains(UuidFlags::CRASHED_PRIMARY),
-            false => input.peer.bits > 0,
+        let peer_wrote = if began {
+            // Its bits are those of the full sync that a command of this node asked for, which never heard of that.
+            input.peer.flags.contains(UuidFlags::CRASHED_PRIMARY)
+        } else {
+            // Also if it crashed since; where it crashed before the resync it keeps the mark until it has heard of the end.
+            input.peer.bits > 0
         };
         state.is_susp()
             && self.volumes[v].new_current_uuid_owed

@@ -268,6 +268,10 @@ impl Resource {
             {
                 request.net_done = true;
                 self.advance_with(id, true);
+            } else if request.announced {
+                // It is out of sync on this side, which is what counts. The announcement may have gone with the link.
+                self.peer_part_lost(id);
+                self.advance(id);
             } else if request.replicated && too_late {
                 // Too late to send it again: it goes with a resync.
                 self.peer_part_lost(id);

@@ -490,3 +490,42 @@ fn a_write_that_waits_for_the_log_of_a_failed_disk_fails() {
     assert_eq!(pair.b.core.volume(V).counters().unacked, 0, "{}", pair.logs());
     assert_eq!(pair.a.word().3, Disk::Diskless, "{}", pair.logs());
 }
+
+/// A frozen Primary without a disk meets a disk that becomes good only by the word that it is Connected: what it writes there from then on is
+/// of a generation that its own disk does not have.
+#[test]
+fn a_frozen_primary_without_a_disk_writes_in_a_generation_of_its_own() {
+    let mut pair = synced_pair();
+    let suspending = ResourceSettings {
+        on_no_data_accessible: OnNoData::SuspendIo,
+        ..ResourceSettings::defaults(Dialect::V83)
+    };
+    assert_eq!(pair.a.command(Command::ResourceSettings(Box::new(suspending))), 101);
+    pair.b.with_fencing(Fencing::ResourceOnly);
+    pair.demote_a();
+    pair.a.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    pair.a.begin(Command::Primary { volume: V, force: false });
+    while pair.a.word().0 != Role::Primary {
+        pair.run_once();
+    }
+    // The peer does not hear of that.
+    pair.lose_link();
+    assert!(pair.a.core.volume(V).state().is_susp(), "{}", pair.logs());
+    let before = pair.b.super_block().uuids[0] & !1;
+    pair.b.restart(77);
+    assert_eq!(pair.b.word().2, Disk::Consistent, "{}", pair.logs());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.meet_again();
+    let token = pair.a.write(4000, 99, 4096);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    assert_ne!(pair.b.super_block().uuids[0] & !1, before, "{}", pair.logs());
+    pair.a.restart(78);
+    pair.a.wants_link = false;
+    pair.run();
+    assert_eq!(pair.a.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    pair.assert_equal();
+    assert_eq!(pair.a.data[4000 * 512], 99, "{}", pair.logs());
+}

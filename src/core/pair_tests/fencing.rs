@@ -25,7 +25,7 @@ impl Node {
     }
 
     /// The daemon crashes and comes back with the settings that it had.
-    fn restart(&mut self, random: u64) {
+    pub(super) fn restart(&mut self, random: u64) {
         let settings = self.core.volume(V).settings().clone();
         self.core = Node::core(random);
         self.core.add_volume(0, 0, settings);

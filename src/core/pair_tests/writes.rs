@@ -661,3 +661,47 @@ fn what_the_source_refused_its_target_begins_no_generation() {
     assert_eq!(pair.a.replies[&id], 1, "{}", pair.logs());
     pair.assert_equal();
 }
+
+/// A write that is only announced as out of sync, for the peer is about to be the target of a resync, and the link is lost before that is
+/// sent: when the nodes meet again, and no resync follows, nobody waits for it.
+#[test]
+fn a_write_does_not_wait_for_an_announcement_that_went_with_the_link() {
+    let mut pair = synced_pair();
+    for node in [&mut pair.a, &mut pair.b] {
+        node.with_fencing(Fencing::ResourceAndStonith);
+    }
+    pair.lose_link();
+    pair.a.begin(Command::ResumeIo { volume: V });
+    pair.a.write(4000, 98, 4096);
+    while pair.a.work() {}
+    pair.b.bitmaps_held = true;
+    pair.meet_again();
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::WFBitMapS, Conn::WFBitMapT), "{}", pair.logs());
+    let token = pair.a.write(6000, 99, 4096);
+    let mut announced = false;
+    for _ in 0..20 {
+        let mut outputs = Vec::new();
+        pair.a.core.take_outputs(&mut outputs);
+        for output in outputs {
+            match output {
+                Output::Send { packet: Packet::OutOfSync(_), .. } => announced = true,
+                output => pair.a.carry_out(output),
+            }
+        }
+    }
+    assert!(announced && !pair.a.completed.contains_key(&token), "{}", pair.logs());
+    pair.a.running = Some(Vec::new());
+    pair.lose_link();
+    assert!(pair.a.core.volume(V).state().is_susp(), "{}", pair.logs());
+    // fence-peer does not come to an end.
+    pair.a.running = None;
+    pair.b.bitmaps_held = false;
+    assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
+    pair.meet_again();
+    assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::Diskless), "{}", pair.logs());
+    assert!(pair.a.completed.get(&token).is_some_and(Result::is_ok), "{}", pair.logs());
+    pair.b.attach();
+    pair.run();
+    pair.assert_equal();
+    assert_eq!(pair.b.data[6000 * 512], 99);
+}
