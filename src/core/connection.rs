@@ -150,13 +150,15 @@ impl Resource {
         self.settle();
     }
 
-    /// Sends the own parameters as soon as no promotion is in between. spec/wire.md 4.1.
+    /// Sends the own parameters as soon as no promotion is in between, and no generation of this node is about to begin, which would
+    /// otherwise begin behind the peer's back. spec/wire.md 4.1.
     pub(super) fn run_pending_link(&mut self) -> bool {
         if self.connection.phase != Phase::Connecting {
             // An administrator disconnected by force while it waited: it is being closed.
             self.connection.pending = None;
         }
-        if self.connection.pending.is_none() || self.task_holds_state_mutex() {
+        let generation_begins = self.volumes.iter().any(|volume| volume.uuid_hold);
+        if self.connection.pending.is_none() || self.task_holds_state_mutex() || generation_begins {
             return false;
         }
         let Some(link) = self.connection.pending.take() else { return false };
@@ -204,7 +206,7 @@ impl Resource {
             volume.degraded = false;
             // The peer has forgotten it, too: a resync that one of the two nodes waits for would never begin.
             volume.resync_after_negotiation = false;
-            volume.resize_pending = false;
+            volume.size_questions.clear();
         }
         let wanted = Change::conn(Conn::WFReportParams);
         if self.change_connection(wanted, ChangeKind::Soft, true).is_err() {

@@ -118,7 +118,11 @@ impl Resource {
         let without_disk =
             state.pdsk < Disk::Inconsistent && (volume.served_primary || !volume.generation_awaits_peer);
         let inconsistent = state.conn == Conn::Connected && state.pdsk == Disk::Inconsistent;
-        let old = inconsistent || self.target_is_old(v);
+        // It may have its disk back, and goes on with these data until a resync to that has ended.
+        let unbegun =
+            state.conn == Conn::WFBitMapS || state.conn.is_sync_source() && !volume.resync.target_began;
+        let attached = volume.served_primary && unbegun;
+        let old = inconsistent || attached || self.target_is_old(v);
         state.peer == Role::Primary && (without_disk || old)
     }
 

@@ -208,11 +208,13 @@ impl Resource {
         if peer.conn >= Connected
             && std::mem::take(&mut self.volumes[v].generation_awaits_peer)
             && peer.disk < Disk::Inconsistent
-            // Old data, as those of a resync that never began, do not become the newest because somebody uses them.
-            && os.disk >= Disk::UpToDate
         {
-            self.volumes[v].uuid_hold = true;
-            self.queue_steps([Step::NewCurrentUuidForPeer { v }]);
+            self.undo_outdate(v);
+            // Old data, as those of a resync that never began, do not become the newest because somebody uses them.
+            if self.state(v).disk >= Disk::UpToDate {
+                self.volumes[v].uuid_hold = true;
+                self.queue_steps([Step::NewCurrentUuidForPeer { v }]);
+            }
         }
         if peer.role == Role::Primary && peer.disk < Disk::Inconsistent {
             self.peer_without_disk_is_primary(v);
@@ -286,6 +288,16 @@ impl Resource {
             };
             let negotiated = if undecided { Negotiated::NotYet } else { Negotiated::Alone };
             self.apply_peer_state(v, os, peer, real_disk, conn, negotiated);
+        }
+    }
+
+    /// A Primary without a disk has taken the data of this node for those that it goes by. If they were good when the two lost each other, and
+    /// this node gave way to it then, or was told to, they are the good ones still. (DRBD takes them for good, whatever made them old.)
+    fn undo_outdate(&mut self, v: VolumeIndex) {
+        let state = self.state(v);
+        if self.volumes[v].outdated_alone && state.conn == Conn::Connected && state.peer == Role::Primary {
+            let _ = self.change(v, Change::disk(Disk::UpToDate), ChangeKind::Hard, false);
+            self.queue_steps([Step::WriteSuperBlock { v }, Step::SendState { v, word: self.state(v) }]);
         }
     }
 

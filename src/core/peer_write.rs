@@ -239,7 +239,9 @@ impl Resource {
         let (sectors, payload) = (request.sectors(), request.payload.clone());
         let to_be_logged = request.only_here && !request.in_activity_log;
         let volume = &mut self.volumes[v];
-        if volume.disk.is_none() {
+        // The activity log of a disk that is to go is not written any more.
+        let log_is_closed = to_be_logged && volume.state.disk < Disk::Inconsistent;
+        if volume.disk.is_none() || log_is_closed {
             // The disk went while it waited: answered as a failure.
             self.peer_io_done(v, slot, IoResult::Failed, false);
             return true;

@@ -32,6 +32,7 @@ use super::receive::Hold;
 use super::rules::ChangeKind;
 use super::size::{
     self, AfterSizes, DetermineInput, Limits, NewArea, NewBits, PeerSizes, ResizeFlags, SizeChange,
+    SizeQuestion,
 };
 use super::state::{Change, Conn, Disk, StateWord};
 use super::steps::{FifoWait, Step};
@@ -70,7 +71,14 @@ impl Resource {
     }
 
     /// P_SIZES. spec/state.md 12.4.
-    pub(super) fn receive_sizes(&mut self, v: VolumeIndex, packet: Sizes) {
+    pub(super) fn receive_sizes(&mut self, v: VolumeIndex, mut packet: Sizes) {
+        // A question of the peer that crosses this node's is no answer to it, and has a word of its own about new space. If one of the two
+        // wants a resync there is one: the answer says so. (DRBD goes by what it hears, and takes the question for the answer: one
+        // node may begin a resync, and the other one not.)
+        let oldest = self.volumes[v].size_questions.front();
+        if peer_sizes(&packet).is_question() && oldest.is_some_and(|question| !question.no_resync) {
+            packet.dds_flags &= !Sizes::NO_RESYNC;
+        }
         let peer = peer_sizes(&packet);
         let limits = self.limits(v);
         let accepted = match size::receive_sizes(self.state(v), &limits, self.volumes[v].size, &peer) {
@@ -189,12 +197,8 @@ impl Resource {
         }
         let backing_changed = disk.maximum != maximum;
         disk.maximum = maximum;
-        if let ResizeCause::Admin { size, flags, .. } = cause {
+        if let ResizeCause::Admin { size, .. } = cause {
             self.volumes[v].settings.size = size;
-            if flags.assume_peer_has_space && self.state(v).conn < Conn::Connected {
-                // What the peer said is out of date: it must limit this node no more, at the next attach or resize.
-                self.volumes[v].peer_size = 0;
-            }
         }
         if moves {
             self.steps.push_back(Step::MoveMetaData { v, layout });
@@ -280,6 +284,17 @@ impl Resource {
         if self.volumes[v].meta_disk().is_none() {
             return self.resize_failed(v, cause, ConfigCode::NoDisk, "");
         }
+        if let ResizeCause::Admin { id, size, flags } = cause {
+            let conn = self.state(v).conn;
+            if conn == Conn::WFReportParams {
+                // The nodes have met since the command came.
+                return self.resize(id, v, size, flags);
+            }
+            if flags.assume_peer_has_space && conn < Conn::Connected {
+                // What the peer said is out of date: it must limit this node no more, at the next attach or resize.
+                self.volumes[v].peer_size = 0;
+            }
+        }
         let (change, steps) = self.determine_size(v, cause.flags());
         self.steps.extend(steps);
         self.steps.push_back(Step::SizeChanged { v, cause, backing_changed, change });
@@ -321,6 +336,9 @@ impl Resource {
             self.log_line(Some(v), line);
         }
         let shown = std::mem::replace(&mut self.volumes[v].size, plan.sectors);
+        if plan.change == SizeChange::Grew {
+            self.volumes[v].grown_from = shown;
+        }
         let writes = plan.write_bitmap.is_some();
         if let Some(line) = plan.write_bitmap {
             self.log_line(Some(v), line);
@@ -382,7 +400,9 @@ impl Resource {
             }
             ResizeCause::Admin { id, flags, .. } => {
                 if self.state(v).conn == Conn::Connected {
-                    self.volumes[v].resize_pending = change == SizeChange::Grew;
+                    let grown_from = (change == SizeChange::Grew).then_some(self.volumes[v].grown_from);
+                    let question = SizeQuestion { grown_from, no_resync: flags.no_resync };
+                    self.volumes[v].size_questions.push_back(question);
                     let mut dds_flags = 0;
                     if flags.assume_peer_has_space {
                         dds_flags |= Sizes::FORCED;
@@ -401,19 +421,24 @@ impl Resource {
     /// What follows from P_SIZES once the size is in effect. spec/state.md 12.4 step 7.
     fn react_to_sizes(&mut self, v: VolumeIndex, packet: &Sizes, backing_changed: bool, change: SizeChange) {
         let exposed = self.volumes[v].size;
-        let pending = self.volumes[v].resize_pending;
         let peer = peer_sizes(packet);
+        let questions = &mut self.volumes[v].size_questions;
+        let question = if peer.is_question() { None } else { questions.pop_front() };
+        let grown_from = question.and_then(|question| question.grown_from);
+        let answered = grown_from.is_some();
         let mut state = self.state(v);
         if self.volumes[v].resync.added_behind_end.is_some() {
             // For the peer, which is done with the resync, it is over.
             state.conn = Conn::Connected;
         }
-        let reaction = size::after_sizes(state, &peer, exposed, backing_changed, pending, change);
+        let reaction = size::after_sizes(state, &peer, exposed, backing_changed, answered, change);
         if reaction.send_sizes {
             self.send_sizes(v, false, packet.dds_flags);
         }
-        if reaction.clear_resize_pending {
-            self.volumes[v].resize_pending = false;
+        let not_marked = question.is_some_and(|question| question.no_resync) && !peer.flags.no_resync;
+        if let (Some(from), true, Some(disk)) = (grown_from, not_marked, &mut self.volumes[v].disk) {
+            disk.bitmap.set_sectors(from, exposed.saturating_sub(from));
+            self.queue_steps([Step::WriteBitmap { v, all: false }]);
         }
         match reaction.new_area {
             Some(NewArea::Resync) if mutant!("new-space-not-resynced") => {}

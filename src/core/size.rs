@@ -180,6 +180,22 @@ pub struct PeerSizes {
     pub flags: ResizeFlags,
 }
 
+impl PeerSizes {
+    /// Whether the peer wants an answer.
+    pub fn is_question(&self) -> bool {
+        self.c_size == 0
+    }
+}
+
+/// P_SIZES of this node that the peer is to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SizeQuestion {
+    /// This node has grown, from so many sectors, and goes by the answer: RESIZE_PENDING.
+    pub grown_from: Option<u64>,
+    /// Its flag: new space is the same on both disks.
+    pub no_resync: bool,
+}
+
 /// A size in P_SIZES that ends the connection: these lines, then hard Disconnecting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SizeRefused {
@@ -298,8 +314,6 @@ fn considerable_difference(lines: &mut Vec<LogLine>, what: &str, peers: u64, own
 pub struct SizeReaction {
     /// P_SIZES, no answer wanted, with the peer's flags.
     pub send_sizes: bool,
-    /// RESIZE_PENDING is over.
-    pub clear_resize_pending: bool,
     /// The new area needs a resync now, or does not (assume-clean, logged).
     pub new_area: Option<NewArea>,
 }
@@ -321,26 +335,23 @@ pub const GROWN_AREA: &str = "Resync of new storage after online grow";
 pub const ASSUME_CLEAN: &str = "Resync of new storage suppressed with --assume-clean";
 
 /// After P_SIZES came into effect. `exposed`: the size now; `backing_changed`: the own backing
-/// device is of another size than before. spec/state.md 12.4 step 7.
+/// device is of another size than before; `answered`: it answers a question of this node, which has grown.
+/// spec/state.md 12.4 step 7.
 pub fn after_sizes(
     s: StateWord,
     peer: &PeerSizes,
     exposed: u64,
     backing_changed: bool,
-    resize_pending: bool,
+    answered: bool,
     change: SizeChange,
 ) -> SizeReaction {
     if s.conn <= Conn::WFReportParams {
         return SizeReaction::default();
     }
-    // A question of the peer that crossed this node's is no answer to it, and has flags of its own. (DRBD takes it for one: then one node
-    // may begin a resync, and the other one not.)
-    let answered = resize_pending && peer.c_size != 0;
     let has_new_area = answered || (change == SizeChange::Grew && s.conn == Conn::Connected);
     let both_disks = s.disk >= Disk::Inconsistent && s.pdsk >= Disk::Inconsistent;
     SizeReaction {
         send_sizes: peer.c_size != exposed || backing_changed,
-        clear_resize_pending: answered,
         new_area: has_new_area.then_some(match (both_disks, peer.flags.no_resync) {
             (false, _) => NewArea::AfterNegotiation,
             (true, true) => NewArea::AssumeClean,
@@ -589,11 +600,11 @@ mod tests {
     fn after_a_grow() {
         let peer = PeerSizes { d_size: 2000, c_size: 0, ..PeerSizes::default() };
         let answer = after_sizes(PAIR, &peer, 2000, false, false, SizeChange::Grew);
-        assert!(answer.send_sizes && !answer.clear_resize_pending);
+        assert!(answer.send_sizes);
         assert_eq!(answer.new_area, Some(NewArea::Resync));
         let settled = PeerSizes { c_size: 2000, ..peer };
         let reply = after_sizes(PAIR, &settled, 2000, false, true, SizeChange::Unchanged);
-        assert!(!reply.send_sizes && reply.clear_resize_pending);
+        assert!(!reply.send_sizes);
         assert_eq!(reply.new_area, Some(NewArea::Resync));
         let clean = PeerSizes { flags: ResizeFlags { no_resync: true, ..ResizeFlags::default() }, ..settled };
         let reply = after_sizes(PAIR, &clean, 2000, false, true, SizeChange::Unchanged);

@@ -263,6 +263,9 @@ impl Resource {
         if let Some(disk) = self.volumes[v].disk.as_mut().filter(|_| peer_is_good_again) {
             disk.refused_by_peer = false;
         }
+        let alone = os.conn < Conn::Connected && ns.conn < Conn::Connected;
+        let outdated = alone && os.disk > Disk::Outdated || self.volumes[v].outdated_alone;
+        self.volumes[v].outdated_alone = outdated && ns.disk == Disk::Outdated && ns.conn <= Conn::Connected;
         self.hold_marks(v, os, ns);
         self.refresh_meta_flags(v);
         if os.disk < Disk::Consistent && ns.disk >= Disk::Consistent {

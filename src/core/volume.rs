@@ -7,7 +7,7 @@ use super::flush::Flush;
 use super::intervals::Intervals;
 use super::request::Request;
 use super::resync::Resync;
-use super::size::ResizeFlags;
+use super::size::{ResizeFlags, SizeQuestion};
 use super::state::{Conn, Disk, StateWord};
 use super::types::{AdminId, Io, Millis};
 use super::uuid::{PeerUuids, Uuids};
@@ -190,6 +190,9 @@ pub struct Volume {
     /// be newer still. Unless a Primary went by these data meanwhile, this one is Consistent again when the link is lost. (DRBD leaves
     /// it UpToDate, and promotes it where a peer that is out of reach is taken for dead.)
     pub(super) lifted_beside_none: bool,
+    /// The disk is Outdated because somebody has called it so while the peer was out of reach, and was not before: whatever the peer has written
+    /// since is of another generation.
+    pub(super) outdated_alone: bool,
     /// Source: the peer agreed to this full sync, and so to its data being old.
     pub(super) target_agreed: bool,
     /// The peer's limit of a request, bytes.
@@ -215,9 +218,12 @@ pub struct Volume {
     pub(super) resync_after_negotiation: bool,
     /// Size of the device when the two nodes met, if the peer had a disk, sectors; else 0.
     pub(super) size_at_meeting: u64,
+    /// What the peer is still to answer about the size, the oldest first.
+    pub(super) size_questions: VecDeque<SizeQuestion>,
+    /// The size before the device grew last, sectors.
+    pub(super) grown_from: u64,
     /// Size of the device without the own disk, which is being attached: that of the peer, if it has a disk, sectors; else 0.
     pub(super) size_before_attach: u64,
-    pub(super) resize_pending: bool,
     /// What the peer said of the device, for a node without a disk: it counts when its data are accepted.
     pub(super) size_once_accepted: Option<u64>,
     /// The resync of an area that was added waits for the answer to an own request for a change of both nodes, or for the end of a resync
@@ -293,6 +299,7 @@ impl Volume {
             peer_told: Disk::DUnknown,
             served_primary: false,
             lifted_beside_none: false,
+            outdated_alone: false,
             target_agreed: false,
             wrote_without_disk: false,
             peer_max_bio: 0,
@@ -307,8 +314,9 @@ impl Volume {
             consider_resync: false,
             resync_after_negotiation: false,
             size_at_meeting: 0,
+            size_questions: VecDeque::new(),
+            grown_from: 0,
             size_before_attach: 0,
-            resize_pending: false,
             size_once_accepted: None,
             grown_waits: false,
             lacks_new_space_only: false,

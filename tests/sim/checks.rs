@@ -32,6 +32,11 @@ const NEVER: [&str; 14] = [
 impl World {
     pub fn logged(&mut self, n: usize, level: Level, text: &str) {
         self.say(|| format!("{n}: {level:?}: {text}"));
+        let forces = text.starts_with("Forced to consider local data as UpToDate");
+        if std::mem::replace(&mut self.forced[n], forces) && text.starts_with("bm UUID was already set") {
+            // Who makes data good by force begins a new generation, whatever BITMAP is (spec/state.md 8.4 U2).
+            return;
+        }
         let tempting = [
             "Resync done",
             "Began resync",

@@ -17,7 +17,14 @@ use crate::wire::StateChangeRequest;
 impl Resource {
     pub(super) fn try_task(&mut self, mut task: Task) {
         match task.kind {
-            TaskKind::Role { v, change, open, .. } => {
+            TaskKind::Role { v, ref mut change, ref mut forced, open, .. } => {
+                if *forced && self.state(v).disk == Disk::UpToDate {
+                    // A handshake has made it good since the last try: nothing is forced. A new generation in the middle of a resync
+                    // would push the sync UUID out. (DRBD begins one.)
+                    change.disk = None;
+                    *forced = false;
+                }
+                let change = *change;
                 let result = self.request(&mut task, v, change, open);
                 self.role_answered(task, v, result);
             }

@@ -462,3 +462,31 @@ fn a_detach_waits_for_the_end_of_the_attach() {
     pair.run();
     pair.assert_equal();
 }
+
+/// A Primary without a disk attaches it, and the peer gives its own up while writes of before wait for its activity log, which is
+/// not written any more: they fail, instead of holding up all that was decided since, the end of that disk first.
+#[test]
+fn a_write_that_waits_for_the_log_of_a_failed_disk_fails() {
+    let mut pair = synced_pair();
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+    pair.run();
+    pair.b.meta_held = Some(Vec::new());
+    let tokens = [pair.a.write(16384, 98, 4096), pair.a.write(32768, 99, 4096)];
+    pair.run();
+    assert_eq!(pair.b.core.volume(V).counters().unacked, 2, "{}", pair.logs());
+    pair.a.attach();
+    pair.run();
+    assert_eq!(pair.b.word().1, Conn::SyncSource, "{}", pair.logs());
+    assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
+    for _ in 0..20 {
+        let held = pair.b.meta_held.take().unwrap_or_default();
+        held.into_iter().for_each(|output| pair.b.carry_out(output));
+        pair.b.meta_held = Some(Vec::new());
+        pair.run();
+    }
+    pair.b.meta_held = None;
+    assert_eq!(pair.b.word().2, Disk::Diskless, "{}", pair.logs());
+    assert!(tokens.iter().all(|token| pair.a.completed.contains_key(token)), "{}", pair.logs());
+    assert_eq!(pair.b.core.volume(V).counters().unacked, 0, "{}", pair.logs());
+    assert_eq!(pair.a.word().3, Disk::Diskless, "{}", pair.logs());
+}

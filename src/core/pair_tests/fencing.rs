@@ -389,6 +389,41 @@ fn a_forced_promotion_of_a_half_synced_disk_begins_one_generation() {
     assert_eq!((after[1] & !1, after[2]), (before[0] & !1, before[2]), "{}", pair.logs());
 }
 
+/// The nodes meet while a forced promotion waits for fence-peer, and this one has the good data: nothing is left to be forced. A new
+/// generation would push the sync UUID out, which is all that the target knows.
+#[test]
+fn a_promotion_forces_nothing_that_is_good_meanwhile() {
+    let mut pair = fencing_pair(Fencing::ResourceOnly);
+    pair.lose_link();
+    pair.a.write(4000, 99, 8192);
+    while pair.a.work() {}
+    assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+    pair.a.attach();
+    assert_eq!(pair.a.word().2, Disk::Consistent, "{}", pair.logs());
+    pair.a.running = Some(Vec::new());
+    let id = pair.a.begin(Command::Primary { volume: V, force: true });
+    while pair.a.work() {}
+    let first = pair.a.running.take().and_then(|mut helpers| helpers.pop()).expect("fence-peer runs");
+    pair.b.held = Some(Vec::new());
+    pair.meet_again();
+    assert_eq!((pair.a.word().1, pair.a.word().2), (Conn::SyncSource, Disk::UpToDate), "{}", pair.logs());
+    let before = pair.a.super_block().uuids;
+    pair.a.core.helper_done(pair.now, first, 4 << 8);
+    pair.run();
+    assert_eq!((pair.a.replies[&id], pair.a.word().0), (1, Role::Primary), "{}", pair.logs());
+    assert_eq!(
+        pair.a.super_block().uuids.map(|uuid| uuid & !1),
+        before.map(|uuid| uuid & !1),
+        "{}",
+        pair.logs()
+    );
+    pair.lose_link();
+    pair.run_disk_backwards();
+    pair.meet_again();
+    pair.assert_equal();
+}
+
 /// The peer is Primary, and agreed to a full sync from this node: it has no newer data, whatever of the resync it has heard when the
 /// link is lost. If its disk goes, too, it needs these.
 #[test]
@@ -553,6 +588,31 @@ fn the_source_of_a_primary_that_detaches_keeps_its_data() {
         pair.b.carry_out(output);
     }
     assert_not_outdated_by_a_living_primary(&mut pair);
+}
+
+/// The same if it had no disk, attaches one, and is lost before it has begun to be the target: it goes on with the data of its source.
+#[test]
+fn the_source_of_a_primary_that_attaches_keeps_its_data() {
+    for last in [Conn::WFBitMapS, Conn::SyncSource] {
+        let mut pair = fencing_pair(Fencing::ResourceOnly);
+        pair.a.running = None;
+        assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+        pair.run();
+        pair.a.write(4000, 99, 8192);
+        pair.run();
+        pair.a.attach();
+        while pair.b.word().1 != last {
+            pair.run_once();
+        }
+        pair.lose_link();
+        assert_not_outdated_by_a_living_primary(&mut pair);
+        assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+        pair.meet_again();
+        assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
+        pair.a.attach();
+        pair.run();
+        pair.assert_equal();
+    }
 }
 
 /// `b` is to be promoted, and fence-peer says that `a` is Primary: no, but `b`'s data stay the good ones.
@@ -794,4 +854,41 @@ fn a_generation_begins_when_the_peer_has_become_the_target() {
         pair.assert_equal();
         assert_ne!(generations(&pair.a), before, "{}", pair.logs());
     }
+}
+
+/// The source of a Primary's empty resync may have lost a target that was done: told that the Primary lives, it gives way. It was not, and its disk
+/// goes: what it needs are these data, which are those that it knows of, and good again when the two meet.
+#[test]
+fn who_gave_way_to_a_primary_that_needs_its_data_is_good_again() {
+    let mut pair = fencing_pair(Fencing::ResourceOnly);
+    pair.a.running = None;
+    pair.b.running = None;
+    assert_eq!(pair.a.command(Command::PauseSync { volume: V }), 101);
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+    pair.run();
+    pair.a.attach();
+    pair.run();
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::PausedSyncT, Conn::PausedSyncS), "{}", pair.logs());
+    pair.lose_link();
+    pair.a.command(Command::Detach { volume: V, force: true });
+    pair.b.running = Some(Vec::new());
+    let id = pair.b.begin(Command::Primary { volume: V, force: false });
+    while pair.b.work() {}
+    let helper = pair.b.running.as_mut().and_then(Vec::pop).expect("fence-peer runs");
+    pair.b.core.helper_done(pair.now, helper, 6 << 8);
+    while pair.b.work() {}
+    assert!(pair.b.replies[&id] < 0, "{}", pair.logs());
+    assert_eq!(pair.b.word().2, Disk::Outdated, "{}", pair.logs());
+    pair.b.running = None;
+    pair.meet_again();
+    assert_eq!((pair.a.word().2, pair.a.word().3), (Disk::Diskless, Disk::UpToDate), "{}", pair.logs());
+    assert_eq!(pair.b.word().2, Disk::UpToDate, "{}", pair.logs());
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    assert_eq!(pair.a.command(Command::ResumeSync { volume: V }), 101);
+    pair.a.attach();
+    pair.run();
+    pair.assert_equal();
+    assert_eq!(pair.b.data[4000 * 512], 99);
 }

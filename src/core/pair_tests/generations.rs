@@ -66,6 +66,40 @@ fn a_primary_that_attaches_without_its_peer_begins_a_new_generation() {
     pair.assert_equal();
 }
 
+/// The same, and the peer is there again before that generation has begun: what the peer is told of the data is told when it has.
+#[test]
+fn a_generation_that_begins_at_attach_is_known_to_a_peer_that_comes_back() {
+    let mut pair = synced_pair();
+    pair.a.command(Command::Detach { volume: V, force: true });
+    pair.lose_link();
+    pair.a.meta_held = Some(Vec::new());
+    pair.a.try_attach();
+    for _ in 0..20 {
+        while pair.a.work() {}
+        if pair.a.word().2 == Disk::UpToDate {
+            break;
+        }
+        for output in pair.a.meta_held.take().into_iter().flatten() {
+            pair.a.carry_out(output);
+        }
+        pair.a.meta_held = Some(Vec::new());
+    }
+    assert_eq!((pair.a.word().1, pair.a.word().2), (Conn::WFConnection, Disk::UpToDate), "{}", pair.logs());
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    pair.run_for_a_while();
+    while !pair.linked {
+        pair.run_once();
+    }
+    pair.run_for_a_while();
+    for output in pair.a.meta_held.take().into_iter().flatten() {
+        pair.a.carry_out(output);
+    }
+    pair.run();
+    pair.assert_equal();
+    let current = |node: &Node| node.core.volume(V).disk().unwrap().uuids.current & !1;
+    assert_eq!(current(&pair.a), current(&pair.b), "{}", pair.logs());
+}
+
 /// `on-no-data-accessible suspend-io`: the source's disk goes while the target's is not complete, the link, too, and the
 /// disk comes back. What was frozen goes on, also what had failed.
 #[test]

@@ -419,7 +419,7 @@ impl Pair {
         assert_eq!((self.b.word().2, self.b.word().3), (Disk::UpToDate, Disk::UpToDate));
         assert!(self.a.data == self.b.data, "the disks differ");
         for node in [&self.a, &self.b] {
-            assert_eq!(node.core.volume(V).out_of_sync_bits(), 0);
+            assert_eq!(node.core.volume(V).out_of_sync_bits(), 0, "{}", self.logs());
             let counters = node.core.volume(V).counters();
             let pending = [counters.ap_pending, counters.rs_pending, counters.unacked, counters.local];
             assert_eq!(pending, [0; 4]);

@@ -737,6 +737,34 @@ fn an_empty_resync_does_not_end_before_the_target_has_heard_of_it() {
     assert_eq!(pair.a.core.volume(V).disk().unwrap().uuids.bitmap, 0, "{}", pair.logs());
 }
 
+/// An empty resync that is paused, and a write that fails on the target meanwhile: there is something to do after all. Below protocol 96 the
+/// source may have ended it on its own count; it answers all the same.
+#[test]
+fn a_write_that_fails_in_an_empty_resync_is_fetched() {
+    for version in [94, 95, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.b.begin(Command::Disconnect { force: true });
+        pair.run();
+        assert_eq!(pair.a.command(Command::PauseSync { volume: V }), 101);
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        pair.run();
+        assert_eq!(pair.b.word().1, Conn::PausedSyncT, "{}", pair.logs());
+        pair.a.write(3200, 98, 4096);
+        pair.run();
+        pair.b.held = Some(Vec::new());
+        pair.a.write(4000, 99, 8192);
+        pair.run();
+        let held = pair.b.held.take().unwrap();
+        let [Output::DiskWrite { volume, io, .. }] = held[..] else { panic!("{held:?}") };
+        pair.b.core.io_done(pair.now, volume, io, IoResult::Failed);
+        pair.run();
+        assert_eq!(pair.b.core.volume(V).out_of_sync_bits(), 2, "{}", pair.logs());
+        assert_eq!(pair.a.command(Command::ResumeSync { volume: V }), 101);
+        pair.run();
+        pair.assert_equal();
+    }
+}
+
 /// A block that the application writes all the time, a part of it only, so that it stays out of sync until the resync
 /// has had its turn. True if `over` becomes true meanwhile.
 fn hammered_until(pair: &mut Pair, sector: u64, over: impl Fn(&Pair) -> bool) -> bool {

@@ -404,6 +404,44 @@ fn a_question_for_the_size_that_crosses_another_is_no_answer() {
     }
 }
 
+/// Each of two nodes has had its disk grow, or sees both disks large, and is told to grow before it hears of the other; one of them with the word
+/// that new space is the same on both disks. Whichever way they hear of it, both begin the resync that the other command asks for.
+#[test]
+fn two_commands_to_grow_that_cross_come_to_the_same_end() {
+    const SMALL: usize = SECTORS as usize * 512;
+    const LARGE: usize = SMALL * 3 / 2;
+    for (clean_a, knows_a, knows_b) in [true, false]
+        .into_iter()
+        .flat_map(|clean| [(clean, false, false), (clean, true, false), (clean, false, true)])
+    {
+        let mut pair = synced_pair();
+        // The peer hears of a large disk while its own is small still.
+        if knows_b {
+            pair.a.set_bytes(LARGE);
+            resize(&mut pair.a);
+            pair.run();
+        }
+        if knows_a {
+            pair.b.set_bytes(LARGE);
+            resize(&mut pair.b);
+            pair.run();
+        }
+        for (node, fill) in [(&mut pair.a, 7), (&mut pair.b, 8)] {
+            node.set_bytes(LARGE);
+            node.data[SMALL..].fill(fill);
+        }
+        for (node, assume_clean) in [(&mut pair.a, clean_a), (&mut pair.b, !clean_a)] {
+            node.begin(Command::Resize { volume: V, size: 0, assume_peer_has_space: false, assume_clean });
+            while node.work() {}
+        }
+        pair.run();
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(node.core.volume(V).size_sectors(), SECTORS * 3 / 2, "{}", pair.logs());
+        }
+        pair.assert_equal();
+    }
+}
+
 /// Nobody asks the peer when that disk fails, or is detached by force. The peer had all but the new space, and has what is written there:
 /// the Primary goes on with its disk, in a generation of their own.
 #[test]
@@ -785,4 +823,73 @@ fn new_space_behind_the_end_of_a_resync_is_no_failed_block_of_it() {
             pair.assert_equal();
         }
     }
+}
+
+/// The meta data of `a`, Primary, are about to move for a `resize` that takes the peer's space for granted.
+fn pair_about_to_resize_alone(connected: bool) -> (Pair, AdminId) {
+    const OLD: usize = 8 << 20;
+    let mut pair = Pair::new(101);
+    pair.a = Node::with_internal_meta_data(1, OLD);
+    pair.b = Node::with_internal_meta_data(2, OLD + (1 << 20));
+    pair.connect(&settings(Protocol::C));
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    if !connected {
+        pair.b.begin(Command::Disconnect { force: false });
+        pair.run();
+    }
+    pair.a.set_bytes(OLD + (2 << 20));
+    pair.a.meta_held = Some(Vec::new());
+    let command = Command::Resize { volume: V, size: 0, assume_peer_has_space: true, assume_clean: false };
+    let id = pair.a.begin(command);
+    while pair.a.work() {}
+    assert_eq!(pair.a.meta_held.as_ref().map(Vec::len), Some(1), "{}", pair.logs());
+    (pair, id)
+}
+
+impl Pair {
+    /// Writes of meta data that `a` holds back come back, and no other one is held.
+    fn release_meta_of_a(&mut self) {
+        for output in self.a.meta_held.take().unwrap_or_default() {
+            self.a.carry_out(output);
+        }
+        while self.a.work() {}
+    }
+}
+
+/// A change of size takes its time, and the nodes tell each other their sizes meanwhile: what they have said has to count until both have
+/// heard it. Else the device of a Primary grows, and shrinks again when the peer has said how much room it has.
+#[test]
+fn a_resize_that_has_begun_waits_for_the_handshake() {
+    let (mut pair, id) = pair_about_to_resize_alone(false);
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    for _ in 0..50 {
+        pair.run_once();
+    }
+    assert_eq!(pair.a.word().1, Conn::WFReportParams, "{}", pair.logs());
+    pair.release_meta_of_a();
+    pair.run();
+    let alone = pair.a.log.iter().any(|line| line.starts_with("Resize while not connected"));
+    assert!(!alone, "{}", pair.logs());
+    assert_eq!(pair.a.replies[&id], 130, "it ended in a resync: {}", pair.logs());
+    let end = pair.b.core.volume(V).disk().unwrap().maximum;
+    for node in [&pair.a, &pair.b] {
+        assert_eq!(node.core.volume(V).size_sectors(), end, "{}", pair.logs());
+        assert_eq!(node.word().1, Conn::Connected, "{}", pair.logs());
+    }
+}
+
+/// The same, and the link is lost meanwhile: when the device grows without the peer, what that has said does not count any more.
+#[test]
+fn a_device_that_grows_without_the_peer_stays_large() {
+    let (mut pair, id) = pair_about_to_resize_alone(true);
+    pair.lose_link();
+    pair.release_meta_of_a();
+    assert_eq!(pair.a.replies[&id], 101, "{}", pair.logs());
+    let large = pair.a.core.volume(V).disk().unwrap().maximum;
+    assert_eq!(pair.a.core.volume(V).size_sectors(), large, "{}", pair.logs());
+    let id = resize(&mut pair.a);
+    while pair.a.work() {}
+    assert_eq!(pair.a.replies[&id], 101, "{}", pair.logs());
+    assert_eq!(pair.a.core.volume(V).size_sectors(), large, "{}", pair.logs());
 }

@@ -152,6 +152,8 @@ impl Resource {
         let paused = |conn| matches!(conn, Conn::PausedSyncS | Conn::PausedSyncT);
         let syncing = |conn| matches!(conn, Conn::SyncSource | Conn::SyncTarget);
         let now = self.now;
+        let end_of_empty = self.end_of_empty_resync();
+        let announces_empty = self.connection.version.is_none_or(|version| version.announces_empty_resync());
         let resync = &mut self.volumes[v].resync;
         if paused(os.conn) && syncing(ns.conn) {
             if let Some(since) = resync.paused_since.take() {
@@ -159,6 +161,8 @@ impl Resource {
             }
             if ns.conn == Conn::SyncTarget {
                 resync.next_turn = Some(now);
+            } else if resync.total == 0 && resync.announced && !announces_empty {
+                resync.next_turn = Some(now + end_of_empty);
             }
             self.info(Some(v), "Syncer continues.");
         } else if syncing(os.conn) && paused(ns.conn) {
@@ -290,15 +294,11 @@ impl Resource {
         self.log_line(Some(v), log_lines::began_resync(conn, bits));
         let announces_empty = self.connection.version.is_some_and(|version| version.announces_empty_resync());
         if !announces_empty && bits == 0 {
-            // Nobody announces the end of an empty resync: both sides find it by themselves.
-            let net = self.net.as_ref();
-            let wait =
-                net.map_or(0, |net| u64::from(net.ping_int) * 1000 + u64::from(net.ping_timeout) * 1000 / 9);
-            let delay = if side == Conn::SyncSource { wait } else { 0 };
-            // A source waits from then on when the target has heard of it.
-            self.volumes[v].resync.empty_wait = (side == Conn::SyncSource).then_some(delay);
+            // Nobody announces the end of an empty resync: both sides find it by themselves. A source waits, from then on when the
+            // target has heard of it.
+            self.volumes[v].resync.empty_wait =
+                (side == Conn::SyncSource).then(|| self.end_of_empty_resync());
             self.volumes[v].resync.next_turn = (side == Conn::SyncTarget).then_some(self.now);
-            self.volumes[v].resync.target_done = true;
         }
         if side == Conn::SyncTarget {
             // The new UUIDs and Inconsistent are durable before a block may change.
@@ -314,6 +314,12 @@ impl Resource {
                 Step::Receiver,
             ]);
         }
+    }
+
+    /// How long the target of an empty resync may take to end it. spec/resync.md 4.2 step 8.
+    fn end_of_empty_resync(&self) -> Millis {
+        let net = self.net.as_ref();
+        net.map_or(0, |net| u64::from(net.ping_int) * 1000 + u64::from(net.ping_timeout) * 1000 / 9)
     }
 
     pub(super) fn begin_counting(&mut self, v: VolumeIndex) {
@@ -440,7 +446,11 @@ impl Resource {
         match self.state(v).conn {
             Conn::SyncTarget => self.target_turn(v),
             Conn::VerifyS => self.verify_turn(v),
-            Conn::SyncSource => self.check_end(v),
+            Conn::SyncSource => {
+                // Of an empty resync, whose end nobody announces. It has none while it is paused.
+                self.volumes[v].resync.target_done = true;
+                self.check_end(v);
+            }
             _ => {}
         }
     }

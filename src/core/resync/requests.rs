@@ -35,10 +35,6 @@ impl Resource {
             self.error(Some(v), "Disk broke down during resync!");
             return;
         }
-        if self.volumes[v].resync.total == 0 {
-            self.check_end(v);
-            return;
-        }
         let volume = &mut self.volumes[v];
         let blocks = volume.resync.controller.turn(&volume.settings);
         // What a turn could not use is not carried on, but for what is needed to merge requests.
@@ -47,10 +43,11 @@ impl Resource {
         if self.throttled(v) {
             self.volumes[v].resync.budget = 0;
             self.release_reserved(v);
-            return;
+        } else {
+            self.rewind(v);
+            self.request_blocks(v);
         }
-        self.rewind(v);
-        self.request_blocks(v);
+        // Of an empty resync no answer brings the end.
         self.check_end(v);
     }
 

@@ -96,6 +96,20 @@ impl World {
             && !self.passed_on()
     }
 
+    /// A Primary without a disk goes by data that somebody has outdated, and nothing on that disk says that they are no older than that. Its own
+    /// disk has other ones, so it is frozen. It is rebooted, and then the data that are Outdated are the newest.
+    fn is_frozen_beside_old_data(&self, n: usize, state: StateWord) -> bool {
+        let current = |n: usize| self.nodes[n].super_block().uuids[0] | 1;
+        state.role == Role::Primary
+            && state.disk == Disk::Diskless
+            && state.conn == Conn::Connected
+            && self
+                .state(1 - n)
+                .is_some_and(|peer| peer.conn == Conn::Connected && peer.disk == Disk::Outdated)
+            && self.authority == Some(1 - n)
+            && current(n) != current(1 - n)
+    }
+
     /// The disk of a Primary that goes by its peer's is larger than the device, and not attached before that grows. The peer has the space,
     /// and lets the device grow when it is alone (spec/state.md 12.2), but the Primary does not let it go.
     fn is_too_small_for_disk(&self, n: usize) -> bool {
@@ -127,7 +141,8 @@ impl World {
                     continue;
                 }
             }
-            if self.is_lost_primary(n, state) || self.wants_what_nobody_has(state) {
+            let is_lost = self.is_lost_primary(n, state) || self.is_frozen_beside_old_data(n, state);
+            if is_lost || self.wants_what_nobody_has(state) {
                 self.crash(n, false);
             } else if self.loser == Some(n) && state.conn > Conn::StandAlone && without_disk(state) {
                 // A disk does not come to one that has gone another way, until the two connect with those data given up.
@@ -139,7 +154,10 @@ impl World {
                 self.next_resize[n] = self.now + 20_000;
                 self.resize_command(n, 0, true, false);
             } else if state.conn == Conn::StandAlone {
-                self.connect_with(n, self.loser == Some(n));
+                // Half-synced data are no way of their own. A Primary cannot say that they are given up, nor end its
+                // application, if it waits for the peer.
+                let half_synced = state.role == Role::Primary && state.disk < Disk::Consistent;
+                self.connect_with(n, self.loser == Some(n) && !half_synced);
             } else if state.user_isp {
                 self.command(n, Purpose::Other, Command::ResumeSync { volume: V });
             } else if state.susp && !state.susp_fen {
@@ -162,9 +180,12 @@ impl World {
                 self.nodes[*n].is_primary() && self.state(*n).is_some_and(good)
             });
             let n = usize::from(self.nodes[0].is_primary());
+            // A promotion may wait for a resync that only a handshake begins (spec/state.md 3.4 T9): then the other node hangs up.
+            let other = Some(1 - n).filter(|other| !self.nodes[*other].is_primary());
+            let hangs_up = [Some(n), other].into_iter().flatten().find(|n| self.idle_admin(*n));
             if let Some(n) = failed.filter(|n| self.idle_admin(*n)) {
                 self.command(n, Purpose::Invalidate, Command::Invalidate { volume: V });
-            } else if stuck && self.idle_admin(n) {
+            } else if let Some(n) = hangs_up.filter(|_| stuck) {
                 let force = self.is_too_small_for_disk(1 - n);
                 self.command(n, Purpose::Disconnect, Command::Disconnect { force });
             }

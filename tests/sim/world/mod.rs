@@ -111,6 +111,8 @@ pub struct World {
     pub loser: Option<usize>,
     /// Frozen I/O went on without the peer, which is only Consistent: the link is given up for that.
     pub thaw_aborted: bool,
+    /// The node has just said that its data count as UpToDate by force.
+    pub forced: [bool; 2],
     /// A disk of the node failed.
     failed_disks: [bool; 2],
     /// Sectors on which the two disks differ; see `note_differences`.
@@ -202,6 +204,7 @@ impl World {
             unfenced: false,
             loser: None,
             thaw_aborted: false,
+            forced: [false; 2],
             failed_disks: [false; 2],
             differing: BTreeSet::new(),
             used: u64::MAX,

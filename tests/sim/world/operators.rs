@@ -1,7 +1,7 @@
 //! Operators: commands that make sense and commands that do not.
 
 use super::World;
-use crate::node::{decides_alone, is_good, Purpose, V};
+use crate::node::{decides_alone, is_good, Daemon, Purpose, V};
 use crate::script::Random;
 use drbdbox::conf::settings::{Fencing, NetSettings, Protocol};
 use drbdbox::core::state::{Conn, Disk, Role, StateWord};
@@ -140,9 +140,15 @@ impl World {
             && self.state(n).is_some_and(|s| s.disk == Disk::UpToDate && s.conn < Conn::Connected)
     }
 
-    /// An operator lets frozen I/O go on.
+    /// An operator lets frozen I/O go on. Not what fencing holds, while the other node is about to be promoted: the node would be shot for
+    /// that, with data of its own.
     pub(super) fn resume_io(&mut self, n: usize) {
-        self.unfenced |= self.state(n).is_some_and(|state| state.susp_fen);
+        let fenced = self.state(n).is_some_and(|state| state.susp_fen);
+        let promoted = |daemon: &Daemon| daemon.asked.values().any(|p| matches!(p, Purpose::Primary { .. }));
+        if fenced && self.nodes[1 - n].daemon.as_ref().is_some_and(promoted) {
+            return;
+        }
+        self.unfenced |= fenced;
         self.command(n, Purpose::Other, Command::ResumeIo { volume: V });
     }
 
