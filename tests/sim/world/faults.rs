@@ -217,22 +217,27 @@ impl World {
     }
 
     /// Two Primaries, one of which goes on without the other: an operator will have to give the data of one up. The other one may not have
-    /// noticed yet, or be about to be demoted.
+    /// noticed yet, or be about to be demoted; or it is about to be promoted, beside a peer that it takes for there still.
     fn see_split(&mut self) {
         let [Some(a), Some(b)] = [self.state(0), self.state(1)] else { return };
         if self.loser.is_some() {
             return;
         }
         let goes_on = |s: StateWord| s.role == Role::Primary && s.conn < Conn::Connected && !s.is_susp();
-        let demoted = |daemon: &Daemon| daemon.asked.values().any(|purpose| *purpose == Purpose::Secondary);
-        let in_use = |n: usize| {
+        let in_use = |n: usize, state: StateWord| {
             let node = &self.nodes[n];
-            node.is_primary() || node.daemon.as_ref().is_some_and(demoted)
+            let asked = |wanted: fn(&Purpose) -> bool| {
+                node.daemon.as_ref().is_some_and(|daemon| daemon.asked.values().any(wanted))
+            };
+            let demoted = asked(|purpose| *purpose == Purpose::Secondary);
+            let promoted =
+                state.conn >= Conn::Connected && asked(|purpose| matches!(purpose, Purpose::Primary { .. }));
+            node.is_primary() || demoted || promoted
         };
         let loser = match (goes_on(a), goes_on(b)) {
             (true, true) => self.random.below(2) as usize,
-            (true, false) if in_use(1) => 1,
-            (false, true) if in_use(0) => 0,
+            (true, false) if in_use(1, b) => 1,
+            (false, true) if in_use(0, a) => 0,
             _ => return,
         };
         self.say(|| format!("two Primaries went apart: the data of node {loser} are to be given up"));
