@@ -525,7 +525,9 @@ impl Resource {
     fn waits_for_frozen_peer(&self, v: VolumeIndex, peer: StateWord) -> bool {
         let own = self.state(v);
         let unknown = own.role == Role::Secondary && matches!(own.disk, Disk::Consistent | Disk::Outdated);
-        unknown && peer.role == Role::Primary && peer.is_susp() && peer.conn < Conn::Connected
+        // One without good data has nothing to bring.
+        let has_data = peer.disk == Disk::UpToDate;
+        unknown && has_data && peer.role == Role::Primary && peer.is_susp() && peer.conn < Conn::Connected
     }
 
     /// What a negotiating disk becomes when the peer turns out to have none: `wanted`, unless this node

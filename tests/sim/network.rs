@@ -80,6 +80,8 @@ pub struct Connection {
     pub to: [[VecDeque<Item>; 2]; 2],
     /// A machine is without power: nothing comes from it, not even the end of the stream.
     pub silent: [bool; 2],
+    /// It has lost its power, and may have it again.
+    pub cut: [bool; 2],
     /// It was reset: nothing comes through any more.
     broken: bool,
 }
@@ -94,6 +96,7 @@ impl Connection {
             open: [true; 2],
             to: Default::default(),
             silent: [false; 2],
+            cut: [false; 2],
             broken: false,
         }
     }
@@ -165,6 +168,7 @@ impl Connection {
     pub fn fall_silent(&mut self, node: usize, random: &mut Random) {
         self.open[node] = false;
         self.silent[node] = true;
+        self.cut[node] = true;
         for socket in 0..2 {
             self.to[node][socket].clear();
             let queue = &mut self.to[1 - node][socket];

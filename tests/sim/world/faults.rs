@@ -170,6 +170,11 @@ impl World {
         if primary && self.cut_primary == Some(other) && self.is_of_same_generation(n) {
             self.judge.cache_lost();
         }
+        // A Primary crashes that has no good disk, and has not heard yet that the power of the one with the good disk was cut: what that had
+        // acknowledged before may have come since, and is lost with its cache. (If it has heard, see `update_authority`.)
+        if exposed && self.connection.as_ref().is_some_and(|connection| connection.cut[other]) {
+            self.judge.cache_lost();
+        }
         if primary && power_cut {
             self.cut_primary = Some(n);
         }
