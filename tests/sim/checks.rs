@@ -85,8 +85,9 @@ impl World {
             let other = self.nodes[1 - n].state();
             let lost = other.is_some_and(|s| s.role == Role::Primary && s.disk < Disk::UpToDate);
             self.unheard_generation |= self.nodes[n].state().is_some_and(|s| {
+                // The node that serves the Primary may be the other one of two.
                 let serves = s.peer == Role::Primary && s.pdsk < Disk::Inconsistent;
-                s.role == Role::Secondary && (serves || s.conn < Conn::Connected && lost)
+                serves || s.role == Role::Secondary && s.conn < Conn::Connected && lost
             });
         } else if text.starts_with("receiver updated UUIDs to effective data uuid") {
             // Not heard of by a Secondary that has given its own disk up since.
