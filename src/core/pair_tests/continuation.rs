@@ -171,26 +171,7 @@ fn a_source_that_crashed_before_it_heard_of_the_end_goes_on_in_another_generatio
             crash(&mut pair.a);
             while pair.a.work() {}
         }
-        let mut write = |node: fn(&mut Pair) -> &mut Node, fill| {
-            assert_eq!(node(&mut pair).command(Command::Primary { volume: V, force: false }), 1);
-            let token = node(&mut pair).write(4800, fill, 4096);
-            pair.run();
-            assert!(node(&mut pair).completed[&token].is_ok(), "{primary}\n{}", pair.logs());
-            assert_eq!(node(&mut pair).command(Command::Secondary { volume: V, open: false }), 1);
-        };
-        write(|pair| &mut pair.a, 1);
-        if peer_writes {
-            write(|pair| &mut pair.b, 2);
-        }
-        assert_eq!(pair.a.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
-        pair.meet_again();
-        if peer_writes {
-            let found = pair.b.log.iter().any(|line| line.contains("Split-Brain detected"));
-            assert!(found, "{primary}\n{}", pair.logs());
-        } else {
-            assert_eq!(pair.b.data[4800 * 512], 1, "{primary}\n{}", pair.logs());
-            pair.assert_equal();
-        }
+        pair.assert_alone_is_noticed(peer_writes);
     }
 }
 

@@ -842,6 +842,34 @@ impl Pair {
         before(&mut self.a);
         self.lose_link();
     }
+
+    /// The nodes are apart: `a` goes on alone, then `b`, or not. When they meet again `b` gets what `a` wrote, or neither loses a thing in silence.
+    pub(super) fn assert_alone_is_noticed(mut self, peer_writes: bool) {
+        let mut write = |node: fn(&mut Pair) -> &mut Node, fill| {
+            if node(&mut self).word().0 != Role::Primary {
+                assert_eq!(node(&mut self).command(Command::Primary { volume: V, force: false }), 1);
+            }
+            let token = node(&mut self).write(4800, fill, 4096);
+            self.run();
+            assert!(node(&mut self).completed[&token].is_ok(), "{}", self.logs());
+            assert_eq!(node(&mut self).command(Command::Secondary { volume: V, open: false }), 1);
+        };
+        write(|pair| &mut pair.a, 1);
+        if peer_writes {
+            write(|pair| &mut pair.b, 2);
+        }
+        let net = Box::new(settings(Protocol::C));
+        if self.a.word().1 == Conn::StandAlone {
+            assert_eq!(self.a.command(Command::Connect(net)), 101);
+        }
+        self.meet_again();
+        if peer_writes {
+            assert!(self.b.log.iter().any(|line| line.contains("Split-Brain detected")), "{}", self.logs());
+        } else {
+            assert_eq!(self.b.data[4800 * 512], 1, "{}", self.logs());
+            self.assert_equal();
+        }
+    }
 }
 
 /// A source lost its target, which had ended the resync: this is what the target's data are of, too, and it may be promoted. What the
@@ -849,28 +877,7 @@ impl Pair {
 #[test]
 fn a_source_that_missed_the_end_goes_on_in_another_generation() {
     for (primary, peer_writes) in [(true, false), (true, true), (false, false), (false, true)] {
-        let mut pair = pair_of_unheard_end(primary);
-        let mut write = |node: fn(&mut Pair) -> &mut Node, fill| {
-            if node(&mut pair).word().0 != Role::Primary {
-                assert_eq!(node(&mut pair).command(Command::Primary { volume: V, force: false }), 1);
-            }
-            let token = node(&mut pair).write(4800, fill, 4096);
-            pair.run();
-            assert!(node(&mut pair).completed[&token].is_ok(), "{primary}\n{}", pair.logs());
-            assert_eq!(node(&mut pair).command(Command::Secondary { volume: V, open: false }), 1);
-        };
-        write(|pair| &mut pair.a, 1);
-        if peer_writes {
-            write(|pair| &mut pair.b, 2);
-        }
-        pair.meet_again();
-        if peer_writes {
-            let found = pair.b.log.iter().any(|line| line.contains("Split-Brain detected"));
-            assert!(found, "{primary}\n{}", pair.logs());
-        } else {
-            assert_eq!(pair.b.data[4800 * 512], 1, "{primary}\n{}", pair.logs());
-            pair.assert_equal();
-        }
+        pair_of_unheard_end(primary).assert_alone_is_noticed(peer_writes);
     }
 }
 

@@ -308,6 +308,8 @@ impl World {
                     self.authority = Some(n);
                 } else if state.disk < Disk::UpToDate && state.pdsk == Disk::UpToDate {
                     self.authority = Some(1 - n);
+                    // It goes by the peer's disk, which has its data then, also if that node was to give others up.
+                    self.loser = self.loser.filter(|loser| *loser != 1 - n);
                 }
             } else if state.conn.is_sync_source() || state.conn == Conn::WFBitMapS {
                 // A source that has not noticed yet that the link is lost, and its target was refused what it asked for.
