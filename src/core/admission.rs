@@ -261,7 +261,7 @@ impl Resource {
         if replicated {
             request.epoch = self.epochs.add_write();
         } else {
-            self.overtakes_older_writes(v, sector, sectors);
+            self.overtakes_older_writes(v, self.log.newest(), sector, sectors);
         }
         let mut newly_set = 0;
         if announces && !replicated {
@@ -314,12 +314,12 @@ impl Resource {
         }
     }
 
-    /// The peer does not get this write, or this disk did not do it: one of before to the same blocks, whose epoch is still open, must
-    /// not clear bits behind it.
-    pub(super) fn overtakes_older_writes(&mut self, v: VolumeIndex, sector: u64, sectors: u64) {
+    /// The peer does not get a write, or one of the disks did not do it: those to the same blocks up to the request `newest`, whose epochs
+    /// are still open, must not clear bits behind it.
+    pub(super) fn overtakes_older_writes(&mut self, v: VolumeIndex, newest: u64, sector: u64, sectors: u64) {
         let (first, end) = (sector & !7, (sector + sectors).next_multiple_of(8));
         for id in self.volumes[v].writes.overlapping(first, end - first) {
-            if let Some(older) = self.log.get_mut(id) {
+            if let Some(older) = self.log.get_mut(id).filter(|_| id <= newest) {
                 older.set_in_sync = false;
                 older.too_old_for_sync = true;
             }

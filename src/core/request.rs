@@ -161,6 +161,11 @@ impl Request {
         !self.completed && !self.postponed && !at_disk && !at_peer
     }
 
+    /// Whether it is a mirrored write that the application knows of, and that the peer could not do.
+    pub fn is_refused(&self) -> bool {
+        self.is_write() && self.replicated && self.completed && !self.net_pending && !self.net_ok
+    }
+
     /// Whether nothing can happen to it any more.
     pub fn may_leave(&self) -> bool {
         self.completed && !self.local_pending && (!(self.replicated || self.announced) || self.net_done)

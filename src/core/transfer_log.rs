@@ -48,8 +48,7 @@ impl Resource {
     /// Whether the application was told of a write that the peer could not do.
     pub(super) fn has_completed_refused_writes(&self, v: VolumeIndex) -> bool {
         let over = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.refused_by_peer);
-        over || self
-            .has_mirrored_writes(v, |request| request.completed && !request.net_pending && !request.net_ok)
+        over || self.log.iter().any(|(_, request)| request.volume == v && request.is_refused())
     }
 
     /// Whether there is a write that [`resend_transfer_log`](Self::resend_transfer_log) would not send again, though the

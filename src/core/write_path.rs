@@ -136,7 +136,7 @@ impl Resource {
     pub(super) fn local_error(&mut self, v: VolumeIndex, sector: u64, sectors: u64, write: bool) {
         let what = if write { "WRITE" } else { "READ" };
         self.warning(Some(v), format!("local {what} IO error sector {sector}+{sectors}"));
-        self.overtakes_older_writes(v, sector, sectors);
+        self.overtakes_older_writes(v, self.log.newest(), sector, sectors);
         let Some(disk) = &mut self.volumes[v].disk else { return };
         disk.bitmap.set_sectors(sector, sectors);
         disk.read_error |= !write;
@@ -225,6 +225,7 @@ impl Resource {
             }
         }
         self.volumes[v].counters.ap_in_flight -= 1;
+        self.mark_if_refused(id);
         self.report(completion, if ok { Ok(payload) } else { Err(IoError) });
         self.note_progress(v);
     }
@@ -345,7 +346,7 @@ impl Resource {
         self.advance(id);
     }
 
-    /// The peer could not do a write: it is out of sync, and still counts in its epoch.
+    /// The peer could not do a write: it is out of sync, and still counts in its epoch. spec/wire.md 5.8.
     pub(super) fn write_refused(&mut self, id: u64) {
         let Some(request) = self.log.get_mut(id) else { return };
         let v = request.volume;
@@ -354,7 +355,22 @@ impl Resource {
         if std::mem::take(&mut request.net_pending) {
             self.volumes[v].counters.ap_pending -= 1;
         }
+        self.mark_if_refused(id);
         self.advance(id);
+    }
+
+    /// Once the application knows of a write that the peer refused nobody sends it again, and its blocks are out of sync, though it may
+    /// be long in the log: a target reads them from the peer from now on, whose content the resync brings.
+    fn mark_if_refused(&mut self, id: u64) {
+        let Some(request) = self.log.get(id).filter(|request| request.is_refused()) else { return };
+        if request.in_sent_bitmap {
+            return;
+        }
+        let (v, sector, sectors) = (request.volume, request.sector, request.sectors());
+        self.overtakes_older_writes(v, id, sector, sectors);
+        if let (Some(disk), false) = (&mut self.volumes[v].disk, mutant!("not-marked-at-loss")) {
+            disk.bitmap.set_sectors(sector, sectors);
+        }
     }
 
     /// The peer's data for a read.

@@ -29,6 +29,8 @@ pub struct Judge {
     sectors: BySector<Vec<Entry>>,
     /// Sectors with superseded entries, and perhaps others.
     superseded: BySector<()>,
+    /// With two nodes that write: entries that cannot come back. A read that began before they were superseded may still bring them.
+    gone: BySector<Vec<Entry>>,
     /// Nothing is known of sectors from here on, but what was written: they were added, or had been cut off.
     unwritten: u64,
     /// Sectors of these that something was written to on a disk: of an application, or of a resync.
@@ -61,6 +63,7 @@ impl Judge {
         self.unwritten = self.unwritten.min(sectors);
         self.sectors.retain(|sector, _| *sector < sectors);
         self.superseded.retain(|sector, ()| *sector < sectors);
+        self.gone.retain(|sector, _| *sector < sectors);
         self.touched.retain(|sector, ()| *sector < sectors);
     }
 
@@ -121,7 +124,7 @@ impl Judge {
             }
         }
         if fua {
-            entries.retain(|entry| entry.superseded.is_none());
+            self.forget(sector, |_| true);
         } else if superseded {
             self.superseded.insert(sector, ());
         }
@@ -147,7 +150,8 @@ impl Judge {
         // So with one of the other node that was under way then: it was acknowledged while the answer was on its way.
         let overtaken =
             |entry: &Entry| entry.explains(tag) && entry.superseded.is_some_and(|step| step > began);
-        if self.shared && entries.iter().any(overtaken) {
+        let gone = self.gone.get(&sector).into_iter().flatten();
+        if self.shared && entries.iter().chain(gone).any(overtaken) {
             return Ok(());
         }
         self.check(sector, tag)?;
@@ -214,12 +218,24 @@ impl Judge {
 
     /// A flush that began at `began` is done: what was superseded before cannot come back.
     pub fn flushed(&mut self, began: u64) {
-        let Judge { sectors, superseded, .. } = self;
+        let mut superseded = std::mem::take(&mut self.superseded);
         superseded.retain(|sector, ()| {
-            let Some(entries) = sectors.get_mut(sector) else { return false };
-            entries.retain(|entry| entry.superseded.is_none_or(|step| step > began));
-            entries.iter().any(|entry| entry.superseded.is_some())
+            self.forget(*sector, |step| step <= began);
+            let entries = self.sectors.get(sector);
+            entries.is_some_and(|entries| entries.iter().any(|entry| entry.superseded.is_some()))
         });
+        self.superseded = superseded;
+    }
+
+    /// What was superseded at such a step cannot come back.
+    fn forget(&mut self, sector: u64, such: impl Fn(u64) -> bool) {
+        let Some(entries) = self.sectors.get_mut(&sector) else { return };
+        let is_over = |entry: &Entry| entry.superseded.is_some_and(&such);
+        if self.shared {
+            let over = entries.iter().filter(|entry| is_over(entry));
+            self.gone.entry(sector).or_default().extend(over);
+        }
+        entries.retain(|entry| !is_over(entry));
     }
 
     /// A volatile cache was lost.

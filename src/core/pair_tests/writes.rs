@@ -606,6 +606,46 @@ fn an_older_write_does_not_hide_that_the_disk_failed_a_newer_one() {
     pair.assert_equal();
 }
 
+/// The source's disk fails a write of the target, a Primary: at once, while the request is in the transfer log still, the block is read
+/// from the source, whose content the resync brings. An older write to it, which has come to both disks, does not clear it again.
+#[test]
+fn a_block_is_out_of_sync_as_soon_as_the_peer_refuses_it() {
+    let mut pair = pair_with_primary_target();
+    let older = pair.b.write(6000, 1, 4096);
+    while !pair.b.completed.contains_key(&older) {
+        pair.run_once();
+    }
+    pair.a.held = Some(Vec::new());
+    let newer = pair.b.write(6000, 2, 4096);
+    for _ in 0..20 {
+        pair.b.work();
+        Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
+        pair.a.work();
+    }
+    assert!(pair.b.core.has_open_epochs(V), "{}", pair.logs());
+    let held = pair.a.held.take().unwrap();
+    let [Output::DiskWrite { volume, io, .. }] = held[..] else { panic!("{held:?}") };
+    pair.a.core.io_done(pair.now, volume, io, IoResult::Failed);
+    let marked = |pair: &Pair| pair.b.core.volume(V).disk().unwrap().bitmap.count_sectors(6000, 8) > 0;
+    while !pair.b.completed.contains_key(&newer) {
+        pair.run_once();
+    }
+    assert_eq!(pair.b.completed[&newer], Err(IoError), "{}", pair.logs());
+    assert!(pair.b.core.has_open_epochs(V), "{}", pair.logs());
+    assert!(marked(&pair), "{}", pair.logs());
+    pair.b.core.read(pair.now, V, 12345, 6000, 4096);
+    for _ in 0..100 {
+        pair.run_once();
+        assert!(marked(&pair), "{}", pair.logs());
+    }
+    assert_eq!(pair.b.completed.get(&12345), Some(&Ok(Some(vec![1; 4096]))), "{}", pair.logs());
+    assert!(!pair.b.core.has_open_epochs(V), "{}", pair.logs());
+    assert_eq!(pair.b.command(Command::ResumeSync { volume: V }), 101);
+    pair.run();
+    pair.assert_equal();
+    assert_eq!(pair.b.data[6000 * 512], 1);
+}
+
 /// A Secondary whose disk has failed (`on-io-error pass_on`) stays so until somebody does something about it: a promotion does not wait for
 /// that, and hold up the command that does.
 #[test]
