@@ -82,6 +82,7 @@ impl Resource {
         for id in self.log.ids() {
             let Some(request) = self.log.get(id).filter(|request| request.volume == v) else { continue };
             if request.may_complete() && !request.is_too_late_to_send() && !self.succeeded(request) {
+                self.mark_unfinished(id);
                 self.admit_again(id);
             }
         }

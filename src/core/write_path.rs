@@ -202,6 +202,9 @@ impl Resource {
         let Some(request) = self.log.get(id) else { return };
         let (v, write, ok) = (request.volume, request.is_write(), self.succeeded(request));
         let disk = self.volumes[v].state.disk;
+        if !ok {
+            self.mark_unfinished(id);
+        }
         let Some(request) = self.log.get_mut(id) else { return };
         self.volumes[v].wrote_without_disk |= write && ok && !request.local_ok && disk < Disk::Inconsistent;
         request.completed = true;
@@ -228,6 +231,20 @@ impl Resource {
         self.mark_if_refused(id);
         self.report(completion, if ok { Ok(payload) } else { Err(IoError) });
         self.note_progress(v);
+    }
+
+    /// A write fails, or is done again, and this node's disk, which is not the good one, has it alone: its blocks are out of sync from now
+    /// on, not only when its epoch is over. What is read of them here the next resync would take back.
+    pub(super) fn mark_unfinished(&mut self, id: u64) {
+        let Some(request) = self.log.get(id) else { return };
+        let only_here = request.is_write() && request.local_ok && !request.net_ok && !request.in_sent_bitmap;
+        let (v, sector, sectors) = (request.volume, request.sector, request.sectors());
+        if only_here {
+            self.overtakes_older_writes(v, sector, sectors);
+            if let Some(disk) = &mut self.volumes[v].disk {
+                disk.bitmap.set_sectors(sector, sectors);
+            }
+        }
     }
 
     /// Whether a request that is over did what it was asked for.

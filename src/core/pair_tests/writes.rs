@@ -745,3 +745,58 @@ fn a_write_does_not_wait_for_an_announcement_that_went_with_the_link() {
     pair.assert_equal();
     assert_eq!(pair.b.data[6000 * 512], 99);
 }
+
+/// A write fails that only the disk of a Primary has which is not the good one: from then on the block is not read from there, for the next
+/// resync brings the old content back. Also while the barrier of the write is on its way.
+#[test]
+fn what_a_failed_write_left_on_a_disk_that_is_not_good_is_not_read() {
+    let mut pair = pair_with_primary_target();
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+    let token = pair.b.write(6000, 99, 4096);
+    for _ in 0..100 {
+        if !pair.b.completed.contains_key(&token) {
+            pair.run_once();
+        }
+    }
+    assert_eq!(pair.b.completed.get(&token), Some(&Err(IoError)), "{}", pair.logs());
+    assert!(pair.b.core.has_open_epochs(V), "{}", pair.logs());
+    pair.b.core.read(pair.now, V, 1001, 6000, 4096);
+    pair.run();
+    assert_eq!(pair.b.completed.get(&1001), Some(&Err(IoError)), "{}", pair.logs());
+    pair.a.attach();
+    assert_eq!(pair.b.command(Command::ResumeSync { volume: V }), 101);
+    pair.run();
+    pair.assert_equal();
+}
+
+/// The same if it was frozen, is to be done again with the disk that the peer has attached, and fails then: the next resync brings the old
+/// content back.
+#[test]
+fn what_a_write_left_that_was_to_be_done_again_does_not_stay() {
+    let mut pair = pair_with_primary_target();
+    let no_data = |pair: &mut Pair, on_no_data_accessible| {
+        let settings = ResourceSettings { on_no_data_accessible, ..ResourceSettings::defaults(Dialect::V84) };
+        assert_eq!(pair.b.command(Command::ResourceSettings(Box::new(settings))), 101);
+    };
+    no_data(&mut pair, OnNoData::SuspendIo);
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+    let token = pair.b.write(6000, 99, 4096);
+    for _ in 0..100 {
+        if pair.b.core.has_requests_under_way(V) || !pair.b.core.volume(V).state().susp_nod {
+            pair.run_once();
+        }
+    }
+    assert!(pair.b.core.volume(V).state().susp_nod && pair.b.core.has_open_epochs(V), "{}", pair.logs());
+    pair.a.bitmaps_held = true;
+    pair.a.attach();
+    pair.run();
+    assert_eq!(pair.b.word().1, Conn::WFBitMapT, "{}", pair.logs());
+    assert!(!pair.b.core.volume(V).state().is_susp(), "{}", pair.logs());
+    no_data(&mut pair, OnNoData::IoError);
+    pair.lose_link();
+    assert_eq!(pair.b.completed.get(&token), Some(&Err(IoError)), "{}", pair.logs());
+    pair.a.bitmaps_held = false;
+    assert_eq!(pair.b.command(Command::ResumeSync { volume: V }), 101);
+    pair.meet_again();
+    pair.assert_equal();
+}
