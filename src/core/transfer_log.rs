@@ -82,7 +82,10 @@ impl Resource {
         for id in self.log.ids() {
             let Some(request) = self.log.get(id).filter(|request| request.volume == v) else { continue };
             if request.may_complete() && !request.is_too_late_to_send() && !self.succeeded(request) {
-                self.mark_unfinished(id);
+                if request.is_write() && request.local_ok && !request.net_ok {
+                    // It may fail then, and what this disk has of it already the next resync would take back.
+                    self.mark_write(id);
+                }
                 self.admit_again(id);
             }
         }

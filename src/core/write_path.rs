@@ -202,9 +202,6 @@ impl Resource {
         let Some(request) = self.log.get(id) else { return };
         let (v, write, ok) = (request.volume, request.is_write(), self.succeeded(request));
         let disk = self.volumes[v].state.disk;
-        if !ok {
-            self.mark_unfinished(id);
-        }
         let Some(request) = self.log.get_mut(id) else { return };
         self.volumes[v].wrote_without_disk |= write && ok && !request.local_ok && disk < Disk::Inconsistent;
         request.completed = true;
@@ -233,17 +230,13 @@ impl Resource {
         self.note_progress(v);
     }
 
-    /// A write fails, or is done again, and this node's disk, which is not the good one, has it alone: its blocks are out of sync from now
-    /// on, not only when its epoch is over. What is read of them here the next resync would take back.
-    pub(super) fn mark_unfinished(&mut self, id: u64) {
-        let Some(request) = self.log.get(id) else { return };
-        let only_here = request.is_write() && request.local_ok && !request.net_ok && !request.in_sent_bitmap;
+    /// The blocks of a write, which the peer has not done, are out of sync, and no older write to them clears that.
+    pub(super) fn mark_write(&mut self, id: u64) {
+        let Some(request) = self.log.get(id).filter(|request| !request.in_sent_bitmap) else { return };
         let (v, sector, sectors) = (request.volume, request.sector, request.sectors());
-        if only_here {
-            self.overtakes_older_writes(v, sector, sectors);
-            if let Some(disk) = &mut self.volumes[v].disk {
-                disk.bitmap.set_sectors(sector, sectors);
-            }
+        self.overtakes_older_writes(v, id, sector, sectors);
+        if let (Some(disk), false) = (&mut self.volumes[v].disk, mutant!("not-marked-at-loss")) {
+            disk.bitmap.set_sectors(sector, sectors);
         }
     }
 
@@ -379,14 +372,8 @@ impl Resource {
     /// Once the application knows of a write that the peer refused nobody sends it again, and its blocks are out of sync, though it may
     /// be long in the log: a target reads them from the peer from now on, whose content the resync brings.
     fn mark_if_refused(&mut self, id: u64) {
-        let Some(request) = self.log.get(id).filter(|request| request.is_refused()) else { return };
-        if request.in_sent_bitmap {
-            return;
-        }
-        let (v, sector, sectors) = (request.volume, request.sector, request.sectors());
-        self.overtakes_older_writes(v, id, sector, sectors);
-        if let (Some(disk), false) = (&mut self.volumes[v].disk, mutant!("not-marked-at-loss")) {
-            disk.bitmap.set_sectors(sector, sectors);
+        if self.log.get(id).is_some_and(Request::is_refused) {
+            self.mark_write(id);
         }
     }
 
