@@ -626,6 +626,9 @@ fn a_block_is_out_of_sync_as_soon_as_the_peer_refuses_it() {
     let held = pair.a.held.take().unwrap();
     let [Output::DiskWrite { volume, io, .. }] = held[..] else { panic!("{held:?}") };
     pair.a.core.io_done(pair.now, volume, io, IoResult::Failed);
+    // The end of the older epoch takes longer.
+    pair.a.work();
+    pair.a.outgoing[Socket::Meta as usize].make_contiguous().reverse();
     let marked = |pair: &Pair| pair.b.core.volume(V).disk().unwrap().bitmap.count_sectors(6000, 8) > 0;
     while !pair.b.completed.contains_key(&newer) {
         pair.run_once();
