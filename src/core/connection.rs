@@ -157,8 +157,10 @@ impl Resource {
             // An administrator disconnected by force while it waited: it is being closed.
             self.connection.pending = None;
         }
-        let generation_begins = self.volumes.iter().any(|volume| volume.uuid_hold);
-        if self.connection.pending.is_none() || self.task_holds_state_mutex() || generation_begins {
+        if self.connection.pending.is_none()
+            || self.task_holds_state_mutex()
+            || self.volumes.iter().any(|volume| volume.uuid_hold)
+        {
             return false;
         }
         let Some(link) = self.connection.pending.take() else { return false };
