@@ -2,7 +2,7 @@
 
 use crate::application::Request;
 use crate::disk::Work;
-use crate::node::{is_good, Daemon, Purpose, V};
+use crate::node::{is_good, Purpose, V};
 use crate::world::World;
 use drbdbox::conf::settings::{OnIoError, Protocol};
 use drbdbox::core::state::{Conn, Disk, Role, StateWord};
@@ -310,9 +310,7 @@ impl World {
         }
         let other = self.nodes[1 - n].state();
         // A Secondary that disconnects asks to be outdated, and is when it has the answer.
-        let disconnects =
-            |daemon: &Daemon| daemon.asked.values().any(|purpose| *purpose == Purpose::Disconnect);
-        let will_be = self.nodes[1 - n].daemon.as_ref().is_some_and(disconnects);
+        let will_be = self.nodes[1 - n].is_asked(|purpose| *purpose == Purpose::Disconnect);
         assert!(
             will_be || other.is_none_or(|other| other.disk != Disk::UpToDate),
             "node {n} acknowledges a write alone, and its peer is not fenced: {}",

@@ -35,6 +35,12 @@ pub enum Purpose {
     Other,
 }
 
+impl Purpose {
+    pub fn is_promotion(&self) -> bool {
+        matches!(self, Purpose::Primary { .. })
+    }
+}
+
 /// What ends with the daemon.
 pub struct Daemon {
     pub core: Resource,
@@ -120,6 +126,11 @@ impl Node {
 
     pub fn is_primary(&self) -> bool {
         self.state().is_some_and(|state| state.role == Role::Primary)
+    }
+
+    /// Whether an order of this kind has not been answered yet.
+    pub fn is_asked(&self, kind: impl Fn(&Purpose) -> bool) -> bool {
+        self.daemon.as_ref().is_some_and(|daemon| daemon.asked.values().any(kind))
     }
 
     /// The daemon starts, with a volume and nothing else.

@@ -2,7 +2,7 @@
 
 use super::{Doom, World};
 use crate::application::Kind;
-use crate::node::{decides_alone, is_good, Daemon, Purpose, V};
+use crate::node::{decides_alone, is_good, Purpose, V};
 use drbdbox::conf::settings::Protocol;
 use drbdbox::core::state::{Conn, Disk, Role, StateWord};
 use drbdbox::meta::MetaFlags;
@@ -116,11 +116,8 @@ impl World {
         let other = 1 - n;
         self.check_coverage(&format!("before the crash of node {n}"));
         let primary = self.nodes[n].is_primary();
-        let forced = |daemon: &Daemon| {
-            daemon.asked.values().any(|purpose| *purpose == Purpose::Primary { force: true })
-        };
-        let decides = self.state(n).is_some_and(decides_alone);
-        let chosen = primary && decides && self.nodes[n].daemon.as_ref().is_some_and(forced);
+        let forced = self.nodes[n].is_asked(|purpose| *purpose == Purpose::Primary { force: true });
+        let chosen = primary && forced && self.state(n).is_some_and(decides_alone);
         self.stats.crashes += 1;
         self.stats.power_cuts += u64::from(power_cut);
         // Protocol A acknowledges what TCP has. If an invalidate takes the own disk away while such writes are
@@ -191,10 +188,9 @@ impl World {
     /// An operator ordered an invalidate, the other node agreed, and the answer is on its way still: this node knows its own disk for
     /// good, and the next handshake makes it the target.
     fn is_target_unawares(&self, n: usize) -> bool {
-        let ordered = |daemon: &Daemon| daemon.asked.values().any(|purpose| *purpose == Purpose::Invalidate);
         let (own, _, disk) = self.identity(n);
         let (source, ..) = self.identity(1 - n);
-        self.nodes[n].daemon.as_ref().is_some_and(ordered)
+        self.nodes[n].is_asked(|purpose| *purpose == Purpose::Invalidate)
             && disk == Disk::UpToDate
             && own.current & !1 == source.current & !1
             && own.bitmap == 0
@@ -226,12 +222,8 @@ impl World {
         let goes_on = |s: StateWord| s.role == Role::Primary && s.conn < Conn::Connected && !s.is_susp();
         let in_use = |n: usize, state: StateWord| {
             let node = &self.nodes[n];
-            let asked = |wanted: fn(&Purpose) -> bool| {
-                node.daemon.as_ref().is_some_and(|daemon| daemon.asked.values().any(wanted))
-            };
-            let demoted = asked(|purpose| *purpose == Purpose::Secondary);
-            let promoted =
-                state.conn >= Conn::Connected && asked(|purpose| matches!(purpose, Purpose::Primary { .. }));
+            let demoted = node.is_asked(|purpose| *purpose == Purpose::Secondary);
+            let promoted = state.conn >= Conn::Connected && node.is_asked(Purpose::is_promotion);
             node.is_primary() || demoted || promoted
         };
         let loser = match (goes_on(a), goes_on(b)) {

@@ -1,7 +1,7 @@
 //! Operators: commands that make sense and commands that do not.
 
 use super::World;
-use crate::node::{decides_alone, is_good, Daemon, Purpose, V};
+use crate::node::{decides_alone, is_good, Purpose, V};
 use crate::script::Random;
 use drbdbox::conf::settings::{Fencing, NetSettings, Protocol};
 use drbdbox::core::state::{Conn, Disk, Role, StateWord};
@@ -110,12 +110,9 @@ impl World {
         if self.p.two_primaries && self.nodes[other].is_primary() {
             return (0..2).all(|n| self.state(n).is_some_and(is_good) && self.idle_admin(n));
         }
-        let asked = |n: usize| {
-            let daemon = self.nodes[n].daemon.as_ref();
-            // A demotion counts until it is answered: it may wait for the peer.
-            let of_role = |p: &Purpose| matches!(p, Purpose::Primary { .. } | Purpose::Secondary);
-            daemon.is_some_and(|daemon| daemon.asked.values().any(of_role))
-        };
+        // A demotion counts until it is answered: it may wait for the peer.
+        let of_role = |purpose: &Purpose| purpose.is_promotion() || *purpose == Purpose::Secondary;
+        let asked = self.nodes.iter().any(|node| node.is_asked(of_role));
         // Whose data it would be: its own, which fencing may make UpToDate, or the peer's.
         let own_data = self.state(n).is_some_and(|state| state.disk >= Disk::Consistent);
         let source = if own_data { n } else { other };
@@ -123,7 +120,7 @@ impl World {
         let entitled = entitled && self.loser != Some(n);
         // Fencing has no say about a disk that its own Primary left.
         let fenced = self.is_fenced(n) && !self.left_disks[n];
-        entitled && !self.nodes[other].is_primary() && !asked(other) && !asked(n) || fenced
+        entitled && !self.nodes[other].is_primary() && !asked || fenced
     }
 
     /// Fencing has to keep the data together whoever promotes this node, without good sense: it is alone, and
@@ -144,8 +141,7 @@ impl World {
     /// that, with data of its own.
     pub(super) fn resume_io(&mut self, n: usize) {
         let fenced = self.state(n).is_some_and(|state| state.susp_fen);
-        let promoted = |daemon: &Daemon| daemon.asked.values().any(|p| matches!(p, Purpose::Primary { .. }));
-        if fenced && self.nodes[1 - n].daemon.as_ref().is_some_and(promoted) {
+        if fenced && self.nodes[1 - n].is_asked(Purpose::is_promotion) {
             return;
         }
         self.unfenced |= fenced;
