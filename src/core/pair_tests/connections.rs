@@ -139,9 +139,7 @@ fn a_link_that_waited_is_forgotten_with_a_forced_disconnect() {
                 output => pair.a.carry_out(output),
             }
         }
-        for output in pair.a.meta_held.take().unwrap_or_default() {
-            pair.a.carry_out(output);
-        }
+        pair.a.release_meta();
         pair.a.meta_held = Some(Vec::new());
     }
     assert_eq!(pair.a.replies.get(&id), Some(&1), "{}", pair.logs());
@@ -241,9 +239,7 @@ fn invalidate_in_a_handshake_over_an_existing_link_counts() {
             }
             assert_eq!(pair.b.word().1, Conn::StartingSyncT, "{}", pair.logs());
         }
-        for output in pair.b.meta_held.take().into_iter().flatten() {
-            pair.b.carry_out(output);
-        }
+        pair.b.release_meta();
         if when != AnsweredIn {
             while pair.b.work() {}
             assert_eq!(pair.b.word().1, Conn::WFBitMapT, "{}", pair.logs());

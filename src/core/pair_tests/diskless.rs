@@ -367,14 +367,12 @@ fn a_disk_that_went_before_its_uuids_were_sent_is_not_taken_for_the_one_before()
     pair.b.meta_held = Some(Vec::new());
     pair.b.try_attach();
     while pair.b.word().2 != Disk::Negotiating {
-        let held = pair.b.meta_held.take().unwrap();
-        held.into_iter().for_each(|output| pair.b.carry_out(output));
+        pair.b.release_meta();
         pair.b.meta_held = Some(Vec::new());
         while pair.b.work() {}
     }
     assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
-    let held = pair.b.meta_held.take().unwrap();
-    held.into_iter().for_each(|output| pair.b.carry_out(output));
+    pair.b.release_meta();
     pair.run();
     assert_eq!(pair.b.word().2, Disk::Diskless, "{}", pair.logs());
     assert_eq!(pair.a.super_block().uuids, before, "{}", pair.logs());
@@ -479,8 +477,7 @@ fn a_write_that_waits_for_the_log_of_a_failed_disk_fails() {
     assert_eq!(pair.b.word().1, Conn::SyncSource, "{}", pair.logs());
     assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
     for _ in 0..20 {
-        let held = pair.b.meta_held.take().unwrap_or_default();
-        held.into_iter().for_each(|output| pair.b.carry_out(output));
+        pair.b.release_meta();
         pair.b.meta_held = Some(Vec::new());
         pair.run();
     }

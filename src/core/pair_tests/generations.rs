@@ -79,9 +79,7 @@ fn a_generation_that_begins_at_attach_is_known_to_a_peer_that_comes_back() {
         if pair.a.word().2 == Disk::UpToDate {
             break;
         }
-        for output in pair.a.meta_held.take().into_iter().flatten() {
-            pair.a.carry_out(output);
-        }
+        pair.a.release_meta();
         pair.a.meta_held = Some(Vec::new());
     }
     assert_eq!((pair.a.word().1, pair.a.word().2), (Conn::WFConnection, Disk::UpToDate), "{}", pair.logs());
@@ -91,9 +89,7 @@ fn a_generation_that_begins_at_attach_is_known_to_a_peer_that_comes_back() {
         pair.run_once();
     }
     pair.run_for_a_while();
-    for output in pair.a.meta_held.take().into_iter().flatten() {
-        pair.a.carry_out(output);
-    }
+    pair.a.release_meta();
     pair.run();
     pair.assert_equal();
     let current = |node: &Node| node.core.volume(V).disk().unwrap().uuids.current & !1;
@@ -518,9 +514,7 @@ fn a_write_between_loss_and_freeze_comes_with_a_resync() {
     while pair.a.work() {}
     assert_eq!(pair.a.data[4000 * 512], 99, "{}", pair.logs());
     pair.a.begin(Command::SuspendIo { volume: V });
-    for output in pair.a.meta_held.take().unwrap_or_default() {
-        pair.a.carry_out(output);
-    }
+    pair.a.release_meta();
     pair.run();
     assert!(pair.a.core.volume(V).state().susp && !pair.a.completed.contains_key(&token), "{}", pair.logs());
     assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
@@ -591,9 +585,7 @@ fn a_primary_does_not_fall_back_to_its_disk_behind_what_it_wrote_to_the_peer() {
                 pair.a.try_attach();
                 assert_eq!(pair.a.word().2, Disk::Attaching, "{}", pair.logs());
                 pair.lose_link();
-                for output in pair.a.meta_held.take().unwrap() {
-                    pair.a.carry_out(output);
-                }
+                pair.a.release_meta();
                 while pair.a.work() {}
             }
             _ => {
@@ -986,9 +978,7 @@ fn no_generation_begins_for_a_primary_that_left_before_it_wrote_in_it() {
     let token = pair.a.write(4000, 99, 8192);
     while pair.a.work() {}
     assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
-    for output in pair.b.meta_held.take().unwrap() {
-        pair.b.carry_out(output);
-    }
+    pair.b.release_meta();
     while pair.b.work() {}
     pair.meet_again();
     pair.assert_equal();

@@ -273,6 +273,20 @@ impl Node {
         }
     }
 
+    /// The writes of meta data that were held back are done, and what follows them is not held back.
+    fn release_meta(&mut self) {
+        for output in self.meta_held.take().expect("nothing is held back") {
+            self.carry_out(output);
+        }
+    }
+
+    /// The disk fails the only request that was held back, a write.
+    fn fail_held_write(&mut self, now: Millis) {
+        let held = self.held.take().expect("nothing is held back");
+        let [Output::DiskWrite { volume, io, .. }] = held[..] else { panic!("{held:?}") };
+        self.core.io_done(now, volume, io, IoResult::Failed);
+    }
+
     /// The disk has another size from now on.
     fn set_bytes(&mut self, bytes: usize) {
         self.data.resize(bytes, 0);

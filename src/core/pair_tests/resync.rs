@@ -643,9 +643,7 @@ fn after_resync_target_is_called_when_the_disk_says_that_its_data_are_good() {
     let called = |node: &Node| node.log.iter().any(|line| line == "helper after-resync-target");
     assert_eq!((pair.b.word().1, pair.b.word().2), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
     assert!(!called(&pair.b), "{}", pair.logs());
-    for output in pair.b.meta_held.take().unwrap() {
-        pair.b.carry_out(output);
-    }
+    pair.b.release_meta();
     pair.run();
     assert!(called(&pair.b), "{}", pair.logs());
     assert!(pair.b.super_block().flags.contains(MetaFlags::CONSISTENT));
@@ -754,9 +752,7 @@ fn a_write_that_fails_in_an_empty_resync_is_fetched() {
         pair.b.held = Some(Vec::new());
         pair.a.write(4000, 99, 8192);
         pair.run();
-        let held = pair.b.held.take().unwrap();
-        let [Output::DiskWrite { volume, io, .. }] = held[..] else { panic!("{held:?}") };
-        pair.b.core.io_done(pair.now, volume, io, IoResult::Failed);
+        pair.b.fail_held_write(pair.now);
         pair.run();
         assert_eq!(pair.b.core.volume(V).out_of_sync_bits(), 2, "{}", pair.logs());
         assert_eq!(pair.a.command(Command::ResumeSync { volume: V }), 101);

@@ -647,9 +647,7 @@ fn sizes_that_come_during_an_attach_count() {
             pair.run_once();
         }
         assert_eq!(pair.a.word().2, Disk::Attaching, "{}", pair.logs());
-        for output in pair.a.meta_held.take().into_iter().flatten() {
-            pair.a.carry_out(output);
-        }
+        pair.a.release_meta();
         // All of it, before the peer says more.
         while pair.a.work() {}
         pair.run();
@@ -850,9 +848,7 @@ fn pair_about_to_resize_alone(connected: bool) -> (Pair, AdminId) {
 impl Pair {
     /// Writes of meta data that `a` holds back come back, and no other one is held.
     fn release_meta_of_a(&mut self) {
-        for output in self.a.meta_held.take().unwrap_or_default() {
-            self.a.carry_out(output);
-        }
+        self.a.release_meta();
         while self.a.work() {}
     }
 }

@@ -297,9 +297,7 @@ fn a_read_beside_a_primary_that_is_gone_waits_for_the_generation() {
     pair.a.core.helper_done(pair.now, fencing, 7 << 8);
     while pair.a.work() {}
     assert!(!pair.a.completed.contains_key(&12345), "{}", pair.logs());
-    for output in pair.a.meta_held.take().into_iter().flatten() {
-        pair.a.carry_out(output);
-    }
+    pair.a.release_meta();
     while pair.a.work() {}
     assert_ne!(pair.a.super_block().uuids[1], 0, "{}", pair.logs());
     assert_eq!(pair.a.completed[&12345].clone().ok().flatten(), Some(vec![99; 4096]), "{}", pair.logs());
@@ -322,9 +320,7 @@ fn a_flush_beside_another_primary_waits_for_its_disk() {
             pair.a.meta_held = Some(Vec::new());
             pair.lose_link();
             assert!(!pair.a.completed.contains_key(&12345), "{}", pair.logs());
-            for output in pair.a.meta_held.take().into_iter().flatten() {
-                pair.a.carry_out(output);
-            }
+            pair.a.release_meta();
             while pair.a.work() {}
         } else {
             pair.run();

@@ -232,9 +232,7 @@ fn a_received_write_waits_for_the_new_generation_when_the_peer_is_lost() {
     }
     while pair.a.work() {}
     assert!(!pair.a.completed.contains_key(&token), "{}", pair.logs());
-    for output in pair.a.meta_held.take().unwrap() {
-        pair.a.carry_out(output);
-    }
+    pair.a.release_meta();
     while pair.a.work() {}
     assert!(pair.a.completed[&token].is_ok());
 }
@@ -266,9 +264,7 @@ fn the_rest_of_a_cut_write_waits_for_the_new_generation_when_the_peer_is_lost() 
     pair.a.carry_out(at_disk.pop().unwrap());
     while pair.a.work() {}
     assert!(!pair.a.completed.contains_key(&token), "{}", pair.logs());
-    for output in pair.a.meta_held.take().unwrap() {
-        pair.a.carry_out(output);
-    }
+    pair.a.release_meta();
     while pair.a.work() {}
     assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
 }
@@ -293,9 +289,7 @@ fn epochs_that_were_closed_before_they_were_sent_get_their_barriers() {
     while pair.a.work() {}
     assert_eq!(pair.a.core.epochs.writes, 0, "two epochs are full");
     assert!(pair.a.outgoing[Socket::Data as usize].is_empty(), "{}", pair.logs());
-    for output in pair.a.meta_held.take().unwrap() {
-        pair.a.carry_out(output);
-    }
+    pair.a.release_meta();
     pair.run();
     assert!(!pair.a.core.has_open_epochs(V), "{}", pair.logs());
     pair.assert_equal();
@@ -437,9 +431,7 @@ fn a_write_is_not_done_that_only_a_peer_has_that_has_given_its_data_up() {
         while pair.a.work() {}
         let token = pair.a.write(4000, 99, 8192);
         while pair.a.work() {}
-        let held = pair.a.held.take().unwrap();
-        let [Output::DiskWrite { volume, io, .. }] = held[..] else { panic!("{held:?}") };
-        pair.a.core.io_done(pair.now, volume, io, IoResult::Failed);
+        pair.a.fail_held_write(pair.now);
         if state_first {
             std::mem::swap(&mut pair.a, &mut pair.b);
             pair.run_with_a_slow_meta_socket(|pair| pair.b.word().3 != Disk::UpToDate);
@@ -487,9 +479,7 @@ fn a_flush_waits_for_the_mark_of_a_good_disk() {
     pair.b.core.flush(pair.now, V, 12345);
     while pair.b.work() {}
     assert!(!pair.b.completed.contains_key(&12345), "{}", pair.logs());
-    for output in pair.b.meta_held.take().into_iter().flatten() {
-        pair.b.carry_out(output);
-    }
+    pair.b.release_meta();
     while pair.b.work() {}
     assert_eq!(pair.b.completed.get(&12345), Some(&Ok(None)), "{}", pair.logs());
 }
@@ -593,9 +583,7 @@ fn an_older_write_does_not_hide_that_the_disk_failed_a_newer_one() {
     pair.b.held = Some(Vec::new());
     let newer = pair.b.write(6000, 2, 4096);
     while pair.b.work() {}
-    let held = pair.b.held.take().unwrap();
-    let [Output::DiskWrite { volume, io, .. }] = held[..] else { panic!("{held:?}") };
-    pair.b.core.io_done(pair.now, volume, io, IoResult::Failed);
+    pair.b.fail_held_write(pair.now);
     while !pair.b.completed.contains_key(&newer) {
         pair.run_once();
     }
@@ -623,9 +611,7 @@ fn a_block_is_out_of_sync_as_soon_as_the_peer_refuses_it() {
         pair.a.work();
     }
     assert!(pair.b.core.has_open_epochs(V), "{}", pair.logs());
-    let held = pair.a.held.take().unwrap();
-    let [Output::DiskWrite { volume, io, .. }] = held[..] else { panic!("{held:?}") };
-    pair.a.core.io_done(pair.now, volume, io, IoResult::Failed);
+    pair.a.fail_held_write(pair.now);
     // The end of the older epoch takes longer.
     pair.a.work();
     pair.a.outgoing[Socket::Meta as usize].make_contiguous().reverse();
