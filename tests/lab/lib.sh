@@ -212,17 +212,6 @@ daemon_stop() {
 	DAEMON=
 }
 
-# A daemon that was killed as Primary has left a loop device, which only another one with the same RUNDIR would take away.
-doors_end() {
-	local record kind number mark
-	for record in "$DRBDBOX_RUNDIR"/doors/minor-*; do
-		[ -e "$record" ] || continue
-		read -r kind number mark _ <"$record"
-		[ "$kind" = loop ] || continue
-		! grep -q -F "$mark" "/sys/block/loop$number/loop/backing_file" 2>/dev/null || losetup -d "/dev/loop$number"
-	done
-}
-
 # ---- both
 # The helper of both sides notes how it was called, and ends as the scenario wants.
 helpers() {

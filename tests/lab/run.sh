@@ -14,6 +14,17 @@ PATH=$PATH:/usr/sbin:/sbin
 # With --short: each kind of situation once, the oldest, the newest and a version between them.
 SHORT="full-sync versions:86,94,101 reconnect:101 crash:101 interrupted:95 split-brain:101 diskless:101 verify:97 dual-primary:101 trim cable:101 crossing:101"
 
+# A daemon that was killed as Primary has left a loop device, which only another one with the same RUNDIR would take away.
+doors_end() {
+	local record kind number mark
+	for record in "$WORK"/run/doors/minor-*; do
+		[ -e "$record" ] || continue
+		read -r kind number mark _ <"$record"
+		[ "$kind" = loop ] || continue
+		! grep -q -F "$mark" "/sys/block/loop$number/loop/backing_file" 2>/dev/null || losetup --detach "/dev/loop$number"
+	done
+}
+
 # Outside: is it possible? Then once more in name spaces of its own; what is left in them ends with them.
 if [ -z "${LAB_INSIDE:-}" ]; then
 	skip() {
@@ -51,9 +62,7 @@ if [ -z "${LAB_INSIDE:-}" ]; then
 			echo "STOPPED in the middle; the last that was done:"
 			tail -n 40 "$WORK/output"
 		fi
-		# A daemon that was killed has left its loop device.
-		losetup --list --noheadings --output NAME,BACK-FILE | awk -v work="$WORK/" 'index($2, work) == 1 { print $1 }' |
-			xargs -r losetup --detach
+		doors_end
 		rm -rf "$WORK"
 	}
 	trap leave EXIT

@@ -23,6 +23,7 @@ stop() {
 crash() {
 	if [ "$1" = box ]; then
 		daemon_kill
+		doors_end
 		rm -rf "$DRBDBOX_RUNDIR"
 		mkdir -p "$DRBDBOX_RUNDIR"
 	else
