@@ -701,59 +701,6 @@ fn a_disk_that_negotiates_is_not_outdated_and_not_made_good_by_that() {
     pair.run();
     pair.assert_equal();
 }
-/// The target of a resync is Primary, and frozen; it comes to the end, and the link is lost before its source does. For both the source
-/// would be the source again, which a Primary refuses. The source has no block of its own: the Primary goes on with what it has.
-#[test]
-fn a_frozen_primary_whose_source_missed_the_end_of_the_resync_becomes_the_source() {
-    let mut pair = synced_pair();
-    pair.b.begin(Command::InvalidateRemote { volume: V });
-    while pair.a.word().1 != Conn::SyncTarget {
-        pair.run_once();
-    }
-    pair.a.command(Command::SuspendIo { volume: V });
-    while pair.a.word().1 != Conn::Connected {
-        pair.run_once();
-    }
-    assert_eq!((pair.a.word().0, pair.a.word().2), (Role::Primary, Disk::UpToDate), "{}", pair.logs());
-    assert_eq!(pair.b.word().1, Conn::SyncSource, "{}", pair.logs());
-    pair.lose_link();
-    pair.meet_again();
-    assert!(pair.a.log.iter().any(|line| line.starts_with("Began resync as SyncSource")), "{}", pair.logs());
-    pair.assert_equal();
-    assert_eq!(pair.a.command(Command::ResumeIo { volume: V }), 1);
-    let token = pair.a.write(4000, 99, 8192);
-    pair.run();
-    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
-    pair.assert_equal();
-}
-
-/// So it does where the resync was due because the source had crashed as a Primary: that does not say that it has written since.
-#[test]
-fn a_source_that_crashed_before_the_resync_has_not_written_since() {
-    let mut pair = synced_pair();
-    for sector in [0, 9000, 18000] {
-        pair.a.write(sector, 5, 4096);
-    }
-    pair.run();
-    pair.lose_link();
-    pair.a.core = Node::core(77);
-    pair.a.start();
-    assert_eq!(pair.a.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
-    (pair.a.wants_link, pair.b.wants_link) = (true, true);
-    while pair.b.word().1 != Conn::SyncTarget {
-        pair.run_once();
-    }
-    pair.b.begin(Command::Primary { volume: V, force: false });
-    while pair.b.word().0 != Role::Primary {
-        pair.run_once();
-    }
-    assert_eq!(pair.b.word().1, Conn::SyncTarget, "{}", pair.logs());
-    pair.b.begin(Command::SuspendIo { volume: V });
-    pair.end_unheard_by_a(|_| {});
-    pair.meet_again();
-    assert!(pair.b.log.iter().any(|line| line.starts_with("Began resync as SyncSource")), "{}", pair.logs());
-    pair.assert_equal();
-}
 
 /// A disk comes to a node whose own is old, with data of the same generation: the resync that the one begins is the other's, too.
 #[test]
@@ -799,80 +746,6 @@ fn nothing_is_acknowledged_before_the_target_has_heard_of_its_invalidate() {
     pair.assert_equal();
 }
 
-/// The link of `a`, the source of a resync, is lost when `b` has ended it, and `a` has not heard of that.
-fn pair_of_unheard_end(primary: bool) -> Pair {
-    pair_of_unheard_end_with(primary, |_| {})
-}
-
-/// The same; `before`: what is done to `a` before the link is lost.
-pub(super) fn pair_of_unheard_end_with(primary: bool, before: impl Fn(&mut Node)) -> Pair {
-    let mut pair = synced_pair();
-    pair.b.begin(Command::Disconnect { force: true });
-    pair.run();
-    pair.a.write(4000, 99, 8192);
-    pair.run();
-    if !primary {
-        assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1);
-    }
-    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
-    pair.end_unheard_by_a(before);
-    pair
-}
-
-impl Pair {
-    /// A resync from `a` to `b` that is to begin comes to its end as in [`pair_of_unheard_end_with`].
-    pub(super) fn end_unheard_by_a(&mut self, before: impl Fn(&mut Node)) {
-        let done = |node: &Node| (node.word().1, node.word().2) == (Conn::Connected, Disk::UpToDate);
-        while self.a.word().1 != Conn::SyncSource || self.a.core.volume(V).out_of_sync_bits() > 640 {
-            self.run_once();
-        }
-        for _ in 0..80 {
-            self.run_without_answered_ping();
-        }
-        assert!(done(&self.b), "{}", self.logs());
-        assert_eq!(self.a.word().1, Conn::SyncSource, "{}", self.logs());
-        before(&mut self.a);
-        self.lose_link();
-    }
-
-    /// The nodes are apart: `a` goes on alone, then `b`, or not. When they meet again `b` gets what `a` wrote, or neither loses a thing in silence.
-    pub(super) fn assert_alone_is_noticed(mut self, peer_writes: bool) {
-        let mut write = |node: fn(&mut Pair) -> &mut Node, fill| {
-            if node(&mut self).word().0 != Role::Primary {
-                assert_eq!(node(&mut self).command(Command::Primary { volume: V, force: false }), 1);
-            }
-            let token = node(&mut self).write(4800, fill, 4096);
-            self.run();
-            assert!(node(&mut self).completed[&token].is_ok(), "{}", self.logs());
-            assert_eq!(node(&mut self).command(Command::Secondary { volume: V, open: false }), 1);
-        };
-        write(|pair| &mut pair.a, 1);
-        if peer_writes {
-            write(|pair| &mut pair.b, 2);
-        }
-        let net = Box::new(settings(Protocol::C));
-        if self.a.word().1 == Conn::StandAlone {
-            assert_eq!(self.a.command(Command::Connect(net)), 101);
-        }
-        self.meet_again();
-        if peer_writes {
-            assert!(self.b.log.iter().any(|line| line.contains("Split-Brain detected")), "{}", self.logs());
-        } else {
-            assert_eq!(self.b.data[4800 * 512], 1, "{}", self.logs());
-            self.assert_equal();
-        }
-    }
-}
-
-/// A source lost its target, which had ended the resync: this is what the target's data are of, too, and it may be promoted. What the
-/// source writes has a name of its own.
-#[test]
-fn a_source_that_missed_the_end_goes_on_in_another_generation() {
-    for (primary, peer_writes) in [(true, false), (true, true), (false, false), (false, true)] {
-        pair_of_unheard_end(primary).assert_alone_is_noticed(peer_writes);
-    }
-}
-
 /// The target of a full sync loses its disk before it has begun: what the source writes from then on is of another generation. When its
 /// disk goes, too, and the target's comes back, that is not taken for the one with these writes.
 #[test]
@@ -902,27 +775,6 @@ fn a_target_whose_disk_fails_before_the_resync_begins_is_not_of_the_generation_t
     pair.run();
     pair.assert_equal();
     assert_eq!(pair.b.data[4000 * 512], 99, "{}", pair.logs());
-}
-
-/// The same with I/O suspended; the source attaches its disk anew before I/O goes on. What it knew of the target went with the disk: its
-/// BITMAP UUID stays all the same.
-#[test]
-fn an_owed_generation_does_not_push_out_a_sync_uuid() {
-    let mut pair = pair_of_unheard_end_with(true, |a| {
-        a.begin(Command::SuspendIo { volume: V });
-    });
-    let bitmap = pair.a.super_block().uuids[1];
-    assert_ne!(bitmap, 0, "{}", pair.logs());
-    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1, "{}", pair.logs());
-    pair.run();
-    pair.a.attach();
-    pair.run();
-    pair.a.begin(Command::ResumeIo { volume: V });
-    pair.run();
-    assert!(!pair.a.core.volume(V).state().is_susp(), "{}", pair.logs());
-    assert_eq!(pair.a.super_block().uuids[1] & !1, bitmap & !1, "{}", pair.logs());
-    pair.meet_again();
-    pair.assert_equal();
 }
 
 /// Both disks of a Primary's data go before a generation could begin, and its own comes back: what it writes the peer's lacks.
@@ -1014,31 +866,4 @@ fn no_write_of_a_primary_without_a_disk_is_done_before_its_generation() {
         pair.b.meta_held = Some(held);
     }
     assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
-}
-
-/// A source that missed the end of its resync goes on in another generation. That it gets its disk anew, beside a peer without one, is no
-/// reason for one more, whose history would lack what the target has.
-#[test]
-fn a_source_that_missed_the_end_begins_one_generation() {
-    let mut pair = pair_of_unheard_end(true);
-    let slots = |node: &Node| node.super_block().uuids.map(|uuid| uuid & !1);
-    let before = slots(&pair.a);
-    assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
-    pair.meet_again();
-    assert_eq!((pair.a.word().2, pair.a.word().3), (Disk::UpToDate, Disk::Diskless), "{}", pair.logs());
-    assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
-    pair.run();
-    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
-    pair.run();
-    pair.lose_link();
-    pair.a.attach();
-    assert_eq!(pair.a.command(Command::Primary { volume: V, force: false }), 1);
-    let token = pair.a.write(6000, 98, 4096);
-    while pair.a.work() {}
-    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
-    assert_eq!(slots(&pair.a), before, "{}", pair.logs());
-    pair.b.attach();
-    pair.meet_again();
-    pair.assert_equal();
-    assert_eq!(pair.b.data[6000 * 512], 98);
 }

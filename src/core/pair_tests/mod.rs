@@ -10,6 +10,7 @@ mod net_options;
 mod resync;
 mod sizes;
 mod two_primaries;
+mod unheard_end;
 mod writes;
 
 use super::resource::Resource;
