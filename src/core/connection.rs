@@ -283,6 +283,7 @@ impl Resource {
             false,
         );
         let Some(disk) = volume.meta_disk() else { return };
+        let unheard = if disk.unheard_target.is_some() { Uuids::UNHEARD_END } else { 0 };
         // With that flag the bits are about to go: the step that clears them may still wait.
         let bits = match extra_flags & Uuids::SKIP_INITIAL_SYNC {
             0 => disk.bitmap.weight(),
@@ -293,7 +294,7 @@ impl Resource {
             bitmap: told.bitmap,
             history: told.history,
             dirty_bits: bits,
-            flags: flags.0 | extra_flags,
+            flags: flags.0 | unheard | extra_flags,
         };
         volume.bits_sent = bits;
         self.send_directly(v, Packet::Uuids(packet));

@@ -30,8 +30,9 @@ impl Resource {
     }
 
     /// A frozen Primary was the target of a resync, which its source has missed the end of: for both the peer is to be the source
-    /// again, which a Primary refuses, and the two would stay apart. If the peer has no bits, it has not written anything since: this
-    /// node has all, and is the source in the generation that it owes. (DRBD gives the connection up for good.)
+    /// again, which a Primary refuses, and the two would stay apart. If the peer has no bits, or says that they are those of the resync, it
+    /// has not written anything since: this node has all, and is the source in the generation that it owes. (DRBD gives the connection up
+    /// for good, and does not say so of its bits.)
     pub(super) fn is_ahead_of_its_source(&self, v: VolumeIndex, input: &HandshakeInput) -> bool {
         let state = self.state(v);
         let same = without_role(input.own.current) == without_role(input.peer.uuids.current);
@@ -41,7 +42,7 @@ impl Resource {
             input.peer.flags.contains(UuidFlags::CRASHED_PRIMARY)
         } else {
             // Also if it crashed since; where it crashed before the resync it keeps the mark until it has heard of the end.
-            input.peer.bits > 0
+            input.peer.bits > 0 && !input.peer.flags.contains(UuidFlags::UNHEARD_END)
         };
         state.is_susp()
             && self.volumes[v].new_current_uuid_owed

@@ -295,7 +295,10 @@ impl Resource {
                 self.volumes[v].peer_size = 0;
             }
         }
-        let (change, steps) = self.determine_size(v, cause.flags());
+        let mut flags = cause.flags();
+        // A peer that assumes the space means this node's. Where the link was lost meanwhile, the peer's own room counts still.
+        flags.assume_peer_has_space &= matches!(cause, ResizeCause::Admin { .. });
+        let (change, steps) = self.determine_size(v, flags);
         self.steps.extend(steps);
         self.steps.push_back(Step::SizeChanged { v, cause, backing_changed, change });
     }

@@ -284,6 +284,9 @@ impl Uuids {
     pub const INCONSISTENT: u64 = 4;
     /// Flag: skip the initial sync (90).
     pub const SKIP_INITIAL_SYNC: u64 = 8;
+    /// Flag of this program alone, far from those that DRBD has or may get: the sender's bits are those of a resync whose end it may have
+    /// missed; it has begun no generation since, and all that it acknowledged without its target would be in one. DRBD only logs it.
+    pub const UNHEARD_END: u64 = 1 << 48;
 
     pub(super) fn decode(fields: &mut Reader<'_>) -> Result<Uuids, Malformed> {
         Ok(Uuids {

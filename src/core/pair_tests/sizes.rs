@@ -889,3 +889,27 @@ fn a_device_that_grows_without_the_peer_stays_large() {
     assert_eq!(pair.a.replies[&id], 101, "{}", pair.logs());
     assert_eq!(pair.a.core.volume(V).size_sectors(), large, "{}", pair.logs());
 }
+
+/// A peer that has no more room asks a Primary that has for its size, and says that the Primary has the space; the link is lost while
+/// the Primary moves its meta data. It does not grow without the peer, which has no room for that.
+#[test]
+fn a_peer_that_assumes_space_does_not_assume_its_own() {
+    let mut pair = Pair::new(101);
+    pair.a = Node::with_internal_meta_data(1, 8 << 20);
+    pair.b = Node::with_internal_meta_data(2, 8 << 20);
+    pair.connect(&settings(Protocol::C));
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    let before = pair.a.core.volume(V).size_sectors();
+    pair.a.set_bytes(10 << 20);
+    pair.a.meta_held = Some(Vec::new());
+    let command = Command::Resize { volume: V, size: 0, assume_peer_has_space: true, assume_clean: false };
+    pair.b.begin(command);
+    while pair.a.meta_held.as_ref().is_some_and(Vec::is_empty) {
+        pair.run_once();
+    }
+    pair.lose_link();
+    pair.release_meta_of_a();
+    assert!(pair.a.core.volume(V).disk().unwrap().maximum > before, "{}", pair.logs());
+    assert_eq!(pair.a.core.volume(V).size_sectors(), before, "{}", pair.logs());
+}

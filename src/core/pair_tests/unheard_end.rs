@@ -197,6 +197,50 @@ fn a_frozen_primary_whose_source_missed_the_end_of_the_resync_becomes_the_source
     pair.assert_equal();
 }
 
+/// So it does if the source crashed before it heard of the end: it has the bits that the resync was for, and says that they are these.
+#[test]
+fn the_bits_of_an_unheard_resync_are_no_newer_writes() {
+    let crash = |node: &mut Node| {
+        node.core = Node::core(77);
+        node.start();
+    };
+    // A resync of what one node wrote alone, and one within a generation.
+    for alone in [true, false] {
+        let mut pair = synced_pair();
+        if alone {
+            pair.b.begin(Command::Disconnect { force: true });
+            pair.run();
+            for sector in [0, 9000, 18000] {
+                pair.a.write(sector, 99, 8192);
+            }
+            pair.run();
+        }
+        pair.demote_a();
+        pair.b.begin(match alone {
+            true => Command::Connect(Box::new(settings(Protocol::C))),
+            false => Command::Invalidate { volume: V },
+        });
+        while pair.b.word().1 != Conn::SyncTarget {
+            pair.run_once();
+        }
+        pair.b.begin(Command::Primary { volume: V, force: false });
+        while pair.b.word().0 != Role::Primary {
+            pair.run_once();
+        }
+        pair.b.begin(Command::SuspendIo { volume: V });
+        pair.end_unheard_by_a(crash);
+        assert_eq!(pair.a.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        assert!(pair.a.core.volume(V).out_of_sync_bits() > 0, "{}", pair.logs());
+        pair.meet_again();
+        assert!(
+            pair.b.log.iter().any(|line| line.starts_with("Began resync as SyncSource")),
+            "{}",
+            pair.logs()
+        );
+        pair.assert_equal();
+    }
+}
+
 /// So it does where the resync was due because the source had crashed as a Primary: that does not say that it has written since.
 #[test]
 fn a_source_that_crashed_before_the_resync_has_not_written_since() {

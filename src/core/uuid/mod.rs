@@ -273,6 +273,8 @@ impl UuidFlags {
     pub const INCONSISTENT: UuidFlags = UuidFlags(UuidsPacket::INCONSISTENT);
     /// The initial sync is skipped.
     pub const SKIP_INITIAL_SYNC: UuidFlags = UuidFlags(UuidsPacket::SKIP_INITIAL_SYNC);
+    /// The source of a resync has missed its end, if there was one, and acknowledged nothing alone since. Not in the specification.
+    pub const UNHEARD_END: UuidFlags = UuidFlags(UuidsPacket::UNHEARD_END);
 
     /// All bits of `other` are set.
     pub const fn contains(self, other: UuidFlags) -> bool {
