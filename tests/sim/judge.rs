@@ -246,6 +246,17 @@ impl Judge {
         self.superseded.clear();
     }
 
+    /// The disk that this is a sector of lost its cache, and the data may be taken from it: what a flush of the other node had made durable
+    /// there only may come back.
+    pub fn flush_lost(&mut self, on_disk: impl Fn(u64) -> Option<u64>) {
+        for (sector, gone) in &self.gone {
+            let Some(tag) = on_disk(*sector) else { continue };
+            let lost = gone.iter().find(|entry| entry.explains(tag));
+            let entry = lost.map(|entry| Entry { superseded: None, ..*entry });
+            self.sectors.entry(*sector).or_default().extend(entry);
+        }
+    }
+
     /// The application goes on with what a disk holds now, or will hold; `versions`: what it may
     /// hold after its cache was lost.
     pub fn rebase(

@@ -163,9 +163,12 @@ impl World {
             }
         }
         // Two Primaries crash, and neither disk says that it is the newer one: that of the one that lost its cache may be the source, and what
-        // the other acknowledged without having heard of that is lost, too.
+        // the other acknowledged without having heard of that is lost, too. So is what it has flushed: that is done when its own disk has
+        // it, and the barrier is on its way.
         if primary && self.cut_primary == Some(other) && self.is_of_same_generation(n) {
             self.judge.cache_lost();
+            let cut = &self.nodes[other].disk.data;
+            self.judge.flush_lost(|sector| cut.get(sector).copied());
         }
         // A Primary crashes that has no good disk, and has not heard yet that the power of the one with the good disk was cut: what that had
         // acknowledged before may have come since, and is lost with its cache. (If it has heard, see `update_authority`.)
