@@ -156,6 +156,9 @@ impl World {
             if !self.has_data(n) {
                 self.without_data[n] = self.step;
             }
+            if !self.is_local(n) {
+                self.without_disk[n] = self.step;
+            }
         }
         if !self.both_mirror() {
             self.mirroring_since = None;

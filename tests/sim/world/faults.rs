@@ -127,6 +127,10 @@ impl World {
         let exposed = self.state(n).is_some_and(|s| s.role == Role::Primary && s.disk < Disk::UpToDate);
         let given_up = exposed || primary && self.is_target_unawares(n);
         self.lost_on_the_way |= given_up && self.p.net.protocol == Protocol::A;
+        // Its disk has failed, the peer has not heard of that, and nothing on the disk says so: it is the source of the next resync, and what
+        // only the peer has of the last writes goes.
+        let failed = primary && self.state(n).is_some_and(|state| state.disk < Disk::Inconsistent);
+        self.judge.lenient |= failed && self.state(other).is_some_and(|state| state.pdsk == Disk::UpToDate);
         let node = &mut self.nodes[n];
         node.daemon = None;
         node.powered = !power_cut;
@@ -303,8 +307,8 @@ impl World {
                     self.authority = Some(n);
                 } else if state.disk < Disk::UpToDate && state.pdsk == Disk::UpToDate {
                     self.authority = Some(1 - n);
-                    // It goes by the peer's disk, which has its data then, also if that node was to give others up.
-                    self.loser = self.loser.filter(|loser| *loser != 1 - n);
+                    // It goes by the peer's disk, which has its data then, also if that node was to give others up: those on its own disk are.
+                    self.loser = self.loser.map(|loser| if loser == 1 - n { n } else { loser });
                 }
             } else if state.conn.is_sync_source() || state.conn == Conn::WFBitMapS {
                 // A source that has not noticed yet that the link is lost, and its target was refused what it asked for.

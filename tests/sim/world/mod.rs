@@ -87,6 +87,8 @@ pub struct World {
     pub given_up: bool,
     /// When each node saw no good data last.
     pub without_data: [u64; 2],
+    /// When each node had no good disk of its own last.
+    pub without_disk: [u64; 2],
     /// A handshake found bits and equal generations, and no resync has begun since.
     pub bits_without_resync: bool,
     /// A Primary crashed whose own disk did not count, and protocol A let it acknowledge what the peer never got.
@@ -192,6 +194,7 @@ impl World {
             last_primary: None,
             given_up: false,
             without_data: [0; 2],
+            without_disk: [0; 2],
             bits_without_resync: false,
             lost_on_the_way: false,
             unheard_generation: false,

@@ -5,7 +5,7 @@ use crate::application::{Kind, Request};
 use crate::disk::{tag_of, tagged};
 use crate::node::V;
 use drbdbox::conf::settings::Protocol;
-use drbdbox::core::state::Disk;
+use drbdbox::core::state::{Conn, Disk};
 use drbdbox::core::types::*;
 
 impl World {
@@ -154,7 +154,11 @@ impl World {
         if result.is_err() {
             self.judge.failed += 1;
             self.say(|| "application error".to_owned());
-            let explained = self.p.io_errors > 0
+            // Only the peer was given it, and has gone.
+            let alone = self.state(n).is_some_and(|state| state.conn < Conn::Connected);
+            let gone = alone && self.without_disk[n] >= began;
+            let explained = gone
+                || self.p.io_errors > 0
                 || self.stats.errors > 0
                 || !self.has_data(n)
                 || self.without_data[n] >= began;
@@ -167,7 +171,7 @@ impl World {
         }
     }
 
-    pub(super) fn is_local(&self, n: usize) -> bool {
+    pub fn is_local(&self, n: usize) -> bool {
         self.state(n).is_some_and(|state| state.disk == Disk::UpToDate)
     }
 
