@@ -112,15 +112,15 @@ impl Resource {
                 self.hold = Some(Hold::Sizes { v, sizes: packet });
                 let cause = ResizeCause::Peer(peer.flags);
                 let state = self.state(v);
-                let exchanges_bitmaps = matches!(state.conn, Conn::WFBitMapS | Conn::WFBitMapT);
-                let is_told = state.conn == Conn::WFReportParams || state.disk == Disk::Negotiating;
-                self.queue_steps([if is_told || exchanges_bitmaps {
-                    // What this node has told the peer of its disk has to count here, too: there is no other word
-                    // from either before the handshake, and then they exchange bitmaps of one size. (Not so with DRBD.)
-                    Step::ChangeSize { v, cause, backing_changed: false }
-                } else {
-                    Step::AskBackingSize { v, cause }
-                }]);
+                self.queue_steps([
+                    if state.conn == Conn::WFReportParams || state.disk == Disk::Negotiating {
+                        // What this node has told the peer of its disk has to count here, too: there is no other word
+                        // from either before the handshake, and then they exchange bitmaps of one size.
+                        Step::ChangeSize { v, cause, backing_changed: false }
+                    } else {
+                        Step::AskBackingSize { v, cause }
+                    },
+                ]);
             }
             // Its data may be refused yet. (DRBD shows the size at once.)
             AfterSizes::Expose(sectors) if peer.d_size != 0 && !knows_peer_disk(self.state(v)) => {

@@ -913,29 +913,3 @@ fn a_peer_that_assumes_space_does_not_assume_its_own() {
     assert!(pair.a.core.volume(V).disk().unwrap().maximum > before, "{}", pair.logs());
     assert_eq!(pair.a.core.volume(V).size_sectors(), before, "{}", pair.logs());
 }
-
-/// Two disks are attached at the same time, and one of them grows meanwhile: the bitmaps that the nodes exchange are of the size that they
-/// have told each other.
-#[test]
-fn a_disk_that_grows_does_not_change_the_size_of_the_bitmap_that_is_exchanged() {
-    const SMALL: usize = SECTORS as usize * 512;
-    let mut pair = synced_pair();
-    assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
-    pair.a.write(4000, 9, 4096);
-    pair.run();
-    pair.demote_a();
-    pair.a.begin(Command::Detach { volume: V, force: false });
-    pair.run();
-    assert_eq!((pair.a.word().2, pair.b.word().2), (Disk::Diskless, Disk::Diskless), "{}", pair.logs());
-    pair.a.set_bytes(3 * SMALL);
-    pair.b.set_bytes(2 * SMALL);
-    pair.a.attach();
-    pair.b.attach();
-    pair.b.set_bytes(3 * SMALL);
-    pair.run();
-    for node in [&pair.a, &pair.b] {
-        assert_eq!(node.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
-        let expected = (Role::Secondary, Conn::Connected, Disk::UpToDate, Disk::UpToDate);
-        assert_eq!(node.word(), expected, "{}", pair.logs());
-    }
-}
