@@ -691,6 +691,44 @@ fn sizes_that_come_during_an_attach_count() {
     }
 }
 
+/// Both disks are attached at once, and one of them has grown since: what the nodes have told each other of them counts until the bitmaps are
+/// exchanged, which have one size then.
+#[test]
+fn a_disk_that_grows_while_both_are_attached_does_not_change_the_size_of_the_bitmaps() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for version in [86, 101] {
+        for source_has_grown in [false, true] {
+            let mut pair = synced_pair_at(version, Protocol::C);
+            pair.b.begin(Command::Detach { volume: V, force: false });
+            pair.run();
+            pair.a.write(8, 5, 4096);
+            pair.run();
+            pair.demote_a();
+            pair.a.begin(Command::Detach { volume: V, force: false });
+            pair.run();
+            let Pair { a, b, .. } = &mut pair;
+            let (grown, large) = if source_has_grown { (a, b) } else { (b, a) };
+            grown.set_bytes(2 * SMALL);
+            large.set_bytes(3 * SMALL);
+            grown.attach();
+            large.attach();
+            grown.set_bytes(3 * SMALL);
+            pair.run();
+            for node in [&pair.a, &pair.b] {
+                assert_eq!(node.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+                assert!(!node.log.iter().any(|line| line.contains("ProtocolError")), "{}", pair.logs());
+            }
+            assert_eq!(
+                (pair.a.word().1, pair.a.word().3),
+                (Conn::Connected, Disk::UpToDate),
+                "{}",
+                pair.logs()
+            );
+            assert_eq!(pair.b.data[8 * 512], 5, "{}", pair.logs());
+        }
+    }
+}
+
 /// A Primary whose disk failed (`on-io-error pass_on`) is no source of new space: its disk would count as good, without what was
 /// written where it failed. The peer has that.
 #[test]
