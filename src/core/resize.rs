@@ -112,15 +112,14 @@ impl Resource {
                 self.hold = Some(Hold::Sizes { v, sizes: packet });
                 let cause = ResizeCause::Peer(peer.flags);
                 let state = self.state(v);
-                self.queue_steps([
-                    if state.conn == Conn::WFReportParams || state.disk == Disk::Negotiating {
-                        // What this node has told the peer of its disk has to count here, too: there is no other word
-                        // from either before the handshake, and then they exchange bitmaps of one size.
-                        Step::ChangeSize { v, cause, backing_changed: false }
-                    } else {
-                        Step::AskBackingSize { v, cause }
-                    },
-                ]);
+                let exchange = matches!(state.conn, Conn::WFReportParams | Conn::WFBitMapS | Conn::WFBitMapT);
+                self.queue_steps([if exchange || state.disk == Disk::Negotiating {
+                    // What this node has told the peer of its disk has to count here, too: there is no other word from either
+                    // before the handshake, nor one that would come before the bitmap, and they exchange bitmaps of one size.
+                    Step::ChangeSize { v, cause, backing_changed: false }
+                } else {
+                    Step::AskBackingSize { v, cause }
+                }]);
             }
             // Its data may be refused yet. (DRBD shows the size at once.)
             AfterSizes::Expose(sectors) if peer.d_size != 0 && !knows_peer_disk(self.state(v)) => {

@@ -264,7 +264,7 @@ pub enum Command {
     Resize { volume: VolumeIndex, size: u64, assume_peer_has_space: bool, assume_clean: bool },
     /// Begin a new data generation.
     NewCurrentUuid { volume: VolumeIndex, clear_bitmap: bool },
-    /// Change the settings of a disk.
+    /// Change the settings of a disk, but for its size.
     DiskSettings { volume: VolumeIndex, settings: Box<DiskSettings> },
     /// Change the settings of the connection.
     NetSettings(Box<NetSettings>),

@@ -534,6 +534,38 @@ fn a_disk_that_grew_unnoticed_does_not_change_the_size_at_attach() {
     }
 }
 
+/// Other settings of the disk change on a node that has just told the peer which size its user wants: that size is none of them. Else the
+/// peer, which has been started anew, goes by it, and the node does not.
+#[test]
+fn the_size_that_the_user_wants_is_no_setting_that_changes_with_the_others() {
+    const WANTED: u64 = SECTORS - 800;
+    for version in [86, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        let old = pair.a.core.volume(V).settings().clone();
+        let resize =
+            Command::Resize { volume: V, size: WANTED, assume_peer_has_space: false, assume_clean: false };
+        pair.a.begin(resize);
+        pair.run();
+        assert_eq!(pair.b.core.volume(V).size_sectors(), WANTED, "{}", pair.logs());
+        pair.b.core = Node::core(77);
+        pair.b.wants_link = false;
+        pair.run();
+        pair.b.start();
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        while pair.a.word().1 != Conn::WFReportParams {
+            pair.run_once();
+        }
+        let changed = Box::new(DiskSettings { c_min_rate: 1234, ..old });
+        assert_eq!(pair.a.command(Command::DiskSettings { volume: V, settings: changed }), 101);
+        pair.run();
+        assert_eq!(pair.a.core.volume(V).settings().c_min_rate, 1234);
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(node.core.volume(V).size_sectors(), WANTED, "{}", pair.logs());
+        }
+        pair.assert_equal();
+    }
+}
+
 /// Told to change its size while the two nodes tell each other their sizes for the first time, a node does it when that is over.
 #[test]
 fn resize_waits_for_the_handshake() {
@@ -656,6 +688,44 @@ fn sizes_that_come_during_an_attach_count() {
             assert!(!node.log.iter().any(|line| line.contains("ProtocolError")), "{}", pair.logs());
         }
         pair.assert_equal();
+    }
+}
+
+/// Both disks are attached at once, and one of them has grown since: what the nodes have told each other of them counts until the bitmaps are
+/// exchanged, which have one size then.
+#[test]
+fn a_disk_that_grows_while_both_are_attached_does_not_change_the_size_of_the_bitmaps() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for version in [86, 101] {
+        for source_has_grown in [false, true] {
+            let mut pair = synced_pair_at(version, Protocol::C);
+            pair.b.begin(Command::Detach { volume: V, force: false });
+            pair.run();
+            pair.a.write(8, 5, 4096);
+            pair.run();
+            pair.demote_a();
+            pair.a.begin(Command::Detach { volume: V, force: false });
+            pair.run();
+            let Pair { a, b, .. } = &mut pair;
+            let (grown, large) = if source_has_grown { (a, b) } else { (b, a) };
+            grown.set_bytes(2 * SMALL);
+            large.set_bytes(3 * SMALL);
+            grown.attach();
+            large.attach();
+            grown.set_bytes(3 * SMALL);
+            pair.run();
+            for node in [&pair.a, &pair.b] {
+                assert_eq!(node.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+                assert!(!node.log.iter().any(|line| line.contains("ProtocolError")), "{}", pair.logs());
+            }
+            assert_eq!(
+                (pair.a.word().1, pair.a.word().3),
+                (Conn::Connected, Disk::UpToDate),
+                "{}",
+                pair.logs()
+            );
+            assert_eq!(pair.b.data[8 * 512], 5, "{}", pair.logs());
+        }
     }
 }
 

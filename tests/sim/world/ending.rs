@@ -110,6 +110,15 @@ impl World {
             && current(n) != current(1 - n)
     }
 
+    /// Two Primaries went apart, and fencing holds the one whose data are to be given up. It cannot end its application, nor say that its data
+    /// are given up, as long as it is Primary (reply 123): it is rebooted.
+    fn is_fenced_loser(&self, n: usize, state: StateWord) -> bool {
+        self.loser == Some(n)
+            && state.role == Role::Primary
+            && state.susp_fen
+            && state.conn == Conn::StandAlone
+    }
+
     /// The disk of a Primary that goes by its peer's is larger than the device, and not attached before that grows. The peer has the space,
     /// and lets the device grow when it is alone (spec/state.md 12.2), but the Primary does not let it go.
     fn is_too_small_for_disk(&self, n: usize) -> bool {
@@ -141,7 +150,9 @@ impl World {
                     continue;
                 }
             }
-            let is_lost = self.is_lost_primary(n, state) || self.is_frozen_beside_old_data(n, state);
+            let is_lost = self.is_lost_primary(n, state)
+                || self.is_frozen_beside_old_data(n, state)
+                || self.is_fenced_loser(n, state);
             if is_lost || self.wants_what_nobody_has(state) {
                 self.crash(n, false);
             } else if self.loser == Some(n) && state.conn > Conn::StandAlone && without_disk(state) {
