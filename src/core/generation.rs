@@ -21,11 +21,18 @@ impl Resource {
     /// The same if I/O could go on, but not without what the peer may have lost with its cache meanwhile: no resync would follow.
     /// (DRBD takes a peer for one that never rebooted unless its disk is only Consistent, as it is with fencing.) A
     /// generation of its own before the connection was lost would have been a split brain if the peer took over.
-    pub(super) fn abort_without_resync(&mut self, v: VolumeIndex) {
+    ///
+    /// A peer without a disk (`peer_disk`) does not say of which generation its data are: if it took over, and told of another one, it would find
+    /// a split brain when it has attached them. It is told of none until then.
+    pub(super) fn abort_without_resync(&mut self, v: VolumeIndex, peer_disk: Disk) {
         self.info(
             Some(v),
             "Aborting Connect, a resync must bring what the peer may have lost with its cache",
         );
+        if peer_disk < Disk::Inconsistent {
+            self.volumes[v].offered_generation = None;
+            return self.lose_link(LinkFailure { conn: Conn::ProtocolError, log: None });
+        }
         self.meet_again_with_new_generation(v);
     }
 
@@ -92,7 +99,9 @@ impl Resource {
     pub(super) fn thaw(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
         let connected = os.conn < Conn::Connected && ns.conn >= Conn::Connected;
         if connected {
-            if ns.pdsk < Disk::Inconsistent {
+            // Of a Secondary nothing is frozen any more. If its disk is Outdated, what the peer has may be newer, and is no other way.
+            let is_old = ns.role == Role::Secondary && ns.disk < Disk::UpToDate;
+            if ns.pdsk < Disk::Inconsistent && !is_old {
                 // It comes without its disk, which lacks what completes from now on. (DRBD forgets the generation here, too.)
                 self.begin_owed_generation(v);
             }

@@ -460,7 +460,7 @@ impl Resource {
             // A peer that is Primary still, of the same generation, has been since the link was lost, and has its cache.
             let uncertain = peer.role != Role::Primary && self.has_uncertain_writes(v);
             if uncertain || self.has_writes_for_this_disk_only(v) {
-                return self.abort_without_resync(v);
+                return self.abort_without_resync(v, real_disk);
             }
         }
         if conn == Conn::WFBitMapS && self.offers_generation(v) {

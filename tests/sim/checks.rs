@@ -82,12 +82,12 @@ impl World {
             return;
         }
         if text.starts_with("new current UUID") {
-            let other = self.nodes[1 - n].state();
-            let lost = other.is_some_and(|s| s.role == Role::Primary && s.disk < Disk::UpToDate);
+            let served = self.nodes[n].daemon.as_ref().is_some_and(|daemon| daemon.served_primary);
             self.unheard_generation |= self.nodes[n].state().is_some_and(|s| {
                 // The node that serves the Primary may be the other one of two.
                 let serves = s.peer == Role::Primary && s.pdsk < Disk::Inconsistent;
-                serves || s.role == Role::Secondary && s.conn < Conn::Connected && lost
+                // It was due when the link was lost, and a slow disk came in between: the Primary may have its own again.
+                serves || s.role == Role::Secondary && s.conn < Conn::Connected && served
             });
         } else if text.starts_with("receiver updated UUIDs to effective data uuid") {
             // Not heard of by a Secondary that has given its own disk up since.
@@ -133,6 +133,9 @@ impl World {
     }
 
     pub fn state_changed(&mut self, n: usize, old: StateWord, new: StateWord) {
+        if let (Some(daemon), true) = (&mut self.nodes[n].daemon, new.conn >= Conn::Connected) {
+            daemon.served_primary = new.peer == Role::Primary && new.pdsk < Disk::Inconsistent;
+        }
         let lost = old.conn != Conn::ProtocolError && new.conn == Conn::ProtocolError;
         if lost && !std::mem::take(&mut self.thaw_aborted) && !old.is_susp() {
             panic!("node {n}: ProtocolError: {}", self.summary());

@@ -55,6 +55,8 @@ pub struct Daemon {
     pub asked: HashMap<AdminId, Purpose>,
     /// `up` goes on with this.
     pub connect_next: bool,
+    /// The peer was Primary without a disk when it was connected last.
+    pub served_primary: bool,
 }
 
 pub struct Node {
@@ -149,6 +151,7 @@ impl Node {
             disk_open: false,
             asked: HashMap::new(),
             connect_next: false,
+            served_primary: false,
         });
         self.powered = true;
     }

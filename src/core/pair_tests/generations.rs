@@ -405,13 +405,24 @@ pub(super) fn frozen_pair_with_an_open_epoch(version: u32) -> Pair {
 }
 
 /// What the peer acknowledged before a freeze, but not its barrier, may have been lost with its cache: it gets it again when it
-/// comes back, whatever the freeze does to generations.
+/// comes back, whatever the freeze does to generations, and with its disk or before that.
 #[test]
 fn what_a_peer_may_have_lost_with_its_cache_comes_again_after_a_freeze() {
-    for version in [86, 96, 101] {
+    for (version, diskless) in [(86, false), (96, false), (101, false), (101, true)] {
         let mut pair = frozen_pair_with_an_open_epoch(version);
         pair.b.data[4000 * 512..][..8192].fill(0x55);
+        if diskless {
+            assert_eq!(pair.b.command(Command::Detach { volume: V, force: false }), 1, "{}", pair.logs());
+        }
         assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        if diskless {
+            for _ in 0..200 {
+                pair.run_once();
+            }
+            pair.lose_link();
+            pair.b.attach();
+            (pair.a.wants_link, pair.b.wants_link) = (true, true);
+        }
         pair.run();
         assert!(pair.a.core.volume(V).state().susp, "{}", pair.logs());
         pair.a.begin(Command::ResumeIo { volume: V });

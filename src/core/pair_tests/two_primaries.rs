@@ -252,6 +252,53 @@ fn a_demotion_that_loses_the_other_primary_begins_no_generation_while_frozen() {
     assert_eq!(pair.a.data[5000 * 512], 88);
 }
 
+/// One of two Primaries loses the link, is frozen, demoted and outdated, and the other goes on, and gives its disk up. The two meet before that
+/// is attached again: until then the one does not know what its data are to the other's, and neither begins nor offers the generation that it owes,
+/// also if it has written what may have been lost with the other's cache.
+#[test]
+fn an_old_disk_begins_no_generation_beside_a_peer_without_a_disk() {
+    for open_epoch in [false, true] {
+        let mut pair = two_primaries();
+        for node in [&mut pair.a, &mut pair.b] {
+            node.with_fencing(Fencing::ResourceAndStonith);
+            node.running = Some(Vec::new());
+        }
+        let token = pair.a.write(4000, 99, 8192);
+        while !pair.a.completed.contains_key(&token) || !open_epoch && pair.now < 100_000 {
+            pair.run_once();
+        }
+        pair.lose_link();
+        assert!(pair.a.core.volume(V).state().susp_fen, "{}", pair.logs());
+        assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
+        assert_eq!(pair.a.command(Command::Outdate { volume: V }), 1, "{}", pair.logs());
+        let fencing = pair.b.running.take().and_then(|mut helpers| helpers.pop()).expect("fence-peer runs");
+        pair.b.core.helper_done(pair.now, fencing, 4 << 8);
+        let token = pair.b.write(5000, 88, 8192);
+        while pair.b.work() {}
+        assert!(pair.b.completed[&token].is_ok(), "{}", pair.logs());
+        assert_eq!(pair.b.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
+        assert_eq!(pair.b.command(Command::Detach { volume: V, force: false }), 1, "{}", pair.logs());
+        pair.a.running = None;
+        let before = pair.a.super_block().uuids;
+        (pair.a.wants_link, pair.b.wants_link) = (true, true);
+        for _ in 0..500 {
+            pair.run_once();
+        }
+        assert_eq!(pair.a.super_block().uuids, before, "{}", pair.logs());
+        if open_epoch {
+            // They connect again and again.
+            pair.lose_link();
+        }
+        pair.b.attach();
+        (pair.a.wants_link, pair.b.wants_link) = (true, true);
+        for _ in 0..1000 {
+            pair.run_once();
+        }
+        pair.assert_equal();
+        assert_eq!((pair.a.data[5000 * 512], pair.a.data[4000 * 512]), (88, 99));
+    }
+}
+
 /// The disk of one of two Primaries is not good any more (`on-io-error pass_on`), and no resync runs: what the other writes then it
 /// is not told of, so that its own bits say nothing of its blocks. Also when the other is no Primary any more.
 #[test]

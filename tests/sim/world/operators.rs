@@ -117,7 +117,8 @@ impl World {
         let own_data = self.state(n).is_some_and(|state| state.disk >= Disk::Consistent);
         let source = if own_data { n } else { other };
         let entitled = self.authority.is_none_or(|authority| authority == source);
-        let entitled = entitled && self.loser != Some(n);
+        // Nor over what is to be given up: a loser that is Primary still has not noticed that.
+        let entitled = entitled && self.loser != Some(n) && self.loser != Some(source);
         // Fencing has no say about a disk that its own Primary left.
         let fenced = self.is_fenced(n) && !self.left_disks[n];
         entitled && !self.nodes[other].is_primary() && !asked || fenced
