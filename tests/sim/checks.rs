@@ -404,6 +404,18 @@ impl World {
         {
             return true;
         }
+        matches!(
+            self.comparison(0),
+            Verdict::Source { full: true }
+                | Verdict::Target { full: true }
+                | Verdict::SplitBrainWithoutBitmap
+        )
+    }
+
+    /// What the generations of the two disks say, seen from node `n`.
+    pub fn comparison(&self, n: usize) -> Verdict {
+        let (own, ..) = self.identity(n);
+        let (peer, ..) = self.identity(1 - n);
         let context = CompareContext {
             apv: self.p.version.number(),
             feature_write_same: true,
@@ -413,12 +425,7 @@ impl World {
             peer_primary: false,
         };
         let peer = PeerUuids { uuids: peer, bits: 0, flags: UuidFlags::default() };
-        matches!(
-            compare(&own, &peer, &context).verdict,
-            Verdict::Source { full: true }
-                | Verdict::Target { full: true }
-                | Verdict::SplitBrainWithoutBitmap
-        )
+        compare(&own, &peer, &context).verdict
     }
 
     /// Both nodes rest at Connected, UpToDate/UpToDate.
