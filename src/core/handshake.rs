@@ -4,7 +4,7 @@
 use super::codes::{state_code, StateError};
 use super::connection::Phase;
 use super::handshake_decision::{
-    sync_handshake, Handshake, HandshakeInput, Outcome, Policies, RefusalReason, Step as Move,
+    sync_handshake, Handshake, HandshakeInput, Outcome, Policies, RefusalReason, Side, Step as Move,
 };
 use super::log_lines::LogLine;
 use super::receive::Hold;
@@ -307,6 +307,7 @@ impl Resource {
             policies: Policies::from(net),
             discard_my_data: volume.discard_my_data,
             dry_run: net.tentative || self.connection.peer_dry_run,
+            keeps_data_in_use: side_with_data_in_use(state, peer),
             can_demote: false,
         };
         let handshake = sync_handshake(&input);
@@ -641,6 +642,18 @@ impl Resource {
 /// first time, and has to do so when this one negotiates (5.2 A9).
 pub(super) fn state_packet(word: StateWord) -> Packet {
     Packet::State(StateWord { disk: told_disk(word), ..word }.to_bits())
+}
+
+/// [`HandshakeInput::keeps_data_in_use`]; `own`: this node's state before it goes by the peer's word.
+fn side_with_data_in_use(own: StateWord, peer: StateWord) -> Option<Side> {
+    let attaches = |node: StateWord| node.role == Role::Primary && node.disk == Disk::Negotiating;
+    if attaches(own) && own.pdsk == Disk::UpToDate {
+        Some(Side::Target)
+    } else if attaches(peer) && own.disk == Disk::UpToDate {
+        Some(Side::Source)
+    } else {
+        None
+    }
 }
 
 /// What the peer hears of the disk.

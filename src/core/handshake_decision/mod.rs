@@ -67,6 +67,8 @@ pub struct HandshakeInput {
     pub discard_my_data: bool,
     /// This node or the peer asked for a dry run.
     pub dry_run: bool,
+    /// A Primary attaches its disk, and works with the other node's good data until then: the side on which this node keeps them.
+    pub keeps_data_in_use: Option<Side>,
     /// A request for the role Secondary would be granted now. False inside a handshake of a new
     /// connection (spec/state.md 3.4, 10.4).
     pub can_demote: bool,
@@ -172,8 +174,10 @@ enum Recovery {
 
 /// Which role this node takes in the resync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
+pub enum Side {
+    /// It brings its data.
     Source,
+    /// It gets the peer's.
     Target,
 }
 
@@ -353,6 +357,14 @@ fn solve_split_brain(
         policies::recover(input, own, steps)
     } else {
         Recovery::Undecided
+    };
+    // No policy gives up what an application works with for a disk that is only being attached. (For DRBD that disk has the Primary's data:
+    // discard-secondary gives up those in use, and all that was written to them.)
+    let recovery = match recovery {
+        Recovery::Solved(side) if input.keeps_data_in_use.is_some_and(|kept| kept != side) => {
+            Recovery::Undecided
+        }
+        other => other,
     };
     if let Recovery::Solved(side) = recovery {
         let primaries = u8::from(input.context.self_primary) + u8::from(input.context.peer_primary);

@@ -67,6 +67,7 @@ fn input(own: Node, peer: Node, arbiter: bool) -> HandshakeInput {
         policies: own.policies,
         discard_my_data: own.discard,
         dry_run: false,
+        keeps_data_in_use: None,
         can_demote: false,
     }
 }

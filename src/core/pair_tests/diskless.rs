@@ -526,3 +526,46 @@ fn a_frozen_primary_without_a_disk_writes_in_a_generation_of_its_own() {
     pair.assert_equal();
     assert_eq!(pair.a.data[4000 * 512], 99, "{}", pair.logs());
 }
+
+/// After a split brain a node without its disk is made Primary: it works with the data of the other one. When it attaches the disk, no policy
+/// gives these data up for those that are on it; the other way round one may.
+#[test]
+fn the_data_that_a_primary_works_with_are_not_given_up_for_a_disk_that_it_attaches() {
+    use crate::conf::settings::AfterSplitBrain::{self, *};
+    let policies: [(AfterSplitBrain, AfterSplitBrain, usize, bool); 3] = [
+        (DiscardSecondary, Disconnect, 4096, false),
+        (Violently, DiscardLeastChanges, 1 << 16, false),
+        (Violently, DiscardLeastChanges, 4096, true),
+    ];
+    for (after_sb_1pri, after_sb_0pri, changed, solved) in policies {
+        let net = NetSettings { after_sb_0pri, after_sb_1pri, ..settings(Protocol::C) };
+        let mut pair = synced_pair();
+        pair.b.command(Command::Disconnect { force: true });
+        pair.run();
+        pair.a.write(0, 7, changed);
+        pair.run();
+        assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
+        pair.a.command(Command::Disconnect { force: true });
+        assert_eq!(pair.a.command(Command::Detach { volume: V, force: false }), 1, "{}", pair.logs());
+        assert_eq!(pair.b.command(Command::Primary { volume: V, force: false }), 1, "{}", pair.logs());
+        pair.b.write(4000, 9, 8192);
+        pair.run();
+        assert_eq!(pair.b.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
+        pair.connect(&net);
+        let id = pair.a.begin(Command::Primary { volume: V, force: false });
+        pair.run();
+        assert_eq!(pair.a.replies[&id], 1, "{}", pair.logs());
+        let token = pair.a.write(5000, 99, 4096);
+        pair.run();
+        assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+        pair.a.try_attach();
+        pair.run();
+        assert!(pair.logs().contains("uuid_compare()=100 by rule 90"), "{}", pair.logs());
+        let now = if solved { Disk::UpToDate } else { Disk::Diskless };
+        assert_eq!((pair.a.word().2, pair.b.word().2), (now, Disk::UpToDate), "{}", pair.logs());
+        assert_eq!(pair.b.data[5000 * 512], 99, "{}", pair.logs());
+        pair.a.core.read(pair.now, V, 12345, 5000, 4096);
+        pair.run();
+        assert_eq!(pair.a.completed[&12345], Ok(Some(vec![99; 4096])), "{}", pair.logs());
+    }
+}

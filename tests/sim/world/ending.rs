@@ -139,7 +139,7 @@ impl World {
             }
             if self.p.two_primaries
                 && self.loser.is_some()
-                && state.conn < Conn::Connected
+                && (state.conn < Conn::Connected || self.loser == Some(n) && state.disk == Disk::Diskless)
                 && self.nodes[n].is_primary()
             {
                 // Then policies can choose, or the loser can.

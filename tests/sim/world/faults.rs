@@ -5,6 +5,7 @@ use crate::application::Kind;
 use crate::node::{decides_alone, is_good, Purpose, V};
 use drbdbox::conf::settings::Protocol;
 use drbdbox::core::state::{Conn, Disk, Role, StateWord};
+use drbdbox::core::uuid::Verdict;
 use drbdbox::meta::MetaFlags;
 
 impl World {
@@ -307,8 +308,12 @@ impl World {
                     self.authority = Some(n);
                 } else if state.disk < Disk::UpToDate && state.pdsk == Disk::UpToDate {
                     self.authority = Some(1 - n);
-                    // It goes by the peer's disk, which has its data then, also if that node was to give others up: those on its own disk are.
-                    self.loser = self.loser.map(|loser| if loser == 1 - n { n } else { loser });
+                    // It goes by the peer's disk, also if that node was to give its data up. They are its own, if the peer has got them
+                    // meanwhile. Else those of the peer have been chosen, and the own disk has what is to be given up.
+                    if self.loser == Some(1 - n) {
+                        let older = matches!(self.comparison(n), Verdict::NoResync | Verdict::Target { .. });
+                        self.loser = (!older).then_some(n);
+                    }
                 }
             } else if state.conn.is_sync_source() || state.conn == Conn::WFBitMapS {
                 // A source that has not noticed yet that the link is lost, and its target was refused what it asked for.

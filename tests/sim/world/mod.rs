@@ -331,7 +331,7 @@ impl World {
         text + &format!("\n  now {} cable {} authority {:?}", self.now, self.wires.cable, self.authority)
     }
 
-    fn state(&self, n: usize) -> Option<StateWord> {
+    pub fn state(&self, n: usize) -> Option<StateWord> {
         self.nodes[n].state()
     }
 
