@@ -222,6 +222,11 @@ impl Resource {
         let local = rules::has_disk(state);
         let replicated = rules::replicates(state);
         if !rules::may_write(state) || !(local || replicated) {
+            if let (true, Some(disk)) = (request.done_before, &mut volume.disk) {
+                // The peer lacks it: it refused it then.
+                disk.bitmap.set_sectors(sector, sectors);
+            }
+            self.release_activity_log(&mut request);
             self.fail_without_data(&request);
             return Ok(());
         }

@@ -199,9 +199,9 @@ impl Resource {
             self.volumes[v].writes.remove(id, old.sector);
         }
         self.volumes[v].counters.ap_in_flight -= 1;
-        let in_activity_log = old.in_activity_log;
         let mut request = Request::new(v, old.kind, old.sector, old.bytes, old.payload, old.completion);
-        request.in_activity_log = in_activity_log;
+        request.in_activity_log = old.in_activity_log;
+        request.done_before = old.done_before || old.local_ok;
         self.volumes[v].waiting.push_back(request);
         self.wake = true;
     }

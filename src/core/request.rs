@@ -95,6 +95,8 @@ pub struct Request {
     pub completed: bool,
     /// It holds a reference in the activity log.
     pub in_activity_log: bool,
+    /// It is done once more, and this disk has it of the first time.
+    pub done_before: bool,
 }
 
 impl Request {
@@ -135,6 +137,7 @@ impl Request {
             overwritten: false,
             completed: false,
             in_activity_log: false,
+            done_before: false,
         }
     }
 

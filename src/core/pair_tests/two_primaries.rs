@@ -375,3 +375,44 @@ fn a_flush_beside_another_primary_waits_for_its_disk() {
         assert_eq!(pair.a.completed.get(&12345), Some(&Ok(None)), "{}", pair.logs());
     }
 }
+
+/// A write that the arbiter refused is to be done again when the arbiter's own is here. The link is lost, and that one fails (`on-io-error
+/// pass_on`): nobody has good data, and the write fails. This disk has it, and the peer has not: its blocks are marked, and their extent is kept in the
+/// activity log by nobody.
+#[test]
+fn a_write_that_is_to_be_done_again_and_fails_is_marked() {
+    let mut pair = two_primaries();
+    if !pair.a.core.link().is_some_and(|link| link.arbiter) {
+        std::mem::swap(&mut pair.a, &mut pair.b);
+    }
+    let settings =
+        DiskSettings { on_io_error: OnIoError::PassOn, ..pair.b.core.volume(V).settings().clone() };
+    let settings = Box::new(settings);
+    assert_eq!(pair.b.command(Command::DiskSettings { volume: V, settings }), 101);
+    pair.run();
+    pair.b.held = Some(Vec::new());
+    let token = pair.b.write(112, 5, 8192);
+    pair.a.write(104, 6, 8192);
+    while pair.a.work() | pair.b.work() {}
+    while Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now) {}
+    while Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now) {}
+    while pair.a.work() | pair.b.work() {}
+    let refusal = |(_, packet, _): &(_, Packet, _)| matches!(packet, Packet::RetryWrite(_));
+    assert!(pair.a.outgoing[Socket::Meta as usize].iter().any(refusal), "{}", pair.logs());
+    while Pair::deliver(&mut pair.a, &mut pair.b, Socket::Meta, pair.now) {}
+    let own = std::mem::take(pair.b.held.as_mut().expect("held"));
+    assert_eq!(own.len(), 1, "{own:?}");
+    pair.b.held = None;
+    own.into_iter().for_each(|output| pair.b.carry_out(output));
+    pair.b.held = Some(Vec::new());
+    while pair.b.work() {}
+    pair.lose_link();
+    assert!(!pair.b.completed.contains_key(&token), "{}", pair.logs());
+    pair.b.fail_held_write(pair.now);
+    while pair.b.work() {}
+    assert_eq!(pair.b.word().2, Disk::Inconsistent, "{}", pair.logs());
+    assert!(pair.b.completed[&token].is_err(), "{}", pair.logs());
+    let disk = pair.b.core.volume(V).disk().expect("it passes errors on");
+    assert_eq!(disk.bitmap.count_sectors(112, 16), 2, "{}", pair.logs());
+    assert_eq!(disk.activity_log.used(), 0, "{}", pair.logs());
+}
