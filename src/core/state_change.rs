@@ -319,6 +319,7 @@ impl Resource {
         let lost_peer = uuid::lost_peer_data(os, ns, 0) && !self.volumes[v].generation_awaits_peer
             || awaited_peer && ns.role == Role::Primary && ns.disk >= Disk::UpToDate
             || uuid::primary_attached_alone(os, ns)
+            || uuid::attached_for_diskless_primary(os, ns)
             || self.leaves_refused_writes(v, os, ns);
         let lost_peer = lost_peer && !mutant!("no-generation-at-loss");
         if lost_peer {

@@ -569,3 +569,36 @@ fn the_data_that_a_primary_works_with_are_not_given_up_for_a_disk_that_it_attach
         assert_eq!(pair.a.completed[&12345], Ok(Some(vec![99; 4096])), "{}", pair.logs());
     }
 }
+
+/// A Primary without a disk writes to the peer's only. The peer's disk fails before the generation for that has begun, and is attached anew: it begins
+/// then. Else the Primary's own disk would count as equal when it is attached.
+#[test]
+fn a_disk_that_is_attached_for_a_primary_without_one_begins_a_generation() {
+    for version in [86, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.demote_a();
+        assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1, "{}", pair.logs());
+        pair.run();
+        pair.b.meta_held = Some(Vec::new());
+        let promotion = pair.a.begin(Command::Primary { volume: V, force: false });
+        pair.run_with_a_slow_meta_socket(|pair| {
+            pair.b.meta_held.as_ref().is_some_and(|held| !held.is_empty())
+        });
+        for output in pair.b.meta_held.take().expect("held") {
+            let Output::MetaWrite { volume, io, .. } = output else { panic!("{output:?}") };
+            pair.b.core.io_done(pair.now, volume, io, IoResult::Failed);
+        }
+        pair.run();
+        assert_eq!(pair.a.replies[&promotion], 1, "{}", pair.logs());
+        assert_eq!((pair.a.word().0, pair.a.word().3), (Role::Primary, Disk::Diskless), "{}", pair.logs());
+        pair.b.attach();
+        pair.run();
+        let token = pair.a.write(4000, 99, 8192);
+        pair.run();
+        assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+        pair.a.attach();
+        pair.run();
+        assert_eq!(pair.a.data[4000 * 512], 99, "{}", pair.logs());
+        pair.assert_equal();
+    }
+}

@@ -379,6 +379,16 @@ pub fn peer_became_diskless_primary(os: StateWord, ns: StateWord, bitmap: u64) -
         && ns.disk >= Disk::UpToDate
 }
 
+/// This node attached its disk beside a Primary without one, which writes here only from now on: as U5. (DRBD begins the generation when the peer
+/// is promoted. If it could not be written because this disk failed then, the next attach of the peer would find equal data.)
+pub fn attached_for_diskless_primary(os: StateWord, ns: StateWord) -> bool {
+    os.conn >= Conn::Connected
+        && matches!(os.disk, Disk::Attaching | Disk::Negotiating)
+        && ns.disk >= Disk::UpToDate
+        && ns.peer == Role::Primary
+        && ns.pdsk < Disk::Inconsistent
+}
+
 /// A promotion that was committed needs a new current UUID: U2. `shared`: the peer may have data of this node's generation.
 /// spec/state.md 7.1 step 5.
 pub fn promotion_needs_new_current(s: StateWord, shared: bool, forced: bool) -> bool {
