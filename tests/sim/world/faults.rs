@@ -311,8 +311,11 @@ impl World {
                     // It goes by the peer's disk, also if that node was to give its data up. They are its own, if the peer has got them
                     // meanwhile. Else those of the peer have been chosen, and the own disk has what is to be given up.
                     if self.loser == Some(1 - n) {
-                        let older = matches!(self.comparison(n), Verdict::NoResync | Verdict::Target { .. });
-                        self.loser = (!older).then_some(n);
+                        let [(own, ..), (peer, ..)] = [n, 1 - n].map(|n| self.identity(n));
+                        // It may have missed the end of the resync that brought them.
+                        let same = (own.current ^ peer.current) & !1 == 0;
+                        let older = matches!(self.comparison(n), Verdict::Target { .. });
+                        self.loser = (!same && !older).then_some(n);
                     }
                 }
             } else if state.conn.is_sync_source() || state.conn == Conn::WFBitMapS {
