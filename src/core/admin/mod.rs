@@ -13,6 +13,7 @@ use super::state::{Change, Conn, Disk, Role};
 use super::steps::Work;
 use super::types::*;
 use super::Resource;
+use crate::conf::settings::DiskSettings;
 use crate::wire::packet::Packet;
 
 /// "No further Information available": a configuration command succeeded.
@@ -263,7 +264,9 @@ impl Resource {
                 self.new_uuid_by_admin(id, volume, clear_bitmap)
             }
             Command::DiskSettings { volume, settings } => {
-                self.volumes[volume].settings = *settings;
+                // All but what is changed by `resize`, and by the peer (spec/drbdsetup.md 6.3).
+                let size = self.volumes[volume].settings.size;
+                self.volumes[volume].settings = DiskSettings { size, ..*settings };
                 self.resize_activity_log(volume);
                 if self.volumes[volume].state.conn >= Conn::Connected {
                     self.send(volume, Packet::SyncParam(self.sync_param(volume)));

@@ -685,6 +685,31 @@ fn new_space_comes_from_the_good_disk() {
     }
 }
 
+/// `disk-options` changes all but the size that was asked for: what it was when the command was made up may be out of date, as in the middle
+/// of a handshake that has another one, of which the peer has been told.
+#[test]
+fn disk_options_leave_the_size_as_it_is() {
+    const SMALL: usize = SECTORS as usize * 512;
+    let mut pair = synced_pair();
+    for node in [&mut pair.a, &mut pair.b] {
+        node.set_bytes(2 * SMALL);
+    }
+    let size = SECTORS + 8;
+    let command = Command::Resize { volume: V, size, assume_peer_has_space: false, assume_clean: false };
+    pair.a.begin(command);
+    pair.run();
+    pair.assert_equal();
+    pair.lose_link();
+    for node in [&mut pair.a, &mut pair.b] {
+        let settings = DiskSettings { size: 0, ..node.core.volume(V).settings().clone() };
+        assert_eq!(node.command(Command::DiskSettings { volume: V, settings: Box::new(settings) }), 101);
+    }
+    pair.meet_again();
+    for node in [&pair.a, &pair.b] {
+        assert_eq!(node.core.volume(V).size_sectors(), size, "{}", pair.logs());
+    }
+}
+
 /// The disk of a Secondary failed (`on-io-error pass_on`), and the Primary mirrors nothing to it: the resync of new space, in which
 /// nobody tells the Secondary of what it lacks, does not make it good. The next one does.
 #[test]
