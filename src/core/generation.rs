@@ -22,8 +22,8 @@ impl Resource {
     /// (DRBD takes a peer for one that never rebooted unless its disk is only Consistent, as it is with fencing.) A
     /// generation of its own before the connection was lost would have been a split brain if the peer took over.
     ///
-    /// A peer without a disk (`peer_disk`) does not say of which generation its data are: if it took over, and told of another one, it would find
-    /// a split brain when it has attached them. It is told of none until then.
+    /// A peer without a disk (`peer_disk`) does not say of which generation its data are: if it took over, and were told of another one,
+    /// there would be a split brain when it has attached them. It is told of none until then.
     pub(super) fn abort_without_resync(&mut self, v: VolumeIndex, peer_disk: Disk) {
         self.info(
             Some(v),

@@ -223,7 +223,8 @@ impl Resource {
             && real_disk == Disk::Inconsistent
             && self.volumes[v].resync.target_began
         {
-            // It ended with failed blocks (spec/resync.md 8.1, "Ours as source").
+            // It ended with failed blocks (spec/resync.md 8.1, "Ours as source"), or lacks what it was not told of.
+            self.volumes[v].resync.target_failed = true;
             self.target_announced_end(v);
             return;
         }

@@ -542,6 +542,7 @@ impl Resource {
         // A word that seemed to say that it is done was from before the resync.
         resync.target_began = true;
         resync.target_done = false;
+        resync.target_failed = false;
         self.add_peer_request(v, kind, sector, bytes, block_id, None);
     }
 

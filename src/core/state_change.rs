@@ -239,9 +239,11 @@ impl Resource {
             self.volumes[v].invalidating = false;
         }
         self.volumes[v].lacks_new_space_only &= ns.conn == Conn::WFSyncUUID;
+        self.volumes[v].gets_new_space_only &= ns.conn == Conn::WFSyncUUID || ns.conn.is_sync_target();
+        let has_bits = ns.conn.is_sync_target() && !self.volumes[v].gets_new_space_only;
         if ns.conn == Conn::WFBitMapT {
             self.volumes[v].bitmap_lacks_peers = true;
-        } else if ns.conn.is_sync_target() || ns.disk == Disk::UpToDate || ns.disk == Disk::Diskless {
+        } else if has_bits || ns.disk == Disk::UpToDate || ns.disk == Disk::Diskless {
             self.volumes[v].bitmap_lacks_peers = false;
         } else if ns.conn == Conn::Connected && ns.disk == Disk::Inconsistent && ns.peer == Role::Primary {
             // Without a resync it mirrors nothing to such a disk, nor says what it writes (spec/wire.md 7.1 step 5).

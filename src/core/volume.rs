@@ -232,6 +232,8 @@ pub struct Volume {
     /// WFSyncUUID for space that was added: the peer has not begun its resync, and of all the rest this disk, which was UpToDate,
     /// still has what a good one has.
     pub(super) lacks_new_space_only: bool,
+    /// Target of space that was added: the resync began without the peer's bitmap, and brings nothing of what only that tells of.
+    pub(super) gets_new_space_only: bool,
     /// So does a resync, whose handler has ended, on this side.
     pub(super) start_waits: Option<Conn>,
     /// `resize` commands that wait until the nodes know each other's sizes.
@@ -320,6 +322,7 @@ impl Volume {
             size_once_accepted: None,
             grown_waits: false,
             lacks_new_space_only: false,
+            gets_new_space_only: false,
             start_waits: None,
             resizes_after_handshake: Vec::new(),
             degraded: false,

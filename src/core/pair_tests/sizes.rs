@@ -755,6 +755,41 @@ fn new_space_comes_from_the_good_disk() {
     }
 }
 
+/// The disk of a Secondary failed (`on-io-error pass_on`), and the Primary mirrors nothing to it: the resync of new space, in which
+/// nobody tells the Secondary of what it lacks, does not make it good. The next one does.
+#[test]
+fn new_space_does_not_make_a_failed_disk_good() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for version in [86, 96, 101] {
+        for written in [false, true] {
+            let mut pair = synced_pair_at(version, Protocol::C);
+            pair.b.core.local_error(V, 4000, 8, true);
+            pair.run();
+            let failed = (Role::Primary, Conn::Connected, Disk::UpToDate, Disk::Inconsistent);
+            assert_eq!(pair.a.word(), failed, "{}", pair.logs());
+            if written {
+                pair.a.write(8000, 5, 4096);
+            }
+            for (node, fill) in [(&mut pair.a, 7), (&mut pair.b, 8)] {
+                node.set_bytes(2 * SMALL);
+                node.data[SMALL..].fill(fill);
+            }
+            resize(&mut pair.a);
+            pair.run();
+            assert_eq!(pair.b.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+            assert_eq!(pair.b.data[SMALL], 7, "{}", pair.logs());
+            assert_eq!(pair.a.word(), failed, "{}", pair.logs());
+            assert_eq!((pair.b.word().1, pair.b.word().2), (Conn::Connected, Disk::Inconsistent));
+            pair.lose_link();
+            pair.meet_again();
+            pair.assert_equal();
+            if written {
+                assert_eq!(pair.b.data[8000 * 512], 5);
+            }
+        }
+    }
+}
+
 /// A peer that had the larger size when the two met, before this node's disk came, takes part in no resync of new space: none begins.
 #[test]
 fn a_disk_that_grows_to_the_size_of_the_peer_at_attach_waits_for_no_resync() {

@@ -252,9 +252,9 @@ fn a_demotion_that_loses_the_other_primary_begins_no_generation_while_frozen() {
     assert_eq!(pair.a.data[5000 * 512], 88);
 }
 
-/// One of two Primaries loses the link, is frozen, demoted and outdated, and the other goes on, and gives its disk up. The two meet before that
-/// is attached again: until then the one does not know what its data are to the other's, and neither begins nor offers the generation that it owes,
-/// also if it has written what may have been lost with the other's cache.
+/// One of two Primaries loses the link, is frozen, demoted and outdated, and the other goes on, and gives its disk up. The two meet before
+/// that is attached again: until then the one does not know what its data are to the other's, and neither begins nor offers the
+/// generation that it owes, also if it has written what may have been lost with the other's cache.
 #[test]
 fn an_old_disk_begins_no_generation_beside_a_peer_without_a_disk() {
     for open_epoch in [false, true] {

@@ -77,6 +77,10 @@ pub struct Resync {
     replied: HashMap<u64, u64>,
     /// Source: the target says that it is done.
     pub(super) target_done: bool,
+    /// Source: it says, too, that its disk is not good.
+    pub(super) target_failed: bool,
+    /// Source of new space alone: the target's disk was not good before. What it is in the end the target tells.
+    target_tells: bool,
     /// Source of an empty resync of which nobody tells the end: how long it waits for it.
     empty_wait: Option<Millis>,
     /// Source: the sync UUID went out. Before that the target does not know of the resync.
@@ -285,6 +289,7 @@ impl Resource {
         // All bits are part of it.
         self.volumes[v].resync_after_negotiation = false;
         self.begin_counting(v);
+        self.volumes[v].resync.target_tells = state.conn == Conn::Connected && state.pdsk < Disk::UpToDate;
         if self.volumes[v].resynced {
             // Behind the news of the disk that came back: the peer sends nothing more for the one before.
             self.volumes[v].resync.late_answers = Some(self.request_ping());
@@ -348,6 +353,7 @@ impl Resource {
         resync.replied.clear();
         resync.finishing = Finishing::No;
         resync.target_done = false;
+        resync.target_failed = false;
         resync.target_began = false;
         resync.added_behind_end = None;
         resync.announced = false;
@@ -500,7 +506,8 @@ impl Resource {
         let over = match volume.state.conn {
             Conn::SyncTarget | Conn::PausedSyncT => idle,
             Conn::SyncSource | Conn::PausedSyncS => {
-                resync.announced && (resync.target_done || (source_decides && resync.total > 0))
+                let decides = source_decides && resync.total > 0 && !resync.target_tells;
+                resync.announced && (resync.target_done || decides)
             }
             _ => false,
         };
@@ -578,7 +585,11 @@ impl Resource {
         let mut change = Change::conn(Conn::Connected);
         if !verify {
             let failed = if mutant!("failed-blocks-forgotten") { 0 } else { failed };
-            let (disk, pdsk) = match (failed > 0, target) {
+            // New space, brought to a disk that was not good, does not make it good: what else it lacks the source alone knows. (DRBD
+            // takes it for good.)
+            let volume = &self.volumes[v];
+            let lacks_more = if target { volume.bitmap_lacks_peers } else { volume.resync.target_failed };
+            let (disk, pdsk) = match (failed > 0 || lacks_more, target) {
                 (false, _) => (Disk::UpToDate, Disk::UpToDate),
                 (true, true) => (Disk::Inconsistent, Disk::UpToDate),
                 (true, false) => (Disk::UpToDate, Disk::Inconsistent),
@@ -586,7 +597,7 @@ impl Resource {
             change = change.and(Change::disk(disk)).and(Change::pdsk(pdsk));
             if failed > 0 {
                 self.info(Some(v), format!("            {failed} failed blocks"));
-            } else {
+            } else if !lacks_more {
                 self.finish_uuids(v, target);
             }
         }
@@ -694,8 +705,9 @@ impl Resource {
             self.start_resync(v, Conn::SyncSource);
         } else {
             let _ = self.change(v, Change::conn(Conn::WFSyncUUID), ChangeKind::Soft, true);
-            self.volumes[v].lacks_new_space_only =
-                state.disk == Disk::UpToDate && self.state(v).conn == Conn::WFSyncUUID;
+            let begins = self.state(v).conn == Conn::WFSyncUUID;
+            self.volumes[v].lacks_new_space_only = begins && state.disk == Disk::UpToDate;
+            self.volumes[v].gets_new_space_only = begins;
         }
     }
 
