@@ -67,20 +67,29 @@ impl Resource {
 
     /// I/O stays frozen until the next handshake.
     fn meet_again_with_new_generation(&mut self, v: VolumeIndex) {
-        let offered = (self.random)();
-        self.volumes[v].offered_generation.get_or_insert(offered);
-        if !self.offers_generation(v) {
-            self.begin_owed_generation(v);
+        if self.state(v).role == Role::Secondary {
+            // It was demoted while frozen, and has nothing to write in a generation. The peer may take over before the two meet: with one that
+            // is only offered it would find a split brain. Who crashed as Primary is the source of the same resync, or the target then.
+            self.volumes[v].crashed_primary = true;
+            self.refresh_meta_flags(v);
+        } else {
+            let offered = (self.random)();
+            self.volumes[v].offered_generation.get_or_insert(offered);
+            if !self.offers_generation(v) {
+                self.begin_owed_generation(v);
+            }
         }
         self.lose_link(LinkFailure { conn: Conn::ProtocolError, log: None });
     }
 
-    /// Whether the peer is told of the generation that this node owes.
+    /// Whether the peer is told of the generation that this node owes. A node that has been demoted since offers none: see
+    /// [`meet_again_with_new_generation`](Self::meet_again_with_new_generation).
     pub(super) fn offers_generation(&self, v: VolumeIndex) -> bool {
         let volume = &self.volumes[v];
         // Beside a target that may have come to its end the slots are not that simple.
         let simple = |disk: &LocalDisk| disk.uuids.bitmap == 0 && disk.unheard_target.is_none();
-        volume.offered_generation.is_some()
+        volume.state.role == Role::Primary
+            && volume.offered_generation.is_some()
             && volume.new_current_uuid_owed
             && volume.disk.as_ref().is_some_and(simple)
     }

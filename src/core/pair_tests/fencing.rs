@@ -882,3 +882,54 @@ fn who_was_outdated_is_good_again_for_a_primary_that_needs_its_data() {
         assert_eq!(pair.b.data[4000 * 512], 99);
     }
 }
+
+/// A Primary lost its peer, frozen, while it was demoted: what its application has heard to be done the peer may have lost with its cache, so
+/// that a resync has to bring it. Until then the peer may take over, also if the two meet in between: nothing has gone another way.
+#[test]
+fn a_peer_may_take_over_from_a_node_that_was_demoted_while_frozen() {
+    for (takes_over, met_as_primary) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+        let token = pair.a.write(4000, 99, 8192);
+        while !pair.a.completed.contains_key(&token) {
+            pair.run_once();
+        }
+        pair.a.running = None;
+        let meet = |pair: &mut Pair| {
+            (pair.a.wants_link, pair.b.wants_link) = (true, true);
+            while !pair.a.log.iter().any(|line| line.contains("a resync must bring")) {
+                pair.run_once();
+            }
+        };
+        if met_as_primary {
+            pair.lose_link();
+            meet(&mut pair);
+        }
+        let demotion = pair.a.begin(Command::Secondary { volume: V, open: false });
+        while pair.a.work() {}
+        pair.lose_link();
+        assert_eq!((pair.a.replies[&demotion], pair.a.word().0), (1, Role::Secondary), "{}", pair.logs());
+        assert_eq!(pair.a.command(Command::Outdate { volume: V }), 1);
+        if !met_as_primary {
+            meet(&mut pair);
+            pair.lose_link();
+        }
+        if takes_over {
+            pair.b.running = Some(Vec::new());
+            let id = pair.b.begin(Command::Primary { volume: V, force: false });
+            while pair.b.work() {}
+            let fencing =
+                pair.b.running.take().and_then(|mut helpers| helpers.pop()).expect("fence-peer runs");
+            pair.b.core.helper_done(pair.now, fencing, 4 << 8);
+            while pair.b.work() {}
+            assert_eq!(pair.b.replies[&id], 1, "{}", pair.logs());
+            pair.b.write(5000, 88, 8192);
+        } else {
+            pair.b.data[4000 * 512..][..8192].fill(0x55);
+        }
+        pair.meet_again();
+        assert!(!pair.logs().contains("Split-Brain"), "{}", pair.logs());
+        pair.assert_equal();
+        assert_eq!(pair.a.data[5000 * 512], if takes_over { 88 } else { 0 });
+        assert_eq!(pair.b.data[4000 * 512], 99);
+    }
+}

@@ -77,6 +77,14 @@ impl World {
 
     /// An after-sb policy decided a split brain, not as the operator would have: the data of node `n` count now.
     pub(crate) fn policy_chose(&mut self, n: usize) {
+        // Not those of a disk that a Primary attaches: until then it works with those of the other node.
+        let in_use =
+            |s: StateWord| s.role == Role::Primary && s.disk == Disk::Negotiating && s.pdsk == Disk::UpToDate;
+        assert!(
+            !self.state(n).is_some_and(in_use),
+            "a policy gives up the data that node {n} works with: {}",
+            self.summary()
+        );
         if self.loser == Some(n) {
             self.say(|| format!("a policy chose the data of node {n}"));
             self.rebase_judge(n);
