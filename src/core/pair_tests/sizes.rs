@@ -347,6 +347,38 @@ fn a_node_without_a_disk_does_not_grow_by_a_question() {
     }
 }
 
+/// The peer of a Primary that grows has lost its disk when it hears of that. The application may write to the new space before the Primary
+/// has said how large the device is now: the peer refuses that like all other writes.
+#[test]
+fn a_node_without_a_disk_gets_writes_to_space_that_it_has_not_heard_of() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for version in [86, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.b.set_bytes(2 * SMALL);
+        resize(&mut pair.b);
+        pair.run();
+        assert_eq!(pair.a.core.volume(V).size_sectors(), SECTORS, "{}", pair.logs());
+        pair.a.set_bytes(2 * SMALL);
+        resize(&mut pair.a);
+        while pair.a.work() {}
+        assert_eq!(pair.a.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+        let token = pair.a.write(SECTORS + 8, 5, 4096);
+        pair.b.detach_at_errors();
+        pair.b.core.local_error(V, 4000, 8, true);
+        pair.run();
+        assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+        assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::Connected, Conn::Connected), "{}", pair.logs());
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(node.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+            assert!(!node.log.iter().any(|line| line.contains("ProtocolError")), "{}", pair.logs());
+        }
+        assert_eq!(pair.b.word().2, Disk::Diskless, "{}", pair.logs());
+        pair.b.attach();
+        pair.run();
+        pair.assert_equal();
+    }
+}
+
 /// The peer waits for the resync of new space, which this node, its source, has not begun yet: it has nothing that a Primary
 /// without a disk could use.
 #[test]
