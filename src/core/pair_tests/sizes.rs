@@ -787,6 +787,37 @@ fn new_space_comes_from_the_good_disk() {
     }
 }
 
+/// What was written while the peer's disk was not good (`on-io-error pass_on`) that lacks, and knows nothing of it: the resync of new space
+/// makes the disk good, so it has to bring that, too.
+#[test]
+fn the_resync_of_new_space_brings_what_the_peer_did_not_get() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for version in [86, 101] {
+        for under_way in [false, true] {
+            let mut pair = synced_pair_at(version, Protocol::C);
+            pair.b.core.local_error(V, 4000, 8, true);
+            pair.run();
+            let failed = (Role::Primary, Conn::Connected, Disk::UpToDate, Disk::Inconsistent);
+            assert_eq!(pair.a.word(), failed, "{}", pair.logs());
+            pair.a.held = under_way.then(Vec::new);
+            pair.a.write(8000, 5, 4096);
+            pair.run_for_a_while();
+            for (node, fill) in [(&mut pair.a, 7), (&mut pair.b, 8)] {
+                node.set_bytes(2 * SMALL);
+                node.data[SMALL..].fill(fill);
+            }
+            resize(&mut pair.a);
+            pair.run_for_a_while();
+            for output in pair.a.held.take().into_iter().flatten() {
+                pair.a.carry_out(output);
+            }
+            pair.run();
+            assert_eq!((pair.b.data[8000 * 512], pair.b.data[SMALL]), (5, 7), "{}", pair.logs());
+            pair.assert_equal();
+        }
+    }
+}
+
 /// A peer that had the larger size when the two met, before this node's disk came, takes part in no resync of new space: none begins.
 #[test]
 fn a_disk_that_grows_to_the_size_of_the_peer_at_attach_waits_for_no_resync() {

@@ -279,6 +279,12 @@ impl Resource {
             Conn::SyncTarget => Change::conn(side).and(Change::disk(Disk::Inconsistent)),
             _ => Change::conn(side).and(Change::pdsk(Disk::Inconsistent)),
         };
+        if side == Conn::SyncSource && state.conn == Conn::Connected && state.pdsk < Disk::UpToDate {
+            // The resync of new space. What was written here while the peer's disk was not good only this node knows of, and no bitmaps
+            // were exchanged: the peer gets this one in front of the sync UUID. (DRBD does without, and the peer's disk becomes UpToDate.)
+            self.add_writes_to_bitmap(v, true);
+            self.queue_steps([Step::SendBitmapOfSource { v }]);
+        }
         if self.change(v, change, ChangeKind::Soft, true).is_err() {
             return;
         }
