@@ -5,6 +5,7 @@ mod requests;
 
 pub use requests::Answer;
 
+use super::bitmap::SECTORS_PER_BIT;
 use super::handlers::Handler;
 use super::log_lines::{self, UuidEvent};
 use super::peer_write::LOCK_OF_PEER;
@@ -83,6 +84,8 @@ pub struct Resync {
     pub(super) announced: bool,
     /// Source: the target has asked for a block. Before that, a word of it may be older than the resync.
     pub(super) target_began: bool,
+    /// Source: blocks where its own disk failed (`on-io-error pass_on`), which it could not show meanwhile.
+    own_failed: BTreeSet<u64>,
     /// Source: where space begins, in sectors, that was added when the target was done: the next resync brings it. (For DRBD these blocks
     /// are left of this one.)
     pub(super) added_behind_end: Option<u64>,
@@ -529,6 +532,24 @@ impl Resource {
             && !self.log.iter().any(|(_, request)| request.volume == v && request.set_in_sync)
     }
 
+    /// The own disk of a source failed, and survived that (`on-io-error pass_on`).
+    pub(super) fn note_own_failure(&mut self, v: VolumeIndex, sector: u64, sectors: u64) {
+        self.volumes[v]
+            .resync
+            .own_failed
+            .extend(sector / SECTORS_PER_BIT..(sector + sectors).div_ceil(SECTORS_PER_BIT));
+    }
+
+    /// The target of this source, which says that it is done, has all its blocks. What is left failed on the own disk: it is this one that is
+    /// not good, as if it had failed before or after the resync. (For DRBD the source waits for ever; taken for Inconsistent, the target
+    /// would miss what is written from now on, and be UpToDate for itself.)
+    fn only_own_disk_failed(&self, v: VolumeIndex) -> bool {
+        let volume = &self.volumes[v];
+        let Some(disk) = &volume.disk else { return false };
+        let own = volume.resync.own_failed.iter().filter(|bit| disk.bitmap.is_set(**bit)).count() as u64;
+        volume.peer_told == Disk::UpToDate && volume.resync.failed == 0 && own == volume.resync_weight()
+    }
+
     /// Source: whether the target's disk may be UpToDate, as far as this node can know.
     pub(super) fn target_may_be_good(&self, v: VolumeIndex) -> bool {
         let volume = &self.volumes[v];
@@ -568,6 +589,7 @@ impl Resource {
             // goes on if it refuses. (DRBD takes these UUIDs for those of its own data.)
             return;
         }
+        let mut own_disk = Disk::UpToDate;
         let weight = self.volumes[v].resync_weight();
         if !verify && weight > self.volumes[v].resync.failed {
             if !self.nothing_clears_the_rest(v) {
@@ -576,7 +598,11 @@ impl Resource {
             }
             // The ping was answered behind all acknowledgements of the target. Nobody will ask for these
             // blocks: without this the source would wait for ever.
-            self.volumes[v].resync.failed = weight;
+            if self.only_own_disk_failed(v) {
+                own_disk = Disk::Inconsistent;
+            } else {
+                self.volumes[v].resync.failed = weight;
+            }
         }
         self.log_resync_done(v, verify);
         let failed = self.volumes[v].resync.failed;
@@ -585,7 +611,7 @@ impl Resource {
         if !verify {
             let failed = if mutant!("failed-blocks-forgotten") { 0 } else { failed };
             let (disk, pdsk) = match (failed > 0, target) {
-                (false, _) => (Disk::UpToDate, Disk::UpToDate),
+                (false, _) => (own_disk, Disk::UpToDate),
                 (true, true) => (Disk::Inconsistent, Disk::UpToDate),
                 (true, false) => (Disk::UpToDate, Disk::Inconsistent),
             };
