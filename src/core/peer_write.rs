@@ -9,6 +9,7 @@ use super::intervals;
 use super::resync::Answer;
 use super::state::{Conn, Disk};
 use super::types::*;
+use super::volume::Volume;
 use super::Resource;
 use crate::conf::settings::Protocol;
 use crate::wire::acks::BlockAck;
@@ -90,10 +91,14 @@ impl PeerRequest {
 impl Resource {
     /// Whether a range that the peer named lies within the device.
     pub(super) fn within_device(&mut self, v: VolumeIndex, sector: u64, bytes: u32) -> bool {
+        self.within(v, self.volumes[v].size, sector, bytes)
+    }
+
+    fn within(&mut self, v: VolumeIndex, capacity: u64, sector: u64, bytes: u32) -> bool {
         let end = sector.saturating_add(u64::from(bytes) / 512);
-        let ok = bytes % 512 == 0 && end <= self.volumes[v].size;
+        let ok = bytes % 512 == 0 && end <= capacity;
         if !ok {
-            let text = format!("request from peer beyond end of local disk: capacity: {}s < sector: {sector}s + size: {bytes}", self.volumes[v].size);
+            let text = format!("request from peer beyond end of local disk: capacity: {capacity}s < sector: {sector}s + size: {bytes}");
             self.protocol_error(Some(v), text);
         }
         ok
@@ -102,7 +107,11 @@ impl Resource {
     /// P_DATA, P_TRIM, P_ZEROES.
     pub(super) fn peer_wrote(&mut self, v: VolumeIndex, write: PeerWrite) {
         self.peer_without_disk_is_primary(v);
-        if write.bytes > 0 && !self.within_device(v, write.sector, write.bytes) {
+        // Without a disk, where nothing is written, this node may not have heard yet how large the device is: the peer, which has grown,
+        // has asked, and says only how much room it has itself until it has the answer.
+        let Volume { size, peer_size, state, .. } = self.volumes[v];
+        let capacity = if state.disk < Disk::Inconsistent { size.max(peer_size) } else { size };
+        if write.bytes > 0 && !self.within(v, capacity, write.sector, write.bytes) {
             return;
         }
         if self.two_primaries_allowed() {

@@ -350,6 +350,11 @@ impl Resource {
     /// A10: nothing of the application is in flight, the bitmap goes out.
     pub(super) fn begin_bitmap_send(&mut self, v: VolumeIndex) {
         self.add_writes_to_bitmap(v, true);
+        self.send_bitmap(v);
+    }
+
+    /// Sends the bitmap; the fifo waits.
+    pub(super) fn send_bitmap(&mut self, v: VolumeIndex) {
         let version = self.connection.version.filter(|_| self.connection.phase == Phase::Up);
         let (Some(version), Some(disk)) = (version, &self.volumes[v].disk) else {
             self.volumes[v].bitmap_io = false;
@@ -410,7 +415,11 @@ impl Resource {
 
     fn receive_bitmap(&mut self, v: VolumeIndex, payload: Option<Payload>, compressed: bool) {
         let Some(version) = self.connection.version else { return };
-        let waiting = matches!(self.state(v).conn, Conn::WFBitMapS | Conn::WFBitMapT);
+        let state = self.state(v);
+        // That of the source of new space comes before the sync UUID, which this node may not be waiting for yet.
+        let target = state.conn == Conn::WFSyncUUID
+            || state.conn == Conn::Connected && state.disk < Disk::UpToDate && state.pdsk == Disk::UpToDate;
+        let waiting = target || matches!(state.conn, Conn::WFBitMapS | Conn::WFBitMapT);
         let Some(disk) = self.volumes[v].disk.as_mut().filter(|_| waiting) else {
             // The own disk went, or the exchange was called off: the peer does not know yet.
             self.bitmap_receive = None;
@@ -446,7 +455,11 @@ impl Resource {
                 self.send_own_bitmap_directly(v);
             }
             Conn::WFBitMapS => self.start_resync(v, Conn::SyncSource),
-            conn => self.info(Some(v), format!("unexpected cstate ({conn}) in receive_bitmap")),
+            conn => {
+                // That of the source of new space: this node knows now what else it lacks.
+                self.volumes[v].bitmap_lacks_peers = false;
+                self.info(Some(v), format!("unexpected cstate ({conn}) in receive_bitmap"));
+            }
         }
     }
 

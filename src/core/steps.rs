@@ -77,6 +77,8 @@ pub enum Step {
     SendState { v: VolumeIndex, word: StateWord },
     /// Begin to send the bitmap, when no application request is in flight.
     SendBitmap { v: VolumeIndex },
+    /// Send the bitmap, which no other one answers, and wait until it is sent.
+    SendBitmapOfSource { v: VolumeIndex },
     /// The sync UUID of a source (U7).
     SyncUuid { v: VolumeIndex },
     /// Tell it to the target.
@@ -444,6 +446,11 @@ impl Resource {
                 if self.may_send_bitmap(v) {
                     self.volumes[v].bitmap_io = true;
                     self.fifo_wait = Some(FifoWait::Drain(v));
+                }
+            }
+            Step::SendBitmapOfSource { v } => {
+                if self.state(v).conn.is_sync_source() {
+                    self.send_bitmap(v);
                 }
             }
             Step::SyncUuid { v } => self.rotate_sync_uuid(v),

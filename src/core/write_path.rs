@@ -151,6 +151,9 @@ impl Resource {
                 if state.disk > Disk::Inconsistent {
                     let _ = self.change(v, Change::disk(Disk::Inconsistent), ChangeKind::Hard, false);
                 }
+                if self.state(v).conn.is_sync_source() {
+                    self.note_own_failure(v, sector, sectors);
+                }
             }
             OnIoError::Detach | OnIoError::CallLocalIoError => {
                 self.volumes[v].io_error_seen = true;

@@ -48,6 +48,9 @@ impl Resource {
         };
         let error = match result {
             Ok(success) => {
+                // Else the data come from the peer: this node has become the target of a resync meanwhile. (DRBD begins a generation with
+                // half-synced data, and loses the UUID of the resync.)
+                *forced &= self.state(v).disk == Disk::UpToDate;
                 let current = self.volumes[v].disk.as_ref().map_or(0, |disk| disk.uuids.current);
                 *generation = uuid::without_role(current);
                 task.stage = Stage::Fifo { result: success };

@@ -878,3 +878,29 @@ fn no_write_of_a_primary_without_a_disk_is_done_before_its_generation() {
     }
     assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
 }
+
+/// Old data are to be made good by force in the middle of a handshake, which ends with a resync of them: the promotion waits for that, and is one
+/// of a target like any other. Half-synced data begin no generation.
+#[test]
+fn nothing_is_forced_once_the_data_come_from_the_peer() {
+    for version in [86, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.b.begin(Command::Disconnect { force: false });
+        pair.run();
+        pair.a.write(4000, 5, 4096);
+        pair.run();
+        pair.demote_a();
+        assert_eq!(pair.b.command(Command::Outdate { volume: V }), 1, "{}", pair.logs());
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        while pair.b.word().1 != Conn::WFReportParams {
+            pair.run_once();
+        }
+        let id = pair.b.begin(Command::Primary { volume: V, force: true });
+        pair.run();
+        assert_eq!(pair.b.replies[&id], 1, "{}", pair.logs());
+        let forced = |line: &String| line.starts_with("Forced to") || line.starts_with("new current UUID");
+        assert!(!pair.b.log.iter().any(forced), "{}", pair.logs());
+        assert_eq!((pair.b.word().0, pair.b.data[4000 * 512]), (Role::Primary, 5), "{}", pair.logs());
+        pair.assert_equal();
+    }
+}

@@ -236,20 +236,37 @@ fn a_source_with_fencing_calls_unfence_peer() {
 /// A read error that `on-io-error pass_on` survives marks a block that the target of a resync knows nothing of.
 #[test]
 fn a_source_with_bits_of_its_own_ends_when_the_target_has() {
-    let mut pair = synced_pair();
-    pair.b.command(Command::Disconnect { force: false });
-    pair.run();
-    pair.a.write(4000, 99, 8192);
-    pair.run();
-    pair.b.held = Some(Vec::new());
-    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
-    pair.run();
-    assert_eq!(pair.a.word().1, Conn::SyncSource, "{}", pair.logs());
-    pair.a.core.local_error(V, 8000, 8, false);
-    assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 3);
-    pair.run_disk_backwards();
-    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::Connected, Conn::Connected), "{}", pair.logs());
-    assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 1, "the block that could not be read");
+    for version in [86, 96, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.b.command(Command::Disconnect { force: false });
+        pair.run();
+        pair.a.write(4000, 99, 8192);
+        pair.run();
+        pair.b.held = Some(Vec::new());
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        pair.run();
+        assert_eq!(pair.a.word().1, Conn::SyncSource, "{}", pair.logs());
+        pair.a.core.local_error(V, 8000, 8, false);
+        assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 3);
+        pair.run_disk_backwards();
+        assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::Connected, Conn::Connected), "{}", pair.logs());
+        assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 1, "the block that could not be read");
+        // It is this disk that is not good. The peer, which is, and says so, gets what is written from now on.
+        let failed = (Role::Primary, Conn::Connected, Disk::Inconsistent, Disk::UpToDate);
+        assert_eq!(pair.a.word(), failed, "{}", pair.logs());
+        assert_eq!(
+            (pair.b.word().2, pair.b.word().3),
+            (Disk::UpToDate, Disk::Inconsistent),
+            "{}",
+            pair.logs()
+        );
+        pair.a.write(6000, 7, 4096);
+        pair.run();
+        assert_eq!(pair.b.data[6000 * 512], 7, "{}", pair.logs());
+        pair.a.begin(Command::Invalidate { volume: V });
+        pair.run();
+        pair.assert_equal();
+    }
 }
 
 /// Before version 96 a source ends when it has no bits left. A block that the target has asked for may be read yet, because a write

@@ -347,6 +347,38 @@ fn a_node_without_a_disk_does_not_grow_by_a_question() {
     }
 }
 
+/// The peer of a Primary that grows has lost its disk when it hears of that. The application may write to the new space before the Primary
+/// has said how large the device is now: the peer refuses that like all other writes.
+#[test]
+fn a_node_without_a_disk_gets_writes_to_space_that_it_has_not_heard_of() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for version in [86, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.b.set_bytes(2 * SMALL);
+        resize(&mut pair.b);
+        pair.run();
+        assert_eq!(pair.a.core.volume(V).size_sectors(), SECTORS, "{}", pair.logs());
+        pair.a.set_bytes(2 * SMALL);
+        resize(&mut pair.a);
+        while pair.a.work() {}
+        assert_eq!(pair.a.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+        let token = pair.a.write(SECTORS + 8, 5, 4096);
+        pair.b.detach_at_errors();
+        pair.b.core.local_error(V, 4000, 8, true);
+        pair.run();
+        assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+        assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::Connected, Conn::Connected), "{}", pair.logs());
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(node.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+            assert!(!node.log.iter().any(|line| line.contains("ProtocolError")), "{}", pair.logs());
+        }
+        assert_eq!(pair.b.word().2, Disk::Diskless, "{}", pair.logs());
+        pair.b.attach();
+        pair.run();
+        pair.assert_equal();
+    }
+}
+
 /// The peer waits for the resync of new space, which this node, its source, has not begun yet: it has nothing that a Primary
 /// without a disk could use.
 #[test]
@@ -755,8 +787,8 @@ fn new_space_comes_from_the_good_disk() {
     }
 }
 
-/// The disk of a Secondary failed (`on-io-error pass_on`), and the Primary mirrors nothing to it: the resync of new space, in which
-/// nobody tells the Secondary of what it lacks, does not make it good. The next one does.
+/// The disk of a Secondary failed (`on-io-error pass_on`), and the Primary mirrors nothing to it: the resync of new space does not make it
+/// good, if the Primary, as DRBD, does not tell the Secondary what else it lacks. The next one does.
 #[test]
 fn new_space_does_not_make_a_failed_disk_good() {
     const SMALL: usize = SECTORS as usize * 512;
@@ -775,6 +807,12 @@ fn new_space_does_not_make_a_failed_disk_good() {
                 node.data[SMALL..].fill(fill);
             }
             resize(&mut pair.a);
+            pair.a.bitmaps_held = true;
+            for _ in 0..1000 {
+                pair.run_once();
+                while pair.a.core.next_bitmap_packet(pair.now, V).is_some() {}
+            }
+            pair.a.bitmaps_held = false;
             pair.run();
             assert_eq!(pair.b.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
             assert_eq!(pair.b.data[SMALL], 7, "{}", pair.logs());
@@ -786,6 +824,37 @@ fn new_space_does_not_make_a_failed_disk_good() {
             if written {
                 assert_eq!(pair.b.data[8000 * 512], 5);
             }
+        }
+    }
+}
+
+/// What was written while the peer's disk was not good (`on-io-error pass_on`) that lacks, and knows nothing of it: the resync of new space
+/// makes the disk good, so it has to bring that, too.
+#[test]
+fn the_resync_of_new_space_brings_what_the_peer_did_not_get() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for version in [86, 101] {
+        for under_way in [false, true] {
+            let mut pair = synced_pair_at(version, Protocol::C);
+            pair.b.core.local_error(V, 4000, 8, true);
+            pair.run();
+            let failed = (Role::Primary, Conn::Connected, Disk::UpToDate, Disk::Inconsistent);
+            assert_eq!(pair.a.word(), failed, "{}", pair.logs());
+            pair.a.held = under_way.then(Vec::new);
+            pair.a.write(8000, 5, 4096);
+            pair.run_for_a_while();
+            for (node, fill) in [(&mut pair.a, 7), (&mut pair.b, 8)] {
+                node.set_bytes(2 * SMALL);
+                node.data[SMALL..].fill(fill);
+            }
+            resize(&mut pair.a);
+            pair.run_for_a_while();
+            for output in pair.a.held.take().into_iter().flatten() {
+                pair.a.carry_out(output);
+            }
+            pair.run();
+            assert_eq!((pair.b.data[8000 * 512], pair.b.data[SMALL]), (5, 7), "{}", pair.logs());
+            pair.assert_equal();
         }
     }
 }

@@ -5,6 +5,7 @@ mod requests;
 
 pub use requests::Answer;
 
+use super::bitmap::SECTORS_PER_BIT;
 use super::handlers::Handler;
 use super::log_lines::{self, UuidEvent};
 use super::peer_write::LOCK_OF_PEER;
@@ -87,6 +88,8 @@ pub struct Resync {
     pub(super) announced: bool,
     /// Source: the target has asked for a block. Before that, a word of it may be older than the resync.
     pub(super) target_began: bool,
+    /// Source: blocks where its own disk failed (`on-io-error pass_on`), which it could not show meanwhile.
+    own_failed: BTreeSet<u64>,
     /// Source: where space begins, in sectors, that was added when the target was done: the next resync brings it. (For DRBD these blocks
     /// are left of this one.)
     pub(super) added_behind_end: Option<u64>,
@@ -283,6 +286,12 @@ impl Resource {
             Conn::SyncTarget => Change::conn(side).and(Change::disk(Disk::Inconsistent)),
             _ => Change::conn(side).and(Change::pdsk(Disk::Inconsistent)),
         };
+        if side == Conn::SyncSource && state.conn == Conn::Connected && state.pdsk < Disk::UpToDate {
+            // The resync of new space. What was written here while the peer's disk was not good only this node knows of, and no bitmaps
+            // were exchanged: the peer gets this one in front of the sync UUID. (DRBD does without, and the peer's disk becomes UpToDate.)
+            self.add_writes_to_bitmap(v, true);
+            self.queue_steps([Step::SendBitmapOfSource { v }]);
+        }
         if self.change(v, change, ChangeKind::Soft, true).is_err() {
             return;
         }
@@ -530,6 +539,24 @@ impl Resource {
             && !self.log.iter().any(|(_, request)| request.volume == v && request.set_in_sync)
     }
 
+    /// The own disk of a source failed, and survived that (`on-io-error pass_on`).
+    pub(super) fn note_own_failure(&mut self, v: VolumeIndex, sector: u64, sectors: u64) {
+        self.volumes[v]
+            .resync
+            .own_failed
+            .extend(sector / SECTORS_PER_BIT..(sector + sectors).div_ceil(SECTORS_PER_BIT));
+    }
+
+    /// The target of this source, which says that it is done, has all its blocks. What is left failed on the own disk: it is this one that is
+    /// not good, as if it had failed before or after the resync. (For DRBD the source waits for ever; taken for Inconsistent, the target
+    /// would miss what is written from now on, and be UpToDate for itself.)
+    fn only_own_disk_failed(&self, v: VolumeIndex) -> bool {
+        let volume = &self.volumes[v];
+        let Some(disk) = &volume.disk else { return false };
+        let own = volume.resync.own_failed.iter().filter(|bit| disk.bitmap.is_set(**bit)).count() as u64;
+        volume.peer_told == Disk::UpToDate && volume.resync.failed == 0 && own == volume.resync_weight()
+    }
+
     /// Source: whether the target's disk may be UpToDate, as far as this node can know.
     pub(super) fn target_may_be_good(&self, v: VolumeIndex) -> bool {
         let volume = &self.volumes[v];
@@ -569,6 +596,7 @@ impl Resource {
             // goes on if it refuses. (DRBD takes these UUIDs for those of its own data.)
             return;
         }
+        let mut own_disk = Disk::UpToDate;
         let weight = self.volumes[v].resync_weight();
         if !verify && weight > self.volumes[v].resync.failed {
             if !self.nothing_clears_the_rest(v) {
@@ -577,7 +605,11 @@ impl Resource {
             }
             // The ping was answered behind all acknowledgements of the target. Nobody will ask for these
             // blocks: without this the source would wait for ever.
-            self.volumes[v].resync.failed = weight;
+            if self.only_own_disk_failed(v) {
+                own_disk = Disk::Inconsistent;
+            } else {
+                self.volumes[v].resync.failed = weight;
+            }
         }
         self.log_resync_done(v, verify);
         let failed = self.volumes[v].resync.failed;
@@ -585,12 +617,12 @@ impl Resource {
         let mut change = Change::conn(Conn::Connected);
         if !verify {
             let failed = if mutant!("failed-blocks-forgotten") { 0 } else { failed };
-            // New space, brought to a disk that was not good, does not make it good: what else it lacks the source alone knows. (DRBD
+            // New space, brought to a disk that was not good, does not make it good, unless the source has told what else it lacks. (DRBD
             // takes it for good.)
             let volume = &self.volumes[v];
             let lacks_more = if target { volume.bitmap_lacks_peers } else { volume.resync.target_failed };
             let (disk, pdsk) = match (failed > 0 || lacks_more, target) {
-                (false, _) => (Disk::UpToDate, Disk::UpToDate),
+                (false, _) => (own_disk, Disk::UpToDate),
                 (true, true) => (Disk::Inconsistent, Disk::UpToDate),
                 (true, false) => (Disk::UpToDate, Disk::Inconsistent),
             };
