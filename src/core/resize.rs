@@ -289,6 +289,10 @@ impl Resource {
                 // The nodes have met since the command came.
                 return self.resize(id, v, size, flags);
             }
+            if conn > Conn::Connected {
+                // A resync has come in between, in which the peer hears of no size.
+                return self.resize_failed(v, cause, ConfigCode::ResizeDuringResync, "");
+            }
             if flags.assume_peer_has_space && conn < Conn::Connected {
                 // What the peer said is out of date: it must limit this node no more, at the next attach or resize.
                 self.volumes[v].peer_size = 0;

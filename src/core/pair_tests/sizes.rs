@@ -1087,3 +1087,23 @@ fn a_peer_that_assumes_space_does_not_assume_its_own() {
     assert!(pair.a.core.volume(V).disk().unwrap().maximum > before, "{}", pair.logs());
     assert_eq!(pair.a.core.volume(V).size_sectors(), before, "{}", pair.logs());
 }
+
+/// A resize takes its time, and a resync comes in between: the peer would not hear of the new size, and get writes beyond its end.
+#[test]
+fn a_resize_that_has_begun_is_refused_when_a_resync_has_come_in_between() {
+    let (mut pair, id) = pair_about_to_resize_alone(true);
+    let before = pair.a.core.volume(V).size_sectors();
+    let invalidation = pair.b.begin(Command::Invalidate { volume: V });
+    for _ in 0..100 {
+        pair.run_once();
+    }
+    assert_eq!(pair.a.word().1, Conn::StartingSyncS, "{}", pair.logs());
+    pair.release_meta_of_a();
+    pair.run();
+    assert_eq!((pair.a.replies[&id], pair.b.replies[&invalidation]), (130, 1), "{}", pair.logs());
+    for node in [&pair.a, &pair.b] {
+        assert_eq!(node.core.volume(V).size_sectors(), before, "{}", pair.logs());
+    }
+    let end = before as usize * 512;
+    assert!(pair.a.data[..end] == pair.b.data[..end], "{}", pair.logs());
+}
