@@ -232,6 +232,10 @@ impl World {
             (false, true) if in_use(0, a) => 0,
             _ => return,
         };
+        self.go_apart(loser);
+    }
+
+    pub(super) fn go_apart(&mut self, loser: usize) {
         self.say(|| format!("two Primaries went apart: the data of node {loser} are to be given up"));
         self.stats.split_brains += 1;
         self.loser = Some(loser);
