@@ -292,6 +292,10 @@ impl World {
                 return;
             }
         }
+        for n in 0..2 {
+            let behind = self.nodes[n].is_primary() && !self.has_data(n);
+            self.left_behind[n] = behind && (self.left_behind[n] || self.nodes[1 - n].is_primary());
+        }
         for (n, state) in states.into_iter().enumerate() {
             let Some(state) = state else { continue };
             let served = state.conn >= Conn::Connected && state.pdsk == Disk::UpToDate;
