@@ -103,9 +103,28 @@ impl Resource {
             // Releases before 8.4 count what was refused.
             self.peer_epochs.add_write(false);
         }
-        let refusal = if covered || !may_retry { Packet::Superseded } else { Packet::RetryWrite };
+        let superseded = covered || !may_retry;
+        if superseded {
+            self.note_superseding(v, sector, sectors);
+        }
+        let refusal = if superseded { Packet::Superseded } else { Packet::RetryWrite };
         self.see_peer_seq(v, write.seq);
         self.acknowledge(v, refusal, sector, write.bytes, write.block_id);
+    }
+
+    fn note_superseding(&mut self, v: VolumeIndex, sector: u64, sectors: u64) {
+        for id in self.volumes[v].writes.overlapping(sector, sectors) {
+            if let Some(own) = self.log.get_mut(id) {
+                own.supersedes = true;
+            }
+        }
+    }
+
+    /// Whether a read has to wait for an own write that is not on the disk yet: the other Primary takes one for done that it replaces. (DRBD
+    /// reads what was there before both.)
+    pub(super) fn superseding_write_under_way(&self, v: VolumeIndex, sector: u64, sectors: u64) -> bool {
+        let own = self.volumes[v].writes.overlapping(sector, sectors);
+        own.filter_map(|id| self.log.get(id)).any(|own| own.supersedes && own.local_pending)
     }
 
     /// An own write to these blocks that the peer has not answered. The one that covers them, if there is one.

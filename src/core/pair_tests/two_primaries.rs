@@ -416,3 +416,38 @@ fn a_write_that_is_to_be_done_again_and_fails_is_marked() {
     assert_eq!(disk.bitmap.count_sectors(112, 16), 2, "{}", pair.logs());
     assert_eq!(disk.activity_log.used(), 0, "{}", pair.logs());
 }
+
+/// Both write to the same block, and the arbiter's write stays: the other one takes its own for done, while that is not on the arbiter's disk yet.
+/// Who reads there does not find what was there before both.
+#[test]
+fn a_read_behind_a_superseded_write_waits_for_the_one_that_stays() {
+    for version in [86, 101] {
+        for by_other in [false, true] {
+            let mut pair = two_primaries_at(version);
+            pair.a.held = Some(Vec::new());
+            pair.a.write(4000, 11, 4096);
+            let token = pair.b.write(4000, 22, 4096);
+            pair.run_for_a_while();
+            assert!(pair.b.completed[&token].is_ok(), "{}", pair.logs());
+            if by_other {
+                pair.b.core.local_error(V, 8000, 8, true);
+            }
+            let reader = if by_other { &mut pair.b } else { &mut pair.a };
+            reader.core.read(pair.now, V, 12345, 4000, 4096);
+            pair.run_for_a_while();
+            let held = pair.a.held.take().unwrap_or_default();
+            assert!(matches!(held[..], [Output::DiskWrite { .. }]), "{held:?}\n{}", pair.logs());
+            for output in held {
+                pair.a.carry_out(output);
+            }
+            pair.run();
+            let reader = if by_other { &pair.b } else { &pair.a };
+            assert_eq!(
+                reader.completed[&12345].clone().ok().flatten(),
+                Some(vec![11; 4096]),
+                "{}",
+                pair.logs()
+            );
+        }
+    }
+}

@@ -245,6 +245,10 @@ impl World {
             (false, true) if in_use(0, a) => 0,
             _ => return,
         };
+        self.go_apart(loser);
+    }
+
+    pub(super) fn go_apart(&mut self, loser: usize) {
         self.say(|| format!("two Primaries went apart: the data of node {loser} are to be given up"));
         self.stats.split_brains += 1;
         self.loser = Some(loser);
@@ -300,6 +304,10 @@ impl World {
                 self.lifted_peers = [false; 2];
                 return;
             }
+        }
+        for n in 0..2 {
+            let behind = self.nodes[n].is_primary() && !self.has_data(n);
+            self.left_behind[n] = behind && (self.left_behind[n] || self.nodes[1 - n].is_primary());
         }
         for (n, state) in states.into_iter().enumerate() {
             let Some(state) = state else { continue };

@@ -101,6 +101,8 @@ pub struct World {
     left_disks: [bool; 2],
     /// Beside the node, which had given its disk up, the peer became good: what that disk says of the peer is not true any more.
     lifted_peers: [bool; 2],
+    /// The node is Primary without good data, and the other one has been Primary with them meanwhile.
+    left_behind: [bool; 2],
     /// When a Primary without a disk refused the data of its peer last, and the generation that it wanted.
     pub refused_data: Option<(Millis, u64)>,
     /// A fault that is due at a step: at a moment at which it does the most harm.
@@ -200,6 +202,7 @@ impl World {
             unheard_generation: false,
             cut_primary: None,
             left_disks: [false; 2],
+            left_behind: [false; 2],
             lifted_peers: [false; 2],
             refused_data: None,
             doom: None,

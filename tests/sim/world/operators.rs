@@ -146,7 +146,18 @@ impl World {
             return;
         }
         self.unfenced |= fenced;
+        let before = self.current_uuid(n);
         self.command(n, Purpose::Other, Command::ResumeIo { volume: V });
+        // One that was Primary when it was frozen begins its generation all the same, beside a peer that goes on, or will.
+        let began = self.p.two_primaries && !self.nodes[n].is_primary() && self.current_uuid(n) != before;
+        if began && self.loser.is_none() && self.nodes[1 - n].is_primary() {
+            self.go_apart(n);
+        }
+    }
+
+    fn current_uuid(&self, n: usize) -> Option<u64> {
+        let daemon = self.nodes[n].daemon.as_ref()?;
+        Some(daemon.core.volume(V).disk()?.uuids.current | 1)
     }
 
     pub(super) fn promote(&mut self, n: usize, force: bool) {

@@ -176,9 +176,10 @@ impl World {
     }
 
     /// Whether a Primary has lost its source, and an operator lets its application go on with what its disk has in sync, while
-    /// another Primary goes on with the good data.
+    /// another Primary goes on with the good data, or has done.
     fn is_left_behind(&self, n: usize) -> bool {
-        !self.has_data(n) && self.authority == Some(1 - n) && self.nodes[1 - n].is_primary()
+        let goes_on = self.nodes[1 - n].is_primary() || self.left_behind[n];
+        !self.has_data(n) && self.authority == Some(1 - n) && goes_on
     }
 
     /// Whether the node can see good data at all. The peer's may be gone before it hears of that.
