@@ -112,12 +112,17 @@ impl Resource {
             if ns.conn == Conn::WFBitMapS {
                 self.leave_peer_out(v);
             } else {
+                if ns.conn == Conn::Connected && ns.disk == Disk::UpToDate {
+                    self.write_what_own_disk_lacks(v, ns.peer == Role::Primary);
+                }
                 self.resend_transfer_log(v, ns.conn == Conn::WFBitMapT, ns.peer == Role::Primary);
             }
         }
         if ns.susp_nod {
-            let attached =
-                matches!(os.disk, Disk::Attaching | Disk::Negotiating) && ns.disk == Disk::UpToDate;
+            // Where fencing asks for it, one that was attached alone is only Consistent until the nodes meet.
+            let was_away = matches!(os.disk, Disk::Attaching | Disk::Negotiating)
+                || connected && os.disk == Disk::Consistent;
+            let attached = was_away && ns.disk == Disk::UpToDate;
             if attached && ns.conn < Conn::Connected {
                 // Nobody will send them again. What completes now is on this disk only.
                 self.begin_owed_generation(v);
