@@ -450,6 +450,24 @@ fn what_a_peer_may_have_lost_with_its_cache_comes_again_after_a_freeze() {
     }
 }
 
+/// The same where it comes back without its disk: there is nothing to resync yet, and the two are together. The disk gets it when it is attached.
+#[test]
+fn a_frozen_primary_meets_a_peer_that_has_left_its_disk_with_an_open_epoch() {
+    let mut pair = frozen_pair_with_an_open_epoch(101);
+    pair.b.data[4000 * 512..][..8192].fill(0x55);
+    assert_eq!(pair.b.command(Command::Detach { volume: V, force: false }), 1);
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    for _ in 0..1000 {
+        pair.run_once();
+    }
+    assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::Diskless), "{}", pair.logs());
+    pair.a.begin(Command::ResumeIo { volume: V });
+    pair.run();
+    pair.b.attach();
+    pair.run();
+    pair.assert_equal();
+}
+
 /// A frozen Primary that wrote nothing since has not diverged from a peer that took over: no split brain.
 #[test]
 fn a_peer_that_took_over_from_a_frozen_primary_is_ahead_of_it() {
