@@ -21,18 +21,11 @@ impl Resource {
     /// The same if I/O could go on, but not without what the peer may have lost with its cache meanwhile: no resync would follow.
     /// (DRBD takes a peer for one that never rebooted unless its disk is only Consistent, as it is with fencing.) A
     /// generation of its own before the connection was lost would have been a split brain if the peer took over.
-    ///
-    /// A peer without a disk (`peer_disk`) does not say of which generation its data are: if it took over, and were told of another one,
-    /// there would be a split brain when it has attached them. It is told of none until then.
-    pub(super) fn abort_without_resync(&mut self, v: VolumeIndex, peer_disk: Disk) {
+    pub(super) fn abort_without_resync(&mut self, v: VolumeIndex) {
         self.info(
             Some(v),
             "Aborting Connect, a resync must bring what the peer may have lost with its cache",
         );
-        if peer_disk < Disk::Inconsistent {
-            self.volumes[v].offered_generation = None;
-            return self.lose_link(LinkFailure { conn: Conn::ProtocolError, log: None });
-        }
         self.meet_again_with_new_generation(v);
     }
 
@@ -121,12 +114,17 @@ impl Resource {
             if ns.conn == Conn::WFBitMapS {
                 self.leave_peer_out(v);
             } else {
+                if ns.conn == Conn::Connected && ns.disk == Disk::UpToDate {
+                    self.write_what_own_disk_lacks(v, ns.peer == Role::Primary);
+                }
                 self.resend_transfer_log(v, ns.conn == Conn::WFBitMapT, ns.peer == Role::Primary);
             }
         }
         if ns.susp_nod {
-            let attached =
-                matches!(os.disk, Disk::Attaching | Disk::Negotiating) && ns.disk == Disk::UpToDate;
+            // Where fencing asks for it, one that was attached alone is only Consistent until the nodes meet.
+            let was_away = matches!(os.disk, Disk::Attaching | Disk::Negotiating)
+                || connected && os.disk == Disk::Consistent;
+            let attached = was_away && ns.disk == Disk::UpToDate;
             if attached && ns.conn < Conn::Connected {
                 // Nobody will send them again. What completes now is on this disk only.
                 self.begin_owed_generation(v);

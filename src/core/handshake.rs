@@ -461,8 +461,10 @@ impl Resource {
             }
             // A peer that is Primary still, of the same generation, has been since the link was lost, and has its cache.
             let uncertain = peer.role != Role::Primary && self.has_uncertain_writes(v);
-            if uncertain || self.has_writes_for_this_disk_only(v) {
-                return self.abort_without_resync(v, real_disk);
+            // Not for a peer without its disk, again and again: the generation begins when it is there, and the resync comes with its disk.
+            let has_disk = real_disk >= Disk::Inconsistent;
+            if has_disk && (uncertain || self.has_writes_for_this_disk_only(v)) {
+                return self.abort_without_resync(v);
             }
         }
         if conn == Conn::WFBitMapS && self.offers_generation(v) {

@@ -91,6 +91,20 @@ impl Resource {
         }
     }
 
+    /// Frozen writes that were for the peer alone, for this node had no disk, and did not get there: the disk is back, of the same generation as the
+    /// peer's, and no resync follows. They are done as if they were new, on both. (DRBD sends them to the peer again.) `peer_lives`: as below.
+    pub(super) fn write_what_own_disk_lacks(&mut self, v: VolumeIndex, peer_lives: bool) {
+        for id in self.log.ids() {
+            let lacks = |r: &&Request| r.volume == v && r.is_write() && !r.local_pending && !r.local_ok;
+            let Some(request) = self.log.get(id).filter(lacks) else { continue };
+            let answered = request.net_ok && peer_lives;
+            if !request.completed && !request.postponed && !answered && !request.is_too_late_to_send() {
+                self.peer_part_lost(id);
+                self.admit_again(id);
+            }
+        }
+    }
+
     /// Frozen requests that the peer gets with a later resync, if it gets them at all. A source's writes are in the bitmap
     /// that it sends: see [`add_writes_to_bitmap`](Self::add_writes_to_bitmap).
     pub(super) fn leave_peer_out(&mut self, v: VolumeIndex) {

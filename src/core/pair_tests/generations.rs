@@ -147,6 +147,36 @@ fn frozen_requests_go_on_with_the_disk_that_comes_back() {
     }
 }
 
+/// `on-no-data-accessible suspend-io`, and fencing: a Primary gives its disk up, its writes are for the peer alone, and do not get there. It is
+/// frozen, attaches the disk, which fencing makes only Consistent, and meets the peer, which has not heard of anything: these writes go to both.
+#[test]
+fn frozen_writes_for_the_peer_alone_get_to_the_disk_that_comes_back() {
+    let mut pair = synced_pair();
+    let suspending = ResourceSettings {
+        on_no_data_accessible: OnNoData::SuspendIo,
+        ..ResourceSettings::defaults(Dialect::V84)
+    };
+    assert_eq!(pair.a.command(Command::ResourceSettings(Box::new(suspending))), 101);
+    pair.a.with_fencing(Fencing::ResourceAndStonith);
+    let before = pair.a.write(4000, 97, 8192);
+    while pair.a.work() {}
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+    let alone = pair.a.write(8000, 98, 8192);
+    pair.a.core.read(pair.now, V, 12345, 12000, 4096);
+    while pair.a.work() {}
+    pair.lose_link();
+    assert!(pair.a.core.volume(V).state().susp_nod && pair.a.completed.is_empty(), "{}", pair.logs());
+    pair.a.attach();
+    assert_eq!(pair.a.word().2, Disk::Consistent, "{}", pair.logs());
+    pair.meet_again();
+    assert!(!pair.a.core.volume(V).state().is_susp(), "{}", pair.logs());
+    for token in [before, alone, 12345] {
+        assert!(pair.a.completed.get(&token).is_some_and(Result::is_ok), "{token}\n{}", pair.logs());
+    }
+    assert_eq!((pair.a.data[8000 * 512], pair.b.data[8000 * 512]), (98, 98), "{}", pair.logs());
+    assert!(pair.a.data == pair.b.data, "the disks differ\n{}", pair.logs());
+}
+
 /// `on-no-data-accessible suspend-io`: the target of a resync is Primary, and its source's disk goes and comes back while
 /// the link stays. What was frozen goes on without a word from an operator.
 #[test]
@@ -429,6 +459,24 @@ fn what_a_peer_may_have_lost_with_its_cache_comes_again_after_a_freeze() {
         pair.run();
         pair.assert_equal();
     }
+}
+
+/// The same where it comes back without its disk: there is nothing to resync yet, and the two are together. The disk gets it when it is attached.
+#[test]
+fn a_frozen_primary_meets_a_peer_that_has_left_its_disk_with_an_open_epoch() {
+    let mut pair = frozen_pair_with_an_open_epoch(101);
+    pair.b.data[4000 * 512..][..8192].fill(0x55);
+    assert_eq!(pair.b.command(Command::Detach { volume: V, force: false }), 1);
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    for _ in 0..1000 {
+        pair.run_once();
+    }
+    assert_eq!((pair.a.word().1, pair.a.word().3), (Conn::Connected, Disk::Diskless), "{}", pair.logs());
+    pair.a.begin(Command::ResumeIo { volume: V });
+    pair.run();
+    pair.b.attach();
+    pair.run();
+    pair.assert_equal();
 }
 
 /// A frozen Primary that wrote nothing since has not diverged from a peer that took over: no split brain.

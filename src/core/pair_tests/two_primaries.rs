@@ -114,6 +114,51 @@ fn two_frozen_primaries_meet_again() {
     pair.assert_equal();
 }
 
+/// I/O of both was suspended, and the link is lost when the second one has just become Primary: nothing has been written since, and no generation
+/// begins that would keep the two apart.
+#[test]
+fn a_promotion_that_loses_the_other_primary_begins_no_generation_while_suspended() {
+    let mut pair = Pair::new(101);
+    pair.connect(&NetSettings { allow_two_primaries: true, ..settings(Protocol::C) });
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    both(&mut pair, || Command::SuspendIo { volume: V });
+    pair.b.meta_held = Some(Vec::new());
+    let promotion = pair.b.begin(Command::Primary { volume: V, force: false });
+    while pair.b.word().0 != Role::Primary {
+        pair.run_once();
+    }
+    pair.lose_link();
+    let token = pair.b.write(4000, 99, 8192);
+    pair.b.release_meta();
+    while pair.b.work() {}
+    assert_eq!((pair.b.replies[&promotion], pair.b.super_block().uuids[1]), (1, 0), "{}", pair.logs());
+    pair.meet_again();
+    both(&mut pair, || Command::ResumeIo { volume: V });
+    pair.run();
+    assert!(pair.b.completed[&token].is_ok(), "{}", pair.logs());
+    pair.assert_equal();
+}
+
+/// The same where the other one does not come back: the generation begins with the first write.
+#[test]
+fn a_generation_that_a_promotion_has_put_off_begins_when_it_goes_on() {
+    let mut pair = synced_pair();
+    pair.demote_a();
+    pair.lose_link();
+    pair.b.command(Command::SuspendIo { volume: V });
+    assert_eq!(pair.b.command(Command::Primary { volume: V, force: false }), 1, "{}", pair.logs());
+    let token = pair.b.write(4000, 99, 8192);
+    while pair.b.work() {}
+    assert_eq!(pair.b.super_block().uuids[1], 0, "{}", pair.logs());
+    pair.b.command(Command::ResumeIo { volume: V });
+    while pair.b.work() {}
+    assert!(pair.b.completed[&token].is_ok(), "{}", pair.logs());
+    assert_ne!(pair.b.super_block().uuids[1], 0, "{}", pair.logs());
+    pair.meet_again();
+    pair.assert_equal();
+}
+
 /// Both write to the same blocks at the same time: both complete, and both disks end with the same data.
 #[test]
 fn two_primaries_that_write_the_same_blocks_stay_equal() {
