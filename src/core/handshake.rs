@@ -206,6 +206,7 @@ impl Resource {
         let overtaken = os.conn >= Connected
             && std::mem::replace(&mut self.volumes[v].first_word, FirstWord::Came) == FirstWord::Overtaken;
         self.awaited_word_came(v, peer);
+        self.see_attached_disk_used(v, peer);
         if peer.role == Role::Primary && peer.disk < Disk::Inconsistent {
             self.peer_without_disk_is_primary(v);
         }
@@ -476,6 +477,7 @@ impl Resource {
             let _ = self.change_connection(Change::conn(Conn::Disconnecting), ChangeKind::Hard, false);
             return;
         }
+        self.see_attached_disk_used(v, peer);
         let ns = self.state(v);
         if os.conn < Conn::Connected && peer.conn >= Conn::Connected {
             // This was the word that it sends when it is.
@@ -508,6 +510,17 @@ impl Resource {
                 self.volumes[v].uuid_hold = true;
                 self.queue_steps([Step::NewCurrentUuidForPeer { v }]);
             }
+        }
+    }
+
+    /// A Primary without a disk says that it works with the one that was attached here: the generation of what it writes begins. It may have
+    /// refused that, or be demoted, and then nothing is written.
+    fn see_attached_disk_used(&mut self, v: VolumeIndex, peer: StateWord) {
+        let volume = &mut self.volumes[v];
+        if volume.attached_for_primary && peer.role == Role::Primary && peer.pdsk >= Disk::Inconsistent {
+            volume.attached_for_primary = false;
+            volume.uuid_hold = true;
+            self.queue_steps([Step::NewCurrentUuidForPeer { v }]);
         }
     }
 

@@ -317,11 +317,12 @@ impl Resource {
         let stays = ns.peer == Role::Primary && ns.pdsk < Disk::Inconsistent && ns.disk >= Disk::UpToDate;
         let unheard = self.commits_for_peer && promoted || self.volumes[v].promotion_unheard && stays;
         self.volumes[v].promotion_unheard = unheard;
+        self.volumes[v].attached_for_primary = uuid::attached_for_diskless_primary(os, ns)
+            || self.volumes[v].attached_for_primary && stays && ns.conn >= Conn::Connected;
         self.note_lifted_disk(v, os, ns, used);
         let lost_peer = uuid::lost_peer_data(os, ns, 0) && !self.volumes[v].generation_awaits_peer
             || awaited_peer && ns.role == Role::Primary && ns.disk >= Disk::UpToDate
             || uuid::primary_attached_alone(os, ns)
-            || uuid::attached_for_diskless_primary(os, ns)
             || self.leaves_refused_writes(v, os, ns);
         let lost_peer = lost_peer && !mutant!("no-generation-at-loss");
         if lost_peer {

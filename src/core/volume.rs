@@ -213,6 +213,8 @@ pub struct Volume {
     /// A peer without a disk was let become Primary, and has not said that it is: it may fail to, for the data go at the same moment. The
     /// generation of what it writes here begins when it says so, or writes.
     pub(super) promotion_unheard: bool,
+    /// This disk was attached beside a Primary without one, which has not said yet that it works with it.
+    pub(super) attached_for_primary: bool,
     pub(super) first_word: FirstWord,
     pub(super) consider_resync: bool,
     pub(super) resync_after_negotiation: bool,
@@ -312,6 +314,7 @@ impl Volume {
             offered_generation: None,
             generation_awaits_peer: false,
             promotion_unheard: false,
+            attached_for_primary: false,
             first_word: FirstWord::Came,
             consider_resync: false,
             resync_after_negotiation: false,
