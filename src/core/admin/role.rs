@@ -185,7 +185,8 @@ impl Resource {
             // slot, and the disks unrelated.
             let has_begun = bitmap != 0 && uuid::without_role(bitmap) == generation;
             let needed = has_disk && uuid::promotion_needs_new_current(state, shared, forced && !has_begun);
-            let is_put_off = state.susp_fen || state.is_susp() && state.conn < Conn::Connected;
+            // It is owed already where the peer was lost behind the change of role.
+            let is_put_off = state.susp_fen || state.is_susp() && self.volumes[v].new_current_uuid_owed;
             if needed && is_put_off && !forced {
                 // The peer was lost on the way: nothing completes until it is fenced, and if that never happens it may
                 // have been promoted itself. Nor does anything until an administrator resumes I/O, and the peer may come back before.

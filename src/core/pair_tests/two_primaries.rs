@@ -140,25 +140,6 @@ fn a_promotion_that_loses_the_other_primary_begins_no_generation_while_suspended
     pair.assert_equal();
 }
 
-/// The same where the other one does not come back: the generation begins with the first write.
-#[test]
-fn a_generation_that_a_promotion_has_put_off_begins_when_it_goes_on() {
-    let mut pair = synced_pair();
-    pair.demote_a();
-    pair.lose_link();
-    pair.b.command(Command::SuspendIo { volume: V });
-    assert_eq!(pair.b.command(Command::Primary { volume: V, force: false }), 1, "{}", pair.logs());
-    let token = pair.b.write(4000, 99, 8192);
-    while pair.b.work() {}
-    assert_eq!(pair.b.super_block().uuids[1], 0, "{}", pair.logs());
-    pair.b.command(Command::ResumeIo { volume: V });
-    while pair.b.work() {}
-    assert!(pair.b.completed[&token].is_ok(), "{}", pair.logs());
-    assert_ne!(pair.b.super_block().uuids[1], 0, "{}", pair.logs());
-    pair.meet_again();
-    pair.assert_equal();
-}
-
 /// Both write to the same blocks at the same time: both complete, and both disks end with the same data.
 #[test]
 fn two_primaries_that_write_the_same_blocks_stay_equal() {

@@ -227,14 +227,19 @@ impl World {
         if self.loser.is_some() {
             return;
         }
-        let goes_on = |s: StateWord| s.role == Role::Primary && s.conn < Conn::Connected && !s.is_susp();
+        let ids = [0, 1].map(|n| self.identity(n).0);
+        // Also if an operator holds its I/O back: it was promoted over that, in a generation of its own.
+        let has_begun = |n: usize| ids[n].bitmap != 0 && (ids[n].bitmap ^ ids[1 - n].current) & !1 == 0;
+        let goes_on = |n: usize, s: StateWord| {
+            s.role == Role::Primary && s.conn < Conn::Connected && (!s.is_susp() || has_begun(n))
+        };
         let in_use = |n: usize, state: StateWord| {
             let node = &self.nodes[n];
             let demoted = node.is_asked(|purpose| *purpose == Purpose::Secondary);
             let promoted = state.conn >= Conn::Connected && node.is_asked(Purpose::is_promotion);
             node.is_primary() || demoted || promoted
         };
-        let loser = match (goes_on(a), goes_on(b)) {
+        let loser = match (goes_on(0, a), goes_on(1, b)) {
             (true, true) => self.random.below(2) as usize,
             (true, false) if in_use(1, b) => 1,
             (false, true) if in_use(0, a) => 0,
