@@ -163,8 +163,14 @@ impl World {
                 self.judge.cache_lost();
             }
             if !primary && self.authority.is_none() {
-                // What it had in its cache may be on the other disk only.
-                self.authority = Some(other);
+                if self.left_generation_of_its_own(n) {
+                    // It is the newer one for both all the same.
+                    self.authority = Some(n);
+                    self.judge.cache_lost();
+                } else {
+                    // What it had in its cache may be on the other disk only.
+                    self.authority = Some(other);
+                }
             }
         }
         // Two Primaries crash, and neither disk says that it is the newer one: that of the one that lost its cache may be the source, and what
