@@ -28,7 +28,8 @@ impl World {
                 self.stats.promotions += 1;
                 let alone = self.state(n).is_some_and(|state| state.conn < Conn::Connected);
                 let decides = self.state(n).is_some_and(decides_alone);
-                if decides && purpose == (Purpose::Primary { force: true }) {
+                // Where the data come from the peer by now nothing is forced.
+                if decides && self.is_local(n) && purpose == (Purpose::Primary { force: true }) {
                     self.data_chosen(n);
                 }
                 let lost_on_the_way = std::mem::take(&mut self.lost_on_the_way);
