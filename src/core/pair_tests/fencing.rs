@@ -894,23 +894,24 @@ fn a_peer_may_take_over_from_a_node_that_was_demoted_while_frozen() {
             pair.run_once();
         }
         pair.a.running = None;
-        let meet = |pair: &mut Pair| {
+        if met_as_primary {
+            pair.lose_link();
             (pair.a.wants_link, pair.b.wants_link) = (true, true);
             while !pair.a.log.iter().any(|line| line.contains("a resync must bring")) {
                 pair.run_once();
             }
-        };
-        if met_as_primary {
-            pair.lose_link();
-            meet(&mut pair);
         }
         let demotion = pair.a.begin(Command::Secondary { volume: V, open: false });
         while pair.a.work() {}
         pair.lose_link();
         assert_eq!((pair.a.replies[&demotion], pair.a.word().0), (1, Role::Secondary), "{}", pair.logs());
         assert_eq!(pair.a.command(Command::Outdate { volume: V }), 1);
-        if !met_as_primary {
-            meet(&mut pair);
+        if !met_as_primary && !takes_over {
+            // It is the source at once.
+            (pair.a.wants_link, pair.b.wants_link) = (true, true);
+            while pair.a.word().1 != Conn::WFBitMapS {
+                pair.run_once();
+            }
             pair.lose_link();
         }
         if takes_over {
@@ -932,4 +933,27 @@ fn a_peer_may_take_over_from_a_node_that_was_demoted_while_frozen() {
         assert_eq!(pair.a.data[5000 * 512], if takes_over { 88 } else { 0 });
         assert_eq!(pair.b.data[4000 * 512], 99);
     }
+}
+
+/// The same, and both lose their power before they meet again: what the peer has lost with its cache comes from the node that was demoted.
+#[test]
+fn a_node_that_was_demoted_while_frozen_remembers_what_its_peer_may_have_lost() {
+    let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+    let token = pair.a.write(4000, 99, 8192);
+    while !pair.a.completed.contains_key(&token) {
+        pair.run_once();
+    }
+    pair.a.running = None;
+    let demotion = pair.a.begin(Command::Secondary { volume: V, open: false });
+    while pair.a.work() {}
+    pair.lose_link();
+    assert_eq!((pair.a.replies[&demotion], pair.a.word().0), (1, Role::Secondary), "{}", pair.logs());
+    pair.b.data[4000 * 512..][..8192].fill(0x55);
+    for (node, random) in [(&mut pair.a, 77), (&mut pair.b, 78)] {
+        node.restart(random);
+        assert_eq!(node.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    }
+    pair.meet_again();
+    pair.assert_equal();
+    assert_eq!(pair.b.data[4000 * 512], 99, "{}", pair.logs());
 }
