@@ -224,6 +224,11 @@ impl World {
             && source.bitmap != 0
     }
 
+    /// Of two Primaries the other one was shot, which had begun nothing that this one has not gone on from.
+    fn has_shot_primary(&self, n: usize) -> bool {
+        self.p.two_primaries && self.nodes[1 - n].daemon.is_none() && self.is_generation_before(1 - n)
+    }
+
     /// A Secondary without its peer that has a generation of its own.
     pub(super) fn began_generation_alone(&self, n: usize, state: StateWord) -> bool {
         let disk = self.nodes[n].daemon.as_ref().and_then(|daemon| daemon.core.volume(V).disk());
@@ -359,7 +364,9 @@ impl World {
                 if self.authority != Some(1 - n) || !gone_on {
                     self.authority = Some(n);
                 }
-            } else if self.authority.is_none() && self.began_generation_alone(n, state) {
+            } else if (self.authority.is_none() || self.has_shot_primary(n))
+                && self.began_generation_alone(n, state)
+            {
                 // The peer was lost in the middle of the demotion.
                 self.authority = Some(n);
             }
