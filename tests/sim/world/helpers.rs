@@ -3,7 +3,7 @@
 use super::World;
 use crate::node::{Purpose, V};
 use drbdbox::conf::settings::Fencing;
-use drbdbox::core::state::{Disk, Role};
+use drbdbox::core::state::{Conn, Disk, Role};
 use drbdbox::core::types::*;
 use drbdbox::meta::MetaFlags;
 
@@ -98,7 +98,8 @@ impl World {
             }
             Some(state) if state.role == Role::Primary => Some(6),
             Some(state) if state.disk <= Disk::Inconsistent => Some(3),
-            Some(state) if state.disk == Disk::Outdated => Some(4),
+            // A handshake that it is in may make it good yet: `outdate` waits for the end of that.
+            Some(state) if state.disk == Disk::Outdated && state.conn != Conn::WFReportParams => Some(4),
             // It was asked, or does something else, and may take its time.
             Some(_) if self.random.chance(10) => Some(1),
             Some(_) => {
