@@ -19,6 +19,8 @@ pub struct Request {
     pub sectors: u64,
     /// Step at which it was submitted.
     pub began: u64,
+    /// The other node had written all of it, and may have lost it since with its cache.
+    pub peer_had_it: bool,
 }
 
 impl Request {

@@ -306,9 +306,9 @@ impl World {
         // A generation that the peer does not have must have a name of its own.
         let other = &self.nodes[1 - n].disk.data;
         // A later write, to a part of the blocks perhaps, may have changed them there since.
-        let known = request
-            .tags()
-            .all(|(at, tag)| other.get(at) == Some(&tag) || self.judge.is_written_since(at, request.began));
+        let here = |(at, tag)| other.get(at) == Some(&tag) || self.judge.is_written_since(at, request.began);
+        // What it had said to have, and lost with its cache a moment ago, is out of sync, and no generation is due for it.
+        let known = request.peer_had_it || request.tags().all(here);
         if !known {
             self.check_fenced(n);
         }

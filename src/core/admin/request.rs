@@ -29,7 +29,10 @@ impl Resource {
                 self.role_answered(task, v, result);
             }
             TaskKind::Simple { v, change, .. } => {
-                let result = self.request(&mut task, v, change, false);
+                let result = match self.is_outdated_for_now(v, change) {
+                    true => self.answer_or_retry(&mut task, Err(StateError::InTransientState)),
+                    false => self.request(&mut task, v, change, false),
+                };
                 self.simple_answered(task, v, result);
             }
             TaskKind::Disconnect { attempt } => {
@@ -49,6 +52,13 @@ impl Resource {
                 self.detach_answered(task, v, result);
             }
         }
+    }
+
+    /// Whether a disk that is to be outdated, and is, may be made good by the handshake that it is in, also if the peer, which fences this
+    /// node, has given the link up long ago. What comes of it is the answer. (DRBD says at once that there is nothing to do.)
+    fn is_outdated_for_now(&self, v: VolumeIndex, change: Change) -> bool {
+        let outdated = Some(Disk::Outdated);
+        change.disk == outdated && Some(self.state(v).disk) == outdated && self.connection.state_sent
     }
 
     /// One try of an ordered request. `None`: not decided yet, the stage says why.

@@ -957,3 +957,24 @@ fn a_node_that_was_demoted_while_frozen_remembers_what_its_peer_may_have_lost() 
     pair.assert_equal();
     assert_eq!(pair.b.data[4000 * 512], 99, "{}", pair.logs());
 }
+
+/// A handler outdates a disk that is Outdated, in the middle of a handshake that may make it good: it hears that it is when the handshake has
+/// ended, not before.
+#[test]
+fn outdating_an_outdated_disk_waits_for_the_end_of_a_handshake() {
+    let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+    pair.lose_link();
+    assert_eq!(pair.b.command(Command::Outdate { volume: V }), 1);
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    for _ in 0..100 {
+        if pair.b.word().1 != Conn::WFReportParams {
+            pair.run_once();
+        }
+    }
+    assert_eq!((pair.b.word().1, pair.b.word().2), (Conn::WFReportParams, Disk::Outdated), "{}", pair.logs());
+    let id = pair.b.begin(Command::Outdate { volume: V });
+    while pair.b.work() {}
+    assert!(!pair.b.replies.contains_key(&id), "{}", pair.logs());
+    pair.lose_link();
+    assert_eq!((pair.b.replies[&id], pair.b.word().2), (2, Disk::Outdated), "{}", pair.logs());
+}

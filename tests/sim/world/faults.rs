@@ -112,6 +112,16 @@ impl World {
         own.uuids[1] == 0 && (own.uuids[0] ^ other.uuids[1]) & !1 == 0
     }
 
+    /// What node `n` has under way, and the other one has written, is mirrored for `n` all the same when that loses its cache.
+    fn note_what_the_peer_had(&mut self, n: usize) {
+        let [first, second] = &mut self.nodes;
+        let (own, peer) = if n == 0 { (first, second) } else { (second, first) };
+        for request in own.application.in_flight.values_mut() {
+            let had_it = request.tags().all(|(at, tag)| peer.disk.data.get(at) == Some(&tag));
+            request.peer_had_it |= had_it;
+        }
+    }
+
     pub(super) fn crash(&mut self, n: usize, power_cut: bool) {
         self.event_outside(|| format!("{n}: {}", if power_cut { "power cut" } else { "crash" }));
         let other = 1 - n;
@@ -132,6 +142,9 @@ impl World {
         // only the peer has of the last writes goes.
         let failed = primary && self.state(n).is_some_and(|state| state.disk < Disk::Inconsistent);
         self.judge.lenient |= failed && self.state(other).is_some_and(|state| state.pdsk == Disk::UpToDate);
+        if power_cut {
+            self.note_what_the_peer_had(other);
+        }
         let node = &mut self.nodes[n];
         node.daemon = None;
         node.powered = !power_cut;
@@ -209,6 +222,11 @@ impl World {
             && own.current & !1 == source.current & !1
             && own.bitmap == 0
             && source.bitmap != 0
+    }
+
+    /// Of two Primaries the other one was shot, which had begun nothing that this one has not gone on from.
+    fn has_shot_primary(&self, n: usize) -> bool {
+        self.p.two_primaries && self.nodes[1 - n].daemon.is_none() && self.is_generation_before(1 - n)
     }
 
     /// A Secondary without its peer that has a generation of its own.
@@ -346,7 +364,9 @@ impl World {
                 if self.authority != Some(1 - n) || !gone_on {
                     self.authority = Some(n);
                 }
-            } else if self.authority.is_none() && self.began_generation_alone(n, state) {
+            } else if (self.authority.is_none() || self.has_shot_primary(n))
+                && self.began_generation_alone(n, state)
+            {
                 // The peer was lost in the middle of the demotion.
                 self.authority = Some(n);
             }

@@ -3,7 +3,7 @@
 use super::World;
 use crate::node::{Purpose, V};
 use drbdbox::conf::settings::Fencing;
-use drbdbox::core::state::{Disk, Role};
+use drbdbox::core::state::{Conn, Disk, Role};
 use drbdbox::core::types::*;
 use drbdbox::meta::MetaFlags;
 
@@ -97,8 +97,11 @@ impl World {
                 Some(7)
             }
             Some(state) if state.role == Role::Primary => Some(6),
-            Some(state) if state.disk <= Disk::Inconsistent => Some(3),
-            Some(state) if state.disk == Disk::Outdated => Some(4),
+            // What it has detached is good when it attaches that again.
+            Some(state) if state.disk == Disk::Diskless => Some(self.outdate_meta(other)),
+            Some(state) if state.disk == Disk::Inconsistent => Some(3),
+            // A handshake that it is in may make it good yet: `outdate` waits for the end of that.
+            Some(state) if state.disk == Disk::Outdated && state.conn != Conn::WFReportParams => Some(4),
             // It was asked, or does something else, and may take its time.
             Some(_) if self.random.chance(10) => Some(1),
             Some(_) => {
@@ -115,7 +118,11 @@ impl World {
         if !self.nodes[other].powered || self.random.chance(50) {
             return 5;
         }
-        // `drbdmeta outdate` there.
+        self.outdate_meta(other)
+    }
+
+    /// `drbdmeta outdate`, for a disk that is not attached.
+    fn outdate_meta(&mut self, other: usize) -> i32 {
         let mut block = self.nodes[other].super_block();
         if !block.flags.contains(MetaFlags::CONSISTENT) {
             return 3;

@@ -42,7 +42,10 @@ impl World {
         }
         let kind = self.random.below(100);
         if kind >= 92 {
-            return self.begin(n, Request { kind: Kind::Flush, sector, sectors: 0, began: self.step });
+            return self.begin(
+                n,
+                Request { kind: Kind::Flush, sector, sectors: 0, began: self.step, peer_had_it: false },
+            );
         }
         if application.overlaps(sector, sectors) && !(self.p.overlapping && kind < 62) {
             return;
@@ -57,7 +60,7 @@ impl World {
             62..=86 => Kind::Read,
             n => Kind::Discard { zeroes: n % 2 == 0 },
         };
-        self.begin(n, Request { kind, sector, sectors, began: self.step });
+        self.begin(n, Request { kind, sector, sectors, began: self.step, peer_had_it: false });
     }
 
     pub(super) fn begin(&mut self, n: usize, request: Request) {
