@@ -140,6 +140,25 @@ fn a_promotion_that_loses_the_other_primary_begins_no_generation_while_suspended
     pair.assert_equal();
 }
 
+/// A write of the other Primary waits for acknowledgements that were sent before it, and the link is lost: it is not written behind the
+/// back of everybody.
+#[test]
+fn a_write_that_came_too_early_goes_with_its_link() {
+    let mut pair = two_primaries();
+    pair.a.write(112, 11, 8192);
+    until_answered(&mut pair);
+    pair.b.write(4000, 13, 8192);
+    for _ in 0..100 {
+        pair.b.work();
+        Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
+        pair.a.work();
+    }
+    assert!(pair.a.core.early_deadline().is_some(), "{}", pair.logs());
+    pair.lose_link();
+    while pair.a.work() | pair.b.work() {}
+    assert_eq!((pair.a.data[4000 * 512], pair.b.data[4000 * 512]), (0, 13), "{}", pair.logs());
+}
+
 /// Both write to the same blocks at the same time: both complete, and both disks end with the same data.
 #[test]
 fn two_primaries_that_write_the_same_blocks_stay_equal() {
