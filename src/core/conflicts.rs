@@ -56,9 +56,11 @@ impl Resource {
     /// Goes on with a write that came too early, if it did not. True: something was done.
     pub(super) fn run_early(&mut self) -> bool {
         let Some(Hold::Early(early)) = self.hold.take() else { return false };
-        if self.state(early.volume).conn >= Conn::WFReportParams
-            && self.lacks_acks(early.volume, early.write.seq)
-        {
+        if self.state(early.volume).conn < Conn::WFReportParams {
+            // As if it had not arrived: nobody has been told of it, and a peer without a disk has no bits for what only this node would write.
+            return true;
+        }
+        if self.lacks_acks(early.volume, early.write.seq) {
             self.hold = Some(Hold::Early(early));
             return false;
         }

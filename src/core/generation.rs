@@ -103,8 +103,11 @@ impl Resource {
         if connected {
             // Of a Secondary nothing is frozen any more. If its disk is Outdated, what the peer has may be newer, and is no other way.
             let is_old = ns.role == Role::Secondary && ns.disk < Disk::UpToDate;
-            if ns.pdsk < Disk::Inconsistent && !is_old {
-                // It comes without its disk, which lacks what completes from now on. (DRBD forgets the generation here, too.)
+            let lacks_writes = ns.conn == Conn::WFBitMapS && ns.role == Role::Primary;
+            if ns.pdsk < Disk::Inconsistent && !is_old || lacks_writes {
+                // It comes without its disk, or is the target of a resync after its crash: it lacks what completes from now on. With equal
+                // generations the crash would make it the source if this node is demoted, or crashes too, before that resync has begun.
+                // (DRBD forgets the generation here, too.)
                 self.begin_owed_generation(v);
             }
             // Also what an admin froze: nobody else would ever send it again, and the peer has all

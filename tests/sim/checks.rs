@@ -65,7 +65,14 @@ impl World {
         }
         // Who promotes by force goes on where fence-peer has failed, also long after the order.
         self.unfenced |= text.starts_with("Forced into split brain situation");
-        if text.starts_with("No resync, but") {
+        let verifies = |conn| matches!(conn, Conn::VerifyS | Conn::VerifyT);
+        let grown_in_verify = text.starts_with("Writing the whole bitmap, size changed")
+            && self.nodes[n].state().is_some_and(|s| verifies(s.conn));
+        if grown_in_verify {
+            // A verify began between the order to grow and the new size: with new space for both no resync follows from it (spec/state.md
+            // 12.4 step 7).
+            self.bits_without_resync = true;
+        } else if text.starts_with("No resync, but") {
             // Two copies of one generation are not compared, though an invalidate that ended early left
             // bits (spec/state.md 8.4 U15, 10.3 step 13).
             self.bits_without_resync = true;

@@ -140,6 +140,69 @@ fn a_promotion_that_loses_the_other_primary_begins_no_generation_while_suspended
     pair.assert_equal();
 }
 
+/// A write of the other Primary waits for acknowledgements that were sent before it, and the link is lost: it is not written behind the
+/// back of everybody.
+#[test]
+fn a_write_that_came_too_early_goes_with_its_link() {
+    let mut pair = two_primaries();
+    pair.a.write(112, 11, 8192);
+    until_answered(&mut pair);
+    pair.b.write(4000, 13, 8192);
+    for _ in 0..100 {
+        pair.b.work();
+        Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
+        pair.a.work();
+    }
+    assert!(pair.a.core.early_deadline().is_some(), "{}", pair.logs());
+    pair.lose_link();
+    while pair.a.work() | pair.b.work() {}
+    assert_eq!((pair.a.data[4000 * 512], pair.b.data[4000 * 512]), (0, 13), "{}", pair.logs());
+}
+
+/// One of two Primaries crashes, and the other one, frozen, goes on as the source of its resync. Before that has begun the source is demoted and
+/// the link is lost, or it crashes, too: what it has acknowledged meanwhile stays.
+#[test]
+fn what_the_source_acknowledges_before_the_resync_of_a_crashed_primary_stays() {
+    for crashes in [false, true] {
+        let mut pair = two_primaries();
+        let net = Box::new(NetSettings { allow_two_primaries: true, ..settings(Protocol::C) });
+        for node in [&mut pair.a, &mut pair.b] {
+            node.with_fencing(Fencing::ResourceAndStonith);
+            node.running = Some(Vec::new());
+        }
+        pair.b.write(4000, 99, 8192);
+        pair.run();
+        pair.lose_link();
+        pair.b.restart(77);
+        pair.b.begin(Command::Connect(net.clone()));
+        (pair.a.wants_link, pair.b.wants_link) = (true, true);
+        for _ in 0..500 {
+            if pair.a.word().1 == Conn::WFBitMapS {
+                break;
+            }
+            pair.run_once();
+        }
+        assert_eq!(pair.a.word().1, Conn::WFBitMapS, "{}", pair.logs());
+        let token = pair.a.write(4000, 13, 8192);
+        while pair.a.work() {}
+        assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+        if !crashes {
+            assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
+        }
+        pair.lose_link();
+        if crashes {
+            pair.a.restart(78);
+            pair.a.begin(Command::Connect(net.clone()));
+        }
+        pair.b.restart(79);
+        pair.b.begin(Command::Connect(net));
+        (pair.a.running, pair.b.running) = (None, None);
+        pair.meet_again();
+        pair.assert_equal();
+        assert_eq!(pair.a.data[4000 * 512], 13, "{}", pair.logs());
+    }
+}
+
 /// Both write to the same blocks at the same time: both complete, and both disks end with the same data.
 #[test]
 fn two_primaries_that_write_the_same_blocks_stay_equal() {
