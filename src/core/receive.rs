@@ -10,6 +10,7 @@ use super::log_lines;
 use super::peer_write::{PeerKind, PeerWrite};
 use super::resync::Answer;
 use super::state::{Conn, Disk, StateWord};
+use super::steps::{FifoWait, Step, Work};
 use super::types::*;
 use super::uuid::{self, PeerUuids, UuidFlags, Uuids};
 use super::Resource;
@@ -267,10 +268,12 @@ impl Resource {
                 } else if state.conn < Conn::Connected
                     || state.disk <= Disk::Negotiating
                     || state.pdsk < Disk::Inconsistent
+                    || state.conn == Conn::Connected && !self.may_become_target(v)
                 {
                     // Also when the source gave its disk up: it began the resync before it had this
                     // node's consent, and this node will not wait for its sync UUID any more. And when the own disk
-                    // went meanwhile, and is back: what decides about it comes behind this packet.
+                    // went meanwhile, and is back: what decides about it comes behind this packet. And when this node has agreed
+                    // to let the source's disk go, and a word from before that says that it is there.
                     self.hold = None;
                     true
                 } else {
@@ -280,6 +283,38 @@ impl Resource {
             Some(Hold::Early(_)) => self.run_early(),
             _ => false,
         }
+    }
+
+    /// Whether a node that is Connected can wait for a sync UUID soon, without another word on the data socket: it has asked for
+    /// something that the peer may have agreed to, on the other socket, or the device has grown. (DRBD waits in any case.)
+    fn may_become_target(&self, v: VolumeIndex) -> bool {
+        self.waits_for_peer()
+            || self.volumes[v].grown_waits
+            || self.volumes[v].resync_after_negotiation
+            || self.is_queued(|step| matches!(step, Step::ResyncGrown { v: of } if *of == v))
+    }
+
+    /// Whether such a step has yet to be done.
+    fn is_queued(&self, is: impl Fn(&Step) -> bool) -> bool {
+        self.steps.iter().any(&is)
+            || self.fifo.iter().any(|work| matches!(work, Work::Step(step) if is(step)))
+    }
+
+    /// Whether the nodes are about to agree on a size: who is the source of what is added depends on the roles.
+    pub(super) fn settles_size(&self, v: VolumeIndex) -> bool {
+        let state = self.state(v);
+        let both_disks = state.disk >= Disk::Inconsistent && state.pdsk >= Disk::Inconsistent;
+        let asked = !self.volumes[v].size_questions.is_empty();
+        let asks = matches!(self.hold, Some(Hold::Sizes { v: of, .. }) if of == v);
+        let looks = matches!(self.fifo_wait, Some(FifoWait::BackingSize { v: of, .. }) if of == v);
+        let settles = |step: &Step| match step {
+            Step::AskBackingSize { v: of, .. }
+            | Step::ChangeSize { v: of, .. }
+            | Step::SizeChanged { v: of, .. }
+            | Step::ResyncGrown { v: of } => *of == v,
+            _ => false,
+        };
+        state.conn == Conn::Connected && both_disks && (asked || asks || looks || self.is_queued(settles))
     }
 
     /// The disks are flushed for the current epoch of the peer, none of whose writes is at a disk any more.

@@ -104,9 +104,13 @@ impl Resource {
 
     /// Whether a demotion has to wait: this node is Primary until the peer's disk keeps all that was mirrored to it. If the link is lost
     /// before, it has lost its peer as any Primary: it begins a generation, or is frozen until the peer is fenced. Then the demotion
-    /// goes on. (DRBD is Secondary at once, and takes the copies for equal later.)
+    /// goes on. (DRBD is Secondary at once, and takes the copies for equal later.) While the device grows it is Primary, too, as
+    /// long as it is for the peer: else each could take the other for the source of the new space. (DRBD's do.)
     pub(super) fn waits_for_epochs(&self, v: VolumeIndex) -> bool {
         let state = self.state(v);
+        if self.settles_size(v) {
+            return true;
+        }
         let alone = matches!(state.conn, Conn::StandAlone | Conn::Unconnected | Conn::WFConnection);
         self.has_open_epochs(v) && !(alone && state.is_susp()) && !mutant!("demotion-forgets-epochs")
     }

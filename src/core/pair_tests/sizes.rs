@@ -185,6 +185,42 @@ fn resize(node: &mut Node) -> AdminId {
     node.begin(Command::Resize { volume: V, size: 0, assume_peer_has_space: false, assume_clean: false })
 }
 
+/// Whoever asks for it, and whenever the Primary is demoted that has the question, or has sent it: one of the two is the source of what is
+/// added.
+#[test]
+fn a_demotion_while_the_device_grows_leaves_one_source() {
+    const OLD: usize = 8 << 20;
+    let mut settling = 0;
+    for (primary_asks, rounds) in (0..24).flat_map(|rounds| [(true, rounds), (false, rounds)]) {
+        let mut pair = Pair::new(101);
+        pair.a = Node::with_internal_meta_data(1, OLD);
+        pair.b = Node::with_internal_meta_data(2, OLD);
+        pair.connect(&settings(Protocol::C));
+        pair.b.begin(Command::Primary { volume: V, force: true });
+        pair.run();
+        let old = pair.a.core.volume(V).size_sectors();
+        pair.a.set_bytes(2 * OLD);
+        pair.b.set_bytes(2 * OLD);
+        resize(if primary_asks { &mut pair.b } else { &mut pair.a });
+        for _ in 0..rounds {
+            pair.run_once();
+        }
+        if !primary_asks && !pair.b.core.settles_size(V) {
+            continue;
+        }
+        settling += 1;
+        let id = pair.b.begin(Command::Secondary { volume: V, open: false });
+        pair.run();
+        assert_eq!(pair.b.replies[&id], 1, "{rounds} {}", pair.logs());
+        for node in [&pair.a, &pair.b] {
+            assert!(node.core.volume(V).size_sectors() > old, "{rounds} {}", pair.logs());
+            let expected = (Role::Secondary, Conn::Connected, Disk::UpToDate, Disk::UpToDate);
+            assert_eq!(node.word(), expected, "{rounds} {}", pair.logs());
+        }
+    }
+    assert!(settling > 24, "{settling}");
+}
+
 /// What a node has told of its disk at connect counts until it can tell the peer more.
 #[test]
 fn a_disk_that_grew_unnoticed_does_not_change_the_size_at_connect() {
