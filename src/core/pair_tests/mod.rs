@@ -7,6 +7,7 @@ mod fencing;
 mod generations;
 mod invalidate;
 mod net_options;
+mod new_space;
 mod resync;
 mod sizes;
 mod two_primaries;
