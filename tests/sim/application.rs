@@ -24,6 +24,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// Submitted at step `began`.
+    pub fn new(kind: Kind, sector: u64, sectors: u64, began: u64) -> Request {
+        Request { kind, sector, sectors, began, peer_had_it: false }
+    }
+
     /// What it writes: sectors and their tags.
     pub fn tags(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let sectors = match self.kind {

@@ -42,10 +42,7 @@ impl World {
         }
         let kind = self.random.below(100);
         if kind >= 92 {
-            return self.begin(
-                n,
-                Request { kind: Kind::Flush, sector, sectors: 0, began: self.step, peer_had_it: false },
-            );
+            return self.begin(n, Request::new(Kind::Flush, sector, 0, self.step));
         }
         if application.overlaps(sector, sectors) && !(self.p.overlapping && kind < 62) {
             return;
@@ -60,7 +57,7 @@ impl World {
             62..=86 => Kind::Read,
             n => Kind::Discard { zeroes: n % 2 == 0 },
         };
-        self.begin(n, Request { kind, sector, sectors, began: self.step, peer_had_it: false });
+        self.begin(n, Request::new(kind, sector, sectors, self.step));
     }
 
     pub(super) fn begin(&mut self, n: usize, request: Request) {
