@@ -58,13 +58,19 @@ impl Resource {
         self.meet_again_with_new_generation(v);
     }
 
+    /// The peer may have lost writes with its cache, which a node that was demoted since knows of: they come with the resync of a Primary that
+    /// crashed, also after a crash.
+    pub(super) fn count_as_crashed(&mut self, v: VolumeIndex) {
+        self.volumes[v].crashed_primary = true;
+        self.refresh_meta_flags(v);
+    }
+
     /// I/O stays frozen until the next handshake.
     fn meet_again_with_new_generation(&mut self, v: VolumeIndex) {
         if self.state(v).role == Role::Secondary {
             // It was demoted while frozen, and has nothing to write in a generation. The peer may take over before the two meet: with one that
             // is only offered it would find a split brain. Who crashed as Primary is the source of the same resync, or the target then.
-            self.volumes[v].crashed_primary = true;
-            self.refresh_meta_flags(v);
+            self.count_as_crashed(v);
         } else {
             let offered = (self.random)();
             self.volumes[v].offered_generation.get_or_insert(offered);

@@ -10,7 +10,7 @@ use super::log_lines;
 use super::peer_write::{PeerKind, PeerWrite};
 use super::resync::Answer;
 use super::state::{Conn, Disk, StateWord};
-use super::steps::{FifoWait, Step, Work};
+use super::steps::{Step, Work};
 use super::types::*;
 use super::uuid::{self, PeerUuids, UuidFlags, Uuids};
 use super::Resource;
@@ -295,26 +295,9 @@ impl Resource {
     }
 
     /// Whether such a step has yet to be done.
-    fn is_queued(&self, is: impl Fn(&Step) -> bool) -> bool {
+    pub(super) fn is_queued(&self, is: impl Fn(&Step) -> bool) -> bool {
         self.steps.iter().any(&is)
             || self.fifo.iter().any(|work| matches!(work, Work::Step(step) if is(step)))
-    }
-
-    /// Whether the nodes are about to agree on a size: who is the source of what is added depends on the roles.
-    pub(super) fn settles_size(&self, v: VolumeIndex) -> bool {
-        let state = self.state(v);
-        let both_disks = state.disk >= Disk::Inconsistent && state.pdsk >= Disk::Inconsistent;
-        let asked = !self.volumes[v].size_questions.is_empty();
-        let asks = matches!(self.hold, Some(Hold::Sizes { v: of, .. }) if of == v);
-        let looks = matches!(self.fifo_wait, Some(FifoWait::BackingSize { v: of, .. }) if of == v);
-        let settles = |step: &Step| match step {
-            Step::AskBackingSize { v: of, .. }
-            | Step::ChangeSize { v: of, .. }
-            | Step::SizeChanged { v: of, .. }
-            | Step::ResyncGrown { v: of } => *of == v,
-            _ => false,
-        };
-        state.conn == Conn::Connected && both_disks && (asked || asks || looks || self.is_queued(settles))
     }
 
     /// The disks are flushed for the current epoch of the peer, none of whose writes is at a disk any more.

@@ -133,6 +133,23 @@ impl Resource {
         }
     }
 
+    /// Whether the nodes are about to agree on a size: who is the source of what is added depends on the roles.
+    pub(super) fn settles_size(&self, v: VolumeIndex) -> bool {
+        let state = self.state(v);
+        let both_disks = state.disk >= Disk::Inconsistent && state.pdsk >= Disk::Inconsistent;
+        let asked = !self.volumes[v].size_questions.is_empty();
+        let asks = matches!(self.hold, Some(Hold::Sizes { v: of, .. }) if of == v);
+        let looks = matches!(self.fifo_wait, Some(FifoWait::BackingSize { v: of, .. }) if of == v);
+        let settles = |step: &Step| match step {
+            Step::AskBackingSize { v: of, .. }
+            | Step::ChangeSize { v: of, .. }
+            | Step::SizeChanged { v: of, .. }
+            | Step::ResyncGrown { v: of } => *of == v,
+            _ => false,
+        };
+        state.conn == Conn::Connected && both_disks && (asked || asks || looks || self.is_queued(settles))
+    }
+
     /// The `resize` command. spec/state.md 12.5.
     pub(super) fn resize(&mut self, id: AdminId, v: VolumeIndex, size: u64, flags: ResizeFlags) {
         if self.state(v).conn == Conn::WFReportParams {

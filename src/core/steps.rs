@@ -269,7 +269,6 @@ impl Resource {
         }
         // A13, A14. Also in a resync: the mark PRIMARY_IND goes only when the bits are on disk.
         let demoted = os.role == Role::Primary && ns.role == Role::Secondary;
-        let uncertain = demoted && self.has_uncertain_writes(v);
         if disk_ok && has_primary_mark(os) && !has_primary_mark(ns) {
             if demoted {
                 // Frozen ones: the bitmap is written now, and the log of a Secondary is read by nobody.
@@ -278,9 +277,9 @@ impl Resource {
                 // the one that is owed is owed in memory only. (DRBD leaves it at that.) The other one of two Primaries has its cache if it is
                 // Primary still, and rule 41 may refuse who has crashed.
                 let alone = ns.conn < Conn::Connected && !self.two_primaries_allowed();
-                let volume = &mut self.volumes[v];
-                volume.crashed_primary |= alone && volume.new_current_uuid_owed && uncertain;
-                self.refresh_meta_flags(v);
+                if alone && self.volumes[v].new_current_uuid_owed && self.has_uncertain_writes(v) {
+                    self.count_as_crashed(v);
+                }
             }
             // What a Primary without a disk wrote last may wait for the activity log still, which counts only with the mark.
             add(Step::AwaitPeerWrites { v });

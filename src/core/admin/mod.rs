@@ -172,7 +172,7 @@ impl Resource {
             Stage::Try => true,
             Stage::Retry { changes } => changes != self.changes,
             Stage::RetryAt { time } => time <= self.now,
-            Stage::Epochs { v } => !self.waits_for_epochs(v),
+            Stage::Epochs { v } => !self.demotion_waits(v),
             Stage::Peer { wanted, replied } => return self.run_peer_stage(task, wanted, replied),
             Stage::Acknowledgements { result } if !self.awaits_acknowledgement() => {
                 self.finish_role(task, result);

@@ -93,7 +93,7 @@ impl Resource {
         }
         let decision = rules::decide(os, wanted, ChangeKind::Soft, &context);
         let demotes = os.role == Role::Primary && change.role == Some(Role::Secondary);
-        if demotes && decision.is_ok() && self.waits_for_epochs(v) {
+        if demotes && decision.is_ok() && self.demotion_waits(v) {
             self.queue_steps([Step::CloseEpoch]);
             task.stage = Stage::Epochs { v };
             return None;
@@ -106,7 +106,7 @@ impl Resource {
     /// before, it has lost its peer as any Primary: it begins a generation, or is frozen until the peer is fenced. Then the demotion
     /// goes on. (DRBD is Secondary at once, and takes the copies for equal later.) While the device grows it is Primary, too, as
     /// long as it is for the peer: else each could take the other for the source of the new space. (DRBD's do.)
-    pub(super) fn waits_for_epochs(&self, v: VolumeIndex) -> bool {
+    pub(super) fn demotion_waits(&self, v: VolumeIndex) -> bool {
         let state = self.state(v);
         if self.settles_size(v) {
             return true;

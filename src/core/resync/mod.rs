@@ -286,7 +286,9 @@ impl Resource {
             Conn::SyncTarget => Change::conn(side).and(Change::disk(Disk::Inconsistent)),
             _ => Change::conn(side).and(Change::pdsk(Disk::Inconsistent)),
         };
-        if side == Conn::SyncSource && state.conn == Conn::Connected && state.pdsk < Disk::UpToDate {
+        let tells_of_more =
+            side == Conn::SyncSource && state.conn == Conn::Connected && state.pdsk < Disk::UpToDate;
+        if tells_of_more {
             // The resync of new space. What was written here while the peer's disk was not good only this node knows of, and no bitmaps
             // were exchanged: the peer gets this one in front of the sync UUID. (DRBD does without, and the peer's disk becomes UpToDate.)
             self.add_writes_to_bitmap(v, true);
@@ -298,7 +300,7 @@ impl Resource {
         // All bits are part of it.
         self.volumes[v].resync_after_negotiation = false;
         self.begin_counting(v);
-        self.volumes[v].resync.target_tells = state.conn == Conn::Connected && state.pdsk < Disk::UpToDate;
+        self.volumes[v].resync.target_tells = tells_of_more;
         if self.volumes[v].resynced {
             // Behind the news of the disk that came back: the peer sends nothing more for the one before.
             self.volumes[v].resync.late_answers = Some(self.request_ping());
@@ -364,6 +366,7 @@ impl Resource {
         resync.target_done = false;
         resync.target_failed = false;
         resync.target_began = false;
+        resync.own_failed.clear();
         resync.added_behind_end = None;
         resync.announced = false;
         resync.empty_wait = None;
