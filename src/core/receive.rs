@@ -10,7 +10,6 @@ use super::log_lines;
 use super::peer_write::{PeerKind, PeerWrite};
 use super::resync::Answer;
 use super::state::{Conn, Disk, StateWord};
-use super::steps::{Step, Work};
 use super::types::*;
 use super::uuid::{self, PeerUuids, UuidFlags, Uuids};
 use super::Resource;
@@ -268,12 +267,10 @@ impl Resource {
                 } else if state.conn < Conn::Connected
                     || state.disk <= Disk::Negotiating
                     || state.pdsk < Disk::Inconsistent
-                    || state.conn == Conn::Connected && !self.may_become_target(v)
                 {
                     // Also when the source gave its disk up: it began the resync before it had this
                     // node's consent, and this node will not wait for its sync UUID any more. And when the own disk
-                    // went meanwhile, and is back: what decides about it comes behind this packet. And when this node has agreed
-                    // to let the source's disk go, and a word from before that says that it is there.
+                    // went meanwhile, and is back: what decides about it comes behind this packet.
                     self.hold = None;
                     true
                 } else {
@@ -283,21 +280,6 @@ impl Resource {
             Some(Hold::Early(_)) => self.run_early(),
             _ => false,
         }
-    }
-
-    /// Whether a node that is Connected can wait for a sync UUID soon, without another word on the data socket: it has asked for
-    /// something that the peer may have agreed to, on the other socket, or the device has grown. (DRBD waits in any case.)
-    fn may_become_target(&self, v: VolumeIndex) -> bool {
-        self.waits_for_peer()
-            || self.volumes[v].grown_waits
-            || self.volumes[v].resync_after_negotiation
-            || self.is_queued(|step| matches!(step, Step::ResyncGrown { v: of } if *of == v))
-    }
-
-    /// Whether such a step has yet to be done.
-    pub(super) fn is_queued(&self, is: impl Fn(&Step) -> bool) -> bool {
-        self.steps.iter().any(&is)
-            || self.fifo.iter().any(|work| matches!(work, Work::Step(step) if is(step)))
     }
 
     /// The disks are flushed for the current epoch of the peer, none of whose writes is at a disk any more.

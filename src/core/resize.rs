@@ -35,7 +35,7 @@ use super::size::{
     SizeQuestion,
 };
 use super::state::{Change, Conn, Disk, StateWord};
-use super::steps::{FifoWait, Step};
+use super::steps::{FifoWait, Step, Work};
 use super::types::*;
 use super::Resource;
 use crate::meta::layout::SECTOR_BYTES;
@@ -148,6 +148,12 @@ impl Resource {
             _ => false,
         };
         state.conn == Conn::Connected && both_disks && (asked || asks || looks || self.is_queued(settles))
+    }
+
+    /// Whether such a step has yet to be done.
+    fn is_queued(&self, is: impl Fn(&Step) -> bool) -> bool {
+        self.steps.iter().any(&is)
+            || self.fifo.iter().any(|work| matches!(work, Work::Step(step) if is(step)))
     }
 
     /// The `resize` command. spec/state.md 12.5.
