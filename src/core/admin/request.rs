@@ -1,7 +1,7 @@
 //! A request on its way to a decision: tried here, asked of the peer, tried again. spec/state.md 6.2.
 
 use super::{disconnect_change, Stage, Task, TaskKind};
-use crate::core::codes::{StateError, StateResult};
+use crate::core::codes::{StateError, StateResult, StateSuccess};
 use crate::core::connection::Phase;
 use crate::core::handshake::state_packet;
 use crate::core::log_lines;
@@ -209,32 +209,27 @@ impl Resource {
         true
     }
 
+    /// The peer has agreed, and takes the change for done, also if nothing comes of it because the state is another one by now.
     pub(super) fn commit_cluster_wide(&mut self, task: &Task, wanted: Change) -> StateResult {
-        match task.kind {
-            TaskKind::Disconnect { .. } => self.change_connection(wanted, ChangeKind::Soft, true),
-            TaskKind::Role { v, .. } | TaskKind::Simple { v, .. } => {
-                // A handshake over this link may have come to its end meanwhile, and said that bitmaps are exchanged. The peer was not at
-                // that point, or it had not agreed: it begins the full sync, and sends none. (DRBD refuses, and both wait.)
-                let agreed =
-                    wanted.conn == Some(Conn::StartingSyncT) && self.state(v).conn == Conn::WFBitMapT;
-                let kind = if agreed { ChangeKind::Hard } else { ChangeKind::Soft };
-                let result = self.change(v, wanted, kind, true);
-                let (state, invalidates_peer) = (self.state(v), wanted.conn == Some(Conn::StartingSyncS));
-                if invalidates_peer && state.conn == Conn::Connected && state.pdsk == Disk::UpToDate {
-                    // The own disk went meanwhile: the peer has agreed, and given its data up. Its word is on its way.
-                    let _ = self.change(v, Change::pdsk(Disk::Outdated), ChangeKind::Hard, false);
-                }
-                result
-            }
-            TaskKind::Detach { v } => {
-                let result = self.change(v, wanted, ChangeKind::Soft, true);
-                let state = self.state(v);
-                if result.is_err() && state.conn >= Conn::Connected {
-                    // The peer's own disk went meanwhile: it has agreed, and takes this one for Failed.
-                    self.send_directly(v, state_packet(state));
-                }
-                result
-            }
+        let v = match task.kind {
+            TaskKind::Disconnect { .. } => return self.change_connection(wanted, ChangeKind::Soft, true),
+            TaskKind::Role { v, .. } | TaskKind::Simple { v, .. } | TaskKind::Detach { v } => v,
+        };
+        // A handshake over this link may have come to its end meanwhile, and said that bitmaps are exchanged. The peer was not at
+        // that point, or it had not agreed: it begins the full sync, and sends none. (DRBD refuses, and both wait.)
+        let agreed = wanted.conn == Some(Conn::StartingSyncT) && self.state(v).conn == Conn::WFBitMapT;
+        let kind = if agreed { ChangeKind::Hard } else { ChangeKind::Soft };
+        let result = self.change(v, wanted, kind, true);
+        let state = self.state(v);
+        let invalidates_peer = wanted.conn == Some(Conn::StartingSyncS);
+        if invalidates_peer && state.conn == Conn::Connected && state.pdsk == Disk::UpToDate {
+            // The own disk went meanwhile: the peer has given its data up. Its word is on its way.
+            let _ = self.change(v, Change::pdsk(Disk::Outdated), ChangeKind::Hard, false);
+        } else if result != Ok(StateSuccess::Success) && state.conn >= Conn::Connected {
+            // Its own disk went meanwhile: it takes this one for Failed, or for one that is about to be overwritten. (DRBD leaves it
+            // there, and a Primary whose disk went has none to work with.)
+            self.send_directly(v, state_packet(state));
         }
+        result
     }
 }

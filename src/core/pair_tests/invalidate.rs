@@ -48,3 +48,22 @@ fn the_source_is_not_given_up_before_the_target_would_survive_a_crash() {
         assert_eq!(resyncs, usize::from(!asked_by_source), "{}", pair.logs());
     }
 }
+
+/// The Primary lets the Secondary give its data up, and has to give its own disk up before that has begun: it works with the disk of the
+/// Secondary, which is still good.
+#[test]
+fn who_does_not_become_the_target_after_all_serves_a_primary_that_lost_its_disk() {
+    let mut pair = synced_pair();
+    pair.a.meta_held = Some(Vec::new());
+    let invalidate = pair.b.begin(Command::Invalidate { volume: V });
+    pair.run_with_a_slow_meta_socket(|pair| pair.a.word().1 == Conn::StartingSyncS);
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+    pair.a.release_meta();
+    pair.run_with_a_slow_meta_socket(|pair| pair.b.word().3 <= Disk::Failed);
+    pair.run();
+    assert_eq!(pair.b.replies[&invalidate], 2, "{}", pair.logs());
+    assert_eq!((pair.b.word().2, pair.a.word().3), (Disk::UpToDate, Disk::UpToDate), "{}", pair.logs());
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+}
