@@ -192,14 +192,19 @@ promote() {
 # The states that a host sees of itself and its peer.
 is_good() { quiet "$1" "$IN_SYNC"; }
 
-# Both good and connected. A resync may be slow next to an application that fills a narrow network: it may go on for as
-# long as there is less and less left of it.
+# What is left of a resync or a verify.
+left_of() {
+	inside "$1" "sed -n -e 's/.* oos:\([1-9][0-9]*\)$/\1/p' -e 's|.* verified: .*(\([0-9]*\)/.*|\1|p' $PROC | tail -n 1" 2>/dev/null
+}
+
+# Both good and connected. A resync, or a verify, may be slow next to an application that fills a narrow network, or whose
+# every write is flushed at the peer: it may go on for as long as there is less and less left of it.
 settle() {
 	local host end least left
 	for host in "$PRIMARY" "$SECONDARY"; do
 		end=$((SECONDS + WAIT)) least=
 		until is_good "$host"; do
-			left=$(inside "$host" "sed -n 's/.* oos:\([0-9]*\)$/\1/p' $PROC" 2>/dev/null) || left=
+			left=$(left_of "$host") || left=
 			if [ -n "$left" ] && [ "$left" -lt "${least:-$((left + 1))}" ]; then
 				least=$left
 				end=$((SECONDS + WAIT))
