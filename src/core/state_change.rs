@@ -233,6 +233,10 @@ impl Resource {
         if os.conn != ns.conn && matches!(ns.conn, Conn::WFBitMapS | Conn::WFBitMapT) {
             self.writes_come_too_late_for_sync(v);
         }
+        if os.conn != ns.conn && ns.conn == Conn::WFBitMapS {
+            // A write that was let in before the fifo comes to the bitmap would be announced behind it, and the bitmap waits for its end.
+            self.volumes[v].bitmap_io = true;
+        }
         if ns.conn == Conn::StartingSyncT {
             self.volumes[v].invalidating = true;
         } else if ns.conn.is_sync_target() || !matches!(ns.disk, Disk::Inconsistent | Disk::Outdated) {

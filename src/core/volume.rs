@@ -251,7 +251,7 @@ pub struct Volume {
     pub(super) invalidating: bool,
     /// A peer has, or may have, newer data, and its bits are not in the own bitmap yet: no block counts as in sync.
     pub(super) bitmap_lacks_peers: bool,
-    /// A bulk operation on the bitmap waits for application I/O to drain, or runs.
+    /// A bulk operation on the bitmap is to come, waits for application I/O to drain, or runs.
     pub(super) bitmap_io: bool,
 
     /// Writes of the application that are in the transfer log.
