@@ -688,6 +688,18 @@ fn a_verify_gives_way_to_a_resync_that_the_peer_wants() {
     assert_eq!(pair.a.word().1, Conn::Connected, "decided anew: of one generation\n{}", pair.logs());
 }
 
+/// Another `verify`, for all of the device, has nothing to do: the one that runs has asked for all blocks up to its stop, and ends when they
+/// are compared.
+#[test]
+fn a_verify_stops_where_it_was_told_to_when_it_began() {
+    let mut pair = verifying_pair();
+    let id = pair.b.begin(Command::Verify { volume: V, start: Some(800), stop: None });
+    pair.run();
+    assert_eq!(pair.b.replies[&id], 2, "{}", pair.logs());
+    pair.run_disk_backwards();
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::Connected, Conn::Connected), "{}", pair.logs());
+}
+
 /// The handler may throw away a snapshot of the data from before the resync.
 #[test]
 fn after_resync_target_is_called_when_the_disk_says_that_its_data_are_good() {
