@@ -188,6 +188,7 @@ impl Resource {
         use Conn::*;
         let os = self.state(v);
         let volume = &mut self.volumes[v];
+        volume.peer_disk_let_go &= peer.disk > Disk::Failed;
         volume.peer_uuids_outlive_disk |= volume.peer_uuids.is_some() && peer.disk < Disk::Negotiating;
         // It is to negotiate, but its UUIDs would have come before this word: it has gone before they could be sent. (DRBD goes by those of
         // the disk that the peer had before.)

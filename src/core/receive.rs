@@ -267,10 +267,11 @@ impl Resource {
                 } else if state.conn < Conn::Connected
                     || state.disk <= Disk::Negotiating
                     || state.pdsk < Disk::Inconsistent
+                    || self.volumes[v].peer_disk_let_go
                 {
                     // Also when the source gave its disk up: it began the resync before it had this
-                    // node's consent, and this node will not wait for its sync UUID any more. And when the own disk
-                    // went meanwhile, and is back: what decides about it comes behind this packet.
+                    // node's consent, and this node will not wait for its sync UUID any more, whatever a word of the source says that crossed the
+                    // consent. And when the own disk went meanwhile, and is back: what decides about it comes behind this packet.
                     self.hold = None;
                     true
                 } else {

@@ -233,6 +233,10 @@ impl Resource {
         if os.conn != ns.conn && matches!(ns.conn, Conn::WFBitMapS | Conn::WFBitMapT) {
             self.writes_come_too_late_for_sync(v);
         }
+        if os.conn != ns.conn && ns.conn == Conn::WFBitMapS {
+            // A write that was let in before the fifo comes to the bitmap would be announced behind it, and the bitmap waits for its end.
+            self.volumes[v].bitmap_io = true;
+        }
         if ns.conn == Conn::StartingSyncT {
             self.volumes[v].invalidating = true;
         } else if ns.conn.is_sync_target() || !matches!(ns.disk, Disk::Inconsistent | Disk::Outdated) {
@@ -261,6 +265,9 @@ impl Resource {
         } else if unanswered && ns.disk < Disk::Negotiating {
             self.volumes[v].late_answers += 1;
         }
+        let lets_go = os.pdsk > Disk::Failed && ns.pdsk == Disk::Failed && self.commits_for_peer;
+        let both_there = ns.conn >= Conn::Connected && ns.disk > Disk::Negotiating;
+        self.volumes[v].peer_disk_let_go = both_there && (lets_go || self.volumes[v].peer_disk_let_go);
         let peer_is_good_again = os.pdsk < Disk::UpToDate && ns.pdsk == Disk::UpToDate;
         if let Some(disk) = self.volumes[v].disk.as_mut().filter(|_| peer_is_good_again) {
             disk.refused_by_peer = false;

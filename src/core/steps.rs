@@ -450,8 +450,8 @@ impl Resource {
                 self.emit(Socket::Data, v, state_packet(word), None, None);
             }
             Step::SendBitmap { v } => {
-                if self.may_send_bitmap(v) {
-                    self.volumes[v].bitmap_io = true;
+                self.volumes[v].bitmap_io = self.may_send_bitmap(v);
+                if self.volumes[v].bitmap_io {
                     self.fifo_wait = Some(FifoWait::Drain(v));
                 }
             }

@@ -174,6 +174,8 @@ pub struct Volume {
     /// Disks that negotiated over this link and were given up before the peer's UUIDs came, which answer them: so many will come before
     /// those for the next disk.
     pub(super) late_answers: u32,
+    /// This node has agreed to the end of the peer's disk, and the peer has not said yet that it is gone: what it began with that disk is over.
+    pub(super) peer_disk_let_go: bool,
     /// Own bits as last sent in P_UUIDS.
     pub(super) bits_sent: u64,
     /// The peer's own maximum, sectors; 0: no disk or not known.
@@ -251,7 +253,7 @@ pub struct Volume {
     pub(super) invalidating: bool,
     /// A peer has, or may have, newer data, and its bits are not in the own bitmap yet: no block counts as in sync.
     pub(super) bitmap_lacks_peers: bool,
-    /// A bulk operation on the bitmap waits for application I/O to drain, or runs.
+    /// A bulk operation on the bitmap is to come, waits for application I/O to drain, or runs.
     pub(super) bitmap_io: bool,
 
     /// Writes of the application that are in the transfer log.
@@ -298,6 +300,7 @@ impl Volume {
             peer_uuids: None,
             peer_uuids_outlive_disk: false,
             late_answers: 0,
+            peer_disk_let_go: false,
             bits_sent: 0,
             peer_size: 0,
             peer_told: Disk::DUnknown,

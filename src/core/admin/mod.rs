@@ -249,11 +249,7 @@ impl Resource {
             }
             Command::ResumeIo { volume } => self.resume_io(id, volume),
             Command::Verify { volume, start, stop } => {
-                let resync = &mut self.volumes[volume].resync;
-                if let Some(start) = start {
-                    resync.verify_start = start & !7;
-                }
-                resync.verify_stop = stop;
+                self.set_verify_range(volume, start, stop);
                 self.task = Some(simple(volume, Change::conn(Conn::VerifyS), Then::Result));
             }
             Command::Resize { volume, size, assume_peer_has_space, assume_clean } => {
@@ -281,6 +277,19 @@ impl Resource {
                 self.reply(id, NO_ERROR);
             }
         }
+    }
+
+    /// Where the next verify begins, if not where the last one came to, and where it stops. That of one that runs is its own: what it was
+    /// to stop at it may have asked for already, and nothing would end it.
+    fn set_verify_range(&mut self, v: VolumeIndex, start: Option<u64>, stop: Option<u64>) {
+        if self.state(v).conn.is_verify() {
+            return;
+        }
+        let resync = &mut self.volumes[v].resync;
+        if let Some(start) = start {
+            resync.verify_start = start & !7;
+        }
+        resync.verify_stop = stop;
     }
 
     /// The fifo reached what an admin request waits for.

@@ -44,9 +44,13 @@ impl Resource {
                 self.disconnect_answered(task, attempt, result);
             }
             TaskKind::Detach { v } => {
-                // As long as it is attached the peer knows nothing of the disk: it is not asked about it.
+                // As long as it is attached the peer knows nothing of the disk: it is not asked about it. Nor before it has answered that it
+                // negotiates: the question could overtake that news, which may wait in the fifo, and a disk that it takes for Failed the
+                // peer does not answer. (DRBD asks.)
                 let result = match self.state(v).disk {
-                    Disk::Attaching => self.answer_or_retry(&mut task, Err(StateError::InTransientState)),
+                    Disk::Attaching | Disk::Negotiating => {
+                        self.answer_or_retry(&mut task, Err(StateError::InTransientState))
+                    }
                     _ => self.request(&mut task, v, Change::disk(Disk::Failed), false),
                 };
                 self.detach_answered(task, v, result);

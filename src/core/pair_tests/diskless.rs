@@ -461,6 +461,37 @@ fn a_detach_waits_for_the_end_of_the_attach() {
     pair.assert_equal();
 }
 
+/// The same, and the peer has not heard yet of the disk that negotiates: what tells it waits in the fifo for the super block.
+#[test]
+fn a_detach_waits_until_the_peer_has_answered_an_attached_disk() {
+    let mut pair = synced_pair();
+    assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
+    pair.run();
+    pair.b.meta_held = Some(Vec::new());
+    pair.b.try_attach();
+    for _ in 0..20 {
+        pair.b.work();
+        if pair.b.word().2 == Disk::Attaching {
+            pair.b.release_meta();
+            pair.b.meta_held = Some(Vec::new());
+        }
+    }
+    assert_eq!(pair.b.word().2, Disk::Negotiating, "{}", pair.logs());
+    let id = pair.b.begin(Command::Detach { volume: V, force: false });
+    // An answer on the other socket would be slower than what the peer says.
+    for _ in 0..20 {
+        let _ = pair.b.work() | pair.a.work();
+        Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
+        Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+    }
+    pair.release_meta_data_of_b();
+    pair.run();
+    assert_eq!((pair.b.replies[&id], pair.b.word().2), (1, Disk::Diskless), "{}", pair.logs());
+    pair.b.attach();
+    pair.run();
+    pair.assert_equal();
+}
+
 /// A Primary without a disk attaches it, and the peer gives its own up while writes of before wait for its activity log, which is
 /// not written any more: they fail, instead of holding up all that was decided since, the end of that disk first.
 #[test]

@@ -93,6 +93,49 @@ fn a_sync_uuid_of_a_source_without_disk_is_dropped() {
     assert!(pair.b.core.receiver_ready());
 }
 
+/// A source gives its disk up while it still writes the sync UUID that it then sends, and its last word before that, which crosses the
+/// target's consent, says that the disk is there.
+#[test]
+fn a_sync_uuid_that_crosses_the_consent_to_a_detach_is_dropped() {
+    let mut pair = synced_pair();
+    pair.b.begin(Command::Disconnect { force: true });
+    pair.run();
+    pair.a.running = Some(Vec::new());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::WFBitMapS, Conn::WFSyncUUID), "{}", pair.logs());
+    pair.a.begin(Command::Secondary { volume: V, open: false });
+    pair.run();
+    let helper = pair.a.running.take().and_then(|mut running| running.pop()).expect("before-resync-source");
+    pair.a.meta_held = Some(Vec::new());
+    pair.a.core.helper_done(pair.now, helper, 0);
+    while pair.a.work() {}
+    pair.a.begin(Command::Detach { volume: V, force: false });
+    // The consent, on the other socket, is slow.
+    for _ in 0..100 {
+        pair.a.work();
+        Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+        pair.b.work();
+        Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
+    }
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::SyncSource, Conn::Connected), "{}", pair.logs());
+    pair.a.release_meta();
+    for _ in 0..100 {
+        pair.a.work();
+        Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+        pair.b.work();
+    }
+    pair.run();
+    assert!(pair.b.core.receiver_ready(), "{}", pair.logs());
+    assert_eq!(pair.b.word().3, Disk::Diskless, "{}", pair.logs());
+    // What it was dropped for is over: the next one is waited for again.
+    pair.a.attach();
+    pair.run();
+    pair.assert_equal();
+    pair.b.core.packet(pair.now, Socket::Data, 0, Packet::SyncUuid(0x1234), None);
+    assert!(!pair.b.core.receiver_ready(), "{}", pair.logs());
+}
+
 /// Checksum-based resync: what is equal is not sent; what differs is, and ends up equal.
 #[test]
 fn a_target_asks_by_digest_when_csums_alg_is_set() {
@@ -643,6 +686,18 @@ fn a_verify_gives_way_to_a_resync_that_the_peer_wants() {
     word.conn = Conn::WFBitMapT;
     pair.a.core.packet(pair.now, Socket::Data, 0, crate::core::handshake::state_packet(word), None);
     assert_eq!(pair.a.word().1, Conn::Connected, "decided anew: of one generation\n{}", pair.logs());
+}
+
+/// Another `verify`, for all of the device, has nothing to do: the one that runs has asked for all blocks up to its stop, and ends when they
+/// are compared.
+#[test]
+fn a_verify_stops_where_it_was_told_to_when_it_began() {
+    let mut pair = verifying_pair();
+    let id = pair.b.begin(Command::Verify { volume: V, start: Some(800), stop: None });
+    pair.run();
+    assert_eq!(pair.b.replies[&id], 2, "{}", pair.logs());
+    pair.run_disk_backwards();
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::Connected, Conn::Connected), "{}", pair.logs());
 }
 
 /// The handler may throw away a snapshot of the data from before the resync.

@@ -789,3 +789,32 @@ fn what_a_write_left_that_was_to_be_done_again_does_not_stay() {
     pair.meet_again();
     pair.assert_equal();
 }
+
+/// A bitmap is to be sent, and behind what the fifo writes first. Another write would have to be announced behind the bitmap, which waits until
+/// no request is under way.
+#[test]
+fn a_write_waits_while_a_bitmap_is_to_be_sent() {
+    let mut pair = synced_pair();
+    pair.b.begin(Command::Disconnect { force: false });
+    pair.run();
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    for _ in 0..1000 {
+        if pair.a.core.volume(V).peer_uuids().is_some() {
+            break;
+        }
+        pair.run_once();
+    }
+    pair.a.meta_held = Some(Vec::new());
+    pair.a.core.queue_steps([Step::WriteSuperBlock { v: V }]);
+    pair.run_for_a_while();
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::WFBitMapS, Conn::WFBitMapT), "{}", pair.logs());
+    // The activity log has the extent.
+    let token = pair.a.write(5000, 5, 4096);
+    pair.run_for_a_while();
+    pair.a.release_meta();
+    pair.run();
+    assert!(pair.a.completed.contains_key(&token), "{}", pair.logs());
+    pair.assert_equal();
+}
