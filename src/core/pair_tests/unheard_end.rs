@@ -18,6 +18,27 @@ impl Pair {
         self.lose_link();
     }
 
+    /// The nodes meet, `a` is to be the source of a resync, and the link is lost before `b` has heard of anything.
+    fn meet_unheard_by_b(&mut self) {
+        (self.a.wants_link, self.b.wants_link) = (true, true);
+        for _ in 0..100 {
+            if !self.linked {
+                self.run_once();
+            }
+        }
+        for _ in 0..50 {
+            let _ = self.a.work() | self.b.work();
+            Self::deliver(&mut self.b, &mut self.a, Socket::Data, self.now);
+        }
+        assert_eq!(
+            (self.a.word().1, self.b.word().1),
+            (Conn::WFBitMapS, Conn::WFReportParams),
+            "{}",
+            self.logs()
+        );
+        self.lose_link();
+    }
+
     /// The nodes are apart: `a` goes on alone, then `b`, or not. When they meet again `b` gets what `a` wrote, or neither loses a thing in silence.
     pub(super) fn assert_alone_is_noticed(mut self, peer_writes: bool) {
         let mut write = |node: fn(&mut Pair) -> &mut Node, fill| {
@@ -73,6 +94,16 @@ fn pair_of_unheard_end_with(primary: bool, before: impl Fn(&mut Node)) -> Pair {
 fn a_source_that_missed_the_end_goes_on_in_another_generation() {
     for (primary, peer_writes) in [(true, false), (true, true), (false, false), (false, true)] {
         pair_of_unheard_end(primary).assert_alone_is_noticed(peer_writes);
+    }
+}
+
+/// So does one that meets its target again in between, if that has not heard of the next resync.
+#[test]
+fn a_source_that_missed_the_end_and_met_its_target_in_vain_goes_on_in_another_generation() {
+    for (primary, peer_writes) in [(true, false), (true, true), (false, false), (false, true)] {
+        let mut pair = pair_of_unheard_end(primary);
+        pair.meet_unheard_by_b();
+        pair.assert_alone_is_noticed(peer_writes);
     }
 }
 
@@ -204,8 +235,8 @@ fn the_bits_of_an_unheard_resync_are_no_newer_writes() {
         node.core = Node::core(77);
         node.start();
     };
-    // A resync of what one node wrote alone, and one within a generation.
-    for alone in [true, false] {
+    // A resync of what one node wrote alone, and one within a generation; the nodes may have met in vain since.
+    for (alone, in_vain) in [(true, false), (false, false), (true, true), (false, true)] {
         let mut pair = synced_pair();
         if alone {
             pair.b.begin(Command::Disconnect { force: true });
@@ -231,6 +262,9 @@ fn the_bits_of_an_unheard_resync_are_no_newer_writes() {
         pair.end_unheard_by_a(crash);
         assert_eq!(pair.a.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
         assert!(pair.a.core.volume(V).out_of_sync_bits() > 0, "{}", pair.logs());
+        if in_vain {
+            pair.meet_unheard_by_b();
+        }
         pair.meet_again();
         assert!(
             pair.b.log.iter().any(|line| line.starts_with("Began resync as SyncSource")),
