@@ -323,3 +323,56 @@ fn an_owed_generation_does_not_push_out_a_sync_uuid() {
     pair.meet_again();
     pair.assert_equal();
 }
+
+/// The source of a resync crashes and goes on in another generation, and its target, which has not heard of any of the tries to begin it, is made Primary by
+/// force: a split brain, which an administrator solves, and not two nodes that have nothing to do with each other.
+#[test]
+fn a_source_and_its_unbegun_target_that_go_on_are_a_split_brain() {
+    for discards_b in [true, false] {
+        let bitmap = |node: &Node| node.core.volume(V).disk().unwrap().uuids.bitmap;
+        let mut pair = synced_pair();
+        pair.demote_a();
+        pair.b.meta_held = Some(Vec::new());
+        pair.b.begin(Command::Invalidate { volume: V });
+        for _ in 0..200 {
+            if bitmap(&pair.a) == 0 {
+                pair.run_once();
+            }
+        }
+        let first = bitmap(&pair.a);
+        assert_ne!(first, 0, "{}", pair.logs());
+        pair.lose_link();
+        pair.b.meta_held = None;
+        pair.b.restart(77);
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        (pair.a.wants_link, pair.b.wants_link) = (true, true);
+        for _ in 0..500 {
+            if bitmap(&pair.a) == first {
+                pair.run_once();
+            }
+        }
+        assert_ne!(bitmap(&pair.a), first, "{}", pair.logs());
+        pair.lose_link();
+        // It does not know how far the target has got.
+        pair.a.restart(78);
+        assert_eq!(pair.a.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        for (node, force, fill) in [(&mut pair.a, false, 98), (&mut pair.b, true, 99)] {
+            assert_eq!(node.command(Command::Primary { volume: V, force }), 1, "{}", node.log.join("\n"));
+            node.write(4000, fill, 4096);
+            while node.work() {}
+            assert_eq!(node.command(Command::Secondary { volume: V, open: false }), 1);
+        }
+        pair.meet_again();
+        assert!(pair.logs().contains("Split-Brain detected"), "{}", pair.logs());
+        assert!(!pair.logs().contains("Unrelated data"), "{}", pair.logs());
+        let loser = NetSettings { discard_my_data: true, ..settings(Protocol::C) };
+        let nets = if discards_b { [settings(Protocol::C), loser] } else { [loser, settings(Protocol::C)] };
+        for (node, net) in [&mut pair.a, &mut pair.b].into_iter().zip(nets) {
+            assert_eq!(node.word().1, Conn::StandAlone);
+            assert_eq!(node.command(Command::Connect(Box::new(net))), 101);
+        }
+        pair.run();
+        pair.assert_equal();
+        assert_eq!(pair.a.data[4000 * 512], if discards_b { 98 } else { 99 }, "{}", pair.logs());
+    }
+}
