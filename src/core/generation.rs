@@ -235,6 +235,21 @@ impl Resource {
         }
     }
 
+    /// An administrator lets frozen I/O go on. A Primary that was demoted meanwhile has nothing to write in the generation that is due, and
+    /// its peer may have taken over: the two would be a split brain. What the peer may lack comes as after a crash of this node, as where the
+    /// two meet before that ([`meet_again_with_new_generation`](Self::meet_again_with_new_generation)). (DRBD begins the generation.)
+    pub(super) fn settle_owed_generation(&mut self, v: VolumeIndex) {
+        let state = self.state(v);
+        let was_demoted = state.role == Role::Secondary && state.conn < Conn::Connected;
+        if !was_demoted || self.two_primaries_allowed() || self.has_open_writes(v) {
+            return self.begin_owed_generation(v);
+        }
+        if std::mem::take(&mut self.volumes[v].new_current_uuid_owed) && self.has_unkept_writes(v) {
+            self.count_as_crashed(v);
+            self.queue_steps([Step::WriteSuperBlockIfDirty { v }]);
+        }
+    }
+
     /// A new data generation, in memory; the caller sees to it that it gets to the disk.
     pub(super) fn new_current_uuid(&mut self, v: VolumeIndex) {
         let random = (self.random)();

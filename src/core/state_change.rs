@@ -389,10 +389,11 @@ impl Resource {
         demoted && ns.pdsk == Disk::UpToDate && refused
     }
 
-    /// Whether the generation that this node goes on in may be its target's, too, from now on.
+    /// Whether the generation that this node goes on in may be its target's, too, from now on. As long as the next resync has not begun
+    /// this stays as it was: the target may have heard nothing of it, and be promoted.
     fn note_unheard_end(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
         let apart = ns.conn < Conn::Connected || ns.pdsk < Disk::Inconsistent;
-        let met = !apart && ns.disk > Disk::Negotiating;
+        let met = !apart && ns.disk > Disk::Negotiating && ns.conn != Conn::WFBitMapS;
         let lost = os.conn.is_sync_source() && apart && self.target_may_be_good(v);
         let volume = &mut self.volumes[v];
         let Some(disk) = &mut volume.disk else { return };

@@ -61,6 +61,16 @@ impl Resource {
         })
     }
 
+    /// Whether there is a write that the application was told of, and the peer has not said that its disk keeps it.
+    pub(super) fn has_unkept_writes(&self, v: VolumeIndex) -> bool {
+        self.has_mirrored_writes(v, |request| request.completed && !request.net_done)
+    }
+
+    /// Whether the application waits for a write still.
+    pub(super) fn has_open_writes(&self, v: VolumeIndex) -> bool {
+        self.log.iter().any(|(_, request)| request.volume == v && request.is_write() && !request.completed)
+    }
+
     fn has_mirrored_writes(&self, v: VolumeIndex, such: impl Fn(&Request) -> bool) -> bool {
         let mirrored = |request: &Request| request.volume == v && request.is_write() && request.replicated;
         self.log.iter().any(|(_, request)| mirrored(request) && such(request))

@@ -82,7 +82,7 @@ impl Resource {
         let os = self.state(v);
         let decision = rules::decide(os, change.apply(os), ChangeKind::Soft, &self.rule_context(v));
         if decision.is_ok() {
-            self.begin_owed_generation(v);
+            self.settle_owed_generation(v);
         }
         let result = self.conclude(v, decision, true);
         if result == Ok(StateSuccess::Success) {

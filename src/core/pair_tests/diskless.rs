@@ -633,3 +633,38 @@ fn a_disk_that_is_attached_for_a_primary_without_one_begins_a_generation() {
         pair.assert_equal();
     }
 }
+
+/// A Primary without its disk is asked for a verify, which it cannot do, while it meets a peer with older data: it is no reason to go on with
+/// these. With its disk it brings its own.
+#[test]
+fn a_verify_in_a_handshake_connects_to_no_older_data() {
+    let mut pair = synced_pair();
+    let net = settings(Protocol::C);
+    pair.b.begin(Command::Disconnect { force: true });
+    pair.run();
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+    pair.run();
+    assert_eq!(pair.b.command(Command::Connect(Box::new(net.clone()))), 101);
+    for _ in 0..100 {
+        if pair.a.word().1 != Conn::WFReportParams {
+            pair.run_once();
+        }
+    }
+    let handshake = (Role::Primary, Conn::WFReportParams, Disk::Diskless, Disk::DUnknown);
+    assert_eq!(pair.a.word(), handshake, "{}", pair.logs());
+    let id = pair.a.begin(Command::Verify { volume: V, start: None, stop: None });
+    while pair.a.work() {}
+    assert_eq!(pair.a.word(), handshake, "{}", pair.logs());
+    pair.run();
+    assert!(pair.a.replies[&id] < 0, "{}", pair.logs());
+    assert!(pair.a.log.iter().any(|line| line.starts_with("Can only connect to data")), "{}", pair.logs());
+    assert_eq!(pair.b.core.volume(V).disk().unwrap().uuids.bitmap, 0, "{}", pair.logs());
+    pair.a.attach();
+    assert_eq!(pair.a.command(Command::Connect(Box::new(net))), 101);
+    pair.run();
+    pair.assert_equal();
+    assert_eq!(pair.b.data[4000 * 512], 99);
+}

@@ -41,6 +41,17 @@ impl Pair {
         self.a.core.helper_done(self.now, id, code << 8);
     }
 
+    /// `b` is alone, and becomes Primary: `a` is fenced.
+    fn b_takes_over(&mut self) {
+        self.b.running = Some(Vec::new());
+        let id = self.b.begin(Command::Primary { volume: V, force: false });
+        while self.b.work() {}
+        let fencing = self.b.running.take().and_then(|mut helpers| helpers.pop()).expect("fence-peer runs");
+        self.b.core.helper_done(self.now, fencing, 4 << 8);
+        while self.b.work() {}
+        assert_eq!(self.b.replies[&id], 1, "{}", self.logs());
+    }
+
     /// The nodes find each other again after [`lose_link`](Self::lose_link).
     pub(super) fn meet_again(&mut self) {
         (self.a.wants_link, self.b.wants_link) = (true, true);
@@ -915,14 +926,38 @@ fn a_peer_may_take_over_from_a_node_that_was_demoted_while_frozen() {
             pair.lose_link();
         }
         if takes_over {
-            pair.b.running = Some(Vec::new());
-            let id = pair.b.begin(Command::Primary { volume: V, force: false });
-            while pair.b.work() {}
-            let fencing =
-                pair.b.running.take().and_then(|mut helpers| helpers.pop()).expect("fence-peer runs");
-            pair.b.core.helper_done(pair.now, fencing, 4 << 8);
-            while pair.b.work() {}
-            assert_eq!(pair.b.replies[&id], 1, "{}", pair.logs());
+            pair.b_takes_over();
+            pair.b.write(5000, 88, 8192);
+        } else {
+            pair.b.data[4000 * 512..][..8192].fill(0x55);
+        }
+        pair.meet_again();
+        assert!(!pair.logs().contains("Split-Brain"), "{}", pair.logs());
+        pair.assert_equal();
+        assert_eq!(pair.a.data[5000 * 512], if takes_over { 88 } else { 0 });
+        assert_eq!(pair.b.data[4000 * 512], 99);
+    }
+}
+
+/// So it may when an administrator has resumed the I/O of the node that was demoted: that has nothing to write in a generation of its own.
+#[test]
+fn a_peer_may_take_over_from_a_demoted_node_whose_io_is_resumed() {
+    for takes_over in [false, true] {
+        let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+        let token = pair.a.write(4000, 99, 8192);
+        while !pair.a.completed.contains_key(&token) {
+            pair.run_once();
+        }
+        pair.lose_link();
+        assert!(pair.a.core.volume(V).state().susp_fen, "{}", pair.logs());
+        assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1);
+        assert_eq!(pair.a.command(Command::Outdate { volume: V }), 1);
+        pair.helper_of_a_ends(0);
+        assert_eq!(pair.a.command(Command::ResumeIo { volume: V }), 1);
+        assert!(!pair.a.core.volume(V).state().is_susp(), "{}", pair.logs());
+        pair.a.running = None;
+        if takes_over {
+            pair.b_takes_over();
             pair.b.write(5000, 88, 8192);
         } else {
             pair.b.data[4000 * 512..][..8192].fill(0x55);

@@ -18,6 +18,27 @@ impl Pair {
         self.lose_link();
     }
 
+    /// The nodes meet, `a` is to be the source of a resync, and the link is lost before `b` has heard of anything.
+    fn meet_unheard_by_b(&mut self) {
+        (self.a.wants_link, self.b.wants_link) = (true, true);
+        for _ in 0..100 {
+            if !self.linked {
+                self.run_once();
+            }
+        }
+        for _ in 0..50 {
+            let _ = self.a.work() | self.b.work();
+            Self::deliver(&mut self.b, &mut self.a, Socket::Data, self.now);
+        }
+        assert_eq!(
+            (self.a.word().1, self.b.word().1),
+            (Conn::WFBitMapS, Conn::WFReportParams),
+            "{}",
+            self.logs()
+        );
+        self.lose_link();
+    }
+
     /// The nodes are apart: `a` goes on alone, then `b`, or not. When they meet again `b` gets what `a` wrote, or neither loses a thing in silence.
     pub(super) fn assert_alone_is_noticed(mut self, peer_writes: bool) {
         let mut write = |node: fn(&mut Pair) -> &mut Node, fill| {
@@ -73,6 +94,16 @@ fn pair_of_unheard_end_with(primary: bool, before: impl Fn(&mut Node)) -> Pair {
 fn a_source_that_missed_the_end_goes_on_in_another_generation() {
     for (primary, peer_writes) in [(true, false), (true, true), (false, false), (false, true)] {
         pair_of_unheard_end(primary).assert_alone_is_noticed(peer_writes);
+    }
+}
+
+/// So does one that meets its target again in between, if that has not heard of the next resync.
+#[test]
+fn a_source_that_missed_the_end_and_met_its_target_in_vain_goes_on_in_another_generation() {
+    for (primary, peer_writes) in [(true, false), (true, true), (false, false), (false, true)] {
+        let mut pair = pair_of_unheard_end(primary);
+        pair.meet_unheard_by_b();
+        pair.assert_alone_is_noticed(peer_writes);
     }
 }
 
@@ -204,8 +235,8 @@ fn the_bits_of_an_unheard_resync_are_no_newer_writes() {
         node.core = Node::core(77);
         node.start();
     };
-    // A resync of what one node wrote alone, and one within a generation.
-    for alone in [true, false] {
+    // A resync of what one node wrote alone, and one within a generation; the nodes may have met in vain since.
+    for (alone, in_vain) in [(true, false), (false, false), (true, true), (false, true)] {
         let mut pair = synced_pair();
         if alone {
             pair.b.begin(Command::Disconnect { force: true });
@@ -231,6 +262,9 @@ fn the_bits_of_an_unheard_resync_are_no_newer_writes() {
         pair.end_unheard_by_a(crash);
         assert_eq!(pair.a.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
         assert!(pair.a.core.volume(V).out_of_sync_bits() > 0, "{}", pair.logs());
+        if in_vain {
+            pair.meet_unheard_by_b();
+        }
         pair.meet_again();
         assert!(
             pair.b.log.iter().any(|line| line.starts_with("Began resync as SyncSource")),
@@ -288,4 +322,57 @@ fn an_owed_generation_does_not_push_out_a_sync_uuid() {
     assert_eq!(pair.a.super_block().uuids[1] & !1, bitmap & !1, "{}", pair.logs());
     pair.meet_again();
     pair.assert_equal();
+}
+
+/// The source of a resync crashes and goes on in another generation, and its target, which has not heard of any of the tries to begin it, is made Primary by
+/// force: a split brain, which an administrator solves, and not two nodes that have nothing to do with each other.
+#[test]
+fn a_source_and_its_unbegun_target_that_go_on_are_a_split_brain() {
+    for discards_b in [true, false] {
+        let bitmap = |node: &Node| node.core.volume(V).disk().unwrap().uuids.bitmap;
+        let mut pair = synced_pair();
+        pair.demote_a();
+        pair.b.meta_held = Some(Vec::new());
+        pair.b.begin(Command::Invalidate { volume: V });
+        for _ in 0..200 {
+            if bitmap(&pair.a) == 0 {
+                pair.run_once();
+            }
+        }
+        let first = bitmap(&pair.a);
+        assert_ne!(first, 0, "{}", pair.logs());
+        pair.lose_link();
+        pair.b.meta_held = None;
+        pair.b.restart(77);
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        (pair.a.wants_link, pair.b.wants_link) = (true, true);
+        for _ in 0..500 {
+            if bitmap(&pair.a) == first {
+                pair.run_once();
+            }
+        }
+        assert_ne!(bitmap(&pair.a), first, "{}", pair.logs());
+        pair.lose_link();
+        // It does not know how far the target has got.
+        pair.a.restart(78);
+        assert_eq!(pair.a.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        for (node, force, fill) in [(&mut pair.a, false, 98), (&mut pair.b, true, 99)] {
+            assert_eq!(node.command(Command::Primary { volume: V, force }), 1, "{}", node.log.join("\n"));
+            node.write(4000, fill, 4096);
+            while node.work() {}
+            assert_eq!(node.command(Command::Secondary { volume: V, open: false }), 1);
+        }
+        pair.meet_again();
+        assert!(pair.logs().contains("Split-Brain detected"), "{}", pair.logs());
+        assert!(!pair.logs().contains("Unrelated data"), "{}", pair.logs());
+        let loser = NetSettings { discard_my_data: true, ..settings(Protocol::C) };
+        let nets = if discards_b { [settings(Protocol::C), loser] } else { [loser, settings(Protocol::C)] };
+        for (node, net) in [&mut pair.a, &mut pair.b].into_iter().zip(nets) {
+            assert_eq!(node.word().1, Conn::StandAlone);
+            assert_eq!(node.command(Command::Connect(Box::new(net))), 101);
+        }
+        pair.run();
+        pair.assert_equal();
+        assert_eq!(pair.a.data[4000 * 512], if discards_b { 98 } else { 99 }, "{}", pair.logs());
+    }
 }

@@ -96,9 +96,12 @@ pub fn sanitize(os: StateWord, wanted: StateWord, ctx: &RuleContext) -> (StateWo
     if ns.is_unconfigured() {
         ns.aftr_isp = false;
     }
-    // S7
+    // S7. Only a handshake connects: what an administrator asks for before its end is not bent, and refused. (DRBD takes the peer's data then,
+    // which it has not heard of yet.)
     let mut resync_aborted = false;
-    if ns.conn > Conn::Connected && (ns.disk <= Disk::Failed || ns.pdsk <= Disk::Failed) {
+    let asked_too_early = os.conn < Conn::Connected
+        && (ns.conn.is_verify() || matches!(ns.conn, Conn::StartingSyncS | Conn::StartingSyncT));
+    if ns.conn > Conn::Connected && !asked_too_early && (ns.disk <= Disk::Failed || ns.pdsk <= Disk::Failed) {
         resync_aborted = !ns.conn.is_verify();
         warning = Some(if resync_aborted {
             SanitizeWarning::ResyncAborted

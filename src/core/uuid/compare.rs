@@ -90,12 +90,17 @@ pub enum Correction {
     PeerLostSyncUuid,
     /// Rule 71: the last sync UUID did not arrive there (U13).
     OwnLostSyncUuid,
+    /// Rule 90: the peer went on beside its target, and that from the generation that the peer had then; its cached identifiers change.
+    PeerLeftBesideTarget,
+    /// The same of this node.
+    OwnLeftBesideTarget,
 }
 
 impl Correction {
     /// This node's identifiers change (and with them the super block), not the cached peer's.
     pub const fn is_own(self) -> bool {
-        matches!(self, Correction::OwnMissedFinish | Correction::OwnLostSyncUuid)
+        use Correction::{OwnLeftBesideTarget, OwnLostSyncUuid, OwnMissedFinish};
+        matches!(self, OwnMissedFinish | OwnLostSyncUuid | OwnLeftBesideTarget)
     }
 
     /// Makes the correction.
@@ -105,6 +110,8 @@ impl Correction {
             Correction::PeerMissedFinish => peer.correct_missed_finish(),
             Correction::PeerLostSyncUuid => peer.undo_resync_start(),
             Correction::OwnLostSyncUuid => own.undo_resync_start(),
+            Correction::PeerLeftBesideTarget => peer.name_generation_beside_target(),
+            Correction::OwnLeftBesideTarget => own.name_generation_beside_target(),
         }
     }
 }
@@ -187,7 +194,28 @@ pub fn compare(own: &Uuids, peer: &PeerUuids, ctx: &CompareContext) -> Compariso
     if s.current == p.current {
         compare_same_data(&s, &p, peer.flags, ctx)
     } else {
-        compare_different_data(&s, &p, ctx.apv)
+        let differ = compare_different_data(&s, &p, ctx.apv);
+        match went_on_beside_target(own, &peer.uuids) {
+            Some(correction) if differ.verdict == Verdict::Unrelated && ctx.apv >= APV_CORRECTIONS => {
+                Comparison::corrected(ctx.apv, 90, Verdict::SplitBrain, correction)
+            }
+            _ => differ,
+        }
+    }
+}
+
+/// One of the two is a source that began a generation beside its target ([`Uuids::new_current_beside_target`]), and the other one went on from
+/// the generation before that: it had ended that resync, or never begun it and was made Primary by force. Since the two were of that
+/// generation each has in its bitmap all that it has written, the source also what the resync was for. (For DRBD the two are unrelated.)
+fn went_on_beside_target(own: &Uuids, peer: &Uuids) -> Option<Correction> {
+    let is_beside = |source: &Uuids, target: &Uuids| {
+        let before = source.generation_beside_target().map(without_role);
+        target.bitmap != 0 && before == Some(without_role(target.bitmap))
+    };
+    if is_beside(peer, own) {
+        Some(Correction::PeerLeftBesideTarget)
+    } else {
+        is_beside(own, peer).then_some(Correction::OwnLeftBesideTarget)
     }
 }
 

@@ -201,6 +201,19 @@ impl Uuids {
         }
     }
 
+    /// The generation that this node left by [`new_current_beside_target`](Self::new_current_beside_target), as far as the slots tell. A sync
+    /// UUID that tells what it was made of has bit 0 the other way since; one that is random has the upper half of that generation.
+    fn generation_beside_target(&self) -> Option<u64> {
+        let [before, left] = self.history;
+        let told = self.bitmap ^ 1 == sync_uuid_of(before) || self.bitmap >> 32 == left >> 32;
+        (self.bitmap != 0 && left != 0 && told).then_some(left)
+    }
+
+    /// What BITMAP says is named by the generation that was left, as of any node that went on alone.
+    fn name_generation_beside_target(&mut self) {
+        self.bitmap = self.history[1];
+    }
+
     /// U8: the target got the sync UUID. Log: `updated sync uuid ...`.
     pub fn start_as_target(&mut self, sync_uuid: u64, role: Role) {
         self.set_current(sync_uuid, role);

@@ -406,3 +406,36 @@ fn a_source_that_goes_on_after_a_crash_keeps_its_target() {
         assert!(alone.unfinished_resync().is_some(), "{alone}");
     }
 }
+
+/// A source that goes on beside its target, and a target that goes on from the generation before, without having heard of any resync, or after
+/// the end of the last one: a split brain, after any further try of a resync, too. Nodes that have done none of this are unrelated as before.
+#[test]
+fn a_source_and_its_target_that_went_on_are_a_split_brain() {
+    let common = 0x1234_5678_9ABC_DEF0;
+    for tries in 1..4 {
+        let mut source = Uuids { current: common, bitmap: 0, history: [0, 0] };
+        for _ in 0..tries {
+            source.start_as_source(0x7200_ED7A, common);
+        }
+        source.new_current_beside_target(0xED23_247F_89FA_0ED4, Role::Primary, common);
+        for history in [[0, 0], [V, W]] {
+            let target = [0x9A42_1B58_59D3_AA70, common, history[0], history[1]];
+            let own = source.slots();
+            assert_eq!(result(own, &of_peer(target), &PLAIN).0.abs(), 100, "{tries} {source}");
+            assert_eq!(result(target, &of_peer(own), &PLAIN).0.abs(), 100, "{tries} {source}");
+            let comparison = compare(&source, &of_peer(target), &PLAIN);
+            if let Some(correction) = comparison.correction {
+                assert_eq!(correction, Correction::OwnLeftBesideTarget);
+                let mut peer = uuids(target);
+                correction.apply(&mut source, &mut peer);
+                assert_eq!(result(source.slots(), &of_peer(target), &PLAIN), (100, 90), "{source}");
+                // The target gives its data up, and does not hear of that resync either.
+                source.start_as_source(0, target[0]);
+                assert_eq!(result(source.slots(), &of_peer(target), &PLAIN), (100, 90), "{source}");
+                source = uuids(own);
+            }
+        }
+    }
+    let others = of_peer([Y, common, V, W]);
+    assert_eq!(result([X, Z, 2, common], &others, &PLAIN), (-1000, 100));
+}
