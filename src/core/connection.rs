@@ -151,7 +151,8 @@ impl Resource {
     }
 
     /// Sends the own parameters as soon as no promotion is in between, and no generation of this node is about to begin, which would
-    /// otherwise begin behind the peer's back. spec/wire.md 4.1.
+    /// otherwise begin behind the peer's back. spec/wire.md 4.1. And as soon as no crash could bring back as a good one a disk
+    /// that the peer hears is not: it takes its own for good then. (DRBD does not wait for the super block.)
     pub(super) fn run_pending_link(&mut self) -> bool {
         if self.connection.phase != Phase::Connecting {
             // An administrator disconnected by force while it waited: it is being closed.
@@ -159,7 +160,7 @@ impl Resource {
         }
         if self.connection.pending.is_none()
             || self.task_holds_state_mutex()
-            || self.volumes.iter().any(|volume| volume.uuid_hold)
+            || self.volumes.iter().any(|volume| volume.uuid_hold || volume.is_marked_too_good())
         {
             return false;
         }

@@ -79,6 +79,7 @@ impl Resource {
         // What a damaged super block says must not decide about memory.
         let agreed = super_block.effective_size_sectors.min(maximum);
         let at_attach = bitmap_at_attach(super_block.flags, life);
+        let is_marked_good = super_block.flags.contains(MetaFlags::CONSISTENT | MetaFlags::WAS_UP_TO_DATE);
         let volume = &mut self.volumes[v];
         volume.settings.al_extents = log_writer.slots();
         volume.crashed_primary = life.crashed_primary;
@@ -110,7 +111,8 @@ impl Resource {
             flushed: Flushed::default(),
             flushes: Vec::new(),
             primary_mark_durable: false,
-            good_mark_durable: super_block.flags.contains(MetaFlags::CONSISTENT | MetaFlags::WAS_UP_TO_DATE),
+            good_mark_durable: is_marked_good,
+            may_be_marked_good: is_marked_good,
             keep_primary_mark: false,
             keep_inconsistent: false,
             unheard_target: uuids.unfinished_resync(),

@@ -88,6 +88,7 @@ impl Resource {
         let good = block.flags.contains(MetaFlags::CONSISTENT | MetaFlags::WAS_UP_TO_DATE);
         disk.primary_mark_durable &= primary;
         disk.good_mark_durable &= good;
+        disk.may_be_marked_good |= good;
         let piece = (disk.layout.md_offset, Buffer::from_bytes(&block.encode()));
         if let Some(id) = self.start_meta_write(v, vec![piece], MetaOp::SuperBlock { primary, good }) {
             self.fifo_wait = Some(FifoWait::Meta(id));
@@ -328,6 +329,7 @@ impl Resource {
                     (&op, ok, &mut self.volumes[v].disk)
                 {
                     disk.primary_mark_durable |= primary;
+                    disk.may_be_marked_good &= *good;
                     if *good && !std::mem::replace(&mut disk.good_mark_durable, true) {
                         // A request may have waited for that.
                         self.changes += 1;

@@ -242,8 +242,9 @@ impl Resource {
         if !both(os) && both(ns) && connected {
             add(Step::ClearCrashedPrimary { v });
         }
-        // A3
+        // A3. The handler may take its time, or this node down, and what has become of the disk counts. (DRBD writes the super block behind it.)
         if lower(ns) && !lower(os) {
+            add(Step::WriteSuperBlockIfDirty { v });
             add(Step::Helper { v, name: Handler::PriOnIncon });
         }
         // A6, A7
@@ -330,8 +331,9 @@ impl Resource {
             }
             add(Step::ReleaseDisk { v });
         }
-        // A23
+        // A23. A31 comes before it: with a crash in between both disks would be good ones, of one generation.
         if os.disk == Disk::UpToDate && ns.disk == Disk::Inconsistent && connected {
+            add(Step::WriteSuperBlockIfDirty { v });
             add(Step::SendState { v, word: ns });
         }
         // A24

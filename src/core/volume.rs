@@ -93,6 +93,8 @@ pub struct LocalDisk {
     pub(super) primary_mark_durable: bool,
     /// The super block on disk says that the disk is good: the data on it count after a crash.
     pub(super) good_mark_durable: bool,
+    /// A crash may leave such a super block: that it says otherwise is not known to be durable.
+    pub(super) may_be_marked_good: bool,
     /// PRIMARY_IND stays in the super block until bitmap and data of a demoted node are durable.
     pub(super) keep_primary_mark: bool,
     /// CONSISTENT stays away from it until the data of a resync are durable.
@@ -287,6 +289,12 @@ pub struct Volume {
 }
 
 impl Volume {
+    /// Whether the disk is worse than what a crash may leave in its super block.
+    pub(super) fn is_marked_too_good(&self) -> bool {
+        let is_old = matches!(self.state.disk, Disk::Inconsistent | Disk::Outdated);
+        is_old && self.disk.as_ref().is_some_and(|disk| disk.may_be_marked_good)
+    }
+
     pub(super) fn new(number: u16, minor: u32, settings: DiskSettings) -> Volume {
         Volume {
             number,

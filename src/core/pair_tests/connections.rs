@@ -1,6 +1,7 @@
-//! The end of a connection.
+//! The end of a connection, and what is durable before its beginning.
 
 use super::*;
+use crate::core::state::StateWord;
 
 impl Pair {
     /// `b` asks to be let go, is refused, and offers to be outdated: the answer to that stays on its way.
@@ -248,4 +249,85 @@ fn invalidate_in_a_handshake_over_an_existing_link_counts() {
         assert_eq!(pair.b.replies.get(&id), Some(&1), "{version} {when:?} {}", pair.logs());
         pair.assert_equal();
     }
+}
+
+/// A Primary, alone, with a write at a disk that the test lets fail (`on-io-error pass_on`). Its super block calls that disk good.
+fn about_to_fail_alone() -> Pair {
+    let mut pair = synced_pair();
+    pair.lose_link();
+    while pair.a.work() {}
+    pair.a.held = Some(Vec::new());
+    pair.a.write(4000, 99, 4096);
+    while pair.a.work() {}
+    assert!(pair.a.is_marked_good(), "{}", pair.logs());
+    pair
+}
+
+impl Node {
+    fn is_marked_good(&self) -> bool {
+        self.super_block().flags.contains(MetaFlags::CONSISTENT | MetaFlags::WAS_UP_TO_DATE)
+    }
+
+    fn has_told_of_inconsistent_disk(&self) -> bool {
+        let told = |packet: &Packet| match packet {
+            Packet::State(word) => {
+                StateWord::from_bits(*word).is_ok_and(|word| word.disk == Disk::Inconsistent)
+            }
+            _ => false,
+        };
+        self.sent.iter().any(told)
+            || self.outgoing[Socket::Data as usize].iter().any(|(_, packet, _)| told(packet))
+    }
+}
+
+/// `pri-on-incon-degr` may take its time, or the node with it: by then the super block says what has become of the disk.
+#[test]
+fn a_failed_disk_is_marked_before_a_handler_hears_of_it() {
+    let mut pair = about_to_fail_alone();
+    pair.a.running = Some(Vec::new());
+    pair.a.fail_held_write(pair.now);
+    while pair.a.work() {}
+    assert_eq!(pair.a.word().2, Disk::Inconsistent, "{}", pair.logs());
+    assert_eq!(pair.a.running.as_ref().map(Vec::len), Some(1), "{}", pair.logs());
+    assert!(!pair.a.is_marked_good(), "{}", pair.logs());
+}
+
+/// A peer that hears of an Inconsistent disk takes its own for good: this node must not be able to come back from a crash with a disk that it
+/// calls good, too.
+#[test]
+fn a_peer_hears_of_a_failed_disk_only_when_that_is_marked() {
+    let mut pair = about_to_fail_alone();
+    pair.a.meta_held = Some(Vec::new());
+    pair.a.fail_held_write(pair.now);
+    while pair.a.work() {}
+    pair.a.sent.clear();
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    for _ in 0..50 {
+        pair.run_once();
+    }
+    assert!(pair.linked && pair.a.is_marked_good(), "{}", pair.logs());
+    assert!(!pair.a.has_told_of_inconsistent_disk(), "{}", pair.logs());
+
+    pair.a.release_meta();
+    while pair.a.work() {}
+    assert!(!pair.a.is_marked_good() && pair.a.has_told_of_inconsistent_disk(), "{}", pair.logs());
+}
+
+/// So with a peer that is connected, which goes on in the generation that this node has: it begins none without the good data of another.
+#[test]
+fn a_connected_peer_hears_of_a_failed_disk_only_when_that_is_marked() {
+    let mut pair = synced_pair();
+    pair.b.held = Some(Vec::new());
+    pair.a.write(4000, 99, 4096);
+    pair.run_for_a_while();
+    pair.b.meta_held = Some(Vec::new());
+    pair.b.sent.clear();
+    pair.b.fail_held_write(pair.now);
+    pair.run_for_a_while();
+    assert_eq!(pair.b.word().2, Disk::Inconsistent, "{}", pair.logs());
+    assert!(pair.b.is_marked_good() && !pair.b.has_told_of_inconsistent_disk(), "{}", pair.logs());
+
+    pair.b.release_meta();
+    pair.run();
+    assert!(!pair.b.is_marked_good() && pair.b.has_told_of_inconsistent_disk(), "{}", pair.logs());
 }

@@ -175,7 +175,7 @@ impl World {
             if primary || self.authority == Some(n) || self.last_primary == Some(n) {
                 self.judge.cache_lost();
             }
-            if !primary && self.authority.is_none() {
+            if !primary && (self.authority.is_none() || self.kept_for_crashed_primary(n)) {
                 if self.left_generation_of_its_own(n) {
                     // It is the newer one for both all the same.
                     self.authority = Some(n);
@@ -239,9 +239,21 @@ impl World {
 
     /// The same of a node that crashed before its peer noticed that the link was lost.
     fn left_generation_of_its_own(&self, n: usize) -> bool {
-        let block = self.nodes[n].super_block();
-        let good = [MetaFlags::CONSISTENT, MetaFlags::WAS_UP_TO_DATE].map(|flag| block.flags.contains(flag));
-        good == [true; 2] && block.uuids[1] != 0
+        self.left_good_disk(n) && self.nodes[n].super_block().uuids[1] != 0
+    }
+
+    fn left_good_disk(&self, n: usize) -> bool {
+        self.nodes[n].super_block().flags.contains(MetaFlags::CONSISTENT | MetaFlags::WAS_UP_TO_DATE)
+    }
+
+    /// The other node was Primary and has crashed, and what that had in its cache this node had, of the same generation. What this one has in
+    /// its own cache may be on the other disk: a flush of the application is done when the Primary's disk is.
+    fn kept_for_crashed_primary(&self, n: usize) -> bool {
+        let other = 1 - n;
+        self.authority == Some(n)
+            && self.last_primary == Some(other)
+            && self.is_of_same_generation(n)
+            && self.left_good_disk(other)
     }
 
     /// Two Primaries, one of which goes on without the other: an operator will have to give the data of one up. The other one may not have
