@@ -266,8 +266,8 @@ impl Resource {
             self.volumes[v].late_answers += 1;
         }
         let lets_go = os.pdsk > Disk::Failed && ns.pdsk == Disk::Failed && self.commits_for_peer;
-        let both_there = ns.conn >= Conn::Connected && ns.disk > Disk::Negotiating;
-        self.volumes[v].peer_disk_let_go = both_there && (lets_go || self.volumes[v].peer_disk_let_go);
+        let no_resync = ns.conn == Conn::Connected && ns.disk > Disk::Negotiating;
+        self.volumes[v].peer_disk_let_go = no_resync && (lets_go || self.volumes[v].peer_disk_let_go);
         let peer_is_good_again = os.pdsk < Disk::UpToDate && ns.pdsk == Disk::UpToDate;
         if let Some(disk) = self.volumes[v].disk.as_mut().filter(|_| peer_is_good_again) {
             disk.refused_by_peer = false;
