@@ -52,6 +52,7 @@ pub mod size;
 pub mod speed;
 pub mod state;
 mod state_change;
+mod state_notes;
 mod steps;
 mod sync_after;
 mod transfer_log;
