@@ -123,8 +123,10 @@ impl World {
         if self.is_undecided(text) {
             return;
         }
+        // Whose data an operator has chosen does not give them up, and need not have begun a generation: its I/O is held back.
+        let keeps_data = self.p.two_primaries || self.loser == Some(1 - n);
         let split = text.contains("Split-Brain detected")
-            || self.p.two_primaries && text.contains("I shall become SyncTarget, but I am primary");
+            || keeps_data && text.contains("I shall become SyncTarget, but I am primary");
         if self.loser.is_some() && split {
             self.stats.split_brains += 1;
             if text.contains("automatically solved") {

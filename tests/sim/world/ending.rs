@@ -164,6 +164,13 @@ impl World {
                 // The peer has the space: see `disks_are_equal`.
                 self.next_resize[n] = self.now + 20_000;
                 self.resize_command(n, 0, true, false);
+            } else if state.conn == Conn::StandAlone
+                && self.loser == Some(1 - n)
+                && state.susp
+                && !state.susp_fen
+            {
+                // Else it refuses to give up the data that were chosen, and does not begin their generation.
+                self.resume_io(n);
             } else if state.conn == Conn::StandAlone {
                 // Half-synced data are no way of their own. A Primary cannot say that they are given up, nor end its
                 // application, if it waits for the peer.
