@@ -44,17 +44,20 @@ impl Resource {
             // Also if it crashed since; where it crashed before the resync it keeps the mark until it has heard of the end.
             input.peer.bits > 0 && !input.peer.flags.contains(UuidFlags::UNHEARD_END)
         };
-        state.is_susp()
-            && self.volumes[v].new_current_uuid_owed
-            && state.disk == Disk::UpToDate
-            && same
-            && !peer_wrote
-            && !input.context.peer_primary
+        let volume = &self.volumes[v];
+        let has_all = match state.disk {
+            Disk::UpToDate => volume.new_current_uuid_owed,
+            // Attached alone, where fencing asks for that: nothing could be written since, and no generation is owed yet.
+            Disk::Consistent => !volume.wrote_without_disk,
+            _ => false,
+        };
+        state.is_susp() && has_all && same && !peer_wrote && !input.context.peer_primary
     }
 
     /// What [`is_ahead_of_its_source`](Self::is_ahead_of_its_source) says leads to another handshake.
     pub(super) fn abort_as_target(&mut self, v: VolumeIndex) {
         self.info(Some(v), "Aborting Connect, the peer missed the end of the resync");
+        self.volumes[v].new_current_uuid_owed = true;
         self.meet_again_with_new_generation(v);
     }
 

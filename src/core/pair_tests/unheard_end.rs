@@ -228,6 +228,34 @@ fn a_frozen_primary_whose_source_missed_the_end_of_the_resync_becomes_the_source
     pair.assert_equal();
 }
 
+/// So it does if it gave its disk up before the source had heard of the end, and has attached it alone: fencing keeps that from being more than
+/// Consistent. Frozen, it has written nothing to the disk of the source meanwhile.
+#[test]
+fn a_frozen_primary_that_attaches_the_disk_of_an_unheard_end_becomes_the_source() {
+    let mut pair = synced_pair();
+    pair.a.with_fencing(Fencing::ResourceOnly);
+    pair.b.begin(Command::InvalidateRemote { volume: V });
+    while pair.a.word().1 != Conn::SyncTarget {
+        pair.run_once();
+    }
+    pair.a.command(Command::SuspendIo { volume: V });
+    while pair.a.word().1 != Conn::Connected {
+        pair.run_once();
+    }
+    assert_eq!(pair.b.word().1, Conn::SyncSource, "{}", pair.logs());
+    pair.a.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    assert_eq!((pair.a.word().2, pair.b.word().1), (Disk::Diskless, Conn::Connected), "{}", pair.logs());
+    pair.b.restart(77);
+    pair.lose_link();
+    pair.a.attach();
+    assert_eq!(pair.a.word().2, Disk::Consistent, "{}", pair.logs());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.meet_again();
+    assert!(pair.a.log.iter().any(|line| line.starts_with("Began resync as SyncSource")), "{}", pair.logs());
+    pair.assert_equal();
+}
+
 /// So it does if the source crashed before it heard of the end: it has the bits that the resync was for, and says that they are these.
 #[test]
 fn the_bits_of_an_unheard_resync_are_no_newer_writes() {
