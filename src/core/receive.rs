@@ -417,9 +417,11 @@ impl Resource {
     fn receive_bitmap(&mut self, v: VolumeIndex, payload: Option<Payload>, compressed: bool) {
         let Some(version) = self.connection.version else { return };
         let state = self.state(v);
-        // That of the source of new space comes before the sync UUID, which this node may not be waiting for yet.
+        // That of the source of new space comes before the sync UUID, which this node may not be waiting for yet. A disk that
+        // negotiates gets none: that was for one that has gone.
+        let is_old = state.disk > Disk::Negotiating && state.disk < Disk::UpToDate;
         let target = state.conn == Conn::WFSyncUUID
-            || state.conn == Conn::Connected && state.disk < Disk::UpToDate && state.pdsk == Disk::UpToDate;
+            || state.conn == Conn::Connected && is_old && state.pdsk == Disk::UpToDate;
         let waiting = target || matches!(state.conn, Conn::WFBitMapS | Conn::WFBitMapT);
         let Some(disk) = self.volumes[v].disk.as_mut().filter(|_| waiting) else {
             // The own disk went, or the exchange was called off: the peer does not know yet.

@@ -136,6 +136,47 @@ fn a_sync_uuid_that_crosses_the_consent_to_a_detach_is_dropped() {
     assert!(!pair.b.core.receiver_ready(), "{}", pair.logs());
 }
 
+/// The target gives its disk up when half of the source's bitmap has come, and attaches it again: what comes then of that bitmap is not for
+/// the disk that negotiates.
+#[test]
+fn the_rest_of_a_bitmap_is_not_for_the_next_disk() {
+    let mut pair = Pair::new(101);
+    pair.connect(&NetSettings { use_rle: false, ..settings(Protocol::C) });
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.assert_equal();
+    pair.lose_link();
+    pair.a.write(4000, 99, 8192);
+    while pair.a.work() {}
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    let is_bitmap = |pair: &Pair| {
+        let next = pair.a.outgoing[Socket::Data as usize].front();
+        next.is_some_and(|(_, packet, _)| matches!(packet, Packet::Bitmap))
+    };
+    for _ in 0..200 {
+        if !pair.linked {
+            pair.run_once();
+            continue;
+        }
+        let _ = pair.a.work() | pair.b.work();
+        if !is_bitmap(&pair) {
+            Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+        }
+        Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
+    }
+    assert_eq!(pair.b.word().1, Conn::WFBitMapT, "{}", pair.logs());
+    assert!(Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now));
+    assert!(is_bitmap(&pair), "{}", pair.logs());
+    assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
+    while pair.b.work() {}
+    pair.b.attach();
+    while pair.b.work() {}
+    assert_eq!((pair.b.word().1, pair.b.word().2), (Conn::Connected, Disk::Negotiating), "{}", pair.logs());
+    pair.run();
+    assert!(!pair.logs().contains("ProtocolError"), "{}", pair.logs());
+    pair.assert_equal();
+}
+
 /// Checksum-based resync: what is equal is not sent; what differs is, and ends up equal.
 #[test]
 fn a_target_asks_by_digest_when_csums_alg_is_set() {
