@@ -136,10 +136,16 @@ fn a_sync_uuid_that_crosses_the_consent_to_a_detach_is_dropped() {
     assert!(!pair.b.core.receiver_ready(), "{}", pair.logs());
 }
 
-/// The target gives its disk up when half of the source's bitmap has come, and attaches it again: what comes then of that bitmap is not for
-/// the disk that negotiates.
+/// The target gives its disk up before half of the source's bitmap has come, or when it has, and attaches it again: what comes then of that
+/// bitmap is not for the disk that negotiates.
 #[test]
 fn the_rest_of_a_bitmap_is_not_for_the_next_disk() {
+    for half_first in [false, true] {
+        rest_of_bitmap_comes_to_next_disk(half_first);
+    }
+}
+
+fn rest_of_bitmap_comes_to_next_disk(half_first: bool) {
     let mut pair = Pair::new(101);
     pair.connect(&NetSettings { use_rle: false, ..settings(Protocol::C) });
     pair.a.begin(Command::Primary { volume: V, force: true });
@@ -165,10 +171,15 @@ fn the_rest_of_a_bitmap_is_not_for_the_next_disk() {
         Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
     }
     assert_eq!(pair.b.word().1, Conn::WFBitMapT, "{}", pair.logs());
-    assert!(Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now));
-    assert!(is_bitmap(&pair), "{}", pair.logs());
+    if half_first {
+        assert!(Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now));
+    }
     assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
     while pair.b.work() {}
+    if !half_first {
+        assert!(Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now));
+    }
+    assert!(is_bitmap(&pair), "{}", pair.logs());
     pair.b.attach();
     while pair.b.work() {}
     assert_eq!((pair.b.word().1, pair.b.word().2), (Conn::Connected, Disk::Negotiating), "{}", pair.logs());
