@@ -214,6 +214,7 @@ impl Resource {
         if ns.role == Role::Secondary && ns.conn == Conn::StandAlone && ns.disk == Disk::Diskless {
             // Unconfigured (spec/state.md 12.1).
             self.volumes[v].peer_size = 0;
+            self.volumes[v].peer_user_size = 0;
         }
         self.volumes[v].left_by_crash &= super::continuation::keeps_data(ns);
         self.changes += 1;
