@@ -210,6 +210,7 @@ impl Resource {
             // The peer has forgotten it, too: a resync that one of the two nodes waits for would never begin.
             volume.resync_after_negotiation = false;
             volume.size_questions.clear();
+            volume.size_before_resize = None;
         }
         let wanted = Change::conn(Conn::WFReportParams);
         if self.change_connection(wanted, ChangeKind::Soft, true).is_err() {

@@ -7,7 +7,7 @@ use super::connection::Phase;
 use super::metadata_flags::{bitmap_at_attach, disk_after_attach, last_life, BitmapAtAttach};
 use super::resize::knows_peer_disk;
 use super::rules::ChangeKind;
-use super::size::{check_truncation, new_size, Limits, ResizeFlags, SizeChange};
+use super::size::{check_truncation, new_size, smaller_unless_zero, Limits, ResizeFlags, SizeChange};
 use super::state::{Change, Conn, Disk, Role};
 use super::steps::{set_all_and_write, FifoWait, Step, Work};
 use super::types::*;
@@ -56,6 +56,7 @@ impl Resource {
             return Err(ConfigCode::DataNotCurrent.number());
         }
         self.volumes[v].settings = settings;
+        self.heed_user_of_peer(v);
         let mut limits = self.limits(v);
         limits.own_max = maximum;
         limits.last_agreed = super_block.effective_size_sectors;
@@ -229,6 +230,15 @@ impl Resource {
         result
     }
 
+    /// A disk that is attached beside one whose device was limited takes part in that. (DRBD tells the peer of no limit, which is lost then:
+    /// the device grows.)
+    fn heed_user_of_peer(&mut self, v: VolumeIndex) {
+        let volume = &mut self.volumes[v];
+        if knows_peer_disk(volume.state) {
+            volume.settings.size = smaller_unless_zero(volume.settings.size, volume.peer_user_size);
+        }
+    }
+
     /// The size that all limits give comes into effect (step 20). What is new is resynced, unless the peer has had it since the two met:
     /// it sees nothing new, and takes part in no resync. So is what the peer's device has not had before, though the own disk was
     /// larger already. (DRBD goes by the own disk only: then one of the two alone waits for the resync.)
@@ -246,6 +256,7 @@ impl Resource {
         let Some(disk) = &self.volumes[v].disk else { return };
         let (flags, current) = (disk.super_block.flags, disk.uuids.current);
         // Asked before, but the peer with the data in use may have gone since, or have told how large its disk is.
+        self.heed_user_of_peer(v);
         let limits = self.limits(v);
         let refused = if self.volumes[v].force_detach {
             Some(ConfigCode::Interrupted)

@@ -34,9 +34,10 @@ use super::size::{
     self, AfterSizes, DetermineInput, Limits, NewArea, NewBits, PeerSizes, ResizeFlags, SizeChange,
     SizeQuestion,
 };
-use super::state::{Change, Conn, Disk, StateWord};
+use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::steps::{FifoWait, Step, Work};
 use super::types::*;
+use super::volume::Volume;
 use super::Resource;
 use crate::meta::layout::SECTOR_BYTES;
 use crate::meta::Layout;
@@ -79,7 +80,12 @@ impl Resource {
         if peer_sizes(&packet).is_question() && oldest.is_some_and(|question| !question.no_resync) {
             packet.dds_flags &= !Sizes::NO_RESYNC;
         }
-        let peer = peer_sizes(&packet);
+        let mut peer = peer_sizes(&packet);
+        if self.state(v).disk < Disk::Negotiating {
+            self.volumes[v].peer_user_size = if peer.d_size == 0 { 0 } else { peer.u_size };
+        } else {
+            peer.u_size = self.user_size_after(v, &peer);
+        }
         let limits = self.limits(v);
         let accepted = match size::receive_sizes(self.state(v), &limits, self.volumes[v].size, &peer) {
             Ok(accepted) => accepted,
@@ -131,6 +137,46 @@ impl Resource {
             }
             AfterSizes::Keep => self.react_to_sizes(v, &packet, false, SizeChange::Unchanged),
         }
+    }
+
+    /// What this node has said of the size that its user wants, and the peer had not heard yet when it sent a word that comes now, a question or
+    /// not: that limit, and the size of the device before.
+    fn unheard_user_size(&self, v: VolumeIndex, is_question: bool) -> Option<(u64, u64)> {
+        let Volume { size_questions: questions, size_before_resize, size_before_attach, state, .. } =
+            &self.volumes[v];
+        let own = self.volumes[v].settings.size;
+        let before = questions.front().map(|question| question.before).or(*size_before_resize);
+        match (before, questions.back()) {
+            (Some(before), Some(question)) if size_before_resize.is_none() => Some((question.user, before)),
+            (Some(before), _) => Some((own, before)),
+            // The device has been shown in the size that the attached disk has room for.
+            _ if is_question && state.disk == Disk::Negotiating && state.role == Role::Primary => {
+                Some((own, *size_before_attach))
+            }
+            _ => None,
+        }
+    }
+
+    /// The limit of the user after P_SIZES. An own word that the peer has not heard is newer than what it says, unless two users have spoken
+    /// at once, or the peer is a Primary that attaches its disk, and shows that; and a peer without a disk has no limit to tell. (DRBD goes by
+    /// what it hears last: where two questions cross, the nodes end with two sizes; where another word crosses one, a device grows,
+    /// and shrinks again at the answer.)
+    fn user_size_after(&self, v: VolumeIndex, peer: &PeerSizes) -> u64 {
+        let Volume { state, settings, .. } = &self.volumes[v];
+        let shows_disk = state.peer == Role::Primary && state.pdsk < Disk::Negotiating;
+        match self.unheard_user_size(v, peer.is_question()) {
+            _ if peer.d_size == 0 => settings.size,
+            Some((own, before)) if peer.is_question() || shows_disk => {
+                size::user_limit_of_both(own, peer.u_size, before)
+            }
+            Some(_) => settings.size,
+            None => peer.u_size,
+        }
+    }
+
+    /// Whether the peer has asked for a size, and has no answer yet.
+    fn is_asked_for_size(&self, v: VolumeIndex) -> bool {
+        matches!(&self.hold, Some(Hold::Sizes { v: of, sizes }) if *of == v && peer_sizes(sizes).is_question())
     }
 
     /// Whether the nodes are about to agree on a size: who is the source of what is added depends on the roles.
@@ -219,9 +265,6 @@ impl Resource {
         }
         let backing_changed = disk.maximum != maximum;
         disk.maximum = maximum;
-        if let ResizeCause::Admin { size, .. } = cause {
-            self.volumes[v].settings.size = size;
-        }
         if moves {
             self.steps.push_back(Step::MoveMetaData { v, layout });
         }
@@ -320,6 +363,14 @@ impl Resource {
                 // What the peer said is out of date: it must limit this node no more, at the next attach or resize.
                 self.volumes[v].peer_size = 0;
             }
+            let (heard, before) = (self.volumes[v].settings.size, self.volumes[v].size);
+            self.volumes[v].settings.size = if self.is_asked_for_size(v) {
+                // The peer hears of this size before it has the answer: for it the two commands cross.
+                size::user_limit_of_both(size, heard, before)
+            } else {
+                size
+            };
+            self.volumes[v].size_before_resize = Some(before);
         }
         let mut flags = cause.flags();
         // A peer that assumes the space means this node's. Where the link was lost meanwhile, the peer's own room counts still.
@@ -428,9 +479,15 @@ impl Resource {
                 }
             }
             ResizeCause::Admin { id, flags, .. } => {
+                let before = self.volumes[v].size_before_resize.take();
                 if self.state(v).conn == Conn::Connected {
-                    let grown_from = (change == SizeChange::Grew).then_some(self.volumes[v].grown_from);
-                    let question = SizeQuestion { grown_from, no_resync: flags.no_resync };
+                    let volume = &self.volumes[v];
+                    let question = SizeQuestion {
+                        user: volume.settings.size,
+                        before: before.unwrap_or(volume.size),
+                        grown_from: (change == SizeChange::Grew).then_some(volume.grown_from),
+                        no_resync: flags.no_resync,
+                    };
                     self.volumes[v].size_questions.push_back(question);
                     let mut dds_flags = 0;
                     if flags.assume_peer_has_space {
@@ -453,7 +510,8 @@ impl Resource {
         let peer = peer_sizes(packet);
         let questions = &mut self.volumes[v].size_questions;
         let question = if peer.is_question() { None } else { questions.pop_front() };
-        let grown_from = question.and_then(|question| question.grown_from);
+        // Where another size has crossed this node's, the device may be as small again.
+        let grown_from = question.and_then(|question| question.grown_from).filter(|from| *from < exposed);
         let answered = grown_from.is_some();
         let mut state = self.state(v);
         if self.volumes[v].resync.added_behind_end.is_some() {
@@ -461,7 +519,10 @@ impl Resource {
             state.conn = Conn::Connected;
         }
         let reaction = size::after_sizes(state, &peer, exposed, backing_changed, answered, change);
-        if reaction.send_sizes {
+        // The answer names another limit than the one that counts here: the peer has not heard of that.
+        let is_last = question.is_some() && self.volumes[v].size_questions.is_empty();
+        let differs = is_last && peer.d_size != 0 && peer.u_size != self.volumes[v].settings.size;
+        if reaction.send_sizes || differs {
             self.send_sizes(v, false, packet.dds_flags);
         }
         let not_marked = question.is_some_and(|question| question.no_resync) && !peer.flags.no_resync;

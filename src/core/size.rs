@@ -71,7 +71,7 @@ pub fn new_size(limits: &Limits, conn: Conn, assume_peer_has_space: bool) -> Siz
 }
 
 /// The smaller of those that are not 0.
-fn smaller_unless_zero(a: u64, b: u64) -> u64 {
+pub(super) fn smaller_unless_zero(a: u64, b: u64) -> u64 {
     match (a, b) {
         (0, other) | (other, 0) => other,
         (a, b) => a.min(b),
@@ -190,10 +190,28 @@ impl PeerSizes {
 /// P_SIZES of this node that the peer is to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SizeQuestion {
+    /// The limit that its user has set, sectors; 0: none.
+    pub user: u64,
+    /// Size of the device before that, sectors.
+    pub before: u64,
     /// This node has grown, from so many sectors, and goes by the answer: RESIZE_PENDING.
     pub grown_from: Option<u64>,
     /// Its flag: new space is the same on both disks.
     pub no_resync: bool,
+}
+
+/// The limit that counts of two that users set at the same time, one at each node; `before`: size of the device before either. The
+/// larger one, so that no device shows space that is taken away again; but if one of them makes the device smaller, the smaller one: no
+/// space is cut off that has to be resynced then.
+pub fn user_limit_of_both(a: u64, b: u64, before: u64) -> u64 {
+    let shrinks = |limit: u64| limit != 0 && limit < before;
+    if shrinks(a) || shrinks(b) {
+        smaller_unless_zero(a, b)
+    } else if a == 0 || b == 0 {
+        0
+    } else {
+        a.max(b)
+    }
 }
 
 /// A size in P_SIZES that ends the connection: these lines, then hard Disconnecting.
@@ -541,6 +559,23 @@ mod tests {
         let resize = PeerSizes { u_size: 0, ..peer };
         let accepted = receive_sizes(PAIR, &limits(1000, 1000, 800, 800), 800, &resize).unwrap();
         assert_eq!(accepted.adopt_user_size, Some(0));
+    }
+
+    #[test]
+    fn of_two_limits_at_once_one_counts() {
+        for (a, b, limit) in [
+            (1200, 1100, 1200),
+            (1200, 0, 0),
+            (1000, 1100, 1100),
+            (900, 1100, 900),
+            (900, 0, 900),
+            (900, 800, 800),
+        ] {
+            assert_eq!(user_limit_of_both(a, b, 1000), limit);
+            assert_eq!(user_limit_of_both(b, a, 1000), limit);
+            // A node may have heard of the other limit before it says its own.
+            assert_eq!(user_limit_of_both(a, limit, 1000), limit);
+        }
     }
 
     #[test]

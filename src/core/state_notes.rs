@@ -183,6 +183,7 @@ impl Resource {
         if ns.is_unconfigured() {
             // spec/state.md 12.1
             self.volumes[v].peer_size = 0;
+            self.volumes[v].peer_user_size = 0;
         }
         self.expose_accepted_size(v, os, ns);
         let volume = &mut self.volumes[v];

@@ -182,6 +182,8 @@ pub struct Volume {
     pub(super) bits_sent: u64,
     /// The peer's own maximum, sectors; 0: no disk or not known.
     pub(super) peer_size: u64,
+    /// The size that the peer's user wants, as a node without a disk has heard; 0: none, or not known.
+    pub(super) peer_user_size: u64,
     /// The peer's disk, as its last state word said; `pdsk` is also what this node makes of it.
     pub(super) peer_told: Disk,
     /// Without a disk this node wrote to the peer. Its own disk lacks that, even if it is of the generation that this node
@@ -226,6 +228,8 @@ pub struct Volume {
     pub(super) size_at_meeting: u64,
     /// What the peer is still to answer about the size, the oldest first.
     pub(super) size_questions: VecDeque<SizeQuestion>,
+    /// Size of the device before a `resize` that has come into effect, and that the peer has not been told yet, sectors.
+    pub(super) size_before_resize: Option<u64>,
     /// The size before the device grew last, sectors.
     pub(super) grown_from: u64,
     /// Size of the device without the own disk, which is being attached: that of the peer, if it has a disk, sectors; else 0.
@@ -311,6 +315,7 @@ impl Volume {
             peer_disk_let_go: false,
             bits_sent: 0,
             peer_size: 0,
+            peer_user_size: 0,
             peer_told: Disk::DUnknown,
             served_primary: false,
             lifted_beside_none: false,
@@ -331,6 +336,7 @@ impl Volume {
             resync_after_negotiation: false,
             size_at_meeting: 0,
             size_questions: VecDeque::new(),
+            size_before_resize: None,
             grown_from: 0,
             size_before_attach: 0,
             size_once_accepted: None,

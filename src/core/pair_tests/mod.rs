@@ -133,8 +133,16 @@ impl Node {
         assert_eq!(self.try_attach(), 101);
     }
 
+    /// The user of this node wants the device to have this size.
+    fn try_attach_with_size(&mut self, size: u64) -> i32 {
+        self.try_attach_with(DiskSettings { size, ..self.core.volume(V).settings().clone() })
+    }
+
     fn try_attach(&mut self) -> i32 {
-        let settings = self.core.volume(V).settings().clone();
+        self.try_attach_with(self.core.volume(V).settings().clone())
+    }
+
+    fn try_attach_with(&mut self, settings: DiskSettings) -> i32 {
         let layout = Layout::new(self.index, self.meta.len() as u64, LogGeometry::CLASSIC).unwrap();
         let super_block = SuperBlock::decode(&self.meta[layout.md_offset as usize..][..4096]).unwrap();
         let area = &self.meta[layout.al_offset() as usize..][..layout.log.bytes() as usize];

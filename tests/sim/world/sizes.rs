@@ -98,9 +98,9 @@ impl World {
         assume_peer_has_space: bool,
         assume_clean: bool,
     ) {
-        // Not drawn: two commands that meet on the wire, of which one gives a size. Each node takes the word of the other for the last
-        // one, and they end with different sizes (seed 125).
-        if (size != 0 || self.shrinks_to.is_some()) && !self.is_quiet() {
+        // Not drawn: two commands that meet on the wire, of which one makes the device smaller: what applications use, and what they
+        // must not use any more, would be known late.
+        if self.shrinks_to.is_some() && !self.is_quiet() {
             return;
         }
         if assume_clean {
