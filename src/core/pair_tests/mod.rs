@@ -134,6 +134,11 @@ impl Node {
     }
 
     fn try_attach(&mut self) -> i32 {
+        let command = self.attach_command();
+        self.command(command)
+    }
+
+    fn attach_command(&self) -> Command {
         let settings = self.core.volume(V).settings().clone();
         let layout = Layout::new(self.index, self.meta.len() as u64, LogGeometry::CLASSIC).unwrap();
         let super_block = SuperBlock::decode(&self.meta[layout.md_offset as usize..][..4096]).unwrap();
@@ -153,7 +158,7 @@ impl Node {
             bitmap,
             can_discard: true,
         };
-        self.command(Command::Attach { volume: V, disk: Box::new(disk) })
+        Command::Attach { volume: V, disk: Box::new(disk) }
     }
 
     fn detach_at_errors(&mut self) {
