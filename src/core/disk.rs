@@ -239,14 +239,16 @@ impl Resource {
         }
     }
 
-    /// The size that all limits give comes into effect (step 20). What is new is resynced, unless the peer has had it since the two met:
-    /// it sees nothing new, and takes part in no resync. So is what the peer's device has not had before, though the own disk was
-    /// larger already. (DRBD goes by the own disk only: then one of the two alone waits for the resync.)
+    /// The size that all limits give comes into effect (step 20). What is new is resynced, unless the peer has had it since the two met, or
+    /// since its disk came: it sees nothing new, and takes part in no resync. So is what the peer's device has not had before, though the
+    /// own disk was larger already. (DRBD goes by the own disk only: then one of the two alone waits for the resync.)
     fn size_at_attach(&mut self, v: VolumeIndex) -> impl Iterator<Item = Step> {
         let (change, steps) = self.determine_size(v, ResizeFlags::default());
         let volume = &mut self.volumes[v];
-        let new_for_disk = change == SizeChange::Grew && volume.size > volume.size_at_meeting;
-        let new_for_peer = volume.size_before_attach != 0 && volume.size > volume.size_before_attach;
+        let new_for_disk = change == SizeChange::Grew && volume.size > volume.size_with_peer_disk;
+        // The peer may have told of its disk, and be about to say that it uses it.
+        let before = volume.size_once_accepted.unwrap_or(volume.size_before_attach);
+        let new_for_peer = before != 0 && volume.size > before;
         volume.resync_after_negotiation |= new_for_disk || new_for_peer;
         steps
     }

@@ -100,6 +100,9 @@ impl Resource {
         let volume = &mut self.volumes[v];
         volume.size_once_accepted = None;
         volume.peer_size = peer.d_size;
+        if peer.d_size != 0 && volume.size_with_peer_disk == 0 {
+            volume.size_with_peer_disk = peer.c_size;
+        }
         volume.peer_max_bio = packet.max_bio_size;
         if let Some(size) = accepted.adopt_user_size {
             volume.settings.size = size;

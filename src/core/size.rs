@@ -355,6 +355,9 @@ pub const ASSUME_CLEAN: &str = "Resync of new storage suppressed with --assume-c
 /// After P_SIZES came into effect. `exposed`: the size now; `backing_changed`: the own backing
 /// device is of another size than before; `answered`: it answers a question of this node, which has grown.
 /// spec/state.md 12.4 step 7.
+///
+/// A peer that shows less grows when it hears of this device, and has a new area then, though this node may see nothing grow: both take part
+/// in its resync. (In DRBD the peer alone waits for it.)
 pub fn after_sizes(
     s: StateWord,
     peer: &PeerSizes,
@@ -366,7 +369,10 @@ pub fn after_sizes(
     if s.conn <= Conn::WFReportParams {
         return SizeReaction::default();
     }
-    let has_new_area = answered || (change == SizeChange::Grew && s.conn == Conn::Connected);
+    let has_disks = s.disk >= Disk::Negotiating && peer.d_size != 0;
+    let peer_grows = has_disks && !peer.is_question() && peer.c_size < exposed;
+    let grows = change == SizeChange::Grew || peer_grows;
+    let has_new_area = answered || (grows && s.conn == Conn::Connected);
     let both_disks = s.disk >= Disk::Inconsistent && s.pdsk >= Disk::Inconsistent;
     SizeReaction {
         send_sizes: peer.c_size != exposed || backing_changed,

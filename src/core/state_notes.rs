@@ -187,8 +187,12 @@ impl Resource {
         }
         self.expose_accepted_size(v, os, ns);
         let volume = &mut self.volumes[v];
+        if ns.disk >= Disk::Negotiating {
+            // With a disk of its own the node goes by that.
+            volume.size_once_accepted = None;
+        }
         if meets(os, ns) {
-            volume.size_at_meeting = if ns.pdsk > Disk::Negotiating { volume.size } else { 0 };
+            volume.size_with_peer_disk = if ns.pdsk > Disk::Negotiating { volume.size } else { 0 };
         }
     }
 

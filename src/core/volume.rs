@@ -224,8 +224,8 @@ pub struct Volume {
     pub(super) first_word: FirstWord,
     pub(super) consider_resync: bool,
     pub(super) resync_after_negotiation: bool,
-    /// Size of the device when the two nodes met, if the peer had a disk, sectors; else 0.
-    pub(super) size_at_meeting: u64,
+    /// Size of the device when the two nodes met or, if the peer had no disk then, when its disk came; sectors, 0: it has not come.
+    pub(super) size_with_peer_disk: u64,
     /// What the peer is still to answer about the size, the oldest first.
     pub(super) size_questions: VecDeque<SizeQuestion>,
     /// Size of the device before a `resize` that has come into effect, and that the peer has not been told yet, sectors.
@@ -334,7 +334,7 @@ impl Volume {
             first_word: FirstWord::Came,
             consider_resync: false,
             resync_after_negotiation: false,
-            size_at_meeting: 0,
+            size_with_peer_disk: 0,
             size_questions: VecDeque::new(),
             size_before_resize: None,
             grown_from: 0,

@@ -143,6 +143,11 @@ impl Node {
     }
 
     fn try_attach_with(&mut self, settings: DiskSettings) -> i32 {
+        let command = self.attach_command(settings);
+        self.command(command)
+    }
+
+    fn attach_command(&self, settings: DiskSettings) -> Command {
         let layout = Layout::new(self.index, self.meta.len() as u64, LogGeometry::CLASSIC).unwrap();
         let super_block = SuperBlock::decode(&self.meta[layout.md_offset as usize..][..4096]).unwrap();
         let area = &self.meta[layout.al_offset() as usize..][..layout.log.bytes() as usize];
@@ -161,7 +166,7 @@ impl Node {
             bitmap,
             can_discard: true,
         };
-        self.command(Command::Attach { volume: V, disk: Box::new(disk) })
+        Command::Attach { volume: V, disk: Box::new(disk) }
     }
 
     fn detach_at_errors(&mut self) {

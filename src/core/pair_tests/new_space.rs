@@ -1,6 +1,6 @@
 //! The resync of space that was added: where it comes from, who waits for it, and what else it brings.
 
-use super::sizes::{grow_both, resize};
+use super::sizes::{grow_both, resize, resize_alone};
 use super::*;
 
 /// What `a` sees in [`pair_beside_failed_disk`].
@@ -384,6 +384,122 @@ fn new_space_behind_the_end_of_a_resync_is_no_failed_block_of_it() {
             }
             assert_eq!(pair.b.data[4000 * 512], 6, "{}", pair.logs());
             pair.assert_equal();
+        }
+    }
+}
+
+/// Sectors of the disks in the tests below, before one of them grows.
+const SMALL: u64 = 2048;
+
+/// Two nodes without a disk that are connected. The disk of one of them has grown while it was alone, and each takes the size of its own
+/// disk for that of the device.
+fn pair_without_disks_of_two_sizes(version: u32, large_is_a: bool) -> Pair {
+    let bytes = SMALL as usize * 512;
+    let mut pair = Pair::new(version);
+    pair.a = Node::with_disk(1, layout(), bytes);
+    pair.b = Node::with_disk(2, layout(), bytes);
+    pair.connect(&settings(Protocol::C));
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.demote_a();
+    pair.lose_link();
+    grow_both(&mut pair.a, &mut pair.b, bytes, 2 * bytes);
+    assert_eq!(resize_alone(if large_is_a { &mut pair.a } else { &mut pair.b }), 101);
+    for node in [&mut pair.a, &mut pair.b] {
+        node.command(Command::Detach { volume: V, force: false });
+    }
+    pair.meet_again();
+    let sizes = if large_is_a { [2 * SMALL, SMALL] } else { [SMALL, 2 * SMALL] };
+    let expected = (Role::Secondary, Conn::Connected, Disk::Diskless, Disk::Diskless);
+    for (node, sectors) in [&pair.a, &pair.b].into_iter().zip(sizes) {
+        assert_eq!((node.word(), node.core.volume(V).size_sectors()), (expected, sectors), "{}", pair.logs());
+    }
+    pair
+}
+
+/// Both disks are good, and of one size: nobody waits for a resync of new space.
+fn assert_grown(pair: &Pair) {
+    let expected = (Role::Secondary, Conn::Connected, Disk::UpToDate, Disk::UpToDate);
+    for node in [&pair.a, &pair.b] {
+        assert_eq!(
+            (node.word(), node.core.volume(V).size_sectors()),
+            (expected, 2 * SMALL),
+            "{}",
+            pair.logs()
+        );
+    }
+}
+
+/// Attached at once, the smaller disk grows when its node hears of the other one: both take part in the resync of what is new to it,
+/// whoever is its source. So they do if the smaller disk comes first.
+#[test]
+fn a_larger_disk_that_is_attached_beside_a_smaller_one_brings_new_space() {
+    for version in [86, 101] {
+        for (large_is_a, at_once) in [(true, true), (false, true), (true, false), (false, false)] {
+            let mut pair = pair_without_disks_of_two_sizes(version, large_is_a);
+            (if large_is_a { &mut pair.b } else { &mut pair.a }).attach();
+            if !at_once {
+                pair.run();
+            }
+            (if large_is_a { &mut pair.a } else { &mut pair.b }).attach();
+            pair.run();
+            assert_grown(&pair);
+            pair.assert_equal();
+        }
+    }
+}
+
+/// Attached behind the larger disk, the smaller one grows to what the peer has had since it came: the peer sees nothing grow, and nobody
+/// waits for a resync.
+#[test]
+fn a_disk_that_is_attached_behind_a_larger_one_waits_for_no_resync() {
+    for (version, large_is_a) in [(86, true), (101, true), (86, false), (101, false)] {
+        let mut pair = pair_without_disks_of_two_sizes(version, large_is_a);
+        (if large_is_a { &mut pair.a } else { &mut pair.b }).attach();
+        pair.run();
+        (if large_is_a { &mut pair.b } else { &mut pair.a }).attach();
+        pair.run();
+        assert_grown(&pair);
+    }
+}
+
+/// Whatever a node has heard of the peer's disk at whatever moment of its own attach: both wait for the resync, or none does.
+#[test]
+fn disks_of_two_sizes_come_to_one_size_whenever_they_are_attached() {
+    let cases = [(true, true), (true, false), (false, true), (false, false)];
+    let moments = (1..4).flat_map(|heard| [0, 1, 2, 4].map(|turns| (heard, turns)));
+    for ((heard, turns), heard_before) in moments.flat_map(|moment| [(moment, false), (moment, true)]) {
+        for (large_is_a, a_is_first) in cases {
+            let mut pair = pair_without_disks_of_two_sizes(101, large_is_a);
+            let Pair { a, b, now, .. } = &mut pair;
+            let (first, second) = if a_is_first { (a, b) } else { (b, a) };
+            first.attach();
+            let mut hear = |second: &mut Node, packets| {
+                for _ in 0..packets {
+                    Pair::deliver(first, second, Socket::Data, *now);
+                    while second.work() {}
+                }
+            };
+            if heard_before {
+                hear(second, heard);
+            }
+            let command = second.attach_command(second.core.volume(V).settings().clone());
+            second.begin(command);
+            for _ in 0..turns {
+                second.work();
+            }
+            if !heard_before {
+                hear(second, heard);
+            }
+            pair.run();
+            assert_grown(&pair);
+            // What it has heard then counts for no other attach.
+            (if a_is_first { &mut pair.b } else { &mut pair.a })
+                .begin(Command::Detach { volume: V, force: false });
+            pair.run();
+            (if a_is_first { &mut pair.b } else { &mut pair.a }).attach();
+            pair.run();
+            assert_grown(&pair);
         }
     }
 }

@@ -220,7 +220,7 @@ fn a_disk_that_grew_unnoticed_does_not_change_the_size_at_connect() {
     pair.assert_equal();
 }
 
-fn resize_alone(node: &mut Node) -> i32 {
+pub(super) fn resize_alone(node: &mut Node) -> i32 {
     let command = Command::Resize { volume: V, size: 0, assume_peer_has_space: true, assume_clean: false };
     node.command(command)
 }
