@@ -198,6 +198,7 @@ impl Resource {
             return;
         }
         self.volumes[v].peer_told = real_disk;
+        self.volumes[v].peer_attaches = false;
         // Requests may have waited for that.
         self.wake = true;
         // The own disk may have gone since the peer's UUIDs came, those of all its data or of a disk that it attaches.

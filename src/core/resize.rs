@@ -99,6 +99,8 @@ impl Resource {
         };
         let volume = &mut self.volumes[v];
         volume.size_once_accepted = None;
+        volume.peer_attaches =
+            volume.state.pdsk < Disk::Negotiating && peer.d_size != 0 && !peer.is_question();
         volume.peer_size = peer.d_size;
         if peer.d_size != 0 && volume.size_with_peer_disk == 0 {
             volume.size_with_peer_disk = peer.c_size;
@@ -358,8 +360,9 @@ impl Resource {
                 // The nodes have met since the command came.
                 return self.resize(id, v, size, flags);
             }
-            if conn > Conn::Connected {
-                // A resync has come in between, in which the peer hears of no size.
+            if conn > Conn::Connected || conn == Conn::Connected && self.volumes[v].peer_attaches {
+                // A resync has come in between, in which the peer hears of no size. Or one is about to: the peer would take this size for one
+                // that was said before it had told of its disk.
                 return self.resize_failed(v, cause, ConfigCode::ResizeDuringResync, "");
             }
             if flags.assume_peer_has_space && conn < Conn::Connected {
@@ -522,10 +525,7 @@ impl Resource {
             state.conn = Conn::Connected;
         }
         let reaction = size::after_sizes(state, &peer, exposed, backing_changed, answered, change);
-        // The answer names another limit than the one that counts here: the peer has not heard of that.
-        let is_last = question.is_some() && self.volumes[v].size_questions.is_empty();
-        let differs = is_last && peer.d_size != 0 && peer.u_size != self.volumes[v].settings.size;
-        if reaction.send_sizes || differs {
+        if reaction.send_sizes {
             self.send_sizes(v, false, packet.dds_flags);
         }
         let not_marked = question.is_some_and(|question| question.no_resync) && !peer.flags.no_resync;

@@ -234,6 +234,8 @@ pub struct Volume {
     pub(super) grown_from: u64,
     /// Size of the device without the own disk, which is being attached: that of the peer, if it has a disk, sectors; else 0.
     pub(super) size_before_attach: u64,
+    /// The peer has told how large the disk is that it attaches, and not yet that it is there.
+    pub(super) peer_attaches: bool,
     /// What the peer said of the device, for a node without a disk: it counts when its data are accepted.
     pub(super) size_once_accepted: Option<u64>,
     /// The resync of an area that was added waits for the answer to an own request for a change of both nodes, or for the end of a resync
@@ -339,6 +341,7 @@ impl Volume {
             size_before_resize: None,
             grown_from: 0,
             size_before_attach: 0,
+            peer_attaches: false,
             size_once_accepted: None,
             grown_waits: false,
             lacks_new_space_only: false,

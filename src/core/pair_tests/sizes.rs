@@ -482,6 +482,40 @@ fn a_size_that_was_asked_for_takes_nothing_back_from_a_primary_that_has_attached
     }
 }
 
+/// A Primary attaches its disk, and its peer is told a size when it knows how much room that has, but not yet what comes of it. That is refused:
+/// the Primary cannot tell it from a size that was said before, and the bitmaps that are exchanged have one size.
+#[test]
+fn a_size_that_is_asked_for_in_the_middle_of_an_attach_is_refused() {
+    const SMALL: usize = SECTORS as usize * 512;
+    const WANTED: u64 = SECTORS * 3 / 2;
+    for version in [86, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.a.begin(Command::Detach { volume: V, force: false });
+        pair.run();
+        for node in [&mut pair.a, &mut pair.b] {
+            node.set_bytes(2 * SMALL);
+        }
+        resize(&mut pair.b);
+        pair.run();
+        pair.a.try_attach_with_size(0);
+        while !matches!(pair.a.outgoing[Socket::Data as usize].front(), Some((_, Packet::Sizes(_), _))) {
+            assert!(Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now), "{}", pair.logs());
+        }
+        Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+        while pair.b.work() {}
+        let id = resize_to(&mut pair.b, WANTED);
+        while pair.b.work() {}
+        run_without_shrinking(&mut pair);
+        assert_eq!(pair.b.replies[&id], 130, "{}", pair.logs());
+        assert_eq!(both_sizes(&pair), [2 * SECTORS; 2], "{}", pair.logs());
+        assert_eq!((pair.a.word().1, pair.a.word().2), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
+        let id = resize_to(&mut pair.b, WANTED);
+        pair.run();
+        assert_eq!(pair.b.replies[&id], 101, "{}", pair.logs());
+        assert_eq!(both_sizes(&pair), [WANTED; 2], "{}", pair.logs());
+    }
+}
+
 /// A node without a disk knows of no size that a user wants: its answer takes none back, and when it attaches a disk it goes by what the
 /// peer has told it.
 #[test]
@@ -597,6 +631,39 @@ fn an_answer_does_not_take_back_a_size_that_was_asked_for_since() {
         assert_eq!(both_sizes(&pair), [2 * SECTORS; 2], "{}", pair.logs());
         pair.assert_equal();
     }
+}
+
+/// A node hears of a size while it moves its meta data for another one, which the peer hears of before it has an answer: for both nodes the
+/// two cross.
+#[test]
+fn two_sizes_that_cross_while_meta_data_move_come_to_one() {
+    const OLD: usize = 8 << 20;
+    let mut pair = Pair::new(101);
+    pair.a = Node::with_internal_meta_data(1, OLD + (4 << 20));
+    pair.b = Node::with_internal_meta_data(2, OLD);
+    pair.connect(&settings(Protocol::C));
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    let old = pair.a.core.volume(V).size_sectors();
+    pair.b.set_bytes(OLD + (2 << 20));
+    resize_to(&mut pair.b, old);
+    pair.run();
+    assert_eq!(both_sizes(&pair), [old; 2], "{}", pair.logs());
+
+    pair.b.set_bytes(OLD + (4 << 20));
+    pair.b.meta_held = Some(Vec::new());
+    resize_to(&mut pair.b, old + 800);
+    while pair.b.work() {}
+    resize_to(&mut pair.a, old + 1600);
+    while pair.a.work() {}
+    assert_eq!(both_sizes(&pair), [old + 1600, old], "{}", pair.logs());
+    for _ in 0..20 {
+        Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+    }
+    pair.b.release_meta();
+    run_without_shrinking(&mut pair);
+    assert_eq!(both_sizes(&pair), [old + 1600; 2], "{}", pair.logs());
+    assert_eq!((pair.a.word().1, pair.b.word().2), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
 }
 
 /// A command that is refused in the end leaves no size behind that would count when the nodes meet again.
