@@ -63,10 +63,12 @@ impl ResizeCause {
 impl Resource {
     pub(super) fn limits(&self, v: VolumeIndex) -> Limits {
         let volume = &self.volumes[v];
+        let attaches = volume.state.role == Role::Primary && volume.state.disk < Disk::Negotiating;
         Limits {
             own_max: volume.disk.as_ref().map_or(0, |disk| disk.maximum),
             peer_max: volume.peer_size,
             last_agreed: volume.disk.as_ref().map_or(0, |disk| disk.super_block.effective_size_sectors),
+            shown: if attaches { volume.size } else { 0 },
             user: volume.settings.size,
         }
     }

@@ -14,6 +14,8 @@ pub struct Limits {
     pub peer_max: u64,
     /// Last agreed size, from the own meta data (la_size).
     pub last_agreed: u64,
+    /// What a Primary has shown without its disk, which is being attached: without a peer's disk it counts like the last agreed size.
+    pub shown: u64,
     /// Limit set by the user (u_size).
     pub user: u64,
 }
@@ -50,7 +52,7 @@ pub fn new_size(limits: &Limits, conn: Conn, assume_peer_has_space: bool) -> Siz
         (own, peer) if own != 0 && peer != 0 && mutant!("peer-size-ignored") => own.max(peer),
         (own, peer) if own != 0 && peer != 0 => own.min(peer),
         (own, peer) if limits.last_agreed != 0 => {
-            smaller_unless_zero(limits.last_agreed, smaller_unless_zero(own, peer))
+            smaller_unless_zero(limits.last_agreed.max(limits.shown), smaller_unless_zero(own, peer))
         }
         (0, peer) => peer,
         (own, _) => own,
@@ -495,7 +497,7 @@ mod tests {
     };
 
     fn limits(own_max: u64, peer_max: u64, last_agreed: u64, user: u64) -> Limits {
-        Limits { own_max, peer_max, last_agreed, user }
+        Limits { own_max, peer_max, last_agreed, shown: 0, user }
     }
 
     fn texts(lines: &[LogLine]) -> Vec<&str> {

@@ -25,7 +25,7 @@ impl Pair {
     }
 
     /// `b` becomes the target of a full sync that `a` does not get on with.
-    fn full_sync_to_b(&mut self) {
+    pub(super) fn full_sync_to_b(&mut self) {
         self.a.held = Some(Vec::new());
         self.b.begin(Command::Invalidate { volume: V });
         self.run();
@@ -38,7 +38,7 @@ impl Pair {
     }
 
     /// What the disk of `a` held back comes back.
-    fn release_a(&mut self) {
+    pub(super) fn release_a(&mut self) {
         for output in self.a.held.take().unwrap_or_default() {
             self.a.carry_out(output);
         }

@@ -225,6 +225,34 @@ pub(super) fn resize_alone(node: &mut Node) -> i32 {
     node.command(command)
 }
 
+/// The device of a Primary without its disk grows with that of the peer, which gives its disk up then. With its own disk, which has the room,
+/// the Primary keeps the size that it has shown.
+#[test]
+fn a_disk_that_has_the_room_does_not_take_back_what_a_primary_has_shown() {
+    const SMALL: usize = SECTORS as usize * 512;
+    let mut pair = Pair::new(101);
+    pair.a = Node::with_disk(1, layout(), 2 * SMALL);
+    pair.connect(&settings(Protocol::C));
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.full_sync_to_b();
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+    pair.release_a();
+    pair.run();
+    pair.b.set_bytes(2 * SMALL);
+    resize(&mut pair.b);
+    pair.run();
+    assert_eq!(pair.a.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+    assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
+    pair.lose_link();
+    pair.meet_again();
+    let attached = pair.a.try_attach();
+    assert_eq!(attached, 101, "{}", pair.logs());
+    pair.run();
+    assert_eq!(pair.a.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+    assert_eq!(pair.a.super_block().effective_size_sectors, 2 * SECTORS, "{}", pair.logs());
+}
+
 /// Once an operator has said that the peer has the space, what the peer said before counts no more: neither does the
 /// device shrink again, nor is its disk refused. Nor does a peer change anything that is refused for its size.
 #[test]
