@@ -80,7 +80,7 @@ impl Resource {
         // What a damaged super block says must not decide about memory.
         let agreed = super_block.effective_size_sectors.min(maximum);
         let at_attach = bitmap_at_attach(super_block.flags, life);
-        let is_marked_good = super_block.flags.contains(MetaFlags::CONSISTENT | MetaFlags::WAS_UP_TO_DATE);
+        let is_marked_good = super_block.calls_disk_good();
         let volume = &mut self.volumes[v];
         volume.settings.al_extents = log_writer.slots();
         volume.crashed_primary = life.crashed_primary;

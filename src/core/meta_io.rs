@@ -85,7 +85,7 @@ impl Resource {
             disk.dirty_since = Some(self.now);
         }
         let primary = block.flags.contains(MetaFlags::PRIMARY_IND);
-        let good = block.flags.contains(MetaFlags::CONSISTENT | MetaFlags::WAS_UP_TO_DATE);
+        let good = block.calls_disk_good();
         disk.primary_mark_durable &= primary;
         disk.good_mark_durable &= good;
         disk.may_be_marked_good |= good;

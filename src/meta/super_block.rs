@@ -159,6 +159,11 @@ pub enum ValidityError {
 }
 
 impl SuperBlock {
+    /// Whether a disk with this super block is taken for good at attach, but for what fencing and an activity log say of it (spec/state.md 13.2).
+    pub fn calls_disk_good(&self) -> bool {
+        self.flags.contains(MetaFlags::CONSISTENT | MetaFlags::WAS_UP_TO_DATE)
+    }
+
     /// What `create-md` writes (spec/metadata.md 2.4, decisions.md 6.1): magic 6b, no flags,
     /// stripe fields 0 for the classic log.
     pub fn just_created(layout: &Layout) -> SuperBlock {

@@ -265,7 +265,7 @@ fn about_to_fail_alone() -> Pair {
 
 impl Node {
     fn is_marked_good(&self) -> bool {
-        self.super_block().flags.contains(MetaFlags::CONSISTENT | MetaFlags::WAS_UP_TO_DATE)
+        self.super_block().calls_disk_good()
     }
 
     fn has_told_of_inconsistent_disk(&self) -> bool {

@@ -45,6 +45,24 @@ impl Pair {
         while self.a.work() {}
     }
 
+    /// `b`, whose disk is in this state, and whose meta data are not written, is told to detach: it waits, and attaches it well later.
+    fn assert_detach_waits(mut self, disk: Disk) {
+        let id = self.b.begin(Command::Detach { volume: V, force: false });
+        // An answer on the other socket would be slower than what the peer says.
+        for _ in 0..20 {
+            let _ = self.b.work() | self.a.work();
+            Self::deliver(&mut self.b, &mut self.a, Socket::Data, self.now);
+            Self::deliver(&mut self.a, &mut self.b, Socket::Data, self.now);
+        }
+        assert_eq!(self.b.word().2, disk, "{}", self.logs());
+        self.release_meta_data_of_b();
+        self.run();
+        assert_eq!((self.b.replies[&id], self.b.word().2), (1, Disk::Diskless), "{}", self.logs());
+        self.b.attach();
+        self.run();
+        self.assert_equal();
+    }
+
     /// The meta data writes that `b` held back are done, and all that follow them; no packet is delivered meanwhile.
     fn release_meta_data_of_b(&mut self) {
         while let Some(held) = self.b.meta_held.take().filter(|held| !held.is_empty()) {
@@ -437,38 +455,27 @@ fn a_disk_that_is_given_up_by_force_while_it_is_attached_does_not_stay() {
     }
 }
 
-/// A disk is to go before it is attached, and the order waits for that: the peer, which would hear of the detach first, would
-/// not answer the disk when it negotiates, and the answer would be waited for at the next attach.
-#[test]
-fn a_detach_waits_for_the_end_of_the_attach() {
+/// `b` has given its disk up, and attaches it again; its meta data writes are held back.
+fn pair_that_attaches_b() -> Pair {
     let mut pair = synced_pair();
     assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
     pair.run();
     pair.b.meta_held = Some(Vec::new());
     pair.b.try_attach();
-    let id = pair.b.begin(Command::Detach { volume: V, force: false });
-    for _ in 0..20 {
-        let _ = pair.b.work() | pair.a.work();
-        Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
-        Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
-    }
-    assert_eq!(pair.b.word().2, Disk::Attaching, "{}", pair.logs());
-    pair.release_meta_data_of_b();
-    pair.run();
-    assert_eq!((pair.b.replies[&id], pair.b.word().2), (1, Disk::Diskless), "{}", pair.logs());
-    pair.b.attach();
-    pair.run();
-    pair.assert_equal();
+    pair
+}
+
+/// A disk is to go before it is attached, and the order waits for that: the peer, which would hear of the detach first, would
+/// not answer the disk when it negotiates, and the answer would be waited for at the next attach.
+#[test]
+fn a_detach_waits_for_the_end_of_the_attach() {
+    pair_that_attaches_b().assert_detach_waits(Disk::Attaching);
 }
 
 /// The same, and the peer has not heard yet of the disk that negotiates: what tells it waits in the fifo for the super block.
 #[test]
 fn a_detach_waits_until_the_peer_has_answered_an_attached_disk() {
-    let mut pair = synced_pair();
-    assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1);
-    pair.run();
-    pair.b.meta_held = Some(Vec::new());
-    pair.b.try_attach();
+    let mut pair = pair_that_attaches_b();
     for _ in 0..20 {
         pair.b.work();
         if pair.b.word().2 == Disk::Attaching {
@@ -477,19 +484,7 @@ fn a_detach_waits_until_the_peer_has_answered_an_attached_disk() {
         }
     }
     assert_eq!(pair.b.word().2, Disk::Negotiating, "{}", pair.logs());
-    let id = pair.b.begin(Command::Detach { volume: V, force: false });
-    // An answer on the other socket would be slower than what the peer says.
-    for _ in 0..20 {
-        let _ = pair.b.work() | pair.a.work();
-        Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
-        Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
-    }
-    pair.release_meta_data_of_b();
-    pair.run();
-    assert_eq!((pair.b.replies[&id], pair.b.word().2), (1, Disk::Diskless), "{}", pair.logs());
-    pair.b.attach();
-    pair.run();
-    pair.assert_equal();
+    pair.assert_detach_waits(Disk::Negotiating);
 }
 
 /// A Primary without a disk attaches it, and the peer gives its own up while writes of before wait for its activity log, which is

@@ -2,6 +2,7 @@
 
 mod connections;
 mod continuation;
+mod crossing_sizes;
 mod diskless;
 mod fencing;
 mod generations;

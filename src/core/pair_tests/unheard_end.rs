@@ -18,6 +18,20 @@ impl Pair {
         self.lose_link();
     }
 
+    /// `a`, which is Primary, gets a full sync from `b`, and is frozen meanwhile; it comes to the end, and its source does not know yet.
+    fn end_unheard_by_source_of_frozen_primary(&mut self) {
+        self.b.begin(Command::InvalidateRemote { volume: V });
+        while self.a.word().1 != Conn::SyncTarget {
+            self.run_once();
+        }
+        self.a.command(Command::SuspendIo { volume: V });
+        while self.a.word().1 != Conn::Connected {
+            self.run_once();
+        }
+        assert_eq!((self.a.word().0, self.a.word().2), (Role::Primary, Disk::UpToDate), "{}", self.logs());
+        assert_eq!(self.b.word().1, Conn::SyncSource, "{}", self.logs());
+    }
+
     /// The nodes meet, `a` is to be the source of a resync, and the link is lost before `b` has heard of anything.
     fn meet_unheard_by_b(&mut self) {
         (self.a.wants_link, self.b.wants_link) = (true, true);
@@ -207,16 +221,7 @@ fn a_source_that_missed_the_end_begins_one_generation() {
 #[test]
 fn a_frozen_primary_whose_source_missed_the_end_of_the_resync_becomes_the_source() {
     let mut pair = synced_pair();
-    pair.b.begin(Command::InvalidateRemote { volume: V });
-    while pair.a.word().1 != Conn::SyncTarget {
-        pair.run_once();
-    }
-    pair.a.command(Command::SuspendIo { volume: V });
-    while pair.a.word().1 != Conn::Connected {
-        pair.run_once();
-    }
-    assert_eq!((pair.a.word().0, pair.a.word().2), (Role::Primary, Disk::UpToDate), "{}", pair.logs());
-    assert_eq!(pair.b.word().1, Conn::SyncSource, "{}", pair.logs());
+    pair.end_unheard_by_source_of_frozen_primary();
     pair.lose_link();
     pair.meet_again();
     assert!(pair.a.log.iter().any(|line| line.starts_with("Began resync as SyncSource")), "{}", pair.logs());
@@ -234,15 +239,7 @@ fn a_frozen_primary_whose_source_missed_the_end_of_the_resync_becomes_the_source
 fn a_frozen_primary_that_attaches_the_disk_of_an_unheard_end_becomes_the_source() {
     let mut pair = synced_pair();
     pair.a.with_fencing(Fencing::ResourceOnly);
-    pair.b.begin(Command::InvalidateRemote { volume: V });
-    while pair.a.word().1 != Conn::SyncTarget {
-        pair.run_once();
-    }
-    pair.a.command(Command::SuspendIo { volume: V });
-    while pair.a.word().1 != Conn::Connected {
-        pair.run_once();
-    }
-    assert_eq!(pair.b.word().1, Conn::SyncSource, "{}", pair.logs());
+    pair.end_unheard_by_source_of_frozen_primary();
     pair.a.begin(Command::Detach { volume: V, force: false });
     pair.run();
     assert_eq!((pair.a.word().2, pair.b.word().1), (Disk::Diskless, Conn::Connected), "{}", pair.logs());

@@ -243,7 +243,7 @@ impl World {
     }
 
     fn left_good_disk(&self, n: usize) -> bool {
-        self.nodes[n].super_block().flags.contains(MetaFlags::CONSISTENT | MetaFlags::WAS_UP_TO_DATE)
+        self.nodes[n].super_block().calls_disk_good()
     }
 
     /// The other node was Primary and has crashed, and what that had in its cache this node had, of the same generation. What this one has in
