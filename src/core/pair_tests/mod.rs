@@ -5,14 +5,17 @@ mod continuation;
 mod crossing_sizes;
 mod diskless;
 mod fencing;
+mod frozen_requests;
 mod generations;
 mod invalidate;
 mod net_options;
 mod new_space;
+mod outdating;
 mod resync;
 mod sizes;
 mod two_primaries;
 mod unheard_end;
+mod verify;
 mod writes;
 
 use super::resource::Resource;

@@ -626,24 +626,6 @@ fn an_acknowledgement_of_a_target_that_may_detach_clears_no_bits() {
     assert_eq!(pair.a.core.volume(V).out_of_sync_bits(), 2, "{}", pair.logs());
 }
 
-/// A verify takes two good disks for granted: it does not make one of a disk that is not.
-#[test]
-fn a_verify_is_refused_where_a_disk_is_not_up_to_date() {
-    let mut pair = Pair::new(101);
-    pair.connect(&NetSettings { verify_alg: "crc32c".to_owned(), ..settings(Protocol::C) });
-    let fresh = (Role::Secondary, Conn::Connected, Disk::Inconsistent, Disk::Inconsistent);
-    let verify = pair.b.begin(Command::Verify { volume: V, start: None, stop: None });
-    pair.run();
-    assert_eq!(pair.b.replies[&verify], -2, "{}", pair.logs());
-    // A peer that asks all the same.
-    let request = crate::wire::StateChangeRequest { mask: 0x1f0, val: (Conn::VerifyS as u32) << 4 };
-    pair.a.core.packet(pair.now, Socket::Data, 0, Packet::StateChangeRequest(request), None);
-    while pair.a.work() {}
-    let reply = pair.a.outgoing[Socket::Meta as usize].pop_front();
-    assert!(matches!(reply, Some((_, Packet::StateChangeReply(-2), _))), "{reply:?}");
-    assert_eq!((pair.a.word(), pair.b.word()), (fresh, fresh), "{}", pair.logs());
-}
-
 /// A disk that failed (`on-io-error pass_on`) is not declared good because the node with the good data asks to have them replaced: it
 /// asked before it heard of the failure.
 #[test]
@@ -690,66 +672,6 @@ fn a_disk_that_is_gone_is_no_source() {
     pair.run();
     let alone = (Role::Primary, Conn::Connected, Disk::UpToDate, Disk::Diskless);
     assert_eq!(pair.a.word(), alone, "{}", pair.logs());
-}
-
-/// Equal disks; `b`, whose disk answers nothing, has begun to verify the first blocks.
-fn verifying_pair() -> Pair {
-    let mut pair = Pair::new(101);
-    pair.connect(&NetSettings { verify_alg: "crc32c".to_owned(), ..settings(Protocol::C) });
-    pair.a.begin(Command::Primary { volume: V, force: true });
-    pair.run();
-    pair.assert_equal();
-    pair.b.held = Some(Vec::new());
-    pair.b.begin(Command::Verify { volume: V, start: None, stop: Some(64) });
-    pair.run();
-    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::VerifyT, Conn::VerifyS), "{}", pair.logs());
-    pair
-}
-
-/// `on-io-error pass_on`: an error during a verify makes the disk Inconsistent, as at any other time, and ends the verify; the
-/// application reads what this disk lacks from the peer.
-#[test]
-fn a_disk_that_fails_in_a_verify_is_not_good_any_more() {
-    for fails_at_a in [true, false] {
-        let mut pair = verifying_pair();
-        let node = if fails_at_a { &mut pair.a } else { &mut pair.b };
-        node.core.local_error(V, 4000, 8, true);
-        node.core.timeout(pair.now);
-        pair.run_disk_backwards();
-        let (failed, other) = if fails_at_a { (&pair.a, &pair.b) } else { (&pair.b, &pair.a) };
-        let of = |node: &Node| (node.word().1, node.word().2, node.word().3);
-        assert_eq!(of(failed), (Conn::Connected, Disk::Inconsistent, Disk::UpToDate), "{}", pair.logs());
-        assert_eq!(of(other), (Conn::Connected, Disk::UpToDate, Disk::Inconsistent), "{}", pair.logs());
-        pair.b.data[4000 * 512..][..4096].fill(44);
-        if fails_at_a {
-            pair.a.core.read(pair.now, V, 1001, 4000, 4096);
-            pair.run();
-            assert_eq!(pair.a.completed[&1001].clone().unwrap().unwrap(), [44; 4096], "{}", pair.logs());
-        }
-    }
-}
-
-/// The peer comes to its decision about a resync when a verify has begun here: it is not left waiting.
-#[test]
-fn a_verify_gives_way_to_a_resync_that_the_peer_wants() {
-    let mut pair = verifying_pair();
-    let mut word = pair.b.core.volume(V).state();
-    assert_eq!(word.conn, Conn::VerifyS);
-    word.conn = Conn::WFBitMapT;
-    pair.a.core.packet(pair.now, Socket::Data, 0, crate::core::handshake::state_packet(word), None);
-    assert_eq!(pair.a.word().1, Conn::Connected, "decided anew: of one generation\n{}", pair.logs());
-}
-
-/// Another `verify`, for all of the device, has nothing to do: the one that runs has asked for all blocks up to its stop, and ends when they
-/// are compared.
-#[test]
-fn a_verify_stops_where_it_was_told_to_when_it_began() {
-    let mut pair = verifying_pair();
-    let id = pair.b.begin(Command::Verify { volume: V, start: Some(800), stop: None });
-    pair.run();
-    assert_eq!(pair.b.replies[&id], 2, "{}", pair.logs());
-    pair.run_disk_backwards();
-    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::Connected, Conn::Connected), "{}", pair.logs());
 }
 
 /// The handler may throw away a snapshot of the data from before the resync.
@@ -887,7 +809,7 @@ fn a_write_that_fails_in_an_empty_resync_is_fetched() {
 
 /// A block that the application writes all the time, a part of it only, so that it stays out of sync until the resync
 /// has had its turn. True if `over` becomes true meanwhile.
-fn hammered_until(pair: &mut Pair, sector: u64, over: impl Fn(&Pair) -> bool) -> bool {
+pub(super) fn hammered_until(pair: &mut Pair, sector: u64, over: impl Fn(&Pair) -> bool) -> bool {
     let mut token = pair.a.write(sector, 1, 512);
     for round in 0..2000 {
         if over(pair) {
@@ -935,55 +857,6 @@ fn a_primary_that_is_the_target_comes_to_a_block_that_is_written_all_the_time() 
         pair.run();
         pair.assert_equal();
     }
-}
-
-#[test]
-fn a_verify_comes_to_a_block_that_is_written_all_the_time() {
-    let mut pair = synced_pair();
-    let net = NetSettings { verify_alg: "sha1".to_owned(), ..settings(Protocol::C) };
-    for node in [&mut pair.a, &mut pair.b] {
-        assert_eq!(node.command(Command::NetSettings(Box::new(net.clone()))), 101);
-    }
-    pair.run();
-    pair.a.begin(Command::Verify { volume: V, start: Some(4000), stop: Some(4064) });
-    let over = |pair: &Pair| {
-        pair.a.log.iter().any(|line| line.starts_with("Online verify ") && line.contains("done"))
-    };
-    assert!(hammered_until(&mut pair, 4003, over), "{}", pair.logs());
-    pair.run();
-    pair.assert_equal();
-}
-
-/// Below version 97 the peer cannot know where a verify is to stop: it is told that it is over. One that is to stop before it begins
-/// compares one block.
-#[test]
-fn a_verify_that_stops_is_over_on_both_sides() {
-    for (version, start, stop) in
-        [(88, 0, 4001), (93, 0, 4001), (97, 0, 4001), (100, 0, 4001), (101, 0, 4001), (101, 8000, 64)]
-    {
-        let mut pair = Pair::new(version);
-        pair.connect(&NetSettings { verify_alg: "sha1".to_owned(), ..settings(Protocol::C) });
-        pair.a.begin(Command::Primary { volume: V, force: true });
-        pair.run();
-        pair.a.begin(Command::Verify { volume: V, start: Some(start), stop: Some(stop) });
-        pair.run();
-        assert!(pair.a.log.iter().any(|line| line.starts_with("Online verify done")), "{}", pair.logs());
-        assert_eq!(pair.b.word().1, Conn::Connected, "{version}: {}", pair.logs());
-    }
-}
-
-/// The answers come in the opposite order, that for the last block first.
-#[test]
-fn a_verify_that_stops_is_over_when_all_blocks_are_compared() {
-    let mut pair = verifying_pair();
-    while let Some(output) = pair.b.held.as_mut().and_then(Vec::pop) {
-        assert_eq!(pair.b.word().1, Conn::VerifyS, "{}", pair.logs());
-        let others = pair.b.held.take();
-        pair.b.carry_out(output);
-        pair.b.held = others;
-        pair.run();
-    }
-    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::Connected, Conn::Connected), "{}", pair.logs());
 }
 
 /// A Secondary without a disk, whose peer attaches an Inconsistent disk of another generation and gives it up again: its own disk is still
