@@ -247,7 +247,8 @@ impl Resource {
         if !was_demoted || self.two_primaries_allowed() || self.has_open_writes(v) {
             return self.begin_owed_generation(v);
         }
-        if std::mem::take(&mut self.volumes[v].new_current_uuid_owed) && self.has_unkept_writes(v) {
+        let owed = std::mem::take(&mut self.volumes[v].new_current_uuid_owed);
+        if owed && self.has_completed_writes_in_open_epochs(v, u64::MAX) {
             self.count_as_crashed(v);
             self.queue_steps([Step::WriteSuperBlockIfDirty { v }]);
         }

@@ -29,9 +29,7 @@ impl Resource {
 
     /// Whether the peer has mirrored writes that its disk need not keep yet.
     pub(super) fn has_open_epochs(&self, v: VolumeIndex) -> bool {
-        self.log.iter().any(|(_, request)| {
-            request.volume == v && request.is_write() && request.replicated && !request.net_done
-        })
+        self.has_mirrored_writes(v, |request| !request.net_done)
     }
 
     /// Whether the application was told of a write up to this one that the peer's disk need not keep yet.
@@ -59,11 +57,6 @@ impl Resource {
             let acknowledged = request.net_ok && !request.net_pending && acknowledged_counts;
             !request.net_done && (request.completed && acknowledged || request.is_too_late_to_send())
         })
-    }
-
-    /// Whether there is a write that the application was told of, and the peer has not said that its disk keeps it.
-    pub(super) fn has_unkept_writes(&self, v: VolumeIndex) -> bool {
-        self.has_mirrored_writes(v, |request| request.completed && !request.net_done)
     }
 
     /// Whether the application waits for a write still.
