@@ -55,13 +55,9 @@ impl Resource {
         if !ok {
             self.local_error(v, 0, 0, true);
         }
-        let flushes = &mut self.volumes[v].flushes;
-        let Some(index) = flushes.iter().position(|flush| flush.token == token) else { return };
-        if ok {
-            flushes[index].at_disk = false;
-        } else {
-            flushes.remove(index);
-            self.out.push(Output::Complete { token, result: Err(IoError) });
+        // Refused or not: whose disk counts is decided when it is completed. One that refuses does not count any more.
+        if let Some(flush) = self.volumes[v].flushes.iter_mut().find(|flush| flush.token == token) {
+            flush.at_disk = false;
         }
     }
 

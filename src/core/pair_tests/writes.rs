@@ -818,3 +818,38 @@ fn a_write_waits_while_a_bitmap_is_to_be_sent() {
     assert!(pair.a.completed.contains_key(&token), "{}", pair.logs());
     pair.assert_equal();
 }
+
+/// An application hears of a failed disk by nothing but its log, as long as the peer has the data: a flush that the disk refused is done when the
+/// peer's disk would keep all of before without power. Nobody else has it: it fails.
+#[test]
+fn a_flush_that_the_own_disk_refuses_is_the_peers() {
+    for on_io_error in [OnIoError::Detach, OnIoError::PassOn] {
+        for alone in [false, true] {
+            let mut pair = synced_pair();
+            let settings = DiskSettings { on_io_error, ..pair.a.core.volume(V).settings().clone() };
+            let settings = Box::new(settings);
+            assert_eq!(pair.a.command(Command::DiskSettings { volume: V, settings }), 101);
+            pair.run();
+            let token = pair.a.write(4000, 99, 8192);
+            while !pair.a.completed.contains_key(&token) {
+                pair.run_once();
+            }
+            assert!(pair.a.core.has_open_epochs(V));
+            if alone {
+                pair.lose_link();
+            }
+            pair.a.flushes_fail = true;
+            pair.a.core.flush(pair.now, V, 12345);
+            while pair.a.work() {}
+            let refused = pair.a.completed.get(&12345).cloned();
+            let expected = alone.then_some(Err(IoError));
+            assert_eq!(refused, expected, "{on_io_error:?} {alone}\n{}", pair.logs());
+            if !alone {
+                let flushes = pair.b.flushes;
+                pair.run();
+                assert_eq!(pair.a.completed.get(&12345), Some(&Ok(None)), "{on_io_error:?}\n{}", pair.logs());
+                assert_eq!(pair.b.flushes, flushes + 1, "{on_io_error:?}\n{}", pair.logs());
+            }
+        }
+    }
+}
