@@ -157,11 +157,10 @@ impl World {
             // Only the peer was given it, and has gone.
             let alone = self.state(n).is_some_and(|state| state.conn < Conn::Connected);
             let gone = alone && self.without_disk[n] >= began;
-            let explained = gone
-                || self.p.io_errors > 0
-                || self.stats.errors > 0
-                || !self.has_data(n)
-                || self.without_data[n] >= began;
+            // A disk may refuse it, and the application need not hear of that as long as the peer has good data.
+            let errors = self.p.io_errors > 0 || self.stats.errors > 0;
+            let refused = errors && (alone || self.without_disk[1 - n] >= began);
+            let explained = gone || refused || !self.has_data(n) || self.without_data[n] >= began;
             assert!(
                 explained,
                 "node {n}: I/O error for {:?} without a reason: {}",
