@@ -3,7 +3,7 @@
 use super::handlers::Handler;
 use super::handshake::state_packet;
 use super::log_lines::LogLine;
-use super::rules::ChangeKind;
+use super::rules::{self, ChangeKind};
 use super::state::{Change, Conn, Disk, Role};
 use super::steps::{HelperThen, Step, Work};
 use super::types::*;
@@ -275,6 +275,19 @@ impl Resource {
 
     /// Sends P_UUIDS, unless this node has none. spec/wire.md 4.5.
     pub(super) fn send_uuids(&mut self, v: VolumeIndex, extra_flags: u64) {
+        if rules::has_metadata(self.state(v)) {
+            self.send_uuids_of_disk(v, extra_flags);
+        }
+    }
+
+    /// Sends P_UUIDS of a new generation. The disk may have failed since that began.
+    pub(super) fn send_generation(&mut self, v: VolumeIndex) {
+        if rules::has_metadata(self.state(v)) || self.state(v).disk == Disk::Failed {
+            self.send_uuids_of_disk(v, 0);
+        }
+    }
+
+    fn send_uuids_of_disk(&mut self, v: VolumeIndex, extra_flags: u64) {
         let Some(told) = self.told_uuids(v) else { return };
         let volume = &mut self.volumes[v];
         let negotiating_inconsistent = volume.negotiation.is_some_and(|(disk, _)| disk == Disk::Inconsistent);
@@ -284,7 +297,7 @@ impl Resource {
             negotiating_inconsistent,
             false,
         );
-        let Some(disk) = volume.meta_disk() else { return };
+        let Some(disk) = &volume.disk else { return };
         let unheard = if disk.unheard_target.is_some() { Uuids::UNHEARD_END } else { 0 };
         // With that flag the bits are about to go: the step that clears them may still wait.
         let bits = match extra_flags & Uuids::SKIP_INITIAL_SYNC {

@@ -2,7 +2,7 @@
 //! and 5.4.
 
 use super::handshake_decision::HandshakeInput;
-use super::rules::{self, ChangeKind};
+use super::rules::ChangeKind;
 use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::steps::Step;
 use super::types::*;
@@ -181,8 +181,8 @@ impl Resource {
             self.steps.push_front(Step::NewCurrentUuidDone { v });
         } else {
             self.new_current_uuid(v);
-            if rules::has_disk(state) && state.conn >= Conn::Connected {
-                self.steps.push_front(Step::SendUuids { v });
+            if state.conn >= Conn::Connected {
+                self.steps.push_front(Step::SendGeneration { v });
             }
             self.steps.push_front(Step::NewCurrentUuidDone { v });
             self.steps.push_front(Step::WriteSuperBlock { v });

@@ -196,12 +196,15 @@ impl Resource {
         }
     }
 
-    /// Whether a Primary is demoted before it has heard that the peer's disk, which refused its writes, is gone: by then it is
-    /// nobody's loss, and the peer may attach it again.
+    /// Whether a Primary is demoted, or loses its own good disk, before it has heard that the peer's disk, which refused its writes, is gone:
+    /// by then it is nobody's loss, and the peer may attach it again.
     fn leaves_refused_writes(&self, v: VolumeIndex, os: StateWord, ns: StateWord) -> bool {
-        let demoted = os.role == Role::Primary && ns.role == Role::Secondary;
-        let refused = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.refused_by_peer);
-        demoted && ns.pdsk == Disk::UpToDate && refused
+        let demoted = ns.role == Role::Secondary;
+        let own_disk_lost = os.disk == Disk::UpToDate && ns.disk < Disk::UpToDate;
+        os.role == Role::Primary
+            && (demoted || own_disk_lost)
+            && ns.pdsk == Disk::UpToDate
+            && self.has_completed_refused_writes(v)
     }
 
     /// Whether the generation that this node goes on in may be its target's, too, from now on. As long as the next resync has not begun

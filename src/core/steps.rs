@@ -71,6 +71,8 @@ pub enum Step {
     NewCurrentUuidDone { v: VolumeIndex },
     /// Send P_UUIDS.
     SendUuids { v: VolumeIndex },
+    /// The same for a new generation: also of a disk that has just failed, so that the peer does not take its older one for the same data.
+    SendGeneration { v: VolumeIndex },
     /// Send P_SIZES.
     SendSizes { v: VolumeIndex, trigger_reply: bool, flags: u16 },
     /// Send P_STATE with this word.
@@ -266,7 +268,9 @@ impl Resource {
         }
         // A11, A12
         if generation {
-            add(if disk_ok { Step::NewCurrentUuid { v } } else { Step::NewCurrentUuidDone { v } });
+            // A failed disk goes when it is in: it may still take that, and this node goes by it without the disk, too.
+            let takes_it = disk_ok || self.volumes[v].disk.is_some() && ns.disk == Disk::Failed;
+            add(if takes_it { Step::NewCurrentUuid { v } } else { Step::NewCurrentUuidDone { v } });
         }
         // A13, A14. Also in a resync: the mark PRIMARY_IND goes only when the bits are on disk.
         let demoted = os.role == Role::Primary && ns.role == Role::Secondary;
@@ -447,6 +451,7 @@ impl Resource {
                 self.complete_ready();
             }
             Step::SendUuids { v } => self.send_uuids(v, 0),
+            Step::SendGeneration { v } => self.send_generation(v),
             Step::SendSizes { v, trigger_reply, flags } => self.send_sizes(v, trigger_reply, flags),
             Step::SendState { v, word } => {
                 self.emit(Socket::Data, v, state_packet(word), None, None);

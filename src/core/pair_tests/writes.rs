@@ -853,3 +853,22 @@ fn a_flush_that_the_own_disk_refuses_is_the_peers() {
         }
     }
 }
+
+/// Nor is it gone where the own disk fails, too: the older one of the peer is not what the application goes on with.
+#[test]
+fn a_refused_write_is_not_undone_when_the_own_disk_fails() {
+    for detach in [false, true] {
+        let (mut pair, news) = pair_with_a_refused_write();
+        if detach {
+            pair.a.detach_at_errors();
+        }
+        pair.a.core.local_error(V, 8000, 8, true);
+        pair.a.core.timeout(pair.now);
+        pair.run();
+        assert_eq!((pair.a.word().0, pair.a.word().3), (Role::Primary, Disk::UpToDate), "{}", pair.logs());
+        pair.b.outgoing[Socket::Data as usize].extend(news);
+        pair.run();
+        assert_eq!(pair.a.word().3, Disk::Diskless, "{}", pair.logs());
+        assert_eq!(pair.b.try_attach(), 150, "{detach}\n{}", pair.logs());
+    }
+}

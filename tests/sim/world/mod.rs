@@ -598,7 +598,9 @@ impl World {
         let (io, result) = if fails {
             self.stats.errors += 1;
             self.failed_disks[n] = true;
-            let alone = self.state(n).is_some_and(|state| state.pdsk != Disk::UpToDate);
+            // Also where the peer's has gone, and this node has not heard of that yet.
+            let alone =
+                self.state(n).is_some_and(|state| state.pdsk != Disk::UpToDate) || !self.is_local(1 - n);
             if self.failed_disks[0] && self.failed_disks[1]
                 || alone && self.p.disk[n].on_io_error == OnIoError::PassOn
             {
