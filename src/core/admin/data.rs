@@ -50,8 +50,15 @@ impl Resource {
         self.invalidate_one(id, v, Role::Secondary, Change::disk(Disk::Inconsistent), Conn::StartingSyncT);
     }
 
-    /// spec/resync.md 12.2: this node's data replace the peer's.
+    /// spec/resync.md 12.2: this node's data replace the peer's. Not while I/O waits until the peer is fenced: it would go on, and the peer, which hears
+    /// nothing of this, may be promoted. (DRBD lets I/O go on.)
     pub(super) fn invalidate_remote(&mut self, id: AdminId, v: VolumeIndex) {
+        let state = self.state(v);
+        if state.susp_fen && state.conn == Conn::StandAlone {
+            let wanted = Change::pdsk(Disk::Inconsistent).apply(state);
+            self.log_refusal(v, state, &rules::Refusal { error: StateError::PrimaryNop, wanted });
+            return self.reply(id, StateError::PrimaryNop.code());
+        }
         self.invalidate_one(id, v, Role::Primary, Change::pdsk(Disk::Inconsistent), Conn::StartingSyncS);
     }
 

@@ -837,3 +837,22 @@ fn a_node_that_was_demoted_while_frozen_remembers_what_its_peer_may_have_lost() 
     pair.assert_equal();
     assert_eq!(pair.b.data[4000 * 512], 99, "{}", pair.logs());
 }
+
+/// An administrator who says that the peer's data do not count does not say that it has been fenced.
+#[test]
+fn invalidate_remote_does_not_stand_for_a_fenced_peer() {
+    let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+    pair.a.running = Some(Vec::new());
+    pair.lose_link();
+    pair.a.begin(Command::Disconnect { force: false });
+    while pair.a.work() {}
+    assert_eq!(pair.a.word().1, Conn::StandAlone, "{}", pair.logs());
+    let token = pair.a.write(4000, 99, 8192);
+    assert_eq!(pair.a.command(Command::InvalidateRemote { volume: V }), -7, "{}", pair.logs());
+    assert!(!pair.a.completed.contains_key(&token), "{}", pair.logs());
+    assert_eq!(pair.a.word().3, Disk::DUnknown, "{}", pair.logs());
+    pair.a.command(Command::ResumeIo { volume: V });
+    while pair.a.work() {}
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    assert_eq!(pair.a.command(Command::InvalidateRemote { volume: V }), 1, "{}", pair.logs());
+}
