@@ -74,14 +74,7 @@ impl Resource {
     }
 
     /// P_SIZES. spec/state.md 12.4.
-    pub(super) fn receive_sizes(&mut self, v: VolumeIndex, mut packet: Sizes) {
-        // A question of the peer that crosses this node's is no answer to it, and has a word of its own about new space. If one of the two
-        // wants a resync there is one: the answer says so. (DRBD goes by what it hears, and takes the question for the answer: one
-        // node may begin a resync, and the other one not.)
-        let oldest = self.volumes[v].size_questions.front();
-        if peer_sizes(&packet).is_question() && oldest.is_some_and(|question| !question.no_resync) {
-            packet.dds_flags &= !Sizes::NO_RESYNC;
-        }
+    pub(super) fn receive_sizes(&mut self, v: VolumeIndex, packet: Sizes) {
         let mut peer = peer_sizes(&packet);
         if self.state(v).disk < Disk::Negotiating {
             self.volumes[v].peer_user_size = if peer.d_size == 0 { 0 } else { peer.u_size };
@@ -144,6 +137,19 @@ impl Resource {
             }
             AfterSizes::Keep => self.react_to_sizes(v, &packet, false, SizeChange::Unchanged),
         }
+    }
+
+    /// What P_SIZES says, when it comes into effect: a `resize` of this node that was under way is over, and told.
+    ///
+    /// A question of the peer that crosses this node's is no answer to it, and has a word of its own about new space. If one of the two
+    /// wants a resync there is one: the answer says so. (DRBD goes by what it hears, and takes the question for the answer: one node may begin
+    /// a resync, and the other one not.)
+    fn heed(&self, v: VolumeIndex, mut packet: Sizes) -> Sizes {
+        let oldest = self.volumes[v].size_questions.front();
+        if peer_sizes(&packet).is_question() && oldest.is_some_and(|question| !question.no_resync) {
+            packet.dds_flags &= !Sizes::NO_RESYNC;
+        }
+        packet
     }
 
     /// What this node has said of the size that its user wants, and the peer had not heard yet when it sent a word that comes now, a question or
@@ -380,7 +386,12 @@ impl Resource {
             };
             self.volumes[v].size_before_resize = Some(before);
         }
-        let mut flags = cause.flags();
+        let mut flags = match (cause, &self.hold) {
+            (ResizeCause::Peer(_), Some(Hold::Sizes { sizes, .. })) => {
+                peer_sizes(&self.heed(v, *sizes)).flags
+            }
+            _ => cause.flags(),
+        };
         // A peer that assumes the space means this node's. Where the link was lost meanwhile, the peer's own room counts still.
         flags.assume_peer_has_space &= matches!(cause, ResizeCause::Admin { .. });
         let (change, steps) = self.determine_size(v, flags);
@@ -515,6 +526,7 @@ impl Resource {
     /// What follows from P_SIZES once the size is in effect. spec/state.md 12.4 step 7.
     fn react_to_sizes(&mut self, v: VolumeIndex, packet: &Sizes, backing_changed: bool, change: SizeChange) {
         let exposed = self.volumes[v].size;
+        let packet = &self.heed(v, *packet);
         let peer = peer_sizes(packet);
         let questions = &mut self.volumes[v].size_questions;
         let question = if peer.is_question() { None } else { questions.pop_front() };

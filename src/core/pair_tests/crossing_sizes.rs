@@ -63,6 +63,29 @@ fn pair_with_room(version: u32) -> Pair {
     pair
 }
 
+/// The same where the one that is asked has been told to grow before, and is about to.
+#[test]
+fn a_question_for_the_size_that_comes_when_one_is_due_is_no_answer() {
+    for version in [93, 101] {
+        let mut pair = pair_with_room(version);
+        pair.a.meta_held = Some(Vec::new());
+        resize(&mut pair.a);
+        while pair.a.work() {}
+        pair.b.begin(Command::Resize {
+            volume: V,
+            size: 0,
+            assume_peer_has_space: false,
+            assume_clean: true,
+        });
+        while pair.b.work() {}
+        while Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now) {}
+        pair.a.release_meta();
+        pair.run();
+        assert_eq!(both_sizes(&pair), [SECTORS * 2; 2], "{}", pair.logs());
+        pair.assert_equal();
+    }
+}
+
 /// `node` has given its disk up; both disks have room for twice the size of the device since, which no node knows. `a` is Primary.
 fn pair_that_detached(version: u32, node: fn(&mut Pair) -> &mut Node) -> Pair {
     let mut pair = synced_pair_at(version, Protocol::C);
