@@ -418,6 +418,9 @@ impl Resource {
     fn peer_write_done(&mut self, request: &PeerRequest, flags: DataFlags, ok: bool) {
         let v = request.volume;
         let state = self.state(v);
+        // A disk that has failed (`on-io-error pass_on`) takes it, and what it has counts for nothing: the peer, which has not heard of that yet,
+        // may have no disk itself. (DRBD acknowledges it.)
+        let ok = ok && (state.disk == Disk::UpToDate || state.conn != Conn::Connected);
         let in_sync = ok
             && state.conn.is_sync_or_verify()
             && flags.contains(DataFlags::MAY_SET_IN_SYNC)

@@ -698,3 +698,25 @@ fn a_verify_in_a_handshake_connects_to_no_older_data() {
     pair.assert_equal();
     assert_eq!(pair.b.data[4000 * 512], 99);
 }
+
+/// A disk that has failed and goes on (`on-io-error pass_on`) is not what a Primary without one writes to, also if that has not heard of it:
+/// with its own disk it would go on without such a write.
+#[test]
+fn a_write_to_a_disk_that_has_failed_is_not_done() {
+    let mut pair = synced_pair();
+    pair.b.core.local_error(V, 8000, 8, false);
+    pair.b.core.timeout(pair.now);
+    while pair.b.work() {}
+    let news = std::mem::take(&mut pair.b.outgoing[Socket::Data as usize]);
+    assert!(!news.is_empty(), "{}", pair.logs());
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert_eq!(pair.a.completed.get(&token), Some(&Err(IoError)), "{}", pair.logs());
+    pair.b.outgoing[Socket::Data as usize].extend(news);
+    pair.run();
+    assert_eq!((pair.a.word().2, pair.a.word().3), (Disk::Diskless, Disk::Inconsistent), "{}", pair.logs());
+    pair.a.attach();
+    pair.run();
+    pair.assert_equal();
+}
