@@ -194,9 +194,7 @@ impl Resource {
         request.started = self.now;
         if request.is_write() {
             self.start_write(request)
-        } else if self.peer_writes_to(v, request.sector, request.sectors())
-            || self.superseding_write_under_way(v, request.sector, request.sectors())
-        {
+        } else if self.peer_writes_to(v, request.sector, request.sectors()) {
             // A Primary of a moment ago may have writes on their way to this disk (protocols A, B).
             Err(Box::new(request))
         } else {

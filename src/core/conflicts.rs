@@ -21,6 +21,20 @@ pub struct Early {
     deadline: Millis,
 }
 
+/// A write of the peer that one of this node's replaces. It is done, on both nodes, when that is on this disk: until then neither of the two is, and
+/// after a crash a resync would bring what was there before both. (DRBD answers at once, and reads what was there before.)
+#[derive(Debug)]
+pub struct Superseded {
+    volume: VolumeIndex,
+    /// Own writes to its blocks.
+    own: Vec<u64>,
+    sector: u64,
+    bytes: u32,
+    block_id: u64,
+    /// The epoch that it counts in, with releases before 8.4.
+    epoch: Option<u64>,
+}
+
 impl PartialEq for Early {
     /// There is one at a time: its number tells it from others.
     fn eq(&self, other: &Early) -> bool {
@@ -101,32 +115,34 @@ impl Resource {
             self.warning(Some(v), text);
         }
         let may_retry = self.connection.version.is_some_and(|version| version.has_ack_flags());
-        if !may_retry {
-            // Releases before 8.4 count what was refused.
-            self.peer_epochs.add_write(false);
-        }
-        let superseded = covered || !may_retry;
-        if superseded {
-            self.note_superseding(v, sector, sectors);
-        }
-        let refusal = if superseded { Packet::Superseded } else { Packet::RetryWrite };
+        // Releases before 8.4 count what was refused.
+        let epoch = (!may_retry).then(|| self.peer_epochs.add_write(true));
         self.see_peer_seq(v, write.seq);
-        self.acknowledge(v, refusal, sector, write.bytes, write.block_id);
+        if covered || !may_retry {
+            let volume = &self.volumes[v];
+            let own = volume.writes.overlapping(sector, sectors).collect();
+            let PeerWrite { bytes, block_id, .. } = write;
+            self.superseded.push(Superseded { volume: v, own, sector, bytes, block_id, epoch });
+        } else {
+            self.acknowledge(v, Packet::RetryWrite, sector, write.bytes, write.block_id);
+        }
     }
 
-    fn note_superseding(&mut self, v: VolumeIndex, sector: u64, sectors: u64) {
-        for id in self.volumes[v].writes.overlapping(sector, sectors) {
-            if let Some(own) = self.log.get_mut(id) {
-                own.supersedes = true;
+    /// Answers writes of the peer whose place own ones have taken on this disk.
+    pub(super) fn answer_superseded(&mut self) {
+        for write in std::mem::take(&mut self.superseded) {
+            let on_its_way = |id: &u64| self.log.get(*id).is_some_and(|own| own.local_pending);
+            if write.own.iter().any(on_its_way) {
+                self.superseded.push(write);
+                continue;
+            }
+            let Superseded { volume, sector, bytes, block_id, epoch, .. } = write;
+            self.acknowledge(volume, Packet::Superseded, sector, bytes, block_id);
+            if let Some(epoch) = epoch {
+                self.peer_epochs.finish_write(epoch);
+                self.finish_epochs();
             }
         }
-    }
-
-    /// Whether a read has to wait for an own write that is not on the disk yet: the other Primary takes one for done that it replaces. (DRBD
-    /// reads what was there before both.)
-    pub(super) fn superseding_write_under_way(&self, v: VolumeIndex, sector: u64, sectors: u64) -> bool {
-        let own = self.volumes[v].writes.overlapping(sector, sectors);
-        own.filter_map(|id| self.log.get(id)).any(|own| own.supersedes && own.local_pending)
     }
 
     /// An own write to these blocks that the peer has not answered. The one that covers them, if there is one.

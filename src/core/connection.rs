@@ -421,6 +421,7 @@ impl Resource {
             self.connection.ended = None;
             self.connection.state_sent = false;
             self.hold = None;
+            self.superseded.clear();
             self.bitmap_send = None;
             self.bitmap_receive = None;
             self.forget_receiver_helpers();

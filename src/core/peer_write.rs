@@ -258,9 +258,6 @@ impl Resource {
         if matches!(kind, PeerKind::ResyncRead { .. }) && self.may_get_late_answers(v) {
             return false;
         }
-        if kind == PeerKind::Read && self.superseding_write_under_way(v, sector, sectors) {
-            return false;
-        }
         // In protocols A and B the peer's application has long heard of the earlier write.
         if self.peer_writes_to(v, sector, sectors) && !mutant!("peer-writes-overtake") {
             return false;

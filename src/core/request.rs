@@ -91,8 +91,6 @@ pub struct Request {
     pub postponed: bool,
     /// The peer has written to some of its blocks since, behind it on both disks.
     pub overwritten: bool,
-    /// The other Primary was told that its own write to some of these blocks is done, which this one replaces.
-    pub supersedes: bool,
     /// The application knows.
     pub completed: bool,
     /// It holds a reference in the activity log.
@@ -137,7 +135,6 @@ impl Request {
             announced: false,
             postponed: false,
             overwritten: false,
-            supersedes: false,
             completed: false,
             in_activity_log: false,
             done_before: false,

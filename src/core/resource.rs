@@ -6,6 +6,7 @@
 //! The other files of this folder add the branches: each is an `impl Resource` of its own.
 
 use super::admin::Task;
+use super::conflicts::Superseded;
 use super::connection::{Connection, Phase};
 use super::epochs::{PeerEpochs, SendEpochs};
 use super::peer_write::PeerRequest;
@@ -43,6 +44,8 @@ pub struct Resource {
     pub(super) peer_bytes: u64,
     pub(super) peer_epochs: PeerEpochs,
     pub(super) hold: Option<Hold>,
+    /// Writes of the peer that are not answered yet, for own ones that replace them.
+    pub(super) superseded: Vec<Superseded>,
     /// Flushes for an epoch of the peer that have not come back.
     pub(super) epoch_flushes: u32,
     pub(super) bitmap_send: Option<(VolumeIndex, bitmap_code::Sender)>,
@@ -95,6 +98,7 @@ impl Resource {
             peer_epochs: PeerEpochs::default(),
             epoch_flushes: 0,
             hold: None,
+            superseded: Vec::new(),
             bitmap_send: None,
             bitmap_receive: None,
             fifo: VecDeque::new(),
@@ -235,6 +239,7 @@ impl Resource {
             }
         }
         self.complete_flushes();
+        self.answer_superseded();
         #[cfg(debug_assertions)]
         self.assert_invariants();
     }

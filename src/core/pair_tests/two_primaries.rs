@@ -506,37 +506,26 @@ fn a_write_that_is_to_be_done_again_and_fails_is_marked() {
     assert_eq!(disk.activity_log.used(), 0, "{}", pair.logs());
 }
 
-/// Both write to the same block, and the arbiter's write stays: the other one takes its own for done, while that is not on the arbiter's disk yet.
-/// Who reads there does not find what was there before both.
+/// Both write to the same block, and the arbiter's write stays: the other one's is done when that is on the arbiter's disk. Before, a crash of the
+/// arbiter, whose disk a resync may come from, or a read there, would bring back what was there before both.
 #[test]
-fn a_read_behind_a_superseded_write_waits_for_the_one_that_stays() {
+fn a_superseded_write_is_done_when_the_one_that_stays_is_on_the_disk() {
     for version in [86, 101] {
-        for by_other in [false, true] {
-            let mut pair = two_primaries_at(version);
-            pair.a.held = Some(Vec::new());
-            pair.a.write(4000, 11, 4096);
-            let token = pair.b.write(4000, 22, 4096);
-            pair.run_for_a_while();
-            assert!(pair.b.completed[&token].is_ok(), "{}", pair.logs());
-            if by_other {
-                pair.b.core.local_error(V, 8000, 8, true);
-            }
-            let reader = if by_other { &mut pair.b } else { &mut pair.a };
-            reader.core.read(pair.now, V, 12345, 4000, 4096);
-            pair.run_for_a_while();
-            let held = pair.a.held.take().unwrap_or_default();
-            assert!(matches!(held[..], [Output::DiskWrite { .. }]), "{held:?}\n{}", pair.logs());
-            for output in held {
-                pair.a.carry_out(output);
-            }
-            pair.run();
-            let reader = if by_other { &pair.b } else { &pair.a };
-            assert_eq!(
-                reader.completed[&12345].clone().ok().flatten(),
-                Some(vec![11; 4096]),
-                "{}",
-                pair.logs()
-            );
+        let mut pair = two_primaries_at(version);
+        pair.a.held = Some(Vec::new());
+        pair.a.write(4000, 11, 4096);
+        let token = pair.b.write(4000, 22, 4096);
+        pair.run_for_a_while();
+        assert!(!pair.b.completed.contains_key(&token), "{}", pair.logs());
+        let held = pair.a.held.take().unwrap_or_default();
+        assert!(matches!(held[..], [Output::DiskWrite { .. }]), "{held:?}\n{}", pair.logs());
+        for output in held {
+            pair.a.carry_out(output);
         }
+        pair.run();
+        assert!(pair.b.completed[&token].is_ok(), "{}", pair.logs());
+        assert!(!pair.b.core.has_open_epochs(V), "{}", pair.logs());
+        assert_eq!([&pair.a, &pair.b].map(|node| node.data[4000 * 512]), [11; 2], "{}", pair.logs());
+        pair.assert_equal();
     }
 }
