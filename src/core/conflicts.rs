@@ -31,8 +31,8 @@ pub struct Superseded {
     sector: u64,
     bytes: u32,
     block_id: u64,
-    /// The epoch that it counts in, with releases before 8.4.
-    epoch: Option<u64>,
+    /// The epoch that it came in, whose barrier is not answered before it.
+    epoch: u64,
 }
 
 impl PartialEq for Early {
@@ -115,21 +115,22 @@ impl Resource {
             self.warning(Some(v), text);
         }
         let may_retry = self.connection.version.is_some_and(|version| version.has_ack_flags());
-        // Releases before 8.4 count what was refused.
-        let epoch = (!may_retry).then(|| self.peer_epochs.add_write(true));
         self.see_peer_seq(v, write.seq);
         if covered || !may_retry {
             let volume = &self.volumes[v];
             let own = volume.writes.overlapping(sector, sectors).collect();
             let PeerWrite { bytes, block_id, .. } = write;
+            // Releases before 8.4 count what was refused.
+            let epoch = self.peer_epochs.add_refused(!may_retry);
             self.superseded.push(Superseded { volume: v, own, sector, bytes, block_id, epoch });
         } else {
             self.acknowledge(v, Packet::RetryWrite, sector, write.bytes, write.block_id);
         }
     }
 
-    /// Answers writes of the peer whose place own ones have taken on this disk.
-    pub(super) fn answer_superseded(&mut self) {
+    /// Answers writes of the peer whose place own ones have taken on this disk. True: there were some.
+    pub(super) fn answer_superseded(&mut self) -> bool {
+        let before = self.superseded.len();
         for write in std::mem::take(&mut self.superseded) {
             let on_its_way = |id: &u64| self.log.get(*id).is_some_and(|own| own.local_pending);
             if write.own.iter().any(on_its_way) {
@@ -138,11 +139,10 @@ impl Resource {
             }
             let Superseded { volume, sector, bytes, block_id, epoch, .. } = write;
             self.acknowledge(volume, Packet::Superseded, sector, bytes, block_id);
-            if let Some(epoch) = epoch {
-                self.peer_epochs.finish_write(epoch);
-                self.finish_epochs();
-            }
+            self.peer_epochs.finish_write(epoch);
+            self.finish_epochs();
         }
+        self.superseded.len() < before
     }
 
     /// An own write to these blocks that the peer has not answered. The one that covers them, if there is one.

@@ -178,6 +178,15 @@ impl PeerEpochs {
         self.first + index as u64
     }
 
+    /// A write arrived that is refused, and is answered later; `counted`: the peer counts it. Returns the epoch that it belongs to.
+    pub fn add_refused(&mut self, counted: bool) -> u64 {
+        let index = self.epochs.len() - 1;
+        let epoch = &mut self.epochs[index];
+        epoch.writes += u32::from(counted);
+        epoch.active += 1;
+        self.first + index as u64
+    }
+
     /// A write is finished, its acknowledgement queued.
     pub fn finish_write(&mut self, epoch: u64) {
         if let Some(epoch) = epoch.checked_sub(self.first).and_then(|i| self.epochs.get_mut(i as usize)) {

@@ -225,6 +225,7 @@ impl Resource {
     pub(super) fn settle(&mut self) {
         loop {
             let mut progress = self.run_fifo();
+            progress |= self.answer_superseded();
             progress |= self.run_hold();
             progress |= self.run_cleanup();
             progress |= self.run_pending_link();
@@ -239,7 +240,6 @@ impl Resource {
             }
         }
         self.complete_flushes();
-        self.answer_superseded();
         #[cfg(debug_assertions)]
         self.assert_invariants();
     }

@@ -515,8 +515,11 @@ fn a_superseded_write_is_done_when_the_one_that_stays_is_on_the_disk() {
         pair.a.held = Some(Vec::new());
         pair.a.write(4000, 11, 4096);
         let token = pair.b.write(4000, 22, 4096);
+        // Nor is the barrier behind it answered before.
+        pair.b.core.flush(pair.now, V, 12345);
         pair.run_for_a_while();
         assert!(!pair.b.completed.contains_key(&token), "{}", pair.logs());
+        assert_eq!(pair.b.word().1, Conn::Connected, "{}", pair.logs());
         let held = pair.a.held.take().unwrap_or_default();
         assert!(matches!(held[..], [Output::DiskWrite { .. }]), "{held:?}\n{}", pair.logs());
         for output in held {
