@@ -197,6 +197,14 @@ left_of() {
 	inside "$1" "sed -n -e 's/.* oos:\([1-9][0-9]*\)$/\1/p' -e 's|.* verified: .*(\([0-9]*\)/.*|\1|p' $PROC | tail -n 1" 2>/dev/null
 }
 
+# A disk whose link is lost while it negotiates is given up, as by DRBD: an operator attaches it again.
+is_to_be_attached_again() {
+	case $(grep -o ' disk( [A-Za-z]* -> [A-Za-z]* )' "$WORK/$1/var/log/messages" | tail -n 1) in
+	' disk( Negotiating -> Diskless )') return 0 ;;
+	*) return 1 ;;
+	esac
+}
+
 # Both good and connected. A resync, or a verify, may be slow next to an application that fills a narrow network, or whose
 # every write is flushed at the peer: it may go on for as long as there is less and less left of it.
 settle() {
@@ -209,6 +217,7 @@ settle() {
 				least=$left
 				end=$((SECONDS + WAIT))
 			fi
+			! is_to_be_attached_again "$host" || attach "$host"
 			[ $SECONDS -lt $end ] || die "$host is not good after $WAIT seconds without progress: $(now "$host")"
 			sleep 0.1
 		done
@@ -483,16 +492,25 @@ holdings() {
 		ls -l /proc/${DAEMON[$1]}/fd | sed -n 's/.* -> //p' | sed 's/[0-9]\{3,\}/N/g' | sort | uniq -c
 		wc -l </proc/self/mounts" 2>/dev/null
 }
+# What the second holds more of than the first.
+grown() {
+	awk '{ count = $1; $1 = "" }
+		NR == FNR { before[$0] = count; next }
+		count == "some" ? !($0 in before) : count > before[$0] + 0 { print count $0 ", before " before[$0] + 0 }' \
+		<(echo "$1") <(echo "$2")
+}
 nothing_leaks() {
 	local host=$1 key=$1:${DOOR[$1]} end=$((SECONDS + WAIT)) held
 	[ "$(pid_of "$host")" = "${DAEMON[$host]}" ] || die "the daemon of $host is another one than was started"
 	held=$(holdings "$host")
 	: "${AT_REST[$key]:=$held}"
-	until [ "$held" = "${AT_REST[$key]}" ]; do
-		[ $SECONDS -lt $end ] || die "at rest $host holds something else than before: $(diff <(echo "${AT_REST[$key]}") <(echo "$held"))"
+	until [ -z "$(grown "${AT_REST[$key]}" "$held")" ]; do
+		[ $SECONDS -lt $end ] || die "at rest $host holds more than before: $(grown "${AT_REST[$key]}" "$held")"
 		sleep 0.2
 		held=$(holdings "$host")
 	done
+	# The first time somebody may just have asked it something.
+	AT_REST[$key]=$held
 }
 
 check_log() {
