@@ -107,8 +107,14 @@ impl Resource {
     }
 
     /// A diskless Primary's data, or frozen requests: what a change of state thaws (A6, A7).
+    ///
+    /// The link may have been lost again while this waited for the disk: then nothing goes on with the peer, and what was owed is owed still.
+    /// (8.3 goes by the change alone: I/O goes on behind fencing's back.)
     pub(super) fn thaw(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
-        let connected = os.conn < Conn::Connected && ns.conn >= Conn::Connected;
+        let now = self.state(v);
+        let meets = os.conn < Conn::Connected && ns.conn >= Conn::Connected;
+        let is_lost = ns.conn >= Conn::Connected && now.conn < Conn::Connected;
+        let connected = meets && !is_lost;
         if connected {
             // Of a Secondary nothing is frozen any more. If its disk is Outdated, what the peer has may be newer, and is no other way.
             let is_old = ns.role == Role::Secondary && ns.disk < Disk::UpToDate;
@@ -135,15 +141,21 @@ impl Resource {
         if ns.susp_nod {
             // Where fencing asks for it, one that was attached alone is only Consistent until the nodes meet.
             let was_away = matches!(os.disk, Disk::Attaching | Disk::Negotiating)
-                || connected && os.disk == Disk::Consistent;
+                || meets && os.disk == Disk::Consistent;
             let attached = was_away && ns.disk == Disk::UpToDate;
-            if attached && ns.conn < Conn::Connected {
+            if attached && is_lost {
+                self.write_what_own_disk_lacks(v, ns.peer == Role::Primary);
+            }
+            if attached && (ns.conn < Conn::Connected || is_lost) && !now.susp_fen {
                 // Nobody will send them again. What completes now is on this disk only.
                 self.begin_owed_generation(v);
                 self.leave_peer_out(v);
             }
             // The peer's disk came back over the same link. (DRBD leaves the node frozen until an admin resumes it.)
-            let served = os.conn >= Conn::Connected && os.pdsk < Disk::UpToDate && ns.pdsk == Disk::UpToDate;
+            let served = os.conn >= Conn::Connected
+                && os.pdsk < Disk::UpToDate
+                && ns.pdsk == Disk::UpToDate
+                && !is_lost;
             if attached || served {
                 self.restart_disk_io(v);
             }

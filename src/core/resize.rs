@@ -48,14 +48,27 @@ use crate::wire::parameters::{Sizes, Uuids};
 pub enum ResizeCause {
     /// P_SIZES of the peer, which is in [`Hold::Sizes`].
     Peer(ResizeFlags),
-    /// The `resize` command; `size`: the user's limit from now on, sectors, 0: none.
-    Admin { id: AdminId, size: u64, flags: ResizeFlags },
+    /// The `resize` command.
+    Admin(ResizeOrder),
+}
+
+/// A `resize` command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResizeOrder {
+    /// The command.
+    pub id: AdminId,
+    /// The user's limit from now on, sectors; 0: none.
+    pub size: u64,
+    /// What the user says of the peer and of new space.
+    pub flags: ResizeFlags,
+    /// Size of the device when the command came, sectors.
+    pub shown: u64,
 }
 
 impl ResizeCause {
     fn flags(self) -> ResizeFlags {
         match self {
-            ResizeCause::Peer(flags) | ResizeCause::Admin { flags, .. } => flags,
+            ResizeCause::Peer(flags) | ResizeCause::Admin(ResizeOrder { flags, .. }) => flags,
         }
     }
 }
@@ -216,16 +229,16 @@ impl Resource {
     }
 
     /// The `resize` command. spec/state.md 12.5.
-    pub(super) fn resize(&mut self, id: AdminId, v: VolumeIndex, size: u64, flags: ResizeFlags) {
+    pub(super) fn resize(&mut self, v: VolumeIndex, order: ResizeOrder) {
         if self.state(v).conn == Conn::WFReportParams {
             // What the nodes have told each other has to count until both have heard it.
-            self.volumes[v].resizes_after_handshake.push((id, size, flags));
+            self.volumes[v].resizes_after_handshake.push(order);
             return;
         }
-        if let Err(code) = size::check_resize(self.state(v), self.apv(), flags) {
-            return self.reply_with(id, code, "");
+        if let Err(code) = size::check_resize(self.state(v), self.apv(), order.flags) {
+            return self.reply_with(order.id, code, "");
         }
-        self.queue_steps([Step::AskBackingSize { v, cause: ResizeCause::Admin { id, size, flags } }]);
+        self.queue_steps([Step::AskBackingSize { v, cause: ResizeCause::Admin(order) }]);
     }
 
     pub(super) fn ask_backing_size(&mut self, v: VolumeIndex, cause: ResizeCause) {
@@ -257,7 +270,7 @@ impl Resource {
         };
         let exposed = self.volumes[v].size;
         let user = match cause {
-            ResizeCause::Admin { size, .. } => size,
+            ResizeCause::Admin(order) => order.size,
             ResizeCause::Peer(_) => self.volumes[v].settings.size,
         };
         let Some(disk) = self.volumes[v].meta_disk() else {
@@ -290,7 +303,7 @@ impl Resource {
             self.error(Some(v), format!("The size of the lower device is not used: {text}"));
         }
         match cause {
-            ResizeCause::Admin { id, .. } => self.reply_with(id, code, text),
+            ResizeCause::Admin(order) => self.reply_with(order.id, code, text),
             ResizeCause::Peer(_) => self.steps.push_back(Step::SizeChanged {
                 v,
                 cause,
@@ -362,16 +375,21 @@ impl Resource {
         if self.volumes[v].meta_disk().is_none() {
             return self.resize_failed(v, cause, ConfigCode::NoDisk, "");
         }
-        if let ResizeCause::Admin { id, size, flags } = cause {
+        if let ResizeCause::Admin(order) = cause {
+            let ResizeOrder { size, flags, .. } = order;
             let conn = self.state(v).conn;
             if conn == Conn::WFReportParams {
                 // The nodes have met since the command came.
-                return self.resize(id, v, size, flags);
+                return self.resize(v, order);
             }
             if conn > Conn::Connected || conn == Conn::Connected && self.volumes[v].peer_attaches {
                 // A resync has come in between, in which the peer hears of no size. Or one is about to: the peer would take this size for one
                 // that was said before it had told of its disk.
                 return self.resize_failed(v, cause, ConfigCode::ResizeDuringResync, "");
+            }
+            if let Some(line) = size::late_shrink(size, order.shown, self.volumes[v].size) {
+                self.log_line(Some(v), line);
+                return self.resize_failed(v, cause, ConfigCode::ImplicitShrink, "");
             }
             if flags.assume_peer_has_space && conn < Conn::Connected {
                 // What the peer said is out of date: it must limit this node no more, at the next attach or resize.
@@ -393,7 +411,7 @@ impl Resource {
             _ => cause.flags(),
         };
         // A peer that assumes the space means this node's. Where the link was lost meanwhile, the peer's own room counts still.
-        flags.assume_peer_has_space &= matches!(cause, ResizeCause::Admin { .. });
+        flags.assume_peer_has_space &= matches!(cause, ResizeCause::Admin(_));
         let (change, steps) = self.determine_size(v, flags);
         self.steps.extend(steps);
         self.steps.push_back(Step::SizeChanged { v, cause, backing_changed, change });
@@ -497,7 +515,7 @@ impl Resource {
                     self.react_to_sizes(v, &sizes, backing_changed, change);
                 }
             }
-            ResizeCause::Admin { id, flags, .. } => {
+            ResizeCause::Admin(ResizeOrder { id, flags, .. }) => {
                 let before = self.volumes[v].size_before_resize.take();
                 if self.state(v).conn == Conn::Connected {
                     let volume = &self.volumes[v];

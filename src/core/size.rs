@@ -409,6 +409,15 @@ pub fn implicit_shrink(maximum: u64, exposed: u64, user: u64) -> Option<LogLine>
     })
 }
 
+/// Whether a `resize` that has waited would make the device smaller, which its user did not ask for: the device was not larger than `size` when the
+/// command came (`shown`), and has grown since (`exposed`). An application may use that. `size`: 0: no limit.
+pub fn late_shrink(size: u64, shown: u64, exposed: u64) -> Option<LogLine> {
+    let shrinks = size != 0 && size < exposed;
+    (shrinks && size >= shown).then(|| {
+        LogLine::warning(format!("Implicit shrink not allowed. Use --size={size}s for explicit shrink."))
+    })
+}
+
 /// May the `resize` command run? spec/state.md 12.5.
 ///
 /// # Errors

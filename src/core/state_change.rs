@@ -213,8 +213,8 @@ impl Resource {
         self.fifo.push_back(Work::After { v, os, ns, generation });
         self.note_size(v, os, ns);
         if handshake_over {
-            for (id, size, flags) in std::mem::take(&mut self.volumes[v].resizes_after_handshake) {
-                self.queue_steps([Step::Resize { v, id, size, flags }]);
+            for order in std::mem::take(&mut self.volumes[v].resizes_after_handshake) {
+                self.queue_steps([Step::Resize { v, order }]);
             }
         }
     }

@@ -116,7 +116,9 @@ impl Resource {
         // when that had begun, and loses the link before the disk.
         let exposes_peer =
             ns.disk < Disk::Inconsistent || ns.role == Role::Primary && ns.disk < Disk::UpToDate;
-        if exposes_peer && ns.conn >= Conn::Connected && ns.pdsk == Disk::UpToDate {
+        // What a failed disk has begun a generation with, since the peer lacks it, stays the newest when the disk has gone.
+        let exposed = os.disk == Disk::Failed && os.conn >= Conn::Connected && os.pdsk == Disk::UpToDate;
+        if exposes_peer && !exposed && ns.conn >= Conn::Connected && ns.pdsk == Disk::UpToDate {
             if let Some(peer) = volume.peer_uuids {
                 volume.effective_uuid = peer.uuids.current;
             }

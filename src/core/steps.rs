@@ -4,9 +4,9 @@ use super::admin::AdminWait;
 use super::handlers::Handler;
 use super::handshake::state_packet;
 use super::metadata_flags::has_primary_mark;
-use super::resize::ResizeCause;
+use super::resize::{ResizeCause, ResizeOrder};
 use super::rules::ChangeKind;
-use super::size::{ResizeFlags, SizeChange};
+use super::size::SizeChange;
 use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::types::*;
 use super::Resource;
@@ -113,7 +113,7 @@ pub enum Step {
     /// Resync what an online grow added.
     ResyncGrown { v: VolumeIndex },
     /// The `resize` command, which has waited for a handshake.
-    Resize { v: VolumeIndex, id: AdminId, size: u64, flags: ResizeFlags },
+    Resize { v: VolumeIndex, order: ResizeOrder },
     /// Ask how large the backing device is, and wait for the answer.
     AskBackingSize { v: VolumeIndex, cause: ResizeCause },
     /// Put the meta data elsewhere on their device.
@@ -511,7 +511,7 @@ impl Resource {
             Step::CleanupTail => self.cleanup_tail(),
             Step::Attached { v } => self.attached(v),
             Step::ResyncGrown { v } => self.resync_grown(v),
-            Step::Resize { v, id, size, flags } => self.resize(id, v, size, flags),
+            Step::Resize { v, order } => self.resize(v, order),
             Step::AskBackingSize { v, cause } => self.ask_backing_size(v, cause),
             Step::MoveMetaData { v, layout } => self.move_meta_data(v, layout),
             Step::RewriteActivityLog { v } => self.rewrite_activity_log(v),

@@ -6,10 +6,11 @@ use super::codes::ConfigCode;
 use super::flush::Flush;
 use super::intervals::Intervals;
 use super::request::Request;
+use super::resize::ResizeOrder;
 use super::resync::Resync;
-use super::size::{ResizeFlags, SizeQuestion};
+use super::size::SizeQuestion;
 use super::state::{Conn, Disk, StateWord};
-use super::types::{AdminId, Io, Millis};
+use super::types::{Io, Millis};
 use super::uuid::{PeerUuids, Uuids};
 use crate::conf::settings::DiskSettings;
 use crate::meta;
@@ -249,7 +250,7 @@ pub struct Volume {
     /// So does a resync, whose handler has ended, on this side.
     pub(super) start_waits: Option<Conn>,
     /// `resize` commands that wait until the nodes know each other's sizes.
-    pub(super) resizes_after_handshake: Vec<(AdminId, u64, ResizeFlags)>,
+    pub(super) resizes_after_handshake: Vec<ResizeOrder>,
     pub(super) degraded: bool,
     pub(super) discard_my_data: bool,
     pub(super) al_suspended: bool,

@@ -7,6 +7,7 @@ mod role;
 
 use self::net::disconnect_change;
 use super::codes::{ConfigCode, StateError, StateResult, StateSuccess};
+use super::resize::ResizeOrder;
 use super::rules;
 use super::size::ResizeFlags;
 use super::state::{Change, Conn, Disk, Role};
@@ -254,7 +255,8 @@ impl Resource {
             }
             Command::Resize { volume, size, assume_peer_has_space, assume_clean } => {
                 let flags = ResizeFlags { assume_peer_has_space, no_resync: assume_clean };
-                self.resize(id, volume, size, flags);
+                let shown = self.volumes[volume].size;
+                self.resize(volume, ResizeOrder { id, size, flags, shown });
             }
             Command::NewCurrentUuid { volume, clear_bitmap } => {
                 self.new_uuid_by_admin(id, volume, clear_bitmap)

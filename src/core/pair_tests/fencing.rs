@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::state::StateWord;
+use crate::core::steps::Step;
 
 /// A pair with a policy; `a` is Primary. Helpers of `a` end when the test says so.
 pub(super) fn fencing_pair(fencing: Fencing) -> Pair {
@@ -72,6 +73,27 @@ impl Pair {
     pub(super) fn meet_again(&mut self) {
         (self.a.wants_link, self.b.wants_link) = (true, true);
         self.run();
+    }
+
+    /// The nodes meet, and lose each other while what follows for `a` waits for the disk.
+    pub(super) fn meet_and_lose_link_before_anything_follows(&mut self) {
+        (self.a.wants_link, self.b.wants_link) = (true, true);
+        let mut steps = 0..1000;
+        while self.a.core.volume(V).peer_uuids.is_none() && steps.next().is_some() {
+            self.run_once();
+        }
+        // Only the peer's state is still to come.
+        self.a.meta_held = Some(Vec::new());
+        self.a.core.queue_steps([Step::WriteSuperBlock { v: V }]);
+        let mut steps = 0..1000;
+        while self.a.word().1 < Conn::Connected && steps.next().is_some() {
+            self.run_once();
+        }
+        assert!(self.a.word().1 >= Conn::Connected, "{}", self.logs());
+        assert!(self.a.core.volume(V).state().is_susp(), "{}", self.logs());
+        self.lose_link();
+        self.a.release_meta();
+        while self.a.work() {}
     }
 
     /// Nothing reaches the other node any more, and no link comes up.
@@ -855,4 +877,51 @@ fn invalidate_remote_does_not_stand_for_a_fenced_peer() {
     while pair.a.work() {}
     assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
     assert_eq!(pair.a.command(Command::InvalidateRemote { volume: V }), 1, "{}", pair.logs());
+}
+
+/// A frozen Primary meets its peer, and loses it again while what is to be done before it goes on waits for the disk: it stays frozen, owes what
+/// it owed, and goes on when the peer is there, or fenced.
+#[test]
+fn a_frozen_primary_that_loses_its_peer_again_before_it_goes_on_stays_frozen() {
+    for (resync, comes_back) in [(false, true), (false, false), (true, true), (true, false)] {
+        let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+        if resync {
+            // Its barrier is not acknowledged.
+            let token = pair.a.write(4000, 99, 8192);
+            let mut steps = 0..1000;
+            while !pair.a.completed.contains_key(&token) && steps.next().is_some() {
+                pair.run_once();
+            }
+        }
+        let token = pair.a.write(5000, 98, 8192);
+        while pair.a.work() {}
+        pair.lose_link();
+        pair.helper_of_a_ends(1);
+        if resync {
+            // It gives the first link up, for the generation that it owes.
+            (pair.a.wants_link, pair.b.wants_link) = (true, true);
+            let mut steps = 0..1000;
+            while !pair.logs().contains("a resync must bring") && steps.next().is_some() {
+                pair.run_once();
+            }
+            pair.lose_link();
+            pair.helper_of_a_ends(1);
+        }
+        pair.meet_and_lose_link_before_anything_follows();
+        assert!(pair.a.core.volume(V).state().susp_fen, "{resync}\n{}", pair.logs());
+        assert!(!pair.a.completed.contains_key(&token), "{}", pair.logs());
+        if comes_back {
+            pair.a.running = None;
+            pair.meet_again();
+        } else {
+            pair.helper_of_a_ends(4);
+            while pair.a.work() {}
+            assert_ne!(pair.a.super_block().uuids[1], 0, "{}", pair.logs());
+        }
+        assert!(!pair.a.core.volume(V).state().is_susp(), "{}", pair.logs());
+        assert!(pair.a.completed.get(&token).is_some_and(Result::is_ok), "{}", pair.logs());
+        pair.a.running = None;
+        pair.meet_again();
+        pair.assert_equal();
+    }
 }

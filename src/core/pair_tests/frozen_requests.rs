@@ -86,6 +86,42 @@ fn frozen_writes_for_the_peer_alone_get_to_the_disk_that_comes_back() {
     assert!(pair.a.data == pair.b.data, "the disks differ\n{}", pair.logs());
 }
 
+/// The same, and the link is lost again before these writes have gone anywhere: the disk is good, and takes them alone, in a generation of
+/// its own. Where fencing freezes the node anew, they wait for that.
+#[test]
+fn frozen_writes_for_the_peer_alone_do_not_wait_for_a_peer_that_is_lost_again() {
+    for fencing in [Fencing::ResourceOnly, Fencing::ResourceAndStonith] {
+        let mut pair = synced_pair();
+        let suspending = ResourceSettings {
+            on_no_data_accessible: OnNoData::SuspendIo,
+            ..ResourceSettings::defaults(Dialect::V84)
+        };
+        assert_eq!(pair.a.command(Command::ResourceSettings(Box::new(suspending))), 101);
+        pair.a.with_fencing(fencing);
+        assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+        let token = pair.a.write(8000, 98, 8192);
+        while pair.a.work() {}
+        pair.lose_link();
+        assert!(pair.a.core.volume(V).state().susp_nod && pair.a.completed.is_empty(), "{}", pair.logs());
+        pair.a.attach();
+        assert_eq!(pair.a.word().2, Disk::Consistent, "{}", pair.logs());
+        pair.a.running = Some(Vec::new());
+        pair.meet_and_lose_link_before_anything_follows();
+        let state = pair.a.core.volume(V).state();
+        let fenced = fencing == Fencing::ResourceAndStonith;
+        assert_eq!((state.disk, state.susp_nod, state.susp_fen), (Disk::UpToDate, false, fenced), "{state}");
+        assert_eq!(pair.a.completed.contains_key(&token), !fenced, "{}", pair.logs());
+        pair.helper_of_a_ends(4);
+        while pair.a.work() {}
+        assert!(pair.a.completed.get(&token).is_some_and(Result::is_ok), "{}", pair.logs());
+        assert_eq!(pair.a.data[8000 * 512], 98, "{}", pair.logs());
+        assert_ne!(pair.a.super_block().uuids[1], 0, "{}", pair.logs());
+        pair.a.running = None;
+        pair.meet_again();
+        pair.assert_equal();
+    }
+}
+
 /// `on-no-data-accessible suspend-io`: the target of a resync is Primary, and its source's disk goes and comes back while
 /// the link stays. What was frozen goes on without a word from an operator.
 #[test]

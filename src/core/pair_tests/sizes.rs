@@ -498,6 +498,50 @@ fn resize_waits_for_the_handshake() {
     }
 }
 
+/// The device of a Primary grows by such a handshake, and the link is lost: the size that the node was told is smaller now. An application may use
+/// what has been added: it is cut off only if the size was smaller than the device when it was named.
+#[test]
+fn a_resize_that_has_waited_takes_back_no_space() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for wanted in [SECTORS, SECTORS * 3 / 2, SECTORS - 800] {
+        let mut pair = synced_pair();
+        pair.b.begin(Command::Disconnect { force: false });
+        pair.run();
+        for node in [&mut pair.a, &mut pair.b] {
+            node.set_bytes(2 * SMALL);
+            node.restart(77);
+        }
+        assert_eq!(pair.a.command(Command::Primary { volume: V, force: false }), 1, "{}", pair.logs());
+        for node in [&mut pair.a, &mut pair.b] {
+            assert_eq!(node.core.volume(V).size_sectors(), SECTORS);
+            assert_eq!(node.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        }
+        let mut steps = 0..1000;
+        while pair.a.word().1 != Conn::WFReportParams && steps.next().is_some() {
+            pair.run_once();
+        }
+        let resize =
+            |size| Command::Resize { volume: V, size, assume_peer_has_space: false, assume_clean: false };
+        let id = pair.a.begin(resize(wanted));
+        while pair.a.core.volume(V).size_sectors() == SECTORS && steps.next().is_some() {
+            pair.run_once();
+        }
+        assert_eq!(pair.a.word().1, Conn::WFReportParams, "{}", pair.logs());
+        assert_eq!(pair.a.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
+        pair.lose_link();
+        let (code, size) = if wanted < SECTORS { (101, wanted) } else { (170, 2 * SECTORS) };
+        assert_eq!(
+            (pair.a.replies[&id], pair.a.core.volume(V).size_sectors()),
+            (code, size),
+            "{}",
+            pair.logs()
+        );
+        // Who says it again means it.
+        assert_eq!(pair.a.command(resize(wanted)), 101, "{}", pair.logs());
+        assert_eq!(pair.a.core.volume(V).size_sectors(), wanted, "{}", pair.logs());
+    }
+}
+
 /// What the peer says of its disk counts also if it says so while this node's is being attached: else the bitmaps that are
 /// exchanged then have two sizes.
 #[test]

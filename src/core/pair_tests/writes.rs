@@ -405,6 +405,28 @@ fn a_refused_write_comes_with_a_resync_behind_a_demotion() {
     }
 }
 
+/// The same if the disk of `a` goes, too: a generation begins with what it has, and what the peer has left is not that. Also when the link is lost,
+/// `a` goes by its own disk.
+#[test]
+fn a_refused_write_is_kept_by_a_disk_that_goes_behind_it() {
+    for hears in [false, true] {
+        let (mut pair, news) = pair_with_a_refused_write();
+        assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1, "{}", pair.logs());
+        assert_eq!(pair.a.word().2, Disk::Diskless, "{}", pair.logs());
+        assert_ne!(pair.a.super_block().uuids[1], 0, "{}", pair.logs());
+        if hears {
+            pair.b.outgoing[Socket::Data as usize].extend(news);
+            pair.run_for_a_while();
+        }
+        pair.lose_link();
+        pair.b.attach();
+        assert_eq!(pair.a.try_attach(), 101, "{hears}\n{}", pair.logs());
+        pair.meet_again();
+        pair.assert_equal();
+        assert_eq!(pair.b.data[4000 * 512], 99);
+    }
+}
+
 /// The same if the link is lost instead and a freeze follows: other frozen writes would be sent again, this one is done.
 #[test]
 fn a_refused_write_comes_with_a_resync_behind_a_freeze() {

@@ -129,6 +129,8 @@ impl World {
         let primary = self.nodes[n].is_primary();
         let forced = self.nodes[n].is_asked(|purpose| *purpose == Purpose::Primary { force: true });
         let chosen = primary && forced && self.state(n).is_some_and(decides_alone);
+        let frozen = primary && self.state(n).is_some_and(StateWord::is_susp);
+        let unused = frozen && self.loser == Some(other) && self.authority == Some(n);
         self.stats.crashes += 1;
         self.stats.power_cuts += u64::from(power_cut);
         // Protocol A acknowledges what TCP has. If an invalidate takes the own disk away while such writes are
@@ -168,6 +170,13 @@ impl World {
             self.data_chosen(n);
         } else if chosen && self.is_generation_before(n) {
             // It has not, and the promotion is forgotten: the other one has the newer data still.
+            self.authority = Some(other);
+        } else if unused && self.is_generation_before(n) {
+            // Nor has it where the I/O of the one that was chosen has been frozen from its promotion on: no application has seen its data,
+            // and nothing tells that they were chosen. Nobody has lost anything.
+            self.say(|| format!("the data of node {other} count again"));
+            self.rebase_judge(other);
+            self.loser = None;
             self.authority = Some(other);
         }
         if power_cut {
