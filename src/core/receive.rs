@@ -11,7 +11,7 @@ use super::peer_write::{PeerKind, PeerWrite};
 use super::resync::Answer;
 use super::state::{Conn, Disk, StateWord};
 use super::types::*;
-use super::uuid::{self, PeerUuids, UuidFlags};
+use super::uuid::{self, without_role, PeerUuids, UuidFlags, Uuids};
 use super::Resource;
 use crate::sys::buffer::Buffer;
 use crate::wire::acks::BlockAck;
@@ -503,7 +503,8 @@ impl Resource {
         // The peer may not have heard of the disk that negotiates: what it asks, or begins, is between it and the disk before. (DRBD does not
         // say what it sends them for, and goes by them.)
         let too_early = unasked && self.volumes[v].peer_uuids.is_none();
-        if !(late || too_early) || state.disk != Disk::Negotiating {
+        let answers = !(late || too_early) || state.disk != Disk::Negotiating;
+        if answers && !self.is_of_unfinished_target(v, uuids) {
             self.volumes[v].peer_uuids = Some(peer);
         }
         if self.refuses_peer_data(v) {
@@ -532,6 +533,16 @@ impl Resource {
                 self.log_uuids(v, log_lines::UuidEvent::ReceiverUpdated);
             }
         }
+    }
+
+    /// Whether the target of a resync that has ended here is in the middle of it still, and has its sync UUID. In the end it has this node's
+    /// UUIDs, which were noted for it. (DRBD goes by what it is told.)
+    fn is_of_unfinished_target(&self, v: VolumeIndex, peer: Uuids) -> bool {
+        let volume = &self.volumes[v];
+        let state = volume.state;
+        let ended = (state.conn, state.disk, state.pdsk) == (Conn::Connected, Disk::UpToDate, Disk::UpToDate);
+        let sync_uuid = volume.disk.as_ref().map_or(0, |disk| without_role(disk.uuids.history[0]));
+        ended && sync_uuid != 0 && without_role(peer.current) == sync_uuid
     }
 
     fn meta_packet(&mut self, volume: u16, packet: Packet) {
