@@ -40,6 +40,14 @@ moment() {
 	sleep "$(printf '%d.%03d' $((ms / 1000)) $((ms % 1000)))"
 }
 one_of_them() { pick "$PRIMARY" "$SECONDARY"; }
+# Whose disk goes. In protocol A a Primary without one has been told of writes that are on their way to the peer still: they are lost if ko-count
+# ends the link, as it may beside a slow disk, and nobody promised more.
+one_that_may_lose_its_disk() {
+	one_of_them
+	case $PROTOCOL:$NET in
+	A:*ko-count*) PICKED=$SECONDARY ;;
+	esac
+}
 
 # --- telling -----------------------------------------------------------------------------------------------------------
 
@@ -381,7 +389,7 @@ fault_stuck_disk() {
 fault_failing_disk() {
 	local host
 	settle
-	one_of_them
+	one_that_may_lose_its_disk
 	host=$PICKED
 	pick reads writes writes
 	note "the disk of $host fails: $PICKED"
@@ -395,7 +403,7 @@ fault_failing_disk() {
 fault_detach() {
 	local host
 	settle
-	one_of_them
+	one_that_may_lose_its_disk
 	host=$PICKED
 	note "the disk of $host is detached and attached"
 	await $WAIT "$host" 'drbdadm detach r0'
