@@ -98,7 +98,9 @@ impl Resource {
 
     fn peer_wrote_in_sequence(&mut self, v: VolumeIndex, write: PeerWrite) {
         let (sector, sectors) = (write.sector, u64::from(write.bytes) / 512);
-        let decides = self.is_arbiter() && !mutant!("superseded-write-applied");
+        // Without a disk it refuses all: what is done then only the peer has, and marks.
+        let has_disk = self.usable_disk(v).is_some();
+        let decides = self.is_arbiter() && has_disk && !mutant!("superseded-write-applied");
         let concurrent = decides.then(|| self.unanswered_write(v, sector, sectors)).flatten();
         let Some((own_sector, own_sectors)) = concurrent else {
             self.write_of_peer(v, write);

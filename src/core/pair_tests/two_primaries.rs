@@ -532,3 +532,26 @@ fn a_superseded_write_is_done_when_the_one_that_stays_is_on_the_disk() {
         pair.assert_equal();
     }
 }
+
+/// The arbiter has no disk, and the link is lost before its own write, which was to replace the other one's, is there: that one stays, is on the other
+/// disk only, and comes with the next resync.
+#[test]
+fn an_arbiter_without_a_disk_supersedes_nothing() {
+    for version in [86, 101] {
+        let mut pair = two_primaries_at(version);
+        assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+        // Neither the news of the disk nor the write arrive.
+        pair.a.write(4000, 11, 4096);
+        let token = pair.b.write(4000, 22, 4096);
+        for _ in 0..50 {
+            let _ = pair.a.work() | pair.b.work();
+            Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
+            Pair::deliver(&mut pair.b, &mut pair.a, Socket::Meta, pair.now);
+            Pair::deliver(&mut pair.a, &mut pair.b, Socket::Meta, pair.now);
+        }
+        assert!(pair.b.completed[&token].is_ok(), "{}", pair.logs());
+        pair.lose_link();
+        let disk = pair.b.core.volume(V).disk().expect("a disk");
+        assert_eq!(disk.bitmap.count_sectors(4000, 8), 1, "{}", pair.logs());
+    }
+}

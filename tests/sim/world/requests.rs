@@ -157,9 +157,10 @@ impl World {
             // Only the peer was given it, and has gone.
             let alone = self.state(n).is_some_and(|state| state.conn < Conn::Connected);
             let gone = alone && self.without_disk[n] >= began;
-            // A disk may refuse it, and the application need not hear of that as long as the other has good data.
+            // A disk may refuse it, and the application need not hear of that if the other has it, too.
             let errors = self.p.io_errors > 0 || self.stats.errors > 0;
-            let refused = errors && (alone || self.without_disk.iter().any(|step| *step >= began));
+            let mirrored = !alone && self.mirroring_since.is_some_and(|since| since < began);
+            let refused = errors && !mirrored;
             let explained = gone || refused || !self.has_data(n) || self.without_data[n] >= began;
             assert!(
                 explained,
