@@ -364,6 +364,13 @@ impl World {
             if state.role == Role::Primary {
                 if state.disk == Disk::UpToDate && state.pdsk != Disk::UpToDate {
                     self.authority = Some(n);
+                } else if state.disk < Disk::UpToDate
+                    && state.pdsk == Disk::UpToDate
+                    && !self.is_local(1 - n)
+                    && self.is_generation_before(1 - n)
+                {
+                    // The peer has refused writes, and its disk has gone, which this node has not heard of: its own has what counts.
+                    self.authority = Some(n);
                 } else if state.disk < Disk::UpToDate && state.pdsk == Disk::UpToDate {
                     self.authority = Some(1 - n);
                     // It goes by the peer's disk, also if that node was to give its data up. They are its own, if the peer has got them
