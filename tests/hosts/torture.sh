@@ -597,6 +597,8 @@ RANDOM=$((SEED % 32768))
 NET='ping-int 2; ping-timeout 10; timeout 15; connect-int 2;'
 pick '' 'max-buffers 32;' 'max-buffers 128; max-epoch-size 16;' 'sndbuf-size 8k;' 'max-epoch-size 1;'
 NET+=" $PICKED"
+# Every write is flushed at the peer before the next: on a slow disk a resync, whose blocks wait behind an application's, is slow, too.
+[ "$PICKED" != 'max-epoch-size 1;' ] || WAIT=$((3 * WAIT))
 pick '' '' 'ko-count 2;' 'data-integrity-alg md5;'
 NET+=" $PICKED"
 pick '' 'csums-alg sha1;' 'use-rle;'
