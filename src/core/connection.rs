@@ -283,7 +283,7 @@ impl Resource {
     /// Sends P_UUIDS of a new generation. The disk may have failed since that began.
     pub(super) fn send_generation(&mut self, v: VolumeIndex) {
         if rules::has_metadata(self.state(v)) || self.state(v).disk == Disk::Failed {
-            self.send_uuids_of_disk(v, Uuids::UNASKED);
+            self.send_uuids_of_disk(v, 0);
         }
     }
 

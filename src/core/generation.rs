@@ -246,7 +246,7 @@ impl Resource {
         self.new_current_uuid(v);
         self.queue_steps([Step::WriteSuperBlock { v }, Step::NewCurrentUuidDone { v }]);
         if self.state(v).conn >= Conn::Connected {
-            self.queue_steps([Step::SendUuidsUnasked { v }]);
+            self.queue_steps([Step::SendUuids { v }]);
         }
     }
 

@@ -19,7 +19,7 @@ use crate::wire::bitmap_code::{self, Direction};
 use crate::wire::data::RangeWrite;
 use crate::wire::features::Features;
 use crate::wire::packet::Packet;
-use crate::wire::parameters::{Sizes, Uuids as UuidsPacket};
+use crate::wire::parameters::Sizes;
 use crate::wire::Release;
 use crate::wire::Socket;
 use crate::wire::ID_SYNCER;
@@ -491,19 +491,14 @@ impl Resource {
     }
 
     /// P_UUIDS. spec/state.md 9.3.
-    fn receive_uuids(&mut self, v: VolumeIndex, mut packet: UuidsPacket) {
-        let unasked = packet.flags & UuidsPacket::UNASKED != 0;
-        packet.flags &= !UuidsPacket::UNASKED;
-        let peer = PeerUuids::from(&packet);
-        let uuids = peer.uuids;
+    fn receive_uuids(&mut self, v: VolumeIndex, packet: crate::wire::parameters::Uuids) {
+        let uuids = Uuids { current: packet.current, bitmap: packet.bitmap, history: packet.history };
+        let peer = PeerUuids { uuids, bits: packet.dirty_bits, flags: UuidFlags(packet.flags) };
         let state = self.state(v);
-        let late = self.volumes[v].late_answers > 0 && !unasked;
+        let late = self.volumes[v].late_answers > 0;
         self.volumes[v].late_answers -= u32::from(late);
         self.volumes[v].peer_uuids_outlive_disk = false;
-        // The peer may not have heard of the disk that negotiates: what it asks, or begins, is between it and the disk before. (DRBD does not
-        // say what it sends them for, and goes by them.)
-        let too_early = unasked && self.volumes[v].peer_uuids.is_none();
-        let answers = !(late || too_early) || state.disk != Disk::Negotiating;
+        let answers = !late || state.disk != Disk::Negotiating;
         if answers && !self.is_of_unfinished_target(v, uuids) {
             self.volumes[v].peer_uuids = Some(peer);
         }

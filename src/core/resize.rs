@@ -41,7 +41,7 @@ use super::volume::Volume;
 use super::Resource;
 use crate::meta::layout::SECTOR_BYTES;
 use crate::meta::Layout;
-use crate::wire::parameters::{Sizes, Uuids};
+use crate::wire::parameters::Sizes;
 
 /// Who wants the sizes to be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -533,7 +533,7 @@ impl Resource {
                     if flags.no_resync {
                         dds_flags |= Sizes::NO_RESYNC;
                     }
-                    self.send_uuids(v, Uuids::UNASKED);
+                    self.send_uuids(v, 0);
                     self.send_sizes(v, true, dds_flags);
                 }
                 self.reply_after_fifo(id, NO_ERROR);

@@ -13,7 +13,6 @@ use super::Resource;
 use crate::meta::Layout;
 use crate::wire::data::Barrier;
 use crate::wire::packet::Packet;
-use crate::wire::parameters::Uuids;
 use crate::wire::Socket;
 
 /// An entry of the fifo.
@@ -70,10 +69,8 @@ pub enum Step {
     NewCurrentUuidForPeer { v: VolumeIndex },
     /// The new current UUID is durable.
     NewCurrentUuidDone { v: VolumeIndex },
-    /// Send P_UUIDS for a disk that negotiates, the own one or the peer's.
+    /// Send P_UUIDS.
     SendUuids { v: VolumeIndex },
-    /// Send P_UUIDS that nobody waits for.
-    SendUuidsUnasked { v: VolumeIndex },
     /// The same for a new generation: also of a disk that has just failed, so that the peer does not take its older one for the same data.
     SendGeneration { v: VolumeIndex },
     /// Send P_SIZES.
@@ -454,7 +451,6 @@ impl Resource {
                 self.complete_ready();
             }
             Step::SendUuids { v } => self.send_uuids(v, 0),
-            Step::SendUuidsUnasked { v } => self.send_uuids(v, Uuids::UNASKED),
             Step::SendGeneration { v } => self.send_generation(v),
             Step::SendSizes { v, trigger_reply, flags } => self.send_sizes(v, trigger_reply, flags),
             Step::SendState { v, word } => {

@@ -287,9 +287,6 @@ impl Uuids {
     /// Flag of this program alone, far from those that DRBD has or may get: the sender's bits are those of a resync whose end it may have
     /// missed; it has begun no generation since, and all that it acknowledged without its target would be in one. DRBD only logs it.
     pub const UNHEARD_END: u64 = 1 << 48;
-    /// Flag of this program alone: sent of the sender's own accord, in a connection that stands, and not for a disk that negotiates. DRBD does not
-    /// look at it.
-    pub const UNASKED: u64 = 1 << 49;
 
     pub(super) fn decode(fields: &mut Reader<'_>) -> Result<Uuids, Malformed> {
         Ok(Uuids {

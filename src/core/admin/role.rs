@@ -12,7 +12,6 @@ use crate::core::types::*;
 use crate::core::uuid;
 use crate::core::volume::LocalDisk;
 use crate::core::Resource;
-use crate::wire::parameters::Uuids;
 
 impl Resource {
     pub(super) fn begin_role(&mut self, id: AdminId, v: VolumeIndex, role: Role, force: bool, open: bool) {
@@ -208,7 +207,7 @@ impl Resource {
         // The new generation, and the mark of a Primary, are durable before the first write.
         self.queue_steps([Step::WriteSuperBlockIfDirty { v }]);
         if tells_uuids {
-            self.queue_steps([Step::SendUuidsUnasked { v }]);
+            self.queue_steps([Step::SendUuids { v }]);
         }
         self.queue_work(Work::Admin(AdminWait::Task));
         task.stage = Stage::Finish { result };
@@ -220,7 +219,7 @@ impl Resource {
             let state = self.state(v);
             if state.conn >= Conn::WFReportParams {
                 if forced {
-                    self.send_uuids(v, Uuids::UNASKED);
+                    self.send_uuids(v, 0);
                 }
                 self.send_directly(v, state_packet(state));
             }
