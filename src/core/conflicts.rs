@@ -21,6 +21,13 @@ pub struct Early {
     deadline: Millis,
 }
 
+impl PartialEq for Early {
+    /// There is one at a time: its number tells it from others.
+    fn eq(&self, other: &Early) -> bool {
+        (self.volume, self.write.seq) == (other.volume, other.write.seq)
+    }
+}
+
 /// A write of the peer that one of this node's replaces. It is done, on both nodes, when that is on this disk: until then neither of the two is, and
 /// after a crash a resync would bring what was there before both. (DRBD answers at once, and reads what was there before.)
 #[derive(Debug)]
@@ -33,13 +40,6 @@ pub struct Superseded {
     block_id: u64,
     /// The epoch that it came in, whose barrier is not answered before it.
     epoch: u64,
-}
-
-impl PartialEq for Early {
-    /// There is one at a time: its number tells it from others.
-    fn eq(&self, other: &Early) -> bool {
-        (self.volume, self.write.seq) == (other.volume, other.write.seq)
-    }
 }
 
 impl Resource {
@@ -119,8 +119,7 @@ impl Resource {
         let may_retry = self.connection.version.is_some_and(|version| version.has_ack_flags());
         self.see_peer_seq(v, write.seq);
         if covered || !may_retry {
-            let volume = &self.volumes[v];
-            let own = volume.writes.overlapping(sector, sectors).collect();
+            let own = self.volumes[v].writes.overlapping(sector, sectors).collect();
             let PeerWrite { bytes, block_id, .. } = write;
             // Releases before 8.4 count what was refused.
             let epoch = self.peer_epochs.add_refused(!may_retry);

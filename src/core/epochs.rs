@@ -171,19 +171,19 @@ impl Default for PeerEpochs {
 impl PeerEpochs {
     /// A write arrived; `active`: it goes to the disk. Returns the epoch that it belongs to.
     pub fn add_write(&mut self, active: bool) -> u64 {
-        let index = self.epochs.len() - 1;
-        let epoch = &mut self.epochs[index];
-        epoch.writes += 1;
-        epoch.active += u32::from(active);
-        self.first + index as u64
+        self.add(true, active)
     }
 
     /// A write arrived that is refused, and is answered later; `counted`: the peer counts it. Returns the epoch that it belongs to.
     pub fn add_refused(&mut self, counted: bool) -> u64 {
+        self.add(counted, true)
+    }
+
+    fn add(&mut self, counted: bool, active: bool) -> u64 {
         let index = self.epochs.len() - 1;
         let epoch = &mut self.epochs[index];
         epoch.writes += u32::from(counted);
-        epoch.active += 1;
+        epoch.active += u32::from(active);
         self.first + index as u64
     }
 

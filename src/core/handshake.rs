@@ -639,7 +639,8 @@ impl Resource {
 
     /// Why the peer is not to have what it asks for, though it would change nothing here: it has not heard yet what became of the disk
     /// of this node. A Primary gives its own up, and this one is not UpToDate any more: as the target of the resync of new
-    /// space, which its source has not begun. Or the peer becomes Primary with the data of a disk that has failed since. Or it gives its data up for those of a disk that is gone.
+    /// space, which its source has not begun. Or the peer becomes Primary with the data of a disk that has failed since. Or it gives its
+    /// data up for those of a disk that is gone.
     fn why_not_for_peer(&self, v: VolumeIndex, change: Change) -> Option<StateError> {
         let state = self.state(v);
         if (change.pdsk == Some(Disk::Failed) || change.peer == Some(Role::Primary))

@@ -404,18 +404,18 @@ pub fn grown_area_source(s: StateWord, arbiter: bool) -> bool {
 /// became smaller than what is `exposed`, and the user did not ask for so little. spec/state.md 12.3.
 pub fn implicit_shrink(maximum: u64, exposed: u64, user: u64) -> Option<LogLine> {
     let asked_for = user != 0 && user <= maximum;
-    (maximum < exposed && !asked_for).then(|| {
-        LogLine::warning(format!("Implicit shrink not allowed. Use --size={maximum}s for explicit shrink."))
-    })
+    (maximum < exposed && !asked_for).then(|| not_implicitly(maximum))
 }
 
 /// Whether a `resize` that has waited would make the device smaller, which its user did not ask for: the device was not larger than `size` when the
 /// command came (`shown`), and has grown since (`exposed`). An application may use that. `size`: 0: no limit.
 pub fn late_shrink(size: u64, shown: u64, exposed: u64) -> Option<LogLine> {
     let shrinks = size != 0 && size < exposed;
-    (shrinks && size >= shown).then(|| {
-        LogLine::warning(format!("Implicit shrink not allowed. Use --size={size}s for explicit shrink."))
-    })
+    (shrinks && size >= shown).then(|| not_implicitly(size))
+}
+
+fn not_implicitly(size: u64) -> LogLine {
+    LogLine::warning(format!("Implicit shrink not allowed. Use --size={size}s for explicit shrink."))
 }
 
 /// May the `resize` command run? spec/state.md 12.5.

@@ -205,12 +205,12 @@ left_of() {
 	inside "$1" "sed -n -e 's/.* oos:\([1-9][0-9]*\)$/\1/p' -e 's|.* verified: .*(\([0-9]*\)/.*|\1|p' $PROC | tail -n 1" 2>/dev/null
 }
 
+# last_change_of HOST WHAT: of its conn, disk, ..., as its log tells.
+last_change_of() { grep -o " $2( [A-Za-z]* -> [A-Za-z]* )" "$WORK/$1/var/log/messages" | tail -n 1; }
+
 # A disk whose link is lost while it negotiates is given up, as by DRBD: an operator attaches it again.
 is_to_be_attached_again() {
-	case $(grep -o ' disk( [A-Za-z]* -> [A-Za-z]* )' "$WORK/$1/var/log/messages" | tail -n 1) in
-	' disk( Negotiating -> Diskless )') return 0 ;;
-	*) return 1 ;;
-	esac
+	last_change_of "$1" disk | grep -q -- 'Negotiating -> Diskless'
 }
 
 # Both good and connected. A resync, or a verify, may be slow next to an application that fills a narrow network, or whose
@@ -280,13 +280,12 @@ stop_good_primary() {
 		: >"$WORK/stopped.$host"
 		signal_daemon "$host" STOP
 	done
-	until is_good "$SECONDARY" && last_change_of "$PRIMARY" | grep -q -- '-> Connected )'; do
+	until is_good "$SECONDARY" && last_change_of "$PRIMARY" conn | grep -q -- '-> Connected )'; do
 		for host in "$PRIMARY" "$@"; do signal_daemon "$host" CONT; done
 		settle
 		for host in "$@" "$PRIMARY"; do signal_daemon "$host" STOP; done
 	done
 }
-last_change_of() { grep -o 'conn( [A-Za-z]* -> [A-Za-z]* )' "$WORK/$1/var/log/messages" | tail -n 1; }
 
 fail_over() {
 	rm -f "$WORK/stopped.$PRIMARY"
