@@ -1,6 +1,6 @@
 //! Sizes that are asked for, or told, while others are on their way: the two nodes come to one.
 
-use super::sizes::{grow_both, pair_about_to_resize_alone, resize};
+use super::sizes::{grow_both, pair_about_to_resize_alone, resize, resize_to};
 use super::*;
 
 /// Bytes of the device at first.
@@ -22,12 +22,7 @@ fn a_question_for_the_size_that_crosses_another_is_no_answer() {
         for (node, fill) in [(&mut pair.a, 7), (&mut pair.b, 8)] {
             node.data[SMALL..].fill(fill);
         }
-        pair.a.begin(Command::Resize {
-            volume: V,
-            size: 0,
-            assume_peer_has_space: false,
-            assume_clean: true,
-        });
+        resize_clean(&mut pair.a);
         while pair.a.work() {}
         resize(&mut pair.b);
         while pair.b.work() {}
@@ -39,8 +34,9 @@ fn a_question_for_the_size_that_crosses_another_is_no_answer() {
     }
 }
 
-fn resize_to(node: &mut Node, size: u64) -> AdminId {
-    node.begin(Command::Resize { volume: V, size, assume_peer_has_space: false, assume_clean: false })
+/// Says that new space is the same on both disks.
+fn resize_clean(node: &mut Node) -> AdminId {
+    node.begin(Command::Resize { volume: V, size: 0, assume_peer_has_space: false, assume_clean: true })
 }
 
 fn both_sizes(pair: &Pair) -> [u64; 2] {
@@ -71,12 +67,7 @@ fn a_question_for_the_size_that_comes_when_one_is_due_is_no_answer() {
         pair.a.meta_held = Some(Vec::new());
         resize(&mut pair.a);
         while pair.a.work() {}
-        pair.b.begin(Command::Resize {
-            volume: V,
-            size: 0,
-            assume_peer_has_space: false,
-            assume_clean: true,
-        });
+        resize_clean(&mut pair.b);
         while pair.b.work() {}
         while Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now) {}
         pair.a.release_meta();

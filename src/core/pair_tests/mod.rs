@@ -5,6 +5,7 @@ mod continuation;
 mod crossing_sizes;
 mod diskless;
 mod fencing;
+mod frozen_primary;
 mod frozen_requests;
 mod generations;
 mod invalidate;
