@@ -108,7 +108,7 @@ impl Resource {
             read_error: false,
             meta_failed: false,
             unflushed: false,
-            peer_wrote: false,
+            peer_needs_flush: false,
             flushed: Flushed::default(),
             flushes: Vec::new(),
             primary_mark_durable: false,
@@ -117,7 +117,7 @@ impl Resource {
             keep_primary_mark: false,
             keep_inconsistent: false,
             unheard_target: uuids.unfinished_resync(),
-            refused_by_peer: false,
+            lacked_by_peer: false,
             super_block: SuperBlock { cleanness: Cleanness::Clean, ..super_block },
         });
         volume.size_before_attach = if knows_peer_disk(volume.state) { volume.size } else { 0 };
@@ -348,7 +348,7 @@ impl Resource {
             self.fifo_wait = Some(FifoWait::DiskIdle(v));
             return;
         }
-        if disk.peer_wrote && barrier_to_come {
+        if disk.peer_needs_flush && barrier_to_come {
             // Of these writes the peer has the acknowledgement, and the barrier is still to come, whatever it is that the
             // disk goes for. If they cannot be made durable, the peer has to learn it: see `epoch_flushed`.
             self.steps.push_front(Step::GoDiskless { v });

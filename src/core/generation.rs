@@ -185,8 +185,11 @@ impl Resource {
             // It may have begun a moment ago only, when frozen I/O was let go on.
             self.steps.push_front(Step::NewCurrentUuidDone { v });
             self.steps.push_front(Step::WriteSuperBlockIfDirty { v });
-        } else if state.is_susp() && state.conn < Conn::Connected && !self.has_completed_refused_writes(v) {
-            // Nothing that the peer lacks completes until I/O goes on, and a peer that comes back gets it
+        } else if state.is_susp()
+            && state.conn < Conn::Connected
+            && !self.has_completed_writes_that_peer_lacks(v)
+        {
+            // Nothing that the peer lacks has completed, nor does until I/O goes on, and a peer that comes back gets it
             // then. Not so while it stays connected: it lost its disk, and frozen writes that it refused are not
             // sent again when it has attached one.
             self.volumes[v].new_current_uuid_owed = true;
@@ -198,7 +201,18 @@ impl Resource {
             }
             self.steps.push_front(Step::NewCurrentUuidDone { v });
             self.steps.push_front(Step::WriteSuperBlock { v });
+            if let Some(flush) = self.flush_of_lost_primary(v) {
+                self.steps.push_front(flush);
+            }
         }
+    }
+
+    /// A Primary that goes on without the other one has what that may have had flushed, before it says that its data are the newer ones.
+    fn flush_of_lost_primary(&self, v: VolumeIndex) -> Option<Step> {
+        let state = self.state(v);
+        let lost = state.role == Role::Primary && state.conn < Conn::Connected;
+        let needed = self.volumes[v].disk.as_ref().is_some_and(|disk| lost && disk.peer_needs_flush);
+        needed.then_some(Step::FlushData { v })
     }
 
     /// A12: the generation of what a Primary without a disk writes here. If the link is lost before it begins, nothing has been written
@@ -244,7 +258,10 @@ impl Resource {
         }
         self.volumes[v].uuid_hold = true;
         self.new_current_uuid(v);
-        self.queue_steps([Step::WriteSuperBlock { v }, Step::NewCurrentUuidDone { v }]);
+        let flush = self.flush_of_lost_primary(v);
+        self.queue_steps(
+            flush.into_iter().chain([Step::WriteSuperBlock { v }, Step::NewCurrentUuidDone { v }]),
+        );
         if self.state(v).conn >= Conn::Connected {
             self.queue_steps([Step::SendUuids { v }]);
         }
@@ -272,7 +289,7 @@ impl Resource {
         let random = self.volumes[v].offered_generation.take().unwrap_or(random);
         let role = self.state(v).role;
         let Some(disk) = &mut self.volumes[v].disk else { return };
-        disk.refused_by_peer = false;
+        disk.lacked_by_peer = false;
         let lost = match disk.unheard_target.take() {
             Some(target) if disk.uuids.bitmap != 0 => {
                 disk.uuids.new_current_beside_target(random, role, target);

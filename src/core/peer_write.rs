@@ -294,7 +294,7 @@ impl Resource {
         let Some(disk) = &mut self.volumes[v].disk else { return true };
         disk.in_use += 1;
         disk.unflushed |= kind.is_write();
-        disk.peer_wrote |= kind.is_write();
+        disk.peer_needs_flush |= kind.is_write();
         let counters = &mut self.volumes[v].counters;
         counters.local += 1;
         if kind.is_from_application() {

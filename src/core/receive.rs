@@ -260,15 +260,18 @@ impl Resource {
             }
             Some(Hold::SyncUuid { v, uuid }) => {
                 let state = self.state(v);
+                let sends_bitmap = matches!(self.bitmap_send, Some((of, _)) if of == v);
                 if matches!(state.conn, Conn::WFSyncUUID | Conn::Behind) {
                     self.hold = None;
                     self.take_sync_uuid(v, uuid);
                     true
                 } else if state.conn < Conn::Connected
+                    || state.conn == Conn::WFBitMapT && !sends_bitmap
                     || state.disk <= Disk::Negotiating
                     || state.pdsk < Disk::Inconsistent
                     || self.volumes[v].peer_disk_let_go
                 {
+                    // Or when the nodes have begun to exchange bitmaps since: the source's comes behind this packet, which was of a resync that is over.
                     // Also when the source gave its disk up: it began the resync before it had this
                     // node's consent, and this node will not wait for its sync UUID any more, whatever a word of the source says that crossed the
                     // consent. And when the own disk went meanwhile, and is back: what decides about it comes behind this packet.
@@ -297,10 +300,10 @@ impl Resource {
     /// Flushes the disk if the peer's writes since the last flush went to it.
     pub(super) fn flush_for_epoch(&mut self, v: VolumeIndex) {
         let flushes = self.data_needs_flushes(v);
-        let Some(disk) = self.volumes[v].disk.as_mut().filter(|disk| flushes && disk.peer_wrote) else {
+        let Some(disk) = self.volumes[v].disk.as_mut().filter(|disk| flushes && disk.peer_needs_flush) else {
             return;
         };
-        disk.peer_wrote = false;
+        disk.peer_needs_flush = false;
         disk.in_use += 1;
         disk.flush_begins(Io::EpochFlush);
         self.epoch_flushes += 1;

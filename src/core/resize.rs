@@ -132,7 +132,10 @@ impl Resource {
                 let cause = ResizeCause::Peer(peer.flags);
                 let state = self.state(v);
                 let exchange = matches!(state.conn, Conn::WFReportParams | Conn::WFBitMapS | Conn::WFBitMapT);
-                self.queue_steps([if exchange || state.disk == Disk::Negotiating {
+                // The answer to a `resize` of this node is about the size that the peer was told. (DRBD looks again: a device that has grown since shows
+                // more than the peer knows of, which may just be asked for less.)
+                let answers = !peer.is_question() && !self.volumes[v].size_questions.is_empty();
+                self.queue_steps([if exchange || answers || state.disk == Disk::Negotiating {
                     // What this node has told the peer of its disk has to count here, too: there is no other word from either
                     // before the handshake, nor one that would come before the bitmap, and they exchange bitmaps of one size.
                     Step::ChangeSize { v, cause, backing_changed: false }

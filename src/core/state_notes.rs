@@ -87,7 +87,7 @@ impl Resource {
         self.volumes[v].peer_disk_let_go = no_resync && (lets_go || self.volumes[v].peer_disk_let_go);
         let peer_is_good_again = os.pdsk < Disk::UpToDate && ns.pdsk == Disk::UpToDate;
         if let Some(disk) = self.volumes[v].disk.as_mut().filter(|_| peer_is_good_again) {
-            disk.refused_by_peer = false;
+            disk.lacked_by_peer = false;
         }
     }
 
@@ -95,6 +95,11 @@ impl Resource {
     pub(super) fn note_own_disk(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
         self.note_unheard_end(v, os, ns);
         let volume = &mut self.volumes[v];
+        let beside_primary = os.role == Role::Primary && os.peer == Role::Primary;
+        if let Some(disk) = volume.disk.as_mut().filter(|_| beside_primary && ns.conn < Conn::Connected) {
+            // What this node wrote the other one may have had flushed, to a disk that does not count any more. (DRBD leaves it in the cache.)
+            disk.peer_needs_flush = true;
+        }
         volume.left_by_crash &= continuation::keeps_data(ns);
         volume.wrote_without_disk &= ns.disk != Disk::UpToDate;
         let alone = os.conn < Conn::Connected && ns.conn < Conn::Connected;
@@ -206,7 +211,7 @@ impl Resource {
         os.role == Role::Primary
             && (demoted || own_disk_lost)
             && ns.pdsk == Disk::UpToDate
-            && self.has_completed_refused_writes(v)
+            && self.has_completed_writes_that_peer_lacks(v)
     }
 
     /// Whether the generation that this node goes on in may be its target's, too, from now on. As long as the next resync has not begun

@@ -43,9 +43,10 @@ impl Resource {
         })
     }
 
-    /// Whether the application was told of a write that the peer could not do.
-    pub(super) fn has_completed_refused_writes(&self, v: VolumeIndex) -> bool {
-        let over = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.refused_by_peer);
+    /// Whether the application was told of a write of this generation that the peer could not do, or was not sent: all was to come with a
+    /// resync.
+    pub(super) fn has_completed_writes_that_peer_lacks(&self, v: VolumeIndex) -> bool {
+        let over = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.lacked_by_peer);
         over || self.log.iter().any(|(_, request)| request.volume == v && request.is_refused())
     }
 

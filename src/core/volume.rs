@@ -84,8 +84,8 @@ pub struct LocalDisk {
     pub(super) meta_failed: bool,
     /// Data were written since attach; cleared by the flush of a detach.
     pub(super) unflushed: bool,
-    /// The peer wrote since the last flush for one of its epochs began.
-    pub(super) peer_wrote: bool,
+    /// The peer wrote since the last flush for one of its epochs began; or it was lost as a Primary beside this one.
+    pub(super) peer_needs_flush: bool,
     /// What survives a power cut of this machine.
     pub(super) flushed: Flushed,
     /// Flushes of the data that are on their way, with what they will have made durable.
@@ -104,8 +104,9 @@ pub struct LocalDisk {
     /// target may have come to the end, and go on from the generation that this node calls its own. Or it has the CURRENT still that
     /// it had before the resync: this one.
     pub(super) unheard_target: Option<u64>,
-    /// The peer refused a write of this generation, which is over, and has not said yet what became of its disk.
-    pub(super) refused_by_peer: bool,
+    /// The peer refused a write of this generation, which is over, and has not said yet what became of its disk; or was not sent one, before a
+    /// resync that both had agreed on.
+    pub(super) lacked_by_peer: bool,
 }
 
 impl LocalDisk {

@@ -326,7 +326,8 @@ impl Resource {
                 if !request.in_sent_bitmap && !mutant!("not-marked-at-loss") {
                     disk.bitmap.set_sectors(sector, sectors);
                 }
-                disk.refused_by_peer |= mirrored && request.replicated && !request.net_ok;
+                disk.lacked_by_peer |= mirrored && request.replicated && !request.net_ok;
+                disk.lacked_by_peer |= state.conn == Conn::StartingSyncS && !request.replicated;
             } else if request.set_in_sync {
                 disk.bitmap.clear_sectors(sector, sectors, size);
             }

@@ -200,7 +200,7 @@ impl Resource {
         }
         self.uuid_follows_role(v, role);
         // What a lost Primary wrote here may be in the cache still: the end of the link, which flushes it, waits for requests.
-        let peer_wrote = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.peer_wrote);
+        let peer_wrote = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.peer_needs_flush);
         if role == Role::Primary && peer_wrote && !mutant!("lost-epoch-not-flushed") {
             self.queue_steps([Step::FlushData { v }]);
         }

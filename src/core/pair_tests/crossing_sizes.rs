@@ -385,3 +385,28 @@ fn two_commands_to_grow_that_cross_come_to_the_same_end() {
         pair.assert_equal();
     }
 }
+
+/// The disk of a Primary has grown when the answer to its question comes, and the user of the peer has asked for a size meanwhile that is more than
+/// the two had: the device does not show all the room first, which the peer does not know of.
+#[test]
+fn an_answer_is_about_the_size_that_was_told() {
+    for version in [86, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.b.set_bytes(2 * SMALL);
+        resize(&mut pair.b);
+        pair.run();
+        resize(&mut pair.a);
+        for _ in 0..20 {
+            let _ = pair.a.work() | pair.b.work();
+            Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+        }
+        pair.a.set_bytes(2 * SMALL);
+        resize_to(&mut pair.b, WANTED);
+        run_without_shrinking(&mut pair);
+        assert_eq!(both_sizes(&pair), [WANTED; 2], "{}", pair.logs());
+        pair.assert_equal();
+        resize(&mut pair.a);
+        pair.run();
+        assert_eq!(both_sizes(&pair), [2 * SECTORS; 2], "{}", pair.logs());
+    }
+}

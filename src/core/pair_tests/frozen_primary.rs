@@ -199,6 +199,45 @@ fn a_peer_without_a_disk_does_not_spare_a_frozen_primary_its_generation() {
     pair.assert_equal();
 }
 
+/// What a Primary writes between its word that the peer is to get all, and the resync, goes to its own disk only. If the link is lost then it
+/// is frozen in the generation that both have, and the peer's disk must not be taken for the same data.
+#[test]
+fn a_primary_frozen_before_its_target_got_anything_begins_a_generation() {
+    let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+    pair.a.running = Some(Vec::new());
+    let id = pair.a.begin(Command::InvalidateRemote { volume: V });
+    // A word of the peer comes before its consent, on the other socket, and tells of it.
+    let slow = |pair: &mut Pair| {
+        for _ in 0..100 {
+            let _ = pair.a.work() | pair.b.work();
+            Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+            Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
+        }
+    };
+    slow(&mut pair);
+    assert_eq!(pair.b.word().2, Disk::Outdated, "{}", pair.logs());
+    pair.b.begin(Command::PauseSync { volume: V });
+    slow(&mut pair);
+    assert!(pair.a.core.volume(V).state().peer_isp, "{}", pair.logs());
+    pair.run_for_a_while();
+    // The handler of the source runs.
+    assert_eq!(pair.a.word().1, Conn::StartingSyncS, "{}", pair.logs());
+    assert_eq!(pair.a.replies[&id], 1, "{}", pair.logs());
+    let token = pair.a.write(4000, 99, 4096);
+    pair.run_for_a_while();
+    assert!(pair.a.completed.contains_key(&token), "{}", pair.logs());
+    assert_eq!(pair.b.data[4000 * 512], 0);
+    // The peer crashes: nothing on its disk says that it is Inconsistent.
+    pair.b.restart(77);
+    pair.lose_link();
+    pair.a.running = None;
+    assert!(pair.a.core.volume(V).state().is_susp(), "{}", pair.logs());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.meet_again();
+    assert_eq!(pair.b.data[4000 * 512], 99, "{}", pair.logs());
+    pair.assert_equal();
+}
+
 /// Frozen for two reasons, which both go with the same reconnect: a read that the disk has answered completes.
 #[test]
 fn a_reconnect_ends_two_freezes_at_once() {

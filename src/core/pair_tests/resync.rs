@@ -2,6 +2,7 @@
 
 use super::super::rules::ChangeKind;
 use super::super::state::Change;
+use super::super::steps::Step;
 use super::*;
 use crate::wire::requests::BlockRequest;
 
@@ -134,6 +135,48 @@ fn a_sync_uuid_that_crosses_the_consent_to_a_detach_is_dropped() {
     pair.assert_equal();
     pair.b.core.packet(pair.now, Socket::Data, 0, Packet::SyncUuid(0x1234), None);
     assert!(!pair.b.core.receiver_ready(), "{}", pair.logs());
+}
+
+/// The same, but that last word says that the source waits for a bitmap: the target begins another exchange, which the late sync UUID is not
+/// of, and which it must not keep from going on.
+#[test]
+fn a_sync_uuid_that_comes_in_another_exchange_of_bitmaps_is_dropped() {
+    let mut pair = synced_pair();
+    pair.b.begin(Command::Disconnect { force: true });
+    pair.run();
+    pair.a.running = Some(Vec::new());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::WFBitMapS, Conn::WFSyncUUID), "{}", pair.logs());
+    pair.a.begin(Command::Secondary { volume: V, open: false });
+    pair.run();
+    let helper = pair.a.running.take().and_then(|mut running| running.pop()).expect("before-resync-source");
+    pair.a.meta_held = Some(Vec::new());
+    // A word of this waits for the super block.
+    let word = pair.a.core.volume(V).state();
+    pair.a.core.queue_steps([Step::WriteSuperBlock { v: V }, Step::SendState { v: V, word }]);
+    pair.a.core.helper_done(pair.now, helper, 0);
+    while pair.a.work() {}
+    // This overtakes it.
+    pair.a.begin(Command::Detach { volume: V, force: false });
+    let to_b = |pair: &mut Pair| {
+        for _ in 0..100 {
+            pair.a.work();
+            Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+            pair.b.work();
+        }
+    };
+    to_b(&mut pair);
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::SyncSource, Conn::Connected), "{}", pair.logs());
+    pair.a.release_meta();
+    to_b(&mut pair);
+    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::SyncSource, Conn::WFBitMapT), "{}", pair.logs());
+    pair.run();
+    assert!(pair.b.core.receiver_ready(), "{}", pair.logs());
+    assert_eq!(pair.b.word().3, Disk::Diskless, "{}", pair.logs());
+    pair.a.attach();
+    pair.run();
+    pair.assert_equal();
 }
 
 /// The target gives its disk up before half of the source's bitmap has come, or when it has, and attaches it again: what comes then of that

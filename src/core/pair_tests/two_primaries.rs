@@ -465,6 +465,24 @@ fn a_flush_beside_another_primary_waits_for_its_disk() {
     }
 }
 
+/// What a Primary wrote may be in its cache still, and the other one have had it flushed to its own disk. If that goes, with the link, it does not
+/// count any more: this one is to have it before it goes on alone.
+#[test]
+fn what_the_other_primary_may_have_had_flushed_is_durable_before_the_generation_without_it() {
+    let mut pair = two_primaries();
+    let token = pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    let flushes = pair.a.flushes;
+    pair.a.meta_held = Some(Vec::new());
+    pair.lose_link();
+    assert_eq!(pair.a.flushes, flushes + 1, "{}", pair.logs());
+    assert_eq!(pair.a.super_block().uuids[1], 0, "{}", pair.logs());
+    pair.a.release_meta();
+    while pair.a.work() {}
+    assert_ne!(pair.a.super_block().uuids[1], 0, "{}", pair.logs());
+}
+
 /// A write that the arbiter refused is to be done again when the arbiter's own is here. The link is lost, and that one fails (`on-io-error
 /// pass_on`): nobody has good data, and the write fails. This disk has it, and the peer has not: its blocks are marked, and their extent is kept in the
 /// activity log by nobody.

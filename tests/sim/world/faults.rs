@@ -221,7 +221,7 @@ impl World {
         self.check_coverage(&format!("after the crash of node {n}"));
     }
 
-    /// An operator ordered an invalidate, the other node agreed, and the answer is on its way still: this node knows its own disk for
+    /// An operator ordered an invalidate, the other node has agreed or may still, and the answer has not come: this node knows its own disk for
     /// good, and the next handshake makes it the target.
     fn is_target_unawares(&self, n: usize) -> bool {
         let (own, _, disk) = self.identity(n);
@@ -230,7 +230,6 @@ impl World {
             && disk == Disk::UpToDate
             && own.current & !1 == source.current & !1
             && own.bitmap == 0
-            && source.bitmap != 0
     }
 
     /// Of two Primaries the other one was shot, which had begun nothing that this one has not gone on from.
