@@ -160,7 +160,11 @@ impl Resource {
         self.volumes[v].attached_for_primary = uuid::attached_for_diskless_primary(os, ns)
             || self.volumes[v].attached_for_primary && stays && ns.conn >= Conn::Connected;
         self.note_lifted_disk(v, os, ns, used);
-        let lost_peer = uuid::lost_peer_data(os, ns, 0) && !self.volumes[v].generation_awaits_peer
+        // That of a promotion alone begins with its answer: not one that is only owed while I/O is suspended.
+        let promoted_alone =
+            os.role == Role::Secondary && ns.role == Role::Primary && ns.conn < Conn::Connected;
+        let lost_data = uuid::lost_peer_data(os, ns, 0) && !promoted_alone;
+        let lost_peer = lost_data && !self.volumes[v].generation_awaits_peer
             || awaited_peer && ns.role == Role::Primary && ns.disk >= Disk::UpToDate
             || uuid::primary_attached_alone(os, ns)
             || self.leaves_refused_writes(v, os, ns);

@@ -238,6 +238,17 @@ fn a_primary_frozen_before_its_target_got_anything_begins_a_generation() {
     pair.assert_equal();
 }
 
+/// A node whose Primary was lost is promoted while its I/O is suspended, and the answer of fence-peer comes with the promotion. Its data are the ones
+/// that count from now on, also if it crashes before that I/O goes on: the disk says so.
+#[test]
+fn a_promotion_while_io_is_suspended_begins_a_generation() {
+    let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+    assert_eq!(pair.b.command(Command::SuspendIo { volume: V }), 1);
+    pair.lose_link();
+    pair.b_takes_over();
+    assert_ne!(pair.b.super_block().uuids[1], 0, "{}", pair.logs());
+}
+
 /// Frozen for two reasons, which both go with the same reconnect: a read that the disk has answered completes.
 #[test]
 fn a_reconnect_ends_two_freezes_at_once() {
