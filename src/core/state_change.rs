@@ -44,7 +44,7 @@ impl Resource {
 
     /// The state that a change leads to. A source that loses its target takes it for Inconsistent only as long as it must be: before
     /// the first block was asked for, and when the last ones are on their way, it may call its disk UpToDate. (DRBD leaves
-    /// it at Inconsistent: a Primary neither freezes nor has it fenced.)
+    /// it at Inconsistent: a Primary neither freezes nor has it fenced.) Nor does a peer count as Outdated that a handshake may have made good.
     pub(super) fn wanted_by(&self, v: VolumeIndex, change: Change) -> StateWord {
         let os = self.state(v);
         let mut wanted = change.apply(os);
@@ -53,11 +53,24 @@ impl Resource {
         {
             wanted.pdsk = Disk::DUnknown;
         }
+        let unanswered = os.conn == Conn::WFReportParams && wanted.conn < Conn::Connected;
+        if unanswered && change.pdsk.is_none() && self.may_have_lifted_peer(v) {
+            wanted.pdsk = Disk::DUnknown;
+        }
         let apart = os.conn >= Conn::Connected && wanted.conn < Conn::Connected;
         if apart && change.disk.is_none() && self.is_good_beside_no_other(v) {
             wanted.disk = Disk::Consistent;
         }
         wanted
+    }
+
+    /// Whether the peer's disk, which is Outdated, may be UpToDate by the words of this handshake, of which this node has not heard the end: it does not
+    /// count as fenced any more. (DRBD goes on without it.)
+    fn may_have_lifted_peer(&self, v: VolumeIndex) -> bool {
+        let volume = &self.volumes[v];
+        let good = volume.state.disk == Disk::UpToDate && volume.state.pdsk == Disk::Outdated;
+        let shared = volume.disk.as_ref().is_some_and(super::volume::LocalDisk::shares_generation);
+        good && shared && self.connection.state_sent
     }
 
     /// Whether the disk is UpToDate for no other reason than that the connected peer has none: see

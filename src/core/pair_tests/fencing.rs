@@ -1,5 +1,7 @@
 //! Fencing: what may go on when the peer is fenced, and when a handler's answer counts.
 
+use super::super::rules::ChangeKind;
+use super::super::state::Change;
 use super::*;
 
 /// A pair with a policy; `a` is Primary. Helpers of `a` end when the test says so.
@@ -490,4 +492,32 @@ fn invalidate_remote_does_not_stand_for_a_fenced_peer() {
     while pair.a.work() {}
     assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
     assert_eq!(pair.a.command(Command::InvalidateRemote { volume: V }), 1, "{}", pair.logs());
+}
+
+/// A peer whose disk is Outdated takes it for good by the words of a handshake of which this node hears nothing. When that link is lost, the peer does not
+/// count as fenced any more.
+#[test]
+fn who_may_have_been_lifted_by_a_handshake_counts_as_fenced_no_more() {
+    let mut pair = fencing_pair(Fencing::ResourceOnly);
+    pair.a.running = None;
+    pair.demote_a();
+    pair.b.begin(Command::Disconnect { force: false });
+    pair.run();
+    // It was fenced, and nobody has been promoted.
+    assert_eq!(pair.b.command(Command::Outdate { volume: V }), 1, "{}", pair.logs());
+    assert!(pair.a.core.change(V, Change::pdsk(Disk::Outdated), ChangeKind::Hard, false).is_ok());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    let mut steps = 0..1000;
+    while pair.a.word().1 != Conn::WFReportParams && steps.next().is_some() {
+        pair.run_once();
+    }
+    for _ in 0..100 {
+        let _ = pair.a.work() | pair.b.work();
+        Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+        Pair::deliver(&mut pair.a, &mut pair.b, Socket::Meta, pair.now);
+        Pair::deliver(&mut pair.b, &mut pair.a, Socket::Meta, pair.now);
+    }
+    assert_eq!((pair.b.word().2, pair.a.word().1), (Disk::UpToDate, Conn::WFReportParams), "{}", pair.logs());
+    pair.lose_link();
+    assert_eq!(pair.a.word().3, Disk::DUnknown, "{}", pair.logs());
 }

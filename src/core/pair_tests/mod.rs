@@ -360,7 +360,8 @@ impl Pair {
     /// Lets every node and every socket do one thing; if there is nothing, time passes. True: there was something.
     fn run_once(&mut self) -> bool {
         let mut busy = self.a.work() | self.b.work();
-        if self.a.wants_link && self.b.wants_link && !self.linked {
+        let waits = |node: &Node| node.wants_link && node.core.volume(V).state().conn == Conn::WFConnection;
+        if waits(&self.a) && waits(&self.b) && !self.linked {
             self.linked = true;
             // What was sent since the last link was lost went there.
             for node in [&mut self.a, &mut self.b] {

@@ -97,9 +97,10 @@ impl World {
     }
 
     /// A Primary without a disk goes by data that somebody has outdated, and nothing on that disk says that they are no older than that. Its own
-    /// disk has other ones, so it is frozen. It is rebooted, and then the data that are Outdated are the newest.
+    /// disk has other ones, or lacks what it wrote to the peer's, so it is frozen. It is rebooted, and then the data that are Outdated are the newest.
     fn is_frozen_beside_old_data(&self, n: usize, state: StateWord) -> bool {
         let current = |n: usize| self.nodes[n].super_block().uuids[0] | 1;
+        let refuses = self.refused_data.is_some_and(|(at, _)| at + 10_000 > self.now);
         state.role == Role::Primary
             && state.disk == Disk::Diskless
             && state.conn == Conn::Connected
@@ -107,7 +108,7 @@ impl World {
                 .state(1 - n)
                 .is_some_and(|peer| peer.conn == Conn::Connected && peer.disk == Disk::Outdated)
             && self.authority == Some(1 - n)
-            && current(n) != current(1 - n)
+            && (current(n) != current(1 - n) || refuses)
     }
 
     /// Two Primaries went apart, and fencing holds the one whose data are to be given up. It cannot end its application, nor say that its data
