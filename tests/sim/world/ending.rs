@@ -100,7 +100,7 @@ impl World {
     /// disk has other ones, or lacks what it wrote to the peer's, so it is frozen. It is rebooted, and then the data that are Outdated are the newest.
     fn is_frozen_beside_old_data(&self, n: usize, state: StateWord) -> bool {
         let current = |n: usize| self.nodes[n].super_block().uuids[0] | 1;
-        let refuses = self.refused_data.is_some_and(|(at, _)| at + 10_000 > self.now);
+        let refuses = self.refused_disks[n].is_some_and(|at| at + 10_000 > self.now);
         state.role == Role::Primary
             && state.disk == Disk::Diskless
             && state.conn == Conn::Connected

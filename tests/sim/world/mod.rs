@@ -105,6 +105,8 @@ pub struct World {
     left_behind: [bool; 2],
     /// When a Primary without a disk refused the data of its peer last, and the generation that it wanted.
     pub refused_data: Option<(Millis, u64)>,
+    /// When the node refused its own disk last: it works with other data.
+    refused_disks: [Option<Millis>; 2],
     /// A fault that is due at a step: at a moment at which it does the most harm.
     doom: Option<(u64, Doom)>,
     /// Since which step both nodes have been mirroring: connected, with two good disks.
@@ -205,6 +207,7 @@ impl World {
             left_behind: [false; 2],
             lifted_peers: [false; 2],
             refused_data: None,
+            refused_disks: [None; 2],
             doom: None,
             mirroring_since: None,
             unfenced: false,

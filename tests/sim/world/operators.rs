@@ -42,7 +42,12 @@ impl World {
                 self.check_extent(n);
             }
             // The newest data are the peer's: without it nothing can be attached here.
-            Purpose::Attach if code == 150 && self.healing && stand_alone => self.connect(n),
+            Purpose::Attach if code == 150 => {
+                self.refused_disks[n] = Some(self.now);
+                if self.healing && stand_alone {
+                    self.connect(n);
+                }
+            }
             Purpose::Secondary => {
                 let primary = self.nodes[n].is_primary();
                 self.nodes[n].application.open = primary;
