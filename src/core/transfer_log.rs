@@ -70,9 +70,10 @@ impl Resource {
         self.log.iter().any(|(_, request)| mirrored(request) && such(request))
     }
 
-    /// Whether there are writes that were decided for this node's disk only.
+    /// Whether there are writes that were decided for this node's disk only, or that the peer was left out of.
     pub(super) fn has_writes_for_this_disk_only(&self, v: VolumeIndex) -> bool {
-        self.log.iter().any(|(_, request)| request.volume == v && request.is_write() && !request.replicated)
+        let left_out = |request: &Request| !request.replicated || request.net_done && !request.net_ok;
+        self.log.iter().any(|(_, request)| request.volume == v && request.is_write() && left_out(request))
     }
 
     /// Whether a request may still change something: more than a freeze holds it back.

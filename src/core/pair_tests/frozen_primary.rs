@@ -249,6 +249,33 @@ fn a_promotion_while_io_is_suspended_begins_a_generation() {
     assert_ne!(pair.b.super_block().uuids[1], 0, "{}", pair.logs());
 }
 
+/// A Primary without a disk is frozen, and gets its disk back: what the peer may lack is not sent again, and comes with the generation that is due. That waits
+/// still, for an administrator, when the two meet.
+#[test]
+fn what_the_peer_was_left_out_of_comes_with_the_generation_that_is_owed() {
+    let mut pair = synced_pair();
+    let settings = ResourceSettings {
+        on_no_data_accessible: OnNoData::SuspendIo,
+        ..ResourceSettings::defaults(Dialect::V83)
+    };
+    assert_eq!(pair.a.command(Command::ResourceSettings(Box::new(settings))), 101);
+    let token = pair.a.write(4000, 99, 4096);
+    while pair.a.work() {}
+    assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1, "{}", pair.logs());
+    pair.lose_link();
+    assert_eq!(pair.a.command(Command::SuspendIo { volume: V }), 1, "{}", pair.logs());
+    pair.a.attach();
+    while pair.a.work() {}
+    assert_eq!(pair.a.word().2, Disk::UpToDate, "{}", pair.logs());
+    pair.meet_again();
+    // The resync waits for the extent of the frozen write.
+    assert_eq!(pair.a.command(Command::ResumeIo { volume: V }), 1, "{}", pair.logs());
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    assert_eq!(pair.b.data[4000 * 512], 99, "{}", pair.logs());
+    pair.assert_equal();
+}
+
 /// Frozen for two reasons, which both go with the same reconnect: a read that the disk has answered completes.
 #[test]
 fn a_reconnect_ends_two_freezes_at_once() {
