@@ -115,7 +115,8 @@ impl World {
         }
         // With pass_on a Primary whose disk failed goes on with data that are newest and Inconsistent; what
         // the other node has can be preferred, or not, but only by hand.
-        let by_hand = ["Split-Brain detected", "I shall become SyncSource, but I am inconsistent"];
+        let by_hand =
+            ["Split-Brain detected", "I shall become SyncSource, but I am inconsistent", "Unrelated data"];
         if self.passed_on() && by_hand.iter().any(|line| text.contains(line)) {
             self.given_up = true;
             return;
