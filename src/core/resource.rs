@@ -59,7 +59,8 @@ pub struct Resource {
     pub(super) helpers: HashMap<HelperId, HelperThen>,
     pub(super) next_id: u64,
 
-    pub(super) admin: VecDeque<(AdminId, Command)>,
+    /// Commands that wait for their turn; of a `resize` with the size of the device when it came, sectors.
+    pub(super) admin: VecDeque<(AdminId, Command, u64)>,
     pub(super) task: Option<Task>,
     /// Counts committed state changes: who waits for one compares.
     pub(super) changes: u64,

@@ -108,7 +108,14 @@ impl Resource {
             Command::Disconnect { force: true } => self.force_disconnect(id),
             Command::Detach { volume, force: true } => self.force_detach(id, volume),
             Command::ResumeIo { volume } => self.resume_io(id, volume),
-            command => self.admin.push_back((id, command)),
+            command => {
+                // It is named for the device of this moment, however long the commands before it take.
+                let shown = match command {
+                    Command::Resize { volume, .. } => self.volumes[volume].size,
+                    _ => 0,
+                };
+                self.admin.push_back((id, command, shown));
+            }
         }
         self.settle();
     }
@@ -165,8 +172,8 @@ impl Resource {
     /// Carries the admin's requests on. True: something was done.
     pub(super) fn run_admin(&mut self) -> bool {
         let Some(task) = self.task.take() else {
-            let Some((id, command)) = self.admin.pop_front() else { return false };
-            self.begin_command(id, command);
+            let Some((id, command, shown)) = self.admin.pop_front() else { return false };
+            self.begin_command(id, command, shown);
             return true;
         };
         let due = match task.stage {
@@ -206,7 +213,7 @@ impl Resource {
         self.log.iter().any(|(_, request)| request.net_pending)
     }
 
-    fn begin_command(&mut self, id: AdminId, command: Command) {
+    fn begin_command(&mut self, id: AdminId, command: Command, shown: u64) {
         let simple =
             |v, change, then| Task { id, kind: TaskKind::Simple { v, change, then }, stage: Stage::Try };
         match command {
@@ -255,7 +262,6 @@ impl Resource {
             }
             Command::Resize { volume, size, assume_peer_has_space, assume_clean } => {
                 let flags = ResizeFlags { assume_peer_has_space, no_resync: assume_clean };
-                let shown = self.volumes[volume].size;
                 self.resize(volume, ResizeOrder { id, size, flags, shown });
             }
             Command::NewCurrentUuid { volume, clear_bitmap } => {

@@ -410,3 +410,39 @@ fn an_answer_is_about_the_size_that_was_told() {
         assert_eq!(both_sizes(&pair), [2 * SECTORS; 2], "{}", pair.logs());
     }
 }
+
+/// A node that is told a size while another command is under way, which waits for the peer, names it for the device of that moment: what it grows by
+/// before its turn comes is not taken back, unless the size was less from the first.
+#[test]
+fn a_resize_that_waits_for_another_command_takes_back_no_space() {
+    for (version, wanted) in
+        [(93, WANTED), (101, WANTED), (101, SECTORS), (93, SECTORS - 800), (101, SECTORS - 800)]
+    {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.a.begin(Command::Secondary { volume: V, open: false });
+        pair.run();
+        for node in [&mut pair.a, &mut pair.b] {
+            node.set_bytes(2 * SMALL);
+        }
+        let promotion = pair.a.begin(Command::Primary { volume: V, force: false });
+        let id = resize_to(&mut pair.a, wanted);
+        pair.a.work();
+        Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+        resize_clean(&mut pair.b);
+        for _ in 0..50 {
+            // The answer about the role waits on the other socket.
+            let _ = pair.a.work() | pair.b.work();
+            Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+            Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
+        }
+        assert_eq!(pair.a.word().0, Role::Secondary, "{}", pair.logs());
+        assert_eq!(both_sizes(&pair), [2 * SECTORS; 2], "{}", pair.logs());
+        if wanted >= SECTORS {
+            run_without_shrinking(&mut pair);
+        }
+        pair.run();
+        let (code, end) = if wanted < SECTORS { (101, wanted) } else { (170, 2 * SECTORS) };
+        assert_eq!((pair.a.replies[&promotion], pair.a.replies[&id]), (1, code), "{}", pair.logs());
+        assert_eq!(both_sizes(&pair), [end; 2], "{}", pair.logs());
+    }
+}
