@@ -197,7 +197,7 @@ impl Resource {
         if os.conn <= TearDown {
             return;
         }
-        self.volumes[v].peer_told = real_disk;
+        let told_before = std::mem::replace(&mut self.volumes[v].peer_told, real_disk);
         self.volumes[v].peer_attaches = false;
         // Requests may have waited for that.
         self.wake = true;
@@ -218,6 +218,7 @@ impl Resource {
             if peer.conn > Connected && peer.conn < SyncSource {
                 real_disk = Disk::Inconsistent;
             } else if ended {
+                self.note_end_of_empty_resync(v, told_before);
                 self.target_announced_end(v);
                 return;
             }
