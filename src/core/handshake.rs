@@ -46,6 +46,28 @@ enum Verdict {
     NoConnection,
 }
 
+/// A word of the peer, and what it leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    v: VolumeIndex,
+    /// The own state that the decision is about.
+    os: StateWord,
+    /// The peer's state word, as received.
+    peer: StateWord,
+    real_disk: Disk,
+    conn: Conn,
+    negotiated: Negotiated,
+}
+
+/// Whether the peer, by whose word the own disk may become good, has this connection still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    /// It had, when it sent that word.
+    Unknown,
+    /// It has answered since.
+    Proved,
+}
+
 /// Who decided about a disk that is attached while the nodes are connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Negotiated {
@@ -197,7 +219,7 @@ impl Resource {
         if os.conn <= TearDown {
             return;
         }
-        self.volumes[v].peer_told = real_disk;
+        let told_before = std::mem::replace(&mut self.volumes[v].peer_told, real_disk);
         self.volumes[v].peer_attaches = false;
         // Requests may have waited for that.
         self.wake = true;
@@ -218,6 +240,7 @@ impl Resource {
             if peer.conn > Connected && peer.conn < SyncSource {
                 real_disk = Disk::Inconsistent;
             } else if ended {
+                self.note_end_of_empty_resync(v, told_before);
                 self.target_announced_end(v);
                 return;
             }
@@ -281,7 +304,7 @@ impl Resource {
                 conn
             };
             let negotiated = if undecided { Negotiated::NotYet } else { Negotiated::Alone };
-            self.apply_peer_state(v, os, peer, real_disk, conn, negotiated);
+            self.apply_peer_state(Heard { v, os, peer, real_disk, conn, negotiated }, Presence::Unknown);
         }
     }
 
@@ -420,7 +443,8 @@ impl Resource {
         };
         let conn = if peer.conn == Conn::Ahead { Conn::Behind } else { conn };
         let os = self.state(v);
-        self.apply_peer_state(v, os, peer, real_disk, conn, Negotiated::WithPeer);
+        let heard = Heard { v, os, peer, real_disk, conn, negotiated: Negotiated::WithPeer };
+        self.apply_peer_state(heard, Presence::Unknown);
         // For this node the peer has no disk still, so no change of state tells the peer (5.2 A9). It waits for this
         // node's UUIDs, comes to the same end with them, and gives the disk up.
         if verdict == Verdict::PeerDiskRefused && self.state(v).conn >= Conn::Connected {
@@ -432,15 +456,8 @@ impl Resource {
     }
 
     /// Steps 10 to 14.
-    fn apply_peer_state(
-        &mut self,
-        v: VolumeIndex,
-        os: StateWord,
-        peer: StateWord,
-        real_disk: Disk,
-        conn: Conn,
-        negotiated: Negotiated,
-    ) {
+    fn apply_peer_state(&mut self, heard: Heard, presence: Presence) {
+        let Heard { v, os, peer, real_disk, conn, negotiated } = heard;
         let mut change = Change::conn(conn)
             .and(Change::peer(peer.role))
             .and(Change::pdsk(real_disk))
@@ -470,6 +487,11 @@ impl Resource {
                 return self.abort_without_resync(v);
             }
         }
+        if presence == Presence::Unknown && self.makes_disk_good(v, change) {
+            let ping = self.request_ping();
+            self.hold = Some(Hold::Presence { heard: Box::new(heard), ping });
+            return;
+        }
         if conn == Conn::WFBitMapS && self.offers_generation(v) {
             self.begin_owed_generation(v);
         }
@@ -498,6 +520,26 @@ impl Resource {
             }
         }
         self.queue_steps([Step::WriteSuperBlockIfDirty { v }]);
+    }
+
+    /// Whether a disk that is Outdated, or was not known to be good, becomes good by this end of a handshake. The peer may have given the link up
+    /// long ago, had this disk outdated, or heard that it is, gone on alone and crashed; its words are in this node's socket still. A ping
+    /// that it answers was sent behind all that could have outdated the disk: until the handshake is over `outdate` waits. (DRBD goes by the words.)
+    fn makes_disk_good(&self, v: VolumeIndex, change: Change) -> bool {
+        let os = self.state(v);
+        let (ns, _) = rules::sanitize(os, self.wanted_by(v, change), &self.rule_context(v));
+        let unknown = matches!(os.disk, Disk::Outdated | Disk::Consistent);
+        os.conn < Conn::Connected && unknown && ns.disk == Disk::UpToDate
+    }
+
+    /// The peer has answered: it has this connection still.
+    pub(super) fn peer_is_present(&mut self, heard: Heard) {
+        if self.state(heard.v) == heard.os {
+            self.apply_peer_state(heard, Presence::Proved);
+        } else {
+            // As behind a handler: decide anew (step 9).
+            self.process_state(heard.v, heard.peer);
+        }
     }
 
     /// The peer says that it is Connected: if it has no disk, the generation of what it writes here begins, which waited for that.

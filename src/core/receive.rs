@@ -44,6 +44,8 @@ pub enum Hold {
     TargetReady { v: VolumeIndex },
     /// The sync handshake waits for a handler or the disk.
     Handshake(Box<super::handshake::HandshakeRun>),
+    /// The end of a handshake waits until the peer has answered the ping with this number.
+    Presence { heard: Box<super::handshake::Heard>, ping: u64 },
 }
 
 impl Resource {
@@ -282,6 +284,14 @@ impl Resource {
                 }
             }
             Some(Hold::Early(_)) => self.run_early(),
+            Some(Hold::Presence { ref heard, ping })
+                if ping <= self.connection.pings.1 && self.connection.phase == Phase::Up =>
+            {
+                let heard = **heard;
+                self.hold = None;
+                self.peer_is_present(heard);
+                true
+            }
             _ => false,
         }
     }

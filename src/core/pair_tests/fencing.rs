@@ -98,6 +98,58 @@ fn a_promotion_asks_again_if_there_was_a_link_while_the_handler_ran() {
     assert_answer_is_late(&mut pair, first);
 }
 
+/// The peer gives a link up of which this node has heard nothing yet, sees that this disk is outdated, and goes on alone. What it said on that link
+/// is read then, before its end is seen: it does not make the disk good.
+#[test]
+fn what_the_peer_said_before_it_gave_the_link_up_makes_no_old_disk_good() {
+    for version in [90, 101] {
+        for has_disk in [true, false] {
+            let mut pair = fencing_pair_at(version, Fencing::ResourceOnly);
+            pair.a.running = None;
+            assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1);
+            pair.run();
+            pair.lose_link();
+            pair.b.command(Command::Outdate { volume: V });
+            if !has_disk {
+                pair.a.command(Command::Detach { volume: V, force: false });
+            }
+            (pair.a.wants_link, pair.b.wants_link) = (true, true);
+            for _ in 0..10 {
+                let _ = pair.run_once_without_packets();
+            }
+            assert_eq!(pair.b.word().1, Conn::WFReportParams, "{}", pair.logs());
+            for _ in 0..100 {
+                Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+                pair.b.work();
+            }
+            assert_eq!(pair.b.word().2, Disk::Outdated, "{}", pair.logs());
+            pair.lose_link();
+            assert_eq!(pair.b.word().2, Disk::Outdated, "{}", pair.logs());
+            if has_disk {
+                pair.meet_again();
+                pair.assert_equal();
+            }
+        }
+    }
+}
+
+/// So does each of two nodes with an old disk: it goes by a peer that is there, whatever that waits for itself.
+#[test]
+fn two_old_disks_become_good_together() {
+    for version in [90, 101] {
+        let mut pair = fencing_pair_at(version, Fencing::ResourceOnly);
+        assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1);
+        pair.run();
+        pair.lose_link();
+        for node in [&mut pair.a, &mut pair.b] {
+            node.command(Command::Outdate { volume: V });
+            assert_eq!(node.word().2, Disk::Outdated);
+        }
+        pair.meet_again();
+        pair.assert_equal();
+    }
+}
+
 /// A forced promotion of an Outdated disk, which fence-peer allows: what the peer has stays the one before.
 #[test]
 fn a_forced_promotion_behind_fencing_begins_one_generation() {
@@ -148,6 +200,9 @@ fn nobody_is_fenced_in_a_handshake() {
         while pair.b.word().1 != Conn::Connected {
             let _ = pair.a.work() | pair.b.work();
             Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+            // That it is there it says.
+            Pair::deliver(&mut pair.b, &mut pair.a, Socket::Meta, pair.now);
+            Pair::deliver(&mut pair.a, &mut pair.b, Socket::Meta, pair.now);
         }
         assert_eq!(pair.a.running.as_ref().map(Vec::len), Some(0), "{}", pair.logs());
         assert_eq!(

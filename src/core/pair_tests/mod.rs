@@ -359,6 +359,18 @@ impl Pair {
 
     /// Lets every node and every socket do one thing; if there is nothing, time passes. True: there was something.
     fn run_once(&mut self) -> bool {
+        let mut busy = self.run_once_without_packets();
+        busy |= self.exchange();
+        if !busy {
+            self.now += 25;
+            self.a.core.timeout(self.now);
+            self.b.core.timeout(self.now);
+        }
+        busy
+    }
+
+    /// Lets every node do one thing, and the link come up or go, while packets stay where they are.
+    fn run_once_without_packets(&mut self) -> bool {
         let mut busy = self.a.work() | self.b.work();
         let waits = |node: &Node| node.wants_link && node.core.volume(V).state().conn == Conn::WFConnection;
         if waits(&self.a) && waits(&self.b) && !self.linked {
@@ -386,12 +398,6 @@ impl Pair {
                 node.outgoing = [VecDeque::new(), VecDeque::new()];
             }
             busy = true;
-        }
-        busy |= self.exchange();
-        if !busy {
-            self.now += 25;
-            self.a.core.timeout(self.now);
-            self.b.core.timeout(self.now);
         }
         busy
     }

@@ -407,6 +407,52 @@ fn a_source_with_bits_of_its_own_ends_when_the_target_has() {
     }
 }
 
+/// So with an empty resync, whose target asks for no block: the source's disk fails, and then it hears that the target is done.
+#[test]
+fn a_source_with_bits_of_its_own_ends_when_the_target_of_an_empty_resync_has() {
+    for version in [96, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.lose_link();
+        (pair.a.wants_link, pair.b.wants_link) = (true, true);
+        for _ in 0..1000 {
+            if pair.b.word().1 != Conn::SyncTarget {
+                pair.run_once();
+            }
+        }
+        assert_eq!(
+            (pair.a.word().1, pair.b.word().1),
+            (Conn::SyncSource, Conn::SyncTarget),
+            "{}",
+            pair.logs()
+        );
+        pair.a.held = Some(Vec::new());
+        pair.a.write(4000, 99, 4096);
+        for _ in 0..100 {
+            let _ = pair.a.work() | pair.b.work();
+            Pair::deliver(&mut pair.a, &mut pair.b, Socket::Meta, pair.now);
+            Pair::deliver(&mut pair.b, &mut pair.a, Socket::Meta, pair.now);
+            if pair.b.word().1 == Conn::Connected {
+                break;
+            }
+            pair.now += 25;
+            pair.b.core.timeout(pair.now);
+        }
+        assert_eq!(
+            (pair.a.word().1, pair.b.word().1),
+            (Conn::SyncSource, Conn::Connected),
+            "{}",
+            pair.logs()
+        );
+        pair.a.fail_held_write(pair.now);
+        pair.run();
+        let failed = (Role::Primary, Conn::Connected, Disk::Inconsistent, Disk::UpToDate);
+        assert_eq!(pair.a.word(), failed, "{}", pair.logs());
+        let beside = (Role::Secondary, Conn::Connected, Disk::UpToDate, Disk::Inconsistent);
+        assert_eq!(pair.b.word(), beside, "{}", pair.logs());
+        assert_eq!(pair.b.data[4000 * 512], 99, "{}", pair.logs());
+    }
+}
+
 /// Before version 96 a source ends when it has no bits left. A block that the target has asked for may be read yet, because a write
 /// cleared its bit: the application writes it again when that is read, or the target would get the old block last.
 #[test]

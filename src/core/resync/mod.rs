@@ -86,7 +86,8 @@ pub struct Resync {
     empty_wait: Option<Millis>,
     /// Source: the sync UUID went out. Before that the target does not know of the resync.
     pub(super) announced: bool,
-    /// Source: the target has asked for a block. Before that, a word of it may be older than the resync.
+    /// Source: the target has asked for a block, or has become good without: the resync was empty. Before that, a word of it may be older
+    /// than the resync.
     pub(super) target_began: bool,
     /// Source: blocks where its own disk failed (`on-io-error pass_on`), which it could not show meanwhile.
     own_failed: BTreeSet<u64>,
@@ -578,6 +579,14 @@ impl Resource {
     pub(super) fn target_is_old(&self, v: VolumeIndex) -> bool {
         let agreed = self.volumes[v].target_agreed && !self.volumes[v].resync.target_began;
         agreed || self.state(v).conn.is_sync_source() && !self.target_may_be_good(v)
+    }
+
+    /// The target says that it is UpToDate. An empty resync, in which it asks for nothing, it has been through if it was not before: what is marked
+    /// since is known to this node only.
+    pub(super) fn note_end_of_empty_resync(&mut self, v: VolumeIndex, told_before: Disk) {
+        let resync = &mut self.volumes[v].resync;
+        let was_old = matches!(told_before, Disk::Inconsistent | Disk::Outdated);
+        resync.target_began |= resync.total == 0 && resync.announced && was_old;
     }
 
     /// The target announced its end (spec/state.md 9.4 step 3b).
