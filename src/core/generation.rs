@@ -273,7 +273,7 @@ impl Resource {
     pub(super) fn settle_owed_generation(&mut self, v: VolumeIndex) {
         let state = self.state(v);
         let was_demoted = state.role == Role::Secondary && state.conn < Conn::Connected;
-        if !was_demoted || self.two_primaries_allowed() || self.has_open_writes(v) {
+        if !was_demoted || self.volumes[v].peer_was_primary || self.has_open_writes(v) {
             return self.begin_owed_generation(v);
         }
         let owed = std::mem::take(&mut self.volumes[v].new_current_uuid_owed);

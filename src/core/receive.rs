@@ -544,13 +544,14 @@ impl Resource {
     }
 
     /// Whether the target of a resync that has ended here is in the middle of it still, and has its sync UUID. In the end it has this node's
-    /// UUIDs, which were noted for it. (DRBD goes by what it is told.)
+    /// UUIDs, which were noted for it, also if this node's disk has failed since (`on-io-error pass_on`). (DRBD goes by what it is told.)
     fn is_of_unfinished_target(&self, v: VolumeIndex, peer: Uuids) -> bool {
         let volume = &self.volumes[v];
         let state = volume.state;
-        let ended = (state.conn, state.disk, state.pdsk) == (Conn::Connected, Disk::UpToDate, Disk::UpToDate);
+        let ended = (state.conn, state.pdsk) == (Conn::Connected, Disk::UpToDate);
         let sync_uuid = volume.disk.as_ref().map_or(0, |disk| without_role(disk.uuids.history[0]));
-        ended && sync_uuid != 0 && without_role(peer.current) == sync_uuid
+        let kept = matches!(state.disk, Disk::UpToDate | Disk::Inconsistent);
+        ended && kept && sync_uuid != 0 && without_role(peer.current) == sync_uuid
     }
 
     fn meta_packet(&mut self, volume: u16, packet: Packet) {

@@ -18,10 +18,11 @@ fn diskless_primary_connects(os: StateWord, ns: StateWord) -> bool {
 }
 
 impl Resource {
-    /// Before the change: whether a Primary goes by the data of this disk. What `served_primary` says outlives the link.
+    /// Before the change: whether a Primary goes by the data of this disk. What `served_primary` and `peer_was_primary` say outlives the link.
     pub(super) fn note_use(&mut self, v: VolumeIndex, os: StateWord) -> bool {
         if os.conn >= Conn::Connected {
             self.volumes[v].served_primary = self.serves_primary(v);
+            self.volumes[v].peer_was_primary = os.peer == Role::Primary;
         }
         self.is_in_use(v)
     }

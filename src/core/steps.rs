@@ -281,7 +281,7 @@ impl Resource {
                 // Nobody would look at these bits if this node crashed before it has met the peer again: the two are of one generation, and
                 // the one that is owed is owed in memory only. (DRBD leaves it at that.) The other one of two Primaries has its cache if it is
                 // Primary still, and rule 41 may refuse who has crashed.
-                let alone = ns.conn < Conn::Connected && !self.two_primaries_allowed();
+                let alone = ns.conn < Conn::Connected && !self.volumes[v].peer_was_primary;
                 if alone && self.volumes[v].new_current_uuid_owed && self.has_uncertain_writes(v) {
                     self.count_as_crashed(v);
                 }

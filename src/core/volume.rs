@@ -194,6 +194,8 @@ pub struct Volume {
     /// [`Resource::serves_primary`](super::Resource::serves_primary), as it was before the last change of state of the link that
     /// was there last.
     pub(super) served_primary: bool,
+    /// So was the peer: Primary.
+    pub(super) peer_was_primary: bool,
     /// The disk was only Consistent, and is UpToDate because a peer without a disk is connected: the one that the peer does not use may
     /// be newer still. Unless a Primary went by these data meanwhile, this one is Consistent again when the link is lost. (DRBD leaves
     /// it UpToDate, and promotes it where a peer that is out of reach is taken for dead.)
@@ -322,6 +324,7 @@ impl Volume {
             peer_user_size: 0,
             peer_told: Disk::DUnknown,
             served_primary: false,
+            peer_was_primary: false,
             lifted_beside_none: false,
             outdated_alone: false,
             target_agreed: false,

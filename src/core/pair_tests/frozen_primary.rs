@@ -446,27 +446,34 @@ fn a_peer_may_take_over_from_a_demoted_node_whose_io_is_resumed() {
     }
 }
 
-/// The same, and both lose their power before they meet again: what the peer has lost with its cache comes from the node that was demoted.
+/// The same, and both lose their power before they meet again: what the peer has lost with its cache comes from the node that was demoted. Also
+/// where the peer may be Primary, too, and was not.
 #[test]
 fn a_node_that_was_demoted_while_frozen_remembers_what_its_peer_may_have_lost() {
-    let mut pair = fencing_pair(Fencing::ResourceAndStonith);
-    let token = pair.a.write(4000, 99, 8192);
-    while !pair.a.completed.contains_key(&token) {
-        pair.run_once();
+    for allow_two_primaries in [false, true] {
+        let net = NetSettings { allow_two_primaries, ..settings(Protocol::C) };
+        let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+        for node in [&mut pair.a, &mut pair.b] {
+            assert_eq!(node.command(Command::NetSettings(Box::new(net.clone()))), 101);
+        }
+        let token = pair.a.write(4000, 99, 8192);
+        while !pair.a.completed.contains_key(&token) {
+            pair.run_once();
+        }
+        pair.a.running = None;
+        let demotion = pair.a.begin(Command::Secondary { volume: V, open: false });
+        while pair.a.work() {}
+        pair.lose_link();
+        assert_eq!((pair.a.replies[&demotion], pair.a.word().0), (1, Role::Secondary), "{}", pair.logs());
+        pair.b.data[4000 * 512..][..8192].fill(0x55);
+        for (node, random) in [(&mut pair.a, 77), (&mut pair.b, 78)] {
+            node.restart(random);
+            assert_eq!(node.command(Command::Connect(Box::new(net.clone()))), 101);
+        }
+        pair.meet_again();
+        pair.assert_equal();
+        assert_eq!(pair.b.data[4000 * 512], 99, "{}", pair.logs());
     }
-    pair.a.running = None;
-    let demotion = pair.a.begin(Command::Secondary { volume: V, open: false });
-    while pair.a.work() {}
-    pair.lose_link();
-    assert_eq!((pair.a.replies[&demotion], pair.a.word().0), (1, Role::Secondary), "{}", pair.logs());
-    pair.b.data[4000 * 512..][..8192].fill(0x55);
-    for (node, random) in [(&mut pair.a, 77), (&mut pair.b, 78)] {
-        node.restart(random);
-        assert_eq!(node.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
-    }
-    pair.meet_again();
-    pair.assert_equal();
-    assert_eq!(pair.b.data[4000 * 512], 99, "{}", pair.logs());
 }
 
 /// A frozen Primary meets its peer, and loses it again while what is to be done before it goes on waits for the disk: it stays frozen, owes what

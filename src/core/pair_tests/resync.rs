@@ -453,6 +453,77 @@ fn a_source_with_bits_of_its_own_ends_when_the_target_of_an_empty_resync_has() {
     }
 }
 
+/// The source cannot read a block that the target has asked for (`on-io-error pass_on`), and a write brings it, before the source reads or before
+/// its word of that comes: the target lacks nothing, is good, and gets what is written from then on.
+#[test]
+fn a_block_that_a_write_brings_instead_of_the_source_has_not_failed() {
+    for (version, written_first) in [(86, false), (91, true), (96, false), (101, false), (101, true)] {
+        let mut pair = pair_whose_source_cannot_read(version, written_first);
+        let is_over = |pair: &Pair| pair.a.word().1 == Conn::Connected;
+        let mut steps = 0..1000;
+        while !is_over(&pair) && steps.next().is_some() {
+            pair.run_once();
+        }
+        assert!(is_over(&pair), "{version}: {}", pair.logs());
+        pair.a.write(6000, 7, 4096);
+        pair.run();
+        assert!(!pair.logs().contains("failed blocks"), "{version}: {}", pair.logs());
+        if written_first {
+            // Nothing has been written there since: it is this disk that is not good.
+            let failed = (Role::Primary, Conn::Connected, Disk::Inconsistent, Disk::UpToDate);
+            assert_eq!(pair.a.word(), failed, "{version}: {}", pair.logs());
+            assert_eq!(pair.b.data[6000 * 512], 7, "{version}: {}", pair.logs());
+            pair.a.begin(Command::Invalidate { volume: V });
+            pair.run();
+        }
+        pair.assert_equal();
+        assert_eq!(pair.b.data[4000 * 512], 77);
+    }
+}
+
+/// `a` is the source, and has failed to read what `b` has asked for. Its application wrote there, before that (`written_first`) or behind it, and
+/// `b` has this first.
+fn pair_whose_source_cannot_read(version: u32, written_first: bool) -> Pair {
+    let mut pair = synced_pair_at(version, Protocol::C);
+    pair.b.command(Command::Disconnect { force: false });
+    pair.run();
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    let asks = |packet: &Packet| matches!(packet, Packet::RsDataRequest(_));
+    let has_asked =
+        |pair: &Pair| pair.b.outgoing[Socket::Data as usize].iter().any(|(_, packet, _)| asks(packet));
+    let mut steps = 0..1000;
+    while pair.b.word().1 != Conn::SyncTarget && steps.next().is_some() {
+        pair.run_once();
+    }
+    while !has_asked(&pair) && steps.next().is_some() {
+        if !pair.b.work() {
+            pair.now += 25;
+            pair.b.core.timeout(pair.now);
+        }
+    }
+    assert!(has_asked(&pair), "{}", pair.logs());
+    if written_first {
+        pair.a.write(4000, 77, 8192);
+        while pair.a.work() {}
+    }
+    pair.a.held = Some(Vec::new());
+    pair.run();
+    if !written_first {
+        pair.a.write(4000, 77, 8192);
+        while pair.a.work() {}
+    }
+    let held = pair.a.held.take().unwrap_or_default();
+    let [Output::DiskRead { volume, io, .. }] = held[..] else { panic!("{held:?}\n{}", pair.logs()) };
+    pair.a.core.io_done(pair.now, volume, io, IoResult::Failed);
+    for _ in 0..100 {
+        let _ = pair.a.work() | pair.b.work();
+        Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
+    }
+    pair
+}
+
 /// Before version 96 a source ends when it has no bits left. A block that the target has asked for may be read yet, because a write
 /// cleared its bit: the application writes it again when that is read, or the target would get the old block last.
 #[test]

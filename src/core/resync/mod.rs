@@ -519,7 +519,9 @@ impl Resource {
         let over = match volume.state.conn {
             Conn::SyncTarget | Conn::PausedSyncT => idle,
             Conn::SyncSource | Conn::PausedSyncS => {
-                let decides = source_decides && resync.total > 0 && !resync.target_tells;
+                // Whether the target lacks what failed, it tells: a write may have brought it.
+                let decides =
+                    source_decides && resync.total > 0 && !resync.target_tells && resync.failed == 0;
                 resync.announced && (resync.target_done || decides)
             }
             _ => false,
@@ -607,6 +609,18 @@ impl Resource {
             // The peer may have agreed: then it goes on in a generation that lacks this disk, which it may have told already. The end
             // goes on if it refuses. (DRBD takes these UUIDs for those of its own data.)
             return;
+        }
+        if state.conn.is_sync_source() {
+            let volume = &mut self.volumes[v];
+            if volume.resync.failed > 0 && !volume.resync.target_done {
+                // It failed when the ping was on its way.
+                return;
+            }
+            if volume.resync.target_done && volume.peer_told == Disk::UpToDate {
+                // What could not be read here for the target a write has brought. (For DRBD it has failed: the target would miss what is
+                // written from now on, and be UpToDate for itself.)
+                volume.resync.failed = 0;
+            }
         }
         let mut own_disk = Disk::UpToDate;
         let weight = self.volumes[v].resync_weight();
