@@ -58,11 +58,14 @@ impl Resource {
         }
     }
 
-    /// Whether a disk that is to be outdated, and is, may be made good by the handshake that it is in, also if the peer, which fences this
-    /// node, has given the link up long ago. What comes of it is the answer. (DRBD says at once that there is nothing to do.)
+    /// Whether a disk that is to be outdated, and is, may be made good by the handshake that it is in, or by the word that a Primary without a
+    /// disk still owes, also if the peer, which fences this node, has given the link up long ago. What comes of it is the answer. (DRBD
+    /// says at once that there is nothing to do.)
     fn is_outdated_for_now(&self, v: VolumeIndex, change: Change) -> bool {
+        let volume = &self.volumes[v];
         let outdated = Some(Disk::Outdated);
-        change.disk == outdated && Some(self.state(v).disk) == outdated && self.connection.state_sent
+        let owed = volume.generation_awaits_peer && volume.outdated_alone;
+        change.disk == outdated && Some(volume.state.disk) == outdated && (self.connection.state_sent || owed)
     }
 
     /// One try of an ordered request. `None`: not decided yet, the stage says why.

@@ -174,3 +174,29 @@ fn outdating_an_outdated_disk_waits_for_the_end_of_a_handshake() {
     pair.lose_link();
     assert_eq!((pair.b.replies[&id], pair.b.word().2), (2, Disk::Outdated), "{}", pair.logs());
 }
+
+/// So while a Primary without a disk has not said yet that it is Connected, which may make the disk good: it may have given the link up, and have
+/// another disk by then.
+#[test]
+fn outdating_an_outdated_disk_waits_for_a_primary_without_one() {
+    let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+    pair.a.running = None;
+    pair.a.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    pair.lose_link();
+    assert_eq!(pair.b.command(Command::Outdate { volume: V }), 1);
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    for _ in 0..100 {
+        if pair.b.word().1 != Conn::Connected {
+            pair.run_once();
+        }
+    }
+    assert_eq!((pair.b.word().1, pair.b.word().2), (Conn::Connected, Disk::Outdated), "{}", pair.logs());
+    let id = pair.b.begin(Command::Outdate { volume: V });
+    while pair.b.work() {}
+    assert!(!pair.b.replies.contains_key(&id), "{}", pair.logs());
+    pair.lose_link();
+    assert_eq!((pair.b.replies[&id], pair.b.word().2), (2, Disk::Outdated), "{}", pair.logs());
+    pair.meet_again();
+    assert_eq!(pair.b.word().2, Disk::UpToDate, "{}", pair.logs());
+}
