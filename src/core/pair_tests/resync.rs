@@ -941,6 +941,80 @@ fn an_empty_resync_does_not_end_before_the_target_has_heard_of_it() {
     assert_eq!(pair.a.core.volume(V).disk().unwrap().uuids.bitmap, 0, "{}", pair.logs());
 }
 
+/// The sync UUID is so long on its way, or the handler of the target takes so long, that the source has ended the resync, crashes, and goes on; its target
+/// is made Primary by force. A split brain, which an administrator solves, and not two nodes that have nothing to do with each other.
+#[test]
+fn a_source_that_ended_an_empty_resync_alone_and_its_target_that_go_on_are_a_split_brain() {
+    // How far the target has got: it has heard of the resync, or begun it.
+    for (version, heard, begun, kind) in [86, 94].into_iter().flat_map(|version| {
+        [(false, false), (true, false), (true, true)]
+            .into_iter()
+            .flat_map(move |(heard, begun)| (0..4).map(move |kind| (version, heard, begun, kind)))
+    }) {
+        let (discards_b, a_goes_on) = (kind & 1 == 0, kind & 2 == 0);
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.lose_link();
+        if !a_goes_on {
+            assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1);
+        }
+        pair.a.running = Some(Vec::new());
+        pair.meet_again();
+        let helper =
+            pair.a.running.take().and_then(|mut running| running.pop()).expect("before-resync-source");
+        pair.a.core.helper_done(pair.now, helper, 0);
+        while pair.a.work() {}
+        pair.b.running = Some(Vec::new());
+        while heard && Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now) {}
+        for _ in 0..1000 {
+            let _ = pair.a.work() | pair.b.work();
+            Pair::deliver(&mut pair.a, &mut pair.b, Socket::Meta, pair.now);
+            Pair::deliver(&mut pair.b, &mut pair.a, Socket::Meta, pair.now);
+            pair.now += 25;
+            pair.a.core.timeout(pair.now);
+            pair.b.core.timeout(pair.now);
+        }
+        assert_eq!(
+            (pair.a.word().1, pair.b.word().1),
+            (Conn::Connected, Conn::WFSyncUUID),
+            "{}",
+            pair.logs()
+        );
+        let helper = pair.b.running.take().and_then(|mut running| running.pop());
+        assert_eq!(helper.is_some(), heard, "{}", pair.logs());
+        if let Some(helper) = helper.filter(|_| begun) {
+            pair.b.core.helper_done(pair.now, helper, 0);
+            while pair.b.work() {}
+            assert_eq!(pair.b.word().1, Conn::SyncTarget, "{}", pair.logs());
+        }
+        pair.lose_link();
+        pair.a.restart(78);
+        assert_eq!(pair.a.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        if a_goes_on {
+            assert_eq!(pair.a.command(Command::Primary { volume: V, force: false }), 1, "{}", pair.logs());
+            pair.a.write(4000, 98, 4096);
+            while pair.a.work() {}
+            assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1);
+        }
+        assert_eq!(pair.b.command(Command::Primary { volume: V, force: true }), 1, "{}", pair.logs());
+        pair.b.write(8000, 99, 4096);
+        while pair.b.work() {}
+        assert_eq!(pair.b.command(Command::Secondary { volume: V, open: false }), 1);
+        pair.meet_again();
+        assert!(pair.logs().contains("Split-Brain detected"), "{}", pair.logs());
+        assert!(!pair.logs().contains("Unrelated data"), "{}", pair.logs());
+        let loser = NetSettings { discard_my_data: true, ..settings(Protocol::C) };
+        let nets = if discards_b { [settings(Protocol::C), loser] } else { [loser, settings(Protocol::C)] };
+        for (node, net) in [&mut pair.a, &mut pair.b].into_iter().zip(nets) {
+            assert_eq!(node.word().1, Conn::StandAlone);
+            assert_eq!(node.command(Command::Connect(Box::new(net))), 101);
+        }
+        pair.run();
+        pair.assert_equal();
+        let [at_a, at_b] = [4000, 8000].map(|sector| pair.a.data[sector * 512]);
+        assert_eq!((at_a == 98, at_b == 99), (discards_b && a_goes_on, !discards_b), "{}", pair.logs());
+    }
+}
+
 /// An empty resync that is paused, and a write that fails on the target meanwhile: there is something to do after all. Below protocol 96 the
 /// source may have ended it on its own count; it answers all the same.
 #[test]

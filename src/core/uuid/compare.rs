@@ -311,6 +311,19 @@ fn compare_different_data(s: &Uuids, p: &Uuids, apv: u8) -> Comparison {
             return Comparison::by(100, Verdict::SplitBrainWithoutBitmap);
         }
     }
+    // The source has ended it, which it does below protocol 95 without a word of its target if the resync is empty, and below 96 on its own count: the
+    // target has not heard of it, or has come no further than the sync UUID. The bitmaps tell of all that was written since, as they do where it
+    // has not ended.
+    let ended_alone = |source: &Uuids, target: &Uuids| {
+        let [ended, before] = source.history;
+        let is_random = [source.current, source.bitmap].iter().any(|uuid| uuid >> 32 == ended >> 32);
+        let unheard = target.bitmap == before && ended == sync_uuid_of(before);
+        let heard = target.bitmap == ended && (ended == sync_uuid_of(before) || is_random);
+        ![0, JUST_CREATED].contains(&target.bitmap) && (unheard || heard)
+    };
+    if ended_alone(p, s) || ended_alone(s, p) {
+        return Comparison::by(100, Verdict::SplitBrainWithoutBitmap);
+    }
     // Zero slots match each other too: unrelated disks without history are a split brain.
     if s.history.iter().any(|uuid| p.history.contains(uuid)) {
         return Comparison::by(100, Verdict::SplitBrainWithoutBitmap);

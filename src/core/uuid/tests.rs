@@ -439,3 +439,31 @@ fn a_source_and_its_target_that_went_on_are_a_split_brain() {
     let others = of_peer([Y, common, V, W]);
     assert_eq!(result([X, Z, 2, common], &others, &PLAIN), (-1000, 100));
 }
+
+/// A source that has ended a resync by itself, and a target that goes on from the generation before or from the sync UUID, are a split brain. Nodes of which
+/// one goes on from any other old generation of the other one are unrelated as before, and so are disks that were new once.
+#[test]
+fn a_source_that_ended_a_resync_alone_and_its_target_are_a_split_brain() {
+    let common = 0x1234_5678_9ABC_DEF0;
+    for before in [common, 0] {
+        let mut source = Uuids { current: X, bitmap: before, history: [0, 0] };
+        let sync_uuid = source.start_as_source(0x7200_ED7A, common);
+        source.finish_as_source();
+        let mut later = source;
+        assert_eq!(later.new_current(W, Role::Secondary), None);
+        for source in [source, later] {
+            for bitmap in [before, sync_uuid].into_iter().filter(|uuid| *uuid != 0) {
+                let target = [Y, bitmap, V, Z];
+                assert_eq!(result(source.slots(), &of_peer(target), &PLAIN), (-100, 100), "{source}");
+                assert_eq!(result(target, &of_peer(source.slots()), &PLAIN), (-100, 100), "{source}");
+            }
+        }
+    }
+    for unrelated in
+        [[X, 0, common, W], [X, 0, W, common], [X, 0, JUST_CREATED + NEW_BITMAP_OFFSET, JUST_CREATED]]
+    {
+        for bitmap in [common, JUST_CREATED] {
+            assert_eq!(result(unrelated, &of_peer([Y, bitmap, V, Z]), &PLAIN), (-1000, 100));
+        }
+    }
+}
