@@ -33,6 +33,15 @@ impl Pair {
         assert_eq!(self.b.data[4000 * 512], 99);
     }
 
+    /// Both nodes are told so; their settings.
+    fn allow_two_primaries(&mut self, allow_two_primaries: bool) -> NetSettings {
+        let net = NetSettings { allow_two_primaries, ..settings(Protocol::C) };
+        for node in [&mut self.a, &mut self.b] {
+            assert_eq!(node.command(Command::NetSettings(Box::new(net.clone()))), 101);
+        }
+        net
+    }
+
     /// The nodes meet, and lose each other while what follows for `a` waits for the disk.
     pub(super) fn meet_and_lose_link_before_anything_follows(&mut self) {
         (self.a.wants_link, self.b.wants_link) = (true, true);
@@ -425,11 +434,13 @@ fn a_peer_may_take_over_from_a_node_that_was_demoted_while_frozen() {
     }
 }
 
-/// So it may when an administrator has resumed the I/O of the node that was demoted: that has nothing to write in a generation of its own.
+/// So it may when an administrator has resumed the I/O of the node that was demoted: that has nothing to write in a generation of its own. Also
+/// where the peer may be Primary, too, and was not.
 #[test]
 fn a_peer_may_take_over_from_a_demoted_node_whose_io_is_resumed() {
-    for takes_over in [false, true] {
+    for (takes_over, two_primaries) in [(false, false), (true, false), (false, true), (true, true)] {
         let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+        pair.allow_two_primaries(two_primaries);
         let token = pair.a.write(4000, 99, 8192);
         while !pair.a.completed.contains_key(&token) {
             pair.run_once();
@@ -451,11 +462,8 @@ fn a_peer_may_take_over_from_a_demoted_node_whose_io_is_resumed() {
 #[test]
 fn a_node_that_was_demoted_while_frozen_remembers_what_its_peer_may_have_lost() {
     for allow_two_primaries in [false, true] {
-        let net = NetSettings { allow_two_primaries, ..settings(Protocol::C) };
         let mut pair = fencing_pair(Fencing::ResourceAndStonith);
-        for node in [&mut pair.a, &mut pair.b] {
-            assert_eq!(node.command(Command::NetSettings(Box::new(net.clone()))), 101);
-        }
+        let net = pair.allow_two_primaries(allow_two_primaries);
         let token = pair.a.write(4000, 99, 8192);
         while !pair.a.completed.contains_key(&token) {
             pair.run_once();
