@@ -356,8 +356,10 @@ pub fn lost_peer_data(os: StateWord, ns: StateWord, bitmap: u64) -> bool {
     use Disk::{
         Attaching, Consistent, DUnknown, Diskless, Failed, Inconsistent, Negotiating, Outdated, UpToDate,
     };
+    // A disk that is fenced is Outdated, and that has begun the generation. One that a connected peer calls so may be of this one still.
+    let may_share = os.pdsk != Outdated || os.conn >= Conn::Connected;
     let lost = match os.pdsk {
-        Inconsistent | Consistent | UpToDate => {
+        Inconsistent | Consistent | UpToDate | Outdated if may_share => {
             matches!(ns.pdsk, Diskless | Attaching | Failed | Negotiating | Outdated | DUnknown)
         }
         DUnknown => matches!(ns.pdsk, Diskless | Failed | Outdated),

@@ -263,6 +263,9 @@ fn when_the_peers_data_are_lost() {
     let fenced = StateWord { pdsk: Disk::Outdated, ..lost };
     assert!(lost_peer_data(lost, fenced, 0));
     assert!(!lost_peer_data(detached, StateWord { pdsk: Disk::Diskless, ..pair }, 0));
+    // The peer was promised that it may detach, a late word called its disk Outdated, and it goes.
+    assert!(lost_peer_data(StateWord { pdsk: Disk::Outdated, ..pair }, detached, 0));
+    assert!(!lost_peer_data(fenced, lost, 0), "that generation has begun");
 
     let primary_elsewhere =
         StateWord { role: Role::Secondary, peer: Role::Primary, pdsk: Disk::Diskless, ..pair };
