@@ -122,8 +122,9 @@ impl Resource {
         // when that had begun, and loses the link before the disk.
         let exposes_peer =
             ns.disk < Disk::Inconsistent || ns.role == Role::Primary && ns.disk < Disk::UpToDate;
-        // What a failed disk has begun a generation with, since the peer lacks it, stays the newest when the disk has gone.
-        let exposed = os.disk == Disk::Failed && os.conn >= Conn::Connected && os.pdsk == Disk::UpToDate;
+        // What a failed disk has begun a generation with, since the peer lacks it, stays the newest, also when the disk has gone: P_UUIDS tells if the
+        // peer has another one.
+        let exposed = os.disk < Disk::Inconsistent && os.conn >= Conn::Connected && os.pdsk == Disk::UpToDate;
         if exposes_peer && !exposed && ns.conn >= Conn::Connected && ns.pdsk == Disk::UpToDate {
             if let Some(peer) = volume.peer_uuids {
                 volume.effective_uuid = peer.uuids.current;

@@ -414,6 +414,10 @@ fn a_refused_write_is_kept_by_a_disk_that_goes_behind_it() {
         assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1, "{}", pair.logs());
         assert_eq!(pair.a.word().2, Disk::Diskless, "{}", pair.logs());
         assert_ne!(pair.a.super_block().uuids[1], 0, "{}", pair.logs());
+        // No other change of state makes the peer's data the newer ones.
+        for command in [Command::PauseSync { volume: V }, Command::ResumeSync { volume: V }] {
+            assert_eq!(pair.a.command(command), 101, "{}", pair.logs());
+        }
         if hears {
             pair.b.outgoing[Socket::Data as usize].extend(news);
             pair.run_for_a_while();
