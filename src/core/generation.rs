@@ -253,7 +253,8 @@ impl Resource {
         let owed = std::mem::take(&mut self.volumes[v].new_current_uuid_owed);
         // A disk that was attached since may have its BITMAP UUID already.
         let shared = self.volumes[v].disk.as_ref().is_some_and(LocalDisk::shares_generation);
-        if !owed || !shared {
+        // With a disk that has failed nothing is written in it, and the peer may take over with the one before.
+        if !owed || !shared || self.state(v).disk <= Disk::Failed {
             return;
         }
         self.volumes[v].uuid_hold = true;

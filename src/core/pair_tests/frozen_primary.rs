@@ -285,6 +285,37 @@ fn what_the_peer_was_left_out_of_comes_with_the_generation_that_is_owed() {
     pair.assert_equal();
 }
 
+/// The disk of a frozen Primary fails, and then the peer is fenced: without data nothing can be written, and no generation begins that the peer would have
+/// gone another way from when it takes over.
+#[test]
+fn no_generation_begins_with_a_disk_that_has_failed() {
+    let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+    pair.a.detach_at_errors();
+    pair.a.held = Some(Vec::new());
+    for sector in [4000, 8000] {
+        pair.a.write(sector, 99, 4096);
+    }
+    while pair.a.work() {}
+    pair.lose_link();
+    assert!(pair.a.core.volume(V).state().is_susp(), "{}", pair.logs());
+    // The other write is at the disk still.
+    let mut held = pair.a.held.take().unwrap_or_default();
+    let other = held.pop().expect("two writes");
+    let [Output::DiskWrite { volume, io, .. }] = held[..] else { panic!("{held:?}") };
+    pair.a.core.io_done(pair.now, volume, io, IoResult::Failed);
+    while pair.a.work() {}
+    assert_eq!(pair.a.word().2, Disk::Failed, "{}", pair.logs());
+    // fence-peer, and pri-on-incon-degr.
+    while pair.a.running.as_ref().is_some_and(|running| !running.is_empty()) {
+        pair.helper_of_a_ends(4);
+        while pair.a.work() {}
+    }
+    pair.a.carry_out(other);
+    while pair.a.work() {}
+    assert!(!pair.a.core.volume(V).state().is_susp(), "{}", pair.logs());
+    assert_eq!(pair.a.super_block().uuids[1], 0, "{}", pair.logs());
+}
+
 /// Frozen for two reasons, which both go with the same reconnect: a read that the disk has answered completes.
 #[test]
 fn a_reconnect_ends_two_freezes_at_once() {
