@@ -693,7 +693,10 @@ impl Resource {
         if change.conn == Some(Conn::StartingSyncS) && state.disk < Disk::Inconsistent {
             return Some(StateError::NoLocalDisk);
         }
-        self.may_not_give_peer_up(v, change).then_some(StateError::InTransientState)
+        // The device has another size, which the peer has not been asked for: in a resync it would not hear of it. (DRBD begins it.)
+        let begins = matches!(change.conn, Some(Conn::StartingSyncS | Conn::StartingSyncT));
+        let resizes = begins && self.volumes[v].size_before_resize.is_some();
+        (resizes || self.may_not_give_peer_up(v, change)).then_some(StateError::InTransientState)
     }
 }
 

@@ -446,3 +446,23 @@ fn a_resize_that_waits_for_another_command_takes_back_no_space() {
         assert_eq!(both_sizes(&pair), [end; 2], "{}", pair.logs());
     }
 }
+
+/// The device has grown, and the peer, which has not been asked yet, gives its data up: it would not hear of the size until that resync is over, and get
+/// writes beyond its end.
+#[test]
+fn no_resync_begins_between_a_new_size_and_the_question_for_it() {
+    for version in [93, 101] {
+        let mut pair = pair_with_room(version);
+        pair.a.meta_held = Some(Vec::new());
+        resize(&mut pair.a);
+        while pair.a.work() {}
+        assert_eq!(both_sizes(&pair), [SECTORS * 2, SECTORS], "{}", pair.logs());
+        let id = pair.b.begin(Command::Invalidate { volume: V });
+        pair.run_for_a_while();
+        pair.a.release_meta();
+        pair.run();
+        assert_eq!(both_sizes(&pair), [SECTORS * 2; 2], "{}", pair.logs());
+        assert!(pair.b.replies.contains_key(&id), "{}", pair.logs());
+        pair.assert_equal();
+    }
+}
