@@ -29,7 +29,9 @@ impl Resource {
             verify_alg_set: self.net.as_ref().is_some_and(|net| !net.verify_alg.is_empty()),
             state_sent: self.connection.state_sent,
             negotiation_result: volume.negotiation,
-            effective_uuid_is_current: current == Some(volume.effective_uuid) && !volume.wrote_without_disk,
+            effective_uuid_is_current: current == Some(volume.effective_uuid)
+                && !volume.wrote_without_disk
+                && !volume.disk_left_to_primary,
             lacks_new_space_only: volume.lacks_new_space_only,
         }
     }

@@ -96,6 +96,9 @@ impl Resource {
     pub(super) fn note_own_disk(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
         self.note_unheard_end(v, os, ns);
         let volume = &mut self.volumes[v];
+        let left = ns.disk < Disk::Negotiating && ns.peer == Role::Primary && ns.pdsk == Disk::UpToDate;
+        volume.disk_left_to_primary |= left && ns.conn >= Conn::Connected;
+        volume.disk_left_to_primary &= ns.disk <= Disk::Negotiating;
         let beside_primary = os.role == Role::Primary && os.peer == Role::Primary;
         if let Some(disk) = volume.disk.as_mut().filter(|_| beside_primary && ns.conn < Conn::Connected) {
             // What this node wrote the other one may have had flushed, to a disk that does not count any more. (DRBD leaves it in the cache.)

@@ -196,6 +196,9 @@ pub struct Volume {
     pub(super) served_primary: bool,
     /// So was the peer: Primary.
     pub(super) peer_was_primary: bool,
+    /// This node had no disk when the peer was Primary with a good one: what it attaches is older, though it may not have heard of the generation
+    /// of that Primary. Until the two have decided about it.
+    pub(super) disk_left_to_primary: bool,
     /// The disk was only Consistent, and is UpToDate because a peer without a disk is connected: the one that the peer does not use may
     /// be newer still. Unless a Primary went by these data meanwhile, this one is Consistent again when the link is lost. (DRBD leaves
     /// it UpToDate, and promotes it where a peer that is out of reach is taken for dead.)
@@ -324,6 +327,7 @@ impl Volume {
             peer_user_size: 0,
             peer_told: Disk::DUnknown,
             served_primary: false,
+            disk_left_to_primary: false,
             peer_was_primary: false,
             lifted_beside_none: false,
             outdated_alone: false,

@@ -113,6 +113,24 @@ fn a_source_that_loses_its_target_before_the_resync_begins_a_new_generation() {
     assert_ne!(pair.a.core.volume(V).disk().unwrap().uuids.bitmap, 0, "{}", pair.logs());
 }
 
+/// A node gives its disk up beside a Primary, which goes on alone, and is lost when the disk is being attached again. Of the generation of that Primary the
+/// node has not heard: its disk is not good all the same.
+#[test]
+fn a_disk_that_was_left_beside_a_primary_is_not_good_when_that_is_lost() {
+    let mut pair = synced_pair();
+    assert_eq!(pair.b.command(Command::Detach { volume: V, force: true }), 1, "{}", pair.logs());
+    while Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now) {}
+    let token = pair.a.write(4000, 99, 4096);
+    while pair.a.work() {}
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    pair.a.outgoing = Default::default();
+    assert_eq!(pair.b.try_attach(), 101, "{}", pair.logs());
+    while pair.b.work() {}
+    assert_eq!(pair.b.word().2, Disk::Negotiating, "{}", pair.logs());
+    pair.lose_link();
+    assert_eq!(pair.b.word().2, Disk::Diskless, "{}", pair.logs());
+}
+
 /// In the middle of a handshake the peer has seen the UUIDs already: the generation that is due when frozen I/O goes on is not
 /// begun behind its back.
 #[test]
