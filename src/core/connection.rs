@@ -444,9 +444,10 @@ impl Resource {
             let volume = &mut self.volumes[v];
             volume.peer_uuids = None;
             volume.bitmap_io = false;
-            let wrote = volume.disk.as_mut().is_some_and(|disk| std::mem::take(&mut disk.peer_needs_flush));
-            if wrote && !mutant!("lost-epoch-not-flushed") {
-                // The barrier of these writes will not come, and the peer's application has long heard of them.
+            let needs_flush =
+                volume.disk.as_mut().is_some_and(|disk| std::mem::take(&mut disk.peer_needs_flush));
+            if needs_flush && !mutant!("lost-epoch-not-flushed") {
+                // The barrier of the peer's writes will not come, and its application has long heard of them.
                 self.queue_steps([Step::FlushData { v }]);
             }
         }

@@ -180,7 +180,7 @@ impl Resource {
     /// A11, A12: what the state change asked for, if it still holds (U4, U5).
     pub(super) fn new_current_uuid_after_loss(&mut self, v: VolumeIndex) {
         let state = self.state(v);
-        let shared = self.volumes[v].disk.as_ref().is_some_and(LocalDisk::shares_generation);
+        let shared = self.volumes[v].shares_generation();
         if !shared || self.is_left_by_peer(v) {
             // It may have begun a moment ago only, when frozen I/O was let go on.
             self.steps.push_front(Step::NewCurrentUuidDone { v });
@@ -252,7 +252,7 @@ impl Resource {
     pub(super) fn begin_owed_generation(&mut self, v: VolumeIndex) {
         let owed = std::mem::take(&mut self.volumes[v].new_current_uuid_owed);
         // A disk that was attached since may have its BITMAP UUID already.
-        let shared = self.volumes[v].disk.as_ref().is_some_and(LocalDisk::shares_generation);
+        let shared = self.volumes[v].shares_generation();
         // With a disk that has failed nothing is written in it, and the peer may take over with the one before.
         if !owed || !shared || self.state(v).disk <= Disk::Failed {
             return;

@@ -50,13 +50,13 @@ impl Resource {
     pub(super) fn wanted_by(&self, v: VolumeIndex, change: Change) -> StateWord {
         let os = self.state(v);
         let mut wanted = change.apply(os);
-        let lost = os.conn.is_sync_source() && wanted.conn < Conn::Connected;
-        if lost && change.pdsk.is_none() && self.target_may_be_good(v) && !mutant!("lost-target-inconsistent")
-        {
-            wanted.pdsk = Disk::DUnknown;
-        }
-        let unanswered = os.conn == Conn::WFReportParams && wanted.conn < Conn::Connected;
-        if unanswered && change.pdsk.is_none() && self.may_have_lifted_peer(v) {
+        let peer_may_be_good = || match os.conn {
+            Conn::WFReportParams => self.may_have_lifted_peer(v),
+            conn => {
+                conn.is_sync_source() && self.target_may_be_good(v) && !mutant!("lost-target-inconsistent")
+            }
+        };
+        if wanted.conn < Conn::Connected && change.pdsk.is_none() && peer_may_be_good() {
             wanted.pdsk = Disk::DUnknown;
         }
         let apart = os.conn >= Conn::Connected && wanted.conn < Conn::Connected;
@@ -71,8 +71,7 @@ impl Resource {
     fn may_have_lifted_peer(&self, v: VolumeIndex) -> bool {
         let volume = &self.volumes[v];
         let good = volume.state.disk == Disk::UpToDate && volume.state.pdsk == Disk::Outdated;
-        let shared = volume.disk.as_ref().is_some_and(super::volume::LocalDisk::shares_generation);
-        good && shared && self.connection.state_sent
+        good && volume.shares_generation() && self.connection.state_sent
     }
 
     /// Whether the disk is UpToDate for no other reason than that the connected peer has none: see

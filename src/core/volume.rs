@@ -109,14 +109,6 @@ pub struct LocalDisk {
     pub(super) lacked_by_peer: bool,
 }
 
-impl LocalDisk {
-    /// Whether the peer, which this node is apart from, may have data of the generation that this disk calls its own: so that what is
-    /// written from now on needs another one.
-    pub(super) fn shares_generation(&self) -> bool {
-        self.uuids.bitmap == 0 || self.unheard_target.is_some()
-    }
-}
-
 /// A point up to which all writes of data are durable.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Flushed {
@@ -302,6 +294,12 @@ pub struct Volume {
 }
 
 impl Volume {
+    /// Whether there is a disk, and the peer, which this node is apart from, may have data of the generation that it calls its own: so that what is
+    /// written from now on needs another one.
+    pub(super) fn shares_generation(&self) -> bool {
+        self.disk.as_ref().is_some_and(|disk| disk.uuids.bitmap == 0 || disk.unheard_target.is_some())
+    }
+
     /// Whether the disk is worse than what a crash may leave in its super block.
     pub(super) fn is_marked_too_good(&self) -> bool {
         let is_old = matches!(self.state.disk, Disk::Inconsistent | Disk::Outdated);

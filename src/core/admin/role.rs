@@ -10,7 +10,6 @@ use crate::core::state::{Change, Conn, Disk, Role};
 use crate::core::steps::{HelperThen, Step, Work};
 use crate::core::types::*;
 use crate::core::uuid;
-use crate::core::volume::LocalDisk;
 use crate::core::Resource;
 
 impl Resource {
@@ -179,7 +178,7 @@ impl Resource {
                 net.discard_my_data = false;
             }
             let bitmap = self.volumes[v].disk.as_ref().map_or(0, |disk| disk.uuids.bitmap);
-            let shared = self.volumes[v].disk.as_ref().is_some_and(LocalDisk::shares_generation);
+            let shared = self.volumes[v].shares_generation();
             let has_disk = rules::has_disk(state);
             // The answer of fence-peer may have begun it already: after another one, what the peer has would be in no
             // slot, and the disks unrelated.
@@ -200,8 +199,8 @@ impl Resource {
         }
         self.uuid_follows_role(v, role);
         // What a lost Primary wrote here may be in the cache still: the end of the link, which flushes it, waits for requests.
-        let peer_wrote = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.peer_needs_flush);
-        if role == Role::Primary && peer_wrote && !mutant!("lost-epoch-not-flushed") {
+        let needs_flush = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.peer_needs_flush);
+        if role == Role::Primary && needs_flush && !mutant!("lost-epoch-not-flushed") {
             self.queue_steps([Step::FlushData { v }]);
         }
         // The new generation, and the mark of a Primary, are durable before the first write.
