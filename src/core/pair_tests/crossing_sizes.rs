@@ -396,10 +396,7 @@ fn an_answer_is_about_the_size_that_was_told() {
         resize(&mut pair.b);
         pair.run();
         resize(&mut pair.a);
-        for _ in 0..20 {
-            let _ = pair.a.work() | pair.b.work();
-            Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
-        }
+        pair.run_data_to_b();
         pair.a.set_bytes(2 * SMALL);
         resize_to(&mut pair.b, WANTED);
         run_without_shrinking(&mut pair);
@@ -429,12 +426,8 @@ fn a_resize_that_waits_for_another_command_takes_back_no_space() {
         pair.a.work();
         Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
         resize_clean(&mut pair.b);
-        for _ in 0..50 {
-            // The answer about the role waits on the other socket.
-            let _ = pair.a.work() | pair.b.work();
-            Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
-            Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
-        }
+        // The answer about the role waits.
+        pair.run_data();
         assert_eq!(pair.a.word().0, Role::Secondary, "{}", pair.logs());
         assert_eq!(both_sizes(&pair), [2 * SECTORS; 2], "{}", pair.logs());
         if wanted >= SECTORS {

@@ -519,11 +519,7 @@ fn a_write_that_waits_for_the_log_of_a_failed_disk_fails() {
 #[test]
 fn a_frozen_primary_without_a_disk_writes_in_a_generation_of_its_own() {
     let mut pair = synced_pair();
-    let suspending = ResourceSettings {
-        on_no_data_accessible: OnNoData::SuspendIo,
-        ..ResourceSettings::defaults(Dialect::V83)
-    };
-    assert_eq!(pair.a.command(Command::ResourceSettings(Box::new(suspending))), 101);
+    pair.a.when_data_are_lost(OnNoData::SuspendIo);
     pair.b.with_fencing(Fencing::ResourceOnly);
     pair.demote_a();
     pair.a.begin(Command::Detach { volume: V, force: false });

@@ -510,8 +510,7 @@ fn who_was_outdated_is_good_again_for_a_primary_that_needs_its_data() {
     for on_no_data_accessible in [OnNoData::IoError, OnNoData::SuspendIo] {
         let mut pair = fencing_pair(Fencing::ResourceOnly);
         pair.a.running = None;
-        let settings = ResourceSettings { on_no_data_accessible, ..ResourceSettings::defaults(Dialect::V83) };
-        assert_eq!(pair.a.command(Command::ResourceSettings(Box::new(settings))), 101);
+        pair.a.when_data_are_lost(on_no_data_accessible);
         assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
         pair.run();
         pair.lose_link();

@@ -216,17 +216,10 @@ fn a_primary_frozen_before_its_target_got_anything_begins_a_generation() {
     pair.a.running = Some(Vec::new());
     let id = pair.a.begin(Command::InvalidateRemote { volume: V });
     // A word of the peer comes before its consent, on the other socket, and tells of it.
-    let slow = |pair: &mut Pair| {
-        for _ in 0..100 {
-            let _ = pair.a.work() | pair.b.work();
-            Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
-            Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
-        }
-    };
-    slow(&mut pair);
+    pair.run_data();
     assert_eq!(pair.b.word().2, Disk::Outdated, "{}", pair.logs());
     pair.b.begin(Command::PauseSync { volume: V });
-    slow(&mut pair);
+    pair.run_data();
     assert!(pair.a.core.volume(V).state().peer_isp, "{}", pair.logs());
     pair.run_for_a_while();
     // The handler of the source runs.
@@ -263,11 +256,7 @@ fn a_promotion_while_io_is_suspended_begins_a_generation() {
 #[test]
 fn what_the_peer_was_left_out_of_comes_with_the_generation_that_is_owed() {
     let mut pair = synced_pair();
-    let settings = ResourceSettings {
-        on_no_data_accessible: OnNoData::SuspendIo,
-        ..ResourceSettings::defaults(Dialect::V83)
-    };
-    assert_eq!(pair.a.command(Command::ResourceSettings(Box::new(settings))), 101);
+    pair.a.when_data_are_lost(OnNoData::SuspendIo);
     let token = pair.a.write(4000, 99, 4096);
     while pair.a.work() {}
     assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1, "{}", pair.logs());
@@ -320,11 +309,7 @@ fn no_generation_begins_with_a_disk_that_has_failed() {
 #[test]
 fn a_reconnect_ends_two_freezes_at_once() {
     let mut pair = fencing_pair(Fencing::ResourceAndStonith);
-    let settings = ResourceSettings {
-        on_no_data_accessible: OnNoData::SuspendIo,
-        ..ResourceSettings::defaults(Dialect::V83)
-    };
-    assert_eq!(pair.a.command(Command::ResourceSettings(Box::new(settings))), 101);
+    pair.a.when_data_are_lost(OnNoData::SuspendIo);
     // A target that is Primary, and has not got all yet.
     pair.b.command(Command::PauseSync { volume: V });
     pair.a.running = None;

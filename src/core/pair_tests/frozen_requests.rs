@@ -11,11 +11,7 @@ use crate::core::steps::Step;
 fn frozen_requests_go_on_with_the_disk_that_comes_back() {
     for fails in [false, true] {
         let mut pair = synced_pair();
-        let suspending = ResourceSettings {
-            on_no_data_accessible: OnNoData::SuspendIo,
-            ..ResourceSettings::defaults(Dialect::V84)
-        };
-        assert_eq!(pair.a.command(Command::ResourceSettings(Box::new(suspending))), 101);
+        pair.a.when_data_are_lost(OnNoData::SuspendIo);
         pair.b.held = Some(Vec::new());
         pair.a.begin(Command::InvalidateRemote { volume: V });
         pair.run();
@@ -61,11 +57,7 @@ fn frozen_requests_go_on_with_the_disk_that_comes_back() {
 #[test]
 fn frozen_writes_for_the_peer_alone_get_to_the_disk_that_comes_back() {
     let mut pair = synced_pair();
-    let suspending = ResourceSettings {
-        on_no_data_accessible: OnNoData::SuspendIo,
-        ..ResourceSettings::defaults(Dialect::V84)
-    };
-    assert_eq!(pair.a.command(Command::ResourceSettings(Box::new(suspending))), 101);
+    pair.a.when_data_are_lost(OnNoData::SuspendIo);
     pair.a.with_fencing(Fencing::ResourceAndStonith);
     let before = pair.a.write(4000, 97, 8192);
     while pair.a.work() {}
@@ -92,11 +84,7 @@ fn frozen_writes_for_the_peer_alone_get_to_the_disk_that_comes_back() {
 fn frozen_writes_for_the_peer_alone_do_not_wait_for_a_peer_that_is_lost_again() {
     for fencing in [Fencing::ResourceOnly, Fencing::ResourceAndStonith] {
         let mut pair = synced_pair();
-        let suspending = ResourceSettings {
-            on_no_data_accessible: OnNoData::SuspendIo,
-            ..ResourceSettings::defaults(Dialect::V84)
-        };
-        assert_eq!(pair.a.command(Command::ResourceSettings(Box::new(suspending))), 101);
+        pair.a.when_data_are_lost(OnNoData::SuspendIo);
         pair.a.with_fencing(fencing);
         assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
         let token = pair.a.write(8000, 98, 8192);
@@ -127,11 +115,7 @@ fn frozen_writes_for_the_peer_alone_do_not_wait_for_a_peer_that_is_lost_again() 
 #[test]
 fn frozen_requests_go_on_with_the_disk_of_the_peer_that_comes_back() {
     let mut pair = synced_pair();
-    let suspending = ResourceSettings {
-        on_no_data_accessible: OnNoData::SuspendIo,
-        ..ResourceSettings::defaults(Dialect::V84)
-    };
-    assert_eq!(pair.a.command(Command::ResourceSettings(Box::new(suspending))), 101);
+    pair.a.when_data_are_lost(OnNoData::SuspendIo);
     pair.a.held = Some(Vec::new());
     pair.b.begin(Command::InvalidateRemote { volume: V });
     pair.run();

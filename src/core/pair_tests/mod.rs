@@ -174,6 +174,12 @@ impl Node {
         Command::Attach { volume: V, disk: Box::new(disk) }
     }
 
+    /// `on-no-data-accessible`.
+    fn when_data_are_lost(&mut self, on_no_data_accessible: OnNoData) {
+        let settings = ResourceSettings { on_no_data_accessible, ..ResourceSettings::defaults(Dialect::V84) };
+        assert_eq!(self.command(Command::ResourceSettings(Box::new(settings))), 101);
+    }
+
     fn detach_at_errors(&mut self) {
         let settings = self.core.volume(V).settings().clone();
         let settings = DiskSettings { on_io_error: OnIoError::Detach, ..settings };
@@ -367,6 +373,38 @@ impl Pair {
             self.b.core.timeout(self.now);
         }
         busy
+    }
+
+    /// The two meet, and have gone two ways; an administrator gives one node's data up.
+    fn meet_split_and_solve(&mut self, discards_b: bool) {
+        self.meet_again();
+        assert!(self.logs().contains("Split-Brain detected"), "{}", self.logs());
+        assert!(!self.logs().contains("Unrelated data"), "{}", self.logs());
+        let loser = NetSettings { discard_my_data: true, ..settings(Protocol::C) };
+        let nets = if discards_b { [settings(Protocol::C), loser] } else { [loser, settings(Protocol::C)] };
+        for (node, net) in [&mut self.a, &mut self.b].into_iter().zip(nets) {
+            assert_eq!(node.word().1, Conn::StandAlone);
+            assert_eq!(node.command(Command::Connect(Box::new(net))), 101);
+        }
+        self.run();
+        self.assert_equal();
+    }
+
+    /// Both nodes work. What `a` sends on its data socket comes, and nothing else does.
+    fn run_data_to_b(&mut self) {
+        for _ in 0..100 {
+            let _ = self.a.work() | self.b.work();
+            Self::deliver(&mut self.a, &mut self.b, Socket::Data, self.now);
+        }
+    }
+
+    /// The same with what `b` sends on that socket: acknowledgements, and answers to requests for a change of state, wait.
+    fn run_data(&mut self) {
+        for _ in 0..100 {
+            let _ = self.a.work() | self.b.work();
+            Self::deliver(&mut self.a, &mut self.b, Socket::Data, self.now);
+            Self::deliver(&mut self.b, &mut self.a, Socket::Data, self.now);
+        }
     }
 
     /// Lets every node do one thing, and the link come up or go, while packets stay where they are.

@@ -154,6 +154,22 @@ fn a_source_that_crashes_does_not_take_its_target_for_outdated() {
     pair.assert_equal();
 }
 
+/// The disk of `b` is Outdated. It is to be outdated when the nodes have met as far as `conn`, and the answer comes when the link is lost.
+fn assert_outdate_waits_at(pair: &mut Pair, conn: Conn) {
+    (pair.a.wants_link, pair.b.wants_link) = (true, true);
+    for _ in 0..100 {
+        if pair.b.word().1 != conn {
+            pair.run_once();
+        }
+    }
+    assert_eq!((pair.b.word().1, pair.b.word().2), (conn, Disk::Outdated), "{}", pair.logs());
+    let id = pair.b.begin(Command::Outdate { volume: V });
+    while pair.b.work() {}
+    assert!(!pair.b.replies.contains_key(&id), "{}", pair.logs());
+    pair.lose_link();
+    assert_eq!((pair.b.replies[&id], pair.b.word().2), (2, Disk::Outdated), "{}", pair.logs());
+}
+
 /// A handler outdates a disk that is Outdated, in the middle of a handshake that may make it good: it hears that it is when the handshake has
 /// ended, not before.
 #[test]
@@ -161,18 +177,7 @@ fn outdating_an_outdated_disk_waits_for_the_end_of_a_handshake() {
     let mut pair = fencing_pair(Fencing::ResourceAndStonith);
     pair.lose_link();
     assert_eq!(pair.b.command(Command::Outdate { volume: V }), 1);
-    (pair.a.wants_link, pair.b.wants_link) = (true, true);
-    for _ in 0..100 {
-        if pair.b.word().1 != Conn::WFReportParams {
-            pair.run_once();
-        }
-    }
-    assert_eq!((pair.b.word().1, pair.b.word().2), (Conn::WFReportParams, Disk::Outdated), "{}", pair.logs());
-    let id = pair.b.begin(Command::Outdate { volume: V });
-    while pair.b.work() {}
-    assert!(!pair.b.replies.contains_key(&id), "{}", pair.logs());
-    pair.lose_link();
-    assert_eq!((pair.b.replies[&id], pair.b.word().2), (2, Disk::Outdated), "{}", pair.logs());
+    assert_outdate_waits_at(&mut pair, Conn::WFReportParams);
 }
 
 /// So while a Primary without a disk has not said yet that it is Connected, which may make the disk good: it may have given the link up, and have
@@ -185,18 +190,7 @@ fn outdating_an_outdated_disk_waits_for_a_primary_without_one() {
     pair.run();
     pair.lose_link();
     assert_eq!(pair.b.command(Command::Outdate { volume: V }), 1);
-    (pair.a.wants_link, pair.b.wants_link) = (true, true);
-    for _ in 0..100 {
-        if pair.b.word().1 != Conn::Connected {
-            pair.run_once();
-        }
-    }
-    assert_eq!((pair.b.word().1, pair.b.word().2), (Conn::Connected, Disk::Outdated), "{}", pair.logs());
-    let id = pair.b.begin(Command::Outdate { volume: V });
-    while pair.b.work() {}
-    assert!(!pair.b.replies.contains_key(&id), "{}", pair.logs());
-    pair.lose_link();
-    assert_eq!((pair.b.replies[&id], pair.b.word().2), (2, Disk::Outdated), "{}", pair.logs());
+    assert_outdate_waits_at(&mut pair, Conn::Connected);
     pair.meet_again();
     assert_eq!(pair.b.word().2, Disk::UpToDate, "{}", pair.logs());
 }

@@ -94,10 +94,8 @@ fn a_sync_uuid_of_a_source_without_disk_is_dropped() {
     assert!(pair.b.core.receiver_ready());
 }
 
-/// A source gives its disk up while it still writes the sync UUID that it then sends, and its last word before that, which crosses the
-/// target's consent, says that the disk is there.
-#[test]
-fn a_sync_uuid_that_crosses_the_consent_to_a_detach_is_dropped() {
+/// `a`, Secondary, is the source, and its before-resync-source runs; its super block is not written before the test says so.
+fn pair_with_a_source_in_its_handler() -> (Pair, HelperId) {
     let mut pair = synced_pair();
     pair.b.begin(Command::Disconnect { force: true });
     pair.run();
@@ -109,23 +107,22 @@ fn a_sync_uuid_that_crosses_the_consent_to_a_detach_is_dropped() {
     pair.run();
     let helper = pair.a.running.take().and_then(|mut running| running.pop()).expect("before-resync-source");
     pair.a.meta_held = Some(Vec::new());
+    (pair, helper)
+}
+
+/// A source gives its disk up while it still writes the sync UUID that it then sends, and its last word before that, which crosses the
+/// target's consent, says that the disk is there.
+#[test]
+fn a_sync_uuid_that_crosses_the_consent_to_a_detach_is_dropped() {
+    let (mut pair, helper) = pair_with_a_source_in_its_handler();
     pair.a.core.helper_done(pair.now, helper, 0);
     while pair.a.work() {}
     pair.a.begin(Command::Detach { volume: V, force: false });
     // The consent, on the other socket, is slow.
-    for _ in 0..100 {
-        pair.a.work();
-        Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
-        pair.b.work();
-        Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now);
-    }
+    pair.run_data();
     assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::SyncSource, Conn::Connected), "{}", pair.logs());
     pair.a.release_meta();
-    for _ in 0..100 {
-        pair.a.work();
-        Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
-        pair.b.work();
-    }
+    pair.run_data_to_b();
     pair.run();
     assert!(pair.b.core.receiver_ready(), "{}", pair.logs());
     assert_eq!(pair.b.word().3, Disk::Diskless, "{}", pair.logs());
@@ -141,17 +138,7 @@ fn a_sync_uuid_that_crosses_the_consent_to_a_detach_is_dropped() {
 /// of, and which it must not keep from going on.
 #[test]
 fn a_sync_uuid_that_comes_in_another_exchange_of_bitmaps_is_dropped() {
-    let mut pair = synced_pair();
-    pair.b.begin(Command::Disconnect { force: true });
-    pair.run();
-    pair.a.running = Some(Vec::new());
-    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
-    pair.run();
-    assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::WFBitMapS, Conn::WFSyncUUID), "{}", pair.logs());
-    pair.a.begin(Command::Secondary { volume: V, open: false });
-    pair.run();
-    let helper = pair.a.running.take().and_then(|mut running| running.pop()).expect("before-resync-source");
-    pair.a.meta_held = Some(Vec::new());
+    let (mut pair, helper) = pair_with_a_source_in_its_handler();
     // A word of this waits for the super block.
     let word = pair.a.core.volume(V).state();
     pair.a.core.queue_steps([Step::WriteSuperBlock { v: V }, Step::SendState { v: V, word }]);
@@ -159,17 +146,10 @@ fn a_sync_uuid_that_comes_in_another_exchange_of_bitmaps_is_dropped() {
     while pair.a.work() {}
     // This overtakes it.
     pair.a.begin(Command::Detach { volume: V, force: false });
-    let to_b = |pair: &mut Pair| {
-        for _ in 0..100 {
-            pair.a.work();
-            Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
-            pair.b.work();
-        }
-    };
-    to_b(&mut pair);
+    pair.run_data_to_b();
     assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::SyncSource, Conn::Connected), "{}", pair.logs());
     pair.a.release_meta();
-    to_b(&mut pair);
+    pair.run_data_to_b();
     assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::SyncSource, Conn::WFBitMapT), "{}", pair.logs());
     pair.run();
     assert!(pair.b.core.receiver_ready(), "{}", pair.logs());
@@ -517,10 +497,7 @@ fn pair_whose_source_cannot_read(version: u32, written_first: bool) -> Pair {
     let held = pair.a.held.take().unwrap_or_default();
     let [Output::DiskRead { volume, io, .. }] = held[..] else { panic!("{held:?}\n{}", pair.logs()) };
     pair.a.core.io_done(pair.now, volume, io, IoResult::Failed);
-    for _ in 0..100 {
-        let _ = pair.a.work() | pair.b.work();
-        Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now);
-    }
+    pair.run_data_to_b();
     pair
 }
 
@@ -999,17 +976,7 @@ fn a_source_that_ended_an_empty_resync_alone_and_its_target_that_go_on_are_a_spl
         pair.b.write(8000, 99, 4096);
         while pair.b.work() {}
         assert_eq!(pair.b.command(Command::Secondary { volume: V, open: false }), 1);
-        pair.meet_again();
-        assert!(pair.logs().contains("Split-Brain detected"), "{}", pair.logs());
-        assert!(!pair.logs().contains("Unrelated data"), "{}", pair.logs());
-        let loser = NetSettings { discard_my_data: true, ..settings(Protocol::C) };
-        let nets = if discards_b { [settings(Protocol::C), loser] } else { [loser, settings(Protocol::C)] };
-        for (node, net) in [&mut pair.a, &mut pair.b].into_iter().zip(nets) {
-            assert_eq!(node.word().1, Conn::StandAlone);
-            assert_eq!(node.command(Command::Connect(Box::new(net))), 101);
-        }
-        pair.run();
-        pair.assert_equal();
+        pair.meet_split_and_solve(discards_b);
         let [at_a, at_b] = [4000, 8000].map(|sector| pair.a.data[sector * 512]);
         assert_eq!((at_a == 98, at_b == 99), (discards_b && a_goes_on, !discards_b), "{}", pair.logs());
     }

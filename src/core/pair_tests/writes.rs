@@ -789,11 +789,7 @@ fn what_a_failed_write_left_on_a_disk_that_is_not_good_is_not_read() {
 #[test]
 fn what_a_write_left_that_was_to_be_done_again_does_not_stay() {
     let mut pair = pair_with_primary_target();
-    let no_data = |pair: &mut Pair, on_no_data_accessible| {
-        let settings = ResourceSettings { on_no_data_accessible, ..ResourceSettings::defaults(Dialect::V84) };
-        assert_eq!(pair.b.command(Command::ResourceSettings(Box::new(settings))), 101);
-    };
-    no_data(&mut pair, OnNoData::SuspendIo);
+    pair.b.when_data_are_lost(OnNoData::SuspendIo);
     assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
     let token = pair.b.write(6000, 99, 4096);
     for _ in 0..100 {
@@ -807,7 +803,7 @@ fn what_a_write_left_that_was_to_be_done_again_does_not_stay() {
     pair.run();
     assert_eq!(pair.b.word().1, Conn::WFBitMapT, "{}", pair.logs());
     assert!(!pair.b.core.volume(V).state().is_susp(), "{}", pair.logs());
-    no_data(&mut pair, OnNoData::IoError);
+    pair.b.when_data_are_lost(OnNoData::IoError);
     pair.lose_link();
     assert_eq!(pair.b.completed.get(&token), Some(&Err(IoError)), "{}", pair.logs());
     pair.a.bitmaps_held = false;
