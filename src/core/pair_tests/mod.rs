@@ -1,9 +1,11 @@
 //! Two nodes, a perfect network, perfect disks: the way from fresh meta data to a failover.
 
+mod bitmap_exchange;
 mod connections;
 mod continuation;
 mod crossing_sizes;
 mod diskless;
+mod empty_resync;
 mod fencing;
 mod frozen_primary;
 mod frozen_requests;
