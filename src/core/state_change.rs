@@ -220,8 +220,10 @@ impl Resource {
             self.volumes[v].first_word = FirstWord::Due;
             self.resume_al_updates(v);
         }
-        if os.conn != ns.conn {
+        if os.conn != ns.conn || os.disk > Disk::Failed && ns.disk <= Disk::Failed {
             self.forget_resync_start(v);
+        }
+        if os.conn != ns.conn {
             self.connection_changed(os.conn, ns.conn);
         }
         self.fifo.push_back(Work::After { v, os, ns, generation });

@@ -459,3 +459,45 @@ fn no_resync_begins_between_a_new_size_and_the_question_for_it() {
         pair.assert_equal();
     }
 }
+
+/// The handler before the resync of new space takes so long that a disk goes meanwhile, and may be back. The source begins no resync from
+/// the disk that comes back; what goes on at the other end it hears when the handler is over.
+#[test]
+fn the_resync_of_new_space_is_not_for_the_next_disk() {
+    for (version, of_source, back) in
+        [(93, true, true), (101, true, true), (101, false, true), (101, false, false)]
+    {
+        let mut pair = pair_with_room(version);
+        pair.a.running = Some(Vec::new());
+        resize(&mut pair.a);
+        pair.run();
+        let helper =
+            pair.a.running.take().and_then(|mut running| running.pop()).expect("before-resync-source");
+        assert_eq!(
+            (pair.a.word().1, pair.b.word().1),
+            (Conn::Connected, Conn::WFSyncUUID),
+            "{}",
+            pair.logs()
+        );
+        let node = if of_source { &mut pair.a } else { &mut pair.b };
+        node.begin(Command::Detach { volume: V, force: true });
+        pair.run();
+        pair.a.write(3, 4, 4096);
+        pair.run();
+        let node = if of_source { &mut pair.a } else { &mut pair.b };
+        if back {
+            node.attach();
+        }
+        while pair.a.work() {}
+        pair.a.core.helper_done(pair.now, helper, 0);
+        while pair.a.work() {}
+        let begins = if of_source { Conn::Connected } else { Conn::SyncSource };
+        assert_eq!(pair.a.word().1, begins, "{}", pair.logs());
+        pair.run();
+        if !back {
+            pair.b.attach();
+            pair.run();
+        }
+        pair.assert_equal();
+    }
+}

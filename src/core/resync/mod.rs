@@ -222,8 +222,9 @@ impl Resource {
         self.run_helper(Some(v), handler, HelperThen::StartResync { v, side });
     }
 
-    /// The state in which a handler was called before a resync is over: what follows it must not begin the
-    /// resync any more. A disk that went meanwhile may be back, and be negotiating.
+    /// The state in which a handler was called before a resync is over, or the disk has gone: what follows the handler must
+    /// not begin the resync any more. A disk that went meanwhile may be back, and be negotiating. (The resync of new space waits in conn
+    /// Connected, which such a disk does not change.)
     pub(super) fn forget_resync_start(&mut self, v: VolumeIndex) {
         let mut waited = false;
         for then in self.helpers.values_mut() {
