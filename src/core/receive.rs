@@ -87,9 +87,19 @@ impl Resource {
     }
 
     fn data_packet(&mut self, volume: u16, packet: Packet, payload: Option<Payload>) {
-        if self.bitmap_receive.is_some() && !matches!(packet, Packet::Bitmap | Packet::CompressedBitmap) {
-            self.protocol_error(None, "receive_bitmap: cmd neither ReportBitMap nor ReportCBitMap");
-            return;
+        if !matches!(packet, Packet::Bitmap | Packet::CompressedBitmap) {
+            match self.bitmap_receive.take() {
+                Some((v, receiver)) if receiver.may_end_here() => {
+                    if self.may_get_bitmap_of_source(v) {
+                        self.bitmap_received(v, &receiver);
+                    }
+                }
+                Some(_) => {
+                    self.protocol_error(None, "receive_bitmap: cmd neither ReportBitMap nor ReportCBitMap");
+                    return;
+                }
+                None => {}
+            }
         }
         match packet {
             Packet::Protocol(protocol) => return self.receive_protocol(protocol),
@@ -427,14 +437,19 @@ impl Resource {
         }
     }
 
+    /// Whether the source of new space may send its bitmap now. It comes before the sync UUID, which this node may not be waiting for yet. A
+    /// disk that negotiates gets none: that was for one that has gone.
+    fn may_get_bitmap_of_source(&self, v: VolumeIndex) -> bool {
+        let state = self.state(v);
+        let is_old = state.disk > Disk::Negotiating && state.disk < Disk::UpToDate;
+        state.conn == Conn::WFSyncUUID
+            || state.conn == Conn::Connected && is_old && state.pdsk == Disk::UpToDate
+    }
+
     fn receive_bitmap(&mut self, v: VolumeIndex, payload: Option<Payload>, compressed: bool) {
         let Some(version) = self.connection.version else { return };
         let state = self.state(v);
-        // That of the source of new space comes before the sync UUID, which this node may not be waiting for yet. A disk that
-        // negotiates gets none: that was for one that has gone.
-        let is_old = state.disk > Disk::Negotiating && state.disk < Disk::UpToDate;
-        let target = state.conn == Conn::WFSyncUUID
-            || state.conn == Conn::Connected && is_old && state.pdsk == Disk::UpToDate;
+        let target = self.may_get_bitmap_of_source(v);
         let waiting = target || matches!(state.conn, Conn::WFBitMapS | Conn::WFBitMapT);
         let Some(disk) = self.volumes[v].disk.as_mut().filter(|_| waiting) else {
             // The own disk went, or the exchange was called off: the peer does not know yet.
@@ -442,8 +457,15 @@ impl Resource {
             return;
         };
         let bits = disk.bitmap.bits();
-        let (for_volume, receiver) =
-            self.bitmap_receive.get_or_insert_with(|| (v, bitmap_code::Receiver::new(bits, version)));
+        let (for_volume, receiver) = self.bitmap_receive.get_or_insert_with(|| {
+            // This node may have grown twice, and its source once.
+            let receiver = if target {
+                bitmap_code::Receiver::of_smaller_device(bits, version)
+            } else {
+                bitmap_code::Receiver::new(bits, version)
+            };
+            (v, receiver)
+        });
         let bytes = payload.as_deref().unwrap_or(&[]);
         let result = if *for_volume != v {
             Err("bitmap packets of two volumes are mixed".to_owned())
@@ -457,14 +479,14 @@ impl Resource {
             Ok(bitmap_code::Progress::More) => {}
             Ok(bitmap_code::Progress::Complete) => {
                 if let Some((_, receiver)) = self.bitmap_receive.take() {
-                    self.log_bitmap_statistics(v, receiver.statistics(), Direction::Receive, bits);
+                    self.bitmap_received(v, &receiver);
                 }
-                self.bitmap_received(v);
             }
         }
     }
 
-    fn bitmap_received(&mut self, v: VolumeIndex) {
+    fn bitmap_received(&mut self, v: VolumeIndex, receiver: &bitmap_code::Receiver) {
+        self.log_bitmap_statistics(v, receiver.statistics(), Direction::Receive, receiver.bits());
         match self.state(v).conn {
             Conn::WFBitMapT => {
                 // The answer is the merged bitmap; behind it this node waits for the sync UUID.

@@ -603,8 +603,12 @@ fn synced_pair_with(protocol: Protocol) -> Pair {
 }
 
 fn synced_pair_at(version: u32, protocol: Protocol) -> Pair {
+    synced_pair_of(version, &settings(protocol))
+}
+
+fn synced_pair_of(version: u32, net: &NetSettings) -> Pair {
     let mut pair = Pair::new(version);
-    pair.connect(&settings(protocol));
+    pair.connect(net);
     pair.a.begin(Command::Primary { volume: V, force: true });
     pair.run();
     pair.assert_equal();

@@ -1,6 +1,6 @@
 //! The resync of space that was added: where it comes from, who waits for it, and what else it brings.
 
-use super::sizes::{grow_both, resize, resize_alone};
+use super::sizes::{grow_both, resize, resize_alone, resize_to};
 use super::*;
 
 /// What `a` sees in [`pair_beside_failed_disk`].
@@ -9,7 +9,11 @@ const BESIDE_FAILED_DISK: (Role, Conn, Disk, Disk) =
 
 /// The disk of `b` failed (`on-io-error pass_on`), and `a`, Primary, mirrors nothing to it.
 fn pair_beside_failed_disk(version: u32) -> Pair {
-    let mut pair = synced_pair_at(version, Protocol::C);
+    pair_beside_failed_disk_with(version, &settings(Protocol::C))
+}
+
+fn pair_beside_failed_disk_with(version: u32, net: &NetSettings) -> Pair {
+    let mut pair = synced_pair_of(version, net);
     pair.b.core.local_error(V, 4000, 8, true);
     pair.run();
     assert_eq!(pair.a.word(), BESIDE_FAILED_DISK, "{}", pair.logs());
@@ -278,6 +282,36 @@ fn the_resync_of_new_space_brings_what_the_peer_did_not_get() {
             assert_eq!((pair.b.data[8000 * 512], pair.b.data[SMALL]), (5, 7), "{}", pair.logs());
             pair.assert_equal();
         }
+    }
+}
+
+/// The same, while the device of the target grows again, which the source, in its handler, has not heard of: its bitmap ends earlier than the
+/// target's.
+#[test]
+fn the_bitmap_of_a_source_that_has_not_grown_yet_is_shorter() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for (version, use_rle) in [(86, false), (97, true), (101, true), (101, false)] {
+        let mut pair =
+            pair_beside_failed_disk_with(version, &NetSettings { use_rle, ..settings(Protocol::C) });
+        pair.a.write(8000, 5, 4096);
+        grow_both(&mut pair.a, &mut pair.b, SMALL, 2 * SMALL);
+        resize_to(&mut pair.a, SECTORS * 3 / 2);
+        pair.a.running = Some(Vec::new());
+        // The target is asked while it still writes the first of the two sizes.
+        pair.b.meta_held = Some(Vec::new());
+        pair.run();
+        resize(&mut pair.b);
+        pair.b.release_meta();
+        pair.run();
+        let helper =
+            pair.a.running.take().and_then(|mut running| running.pop()).expect("before-resync-source");
+        let sizes = |pair: &Pair| [&pair.a, &pair.b].map(|node| node.core.volume(V).size_sectors());
+        assert_eq!(sizes(&pair), [SECTORS * 3 / 2, SECTORS * 2], "{}", pair.logs());
+        pair.a.core.helper_done(pair.now, helper, 0);
+        pair.run();
+        assert_eq!(sizes(&pair), [SECTORS * 2; 2], "{}", pair.logs());
+        assert_eq!((pair.b.data[8000 * 512], pair.b.data[SMALL]), (5, 7), "{}", pair.logs());
+        pair.assert_equal();
     }
 }
 

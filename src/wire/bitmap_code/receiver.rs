@@ -23,13 +23,37 @@ pub struct Receiver {
     /// First word of the next plain packet.
     word: u64,
     complete: bool,
+    may_be_shorter: bool,
     statistics: Statistics,
 }
 
 impl Receiver {
     /// A transfer of a bitmap of `bits` bits: the same number on both nodes.
     pub fn new(bits: u64, version: ProtocolVersion) -> Receiver {
-        Receiver { bits, version, bit: 0, word: 0, complete: false, statistics: Statistics::default() }
+        Receiver {
+            bits,
+            version,
+            bit: 0,
+            word: 0,
+            complete: false,
+            may_be_shorter: false,
+            statistics: Statistics::default(),
+        }
+    }
+
+    /// A transfer from a node whose device may be smaller still: it may end earlier. The end of a compressed one shows in what follows it only.
+    pub fn of_smaller_device(bits: u64, version: ProtocolVersion) -> Receiver {
+        Receiver { may_be_shorter: true, ..Receiver::new(bits, version) }
+    }
+
+    /// Whether what has come may be all.
+    pub fn may_end_here(&self) -> bool {
+        self.complete || self.may_be_shorter
+    }
+
+    /// Bits of the bitmap.
+    pub fn bits(&self) -> u64 {
+        self.bits
     }
 
     /// Whether the last packet has come.
@@ -54,7 +78,8 @@ impl Receiver {
         let words_left = words_for(self.bits) - self.word;
         let words = words_left.min(self.version.bitmap_payload_max() as u64 / 8);
         let want = words as usize * 8;
-        if payload.len() != want {
+        let shorter = self.may_be_shorter && payload.len() < want && payload.len().is_multiple_of(8);
+        if payload.len() != want && !shorter {
             return Err(Malformed::PlainBitmapSize { want, size: payload.len() });
         }
         self.statistics.count_plain(self.version.header_len() + payload.len());
