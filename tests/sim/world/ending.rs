@@ -111,6 +111,15 @@ impl World {
             && (current(n) != current(1 - n) || refuses)
     }
 
+    /// The disk of a Primary failed when its peer was the target of a resync that had not ended there, and a write went to that disk, which the
+    /// failed one lacks. So it refuses its own disk, and the peer's is half-synced: it is rebooted.
+    fn has_half_of_its_data_on_each_disk(&self, n: usize, state: StateWord) -> bool {
+        state.role == Role::Primary
+            && state.disk == Disk::Diskless
+            && self.refused_disks[n].is_some_and(|at| at + 10_000 > self.now)
+            && self.state(1 - n).is_some_and(|peer| peer.disk == Disk::Inconsistent)
+    }
+
     /// Two Primaries went apart, and fencing holds the one whose data are to be given up. It cannot end its application, nor say that its data
     /// are given up, as long as it is Primary (reply 123): it is rebooted.
     fn is_fenced_loser(&self, n: usize, state: StateWord) -> bool {
@@ -153,6 +162,7 @@ impl World {
             }
             let is_lost = self.is_lost_primary(n, state)
                 || self.is_frozen_beside_old_data(n, state)
+                || self.has_half_of_its_data_on_each_disk(n, state)
                 || self.is_fenced_loser(n, state);
             if is_lost || self.wants_what_nobody_has(state) {
                 self.crash(n, false);
