@@ -384,8 +384,12 @@ impl World {
                 }
             } else if state.conn.is_sync_source() || state.conn == Conn::WFBitMapS {
                 // A source that has not noticed yet that the link is lost, and its target was refused what it asked for.
+                // That may have gone on, and have lost its disk since.
                 let gone_on = match states[1 - n] {
-                    Some(other) => self.began_generation_alone(1 - n, other),
+                    Some(other) if other.disk >= Disk::Inconsistent => {
+                        self.began_generation_alone(1 - n, other)
+                    }
+                    Some(other) => other.conn < Conn::Connected && self.left_generation_of_its_own(1 - n),
                     None => self.left_generation_of_its_own(1 - n),
                 };
                 if self.authority != Some(1 - n) || !gone_on {
