@@ -29,6 +29,11 @@ const NEVER: [&str; 14] = [
     "bitmap received, but there is no disk",
 ];
 
+/// The current UUID that a log line names, without the bit that tells the role.
+fn generation_named(digits: &str) -> Option<u64> {
+    u64::from_str_radix(digits, 16).ok().map(|uuid| uuid & !1)
+}
+
 impl World {
     pub fn logged(&mut self, n: usize, level: Level, text: &str) {
         self.say(|| format!("{n}: {level:?}: {text}"));
@@ -88,19 +93,26 @@ impl World {
             self.given_up = true;
             return;
         }
-        if text.starts_with("new current UUID") {
+        if let Some(generation) = text.strip_prefix("new current UUID ") {
             let served = self.nodes[n].daemon.as_ref().is_some_and(|daemon| daemon.served_primary);
-            self.unheard_generation |= self.nodes[n].state().is_some_and(|s| {
+            let unheard = self.nodes[n].state().is_some_and(|s| {
                 // The node that serves the Primary may be the other one of two.
                 let serves = s.peer == Role::Primary && s.pdsk < Disk::Inconsistent;
                 // It was due when the link was lost, and a slow disk came in between: the Primary may have its own again.
                 serves || s.role == Role::Secondary && s.conn < Conn::Connected && served
             });
-        } else if text.starts_with("receiver updated UUIDs to effective data uuid") {
-            // Not heard of by a Secondary that has given its own disk up since.
-            self.unheard_generation &= !self.nodes[n].is_primary();
+            if unheard {
+                self.unheard_generation = generation.split(':').next().and_then(generation_named);
+            }
+        } else if let Some(generation) = text.strip_prefix("receiver updated UUIDs to effective data uuid: ")
+        {
+            // Not heard of by a Secondary that has given its own disk up since, nor by a Primary that goes by other data.
+            let heard = self.nodes[n].is_primary() && self.unheard_generation == generation_named(generation);
+            if heard {
+                self.unheard_generation = None;
+            }
         } else if text.starts_with("Can only connect to data with current UUID") {
-            let wanted = text.rsplit('=').next().and_then(|digits| u64::from_str_radix(digits, 16).ok());
+            let wanted = text.rsplit('=').next().and_then(generation_named);
             self.refused_data = wanted.map(|wanted| (self.now, wanted));
         }
         // The Primary gave its disk up, this node began a generation for what it was to write here, and the link was lost
@@ -109,7 +121,7 @@ impl World {
         // has not begun it yet, and refuses what it has not heard of.
         let waits = self.nodes[n].state().is_some_and(|state| state.is_susp() || state.disk < Disk::UpToDate);
         let refuses = waits && text.contains("I shall become SyncTarget, but I am primary");
-        if self.unheard_generation && (refuses || text.contains("Split-Brain detected")) {
+        if self.unheard_generation.is_some() && (refuses || text.contains("Split-Brain detected")) {
             self.given_up = true;
             return;
         }

@@ -79,7 +79,7 @@ impl World {
         state.role == Role::Primary
             && state.disk < Disk::UpToDate
             && state.conn == Conn::StandAlone
-            && (self.nodes[1 - n].is_primary() || self.unheard_generation)
+            && (self.nodes[1 - n].is_primary() || self.unheard_generation.is_some())
             && self.state(1 - n).is_some_and(|state| state.disk >= Disk::Outdated)
             && self.authority == Some(1 - n)
     }

@@ -343,7 +343,7 @@ impl World {
                 self.authority = None;
                 self.unfenced = false;
                 self.loser = None;
-                self.unheard_generation = false;
+                self.unheard_generation = None;
                 self.left_disks = [false; 2];
                 self.lifted_peers = [false; 2];
                 return;

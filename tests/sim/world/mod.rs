@@ -94,7 +94,7 @@ pub struct World {
     /// A Primary crashed whose own disk did not count, and protocol A let it acknowledge what the peer never got.
     pub lost_on_the_way: bool,
     /// A node began a generation for the writes of a Primary without a disk, which has not heard of it.
-    pub unheard_generation: bool,
+    pub unheard_generation: Option<u64>,
     /// The node lost its cache when it was Primary, and the two have not mirrored since.
     pub cut_primary: Option<usize>,
     /// The node gave its disk up as Primary, and went on with the peer's: its disk is old, and nothing on it says so.
@@ -201,7 +201,7 @@ impl World {
             without_disk: [0; 2],
             bits_without_resync: false,
             lost_on_the_way: false,
-            unheard_generation: false,
+            unheard_generation: None,
             cut_primary: None,
             left_disks: [false; 2],
             left_behind: [false; 2],
