@@ -246,7 +246,7 @@ impl World {
     }
 
     /// The same of a node that crashed before its peer noticed that the link was lost.
-    fn left_generation_of_its_own(&self, n: usize) -> bool {
+    pub(super) fn left_generation_of_its_own(&self, n: usize) -> bool {
         self.left_good_disk(n) && self.nodes[n].super_block().uuids[1] != 0
     }
 
