@@ -129,8 +129,9 @@ impl World {
         let primary = self.nodes[n].is_primary();
         let forced = self.nodes[n].is_asked(|purpose| *purpose == Purpose::Primary { force: true });
         let chosen = primary && forced && self.state(n).is_some_and(decides_alone);
-        let frozen = primary && self.state(n).is_some_and(StateWord::is_susp);
-        let unused = frozen && self.loser == Some(other) && self.authority == Some(n);
+        let idle =
+            primary && self.state(n).is_some_and(|state| state.is_susp() || state.disk <= Disk::Failed);
+        let unused = idle && self.loser == Some(other) && self.authority == Some(n);
         self.stats.crashes += 1;
         self.stats.power_cuts += u64::from(power_cut);
         // Protocol A acknowledges what TCP has. If an invalidate takes the own disk away while such writes are
@@ -172,8 +173,8 @@ impl World {
             // It has not, and the promotion is forgotten: the other one has the newer data still.
             self.authority = Some(other);
         } else if unused && self.is_generation_before(n) {
-            // Nor has it where the I/O of the one that was chosen has been frozen from its promotion on: no application has seen its data,
-            // and nothing tells that they were chosen. Nobody has lost anything.
+            // Nor has it where the I/O of the one that was chosen has been frozen from its promotion on, or its disk been gone: no
+            // application has seen its data, and nothing tells that they were chosen. Nobody has lost anything.
             self.say(|| format!("the data of node {other} count again"));
             self.rebase_judge(other);
             self.loser = None;
@@ -246,7 +247,7 @@ impl World {
     }
 
     /// The same of a node that crashed before its peer noticed that the link was lost.
-    pub(super) fn left_generation_of_its_own(&self, n: usize) -> bool {
+    fn left_generation_of_its_own(&self, n: usize) -> bool {
         self.left_good_disk(n) && self.nodes[n].super_block().uuids[1] != 0
     }
 

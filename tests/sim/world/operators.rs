@@ -28,9 +28,9 @@ impl World {
                 self.stats.promotions += 1;
                 let alone = self.state(n).is_some_and(|state| state.conn < Conn::Connected);
                 let decides = self.state(n).is_some_and(decides_alone);
-                // The disk may have been given up since, with the new generation.
+                // The disk may have been given up since: the new generation begins when it is back, if it has not begun.
                 let given_up = self.state(n).is_some_and(|state| state.disk <= Disk::Failed);
-                let own = self.is_local(n) || given_up && self.left_generation_of_its_own(n);
+                let own = self.is_local(n) || given_up;
                 // Where the data come from the peer by now nothing is forced.
                 if decides && own && purpose == (Purpose::Primary { force: true }) {
                     self.data_chosen(n);
