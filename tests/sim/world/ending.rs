@@ -111,13 +111,18 @@ impl World {
             && (current(n) != current(1 - n) || refuses)
     }
 
-    /// The disk of a Primary failed when its peer was the target of a resync that had not ended there, and a write went to that disk, which the
-    /// failed one lacks. So it refuses its own disk, and the peer's is half-synced: it is rebooted.
+    /// The disk of a Primary failed when its peer was the target of a resync that had not ended there, or was giving its own disk up, and a
+    /// write went to that disk, which the failed one lacks. So it refuses its own disk, and the peer's is half-synced, or older: it is rebooted.
     fn has_half_of_its_data_on_each_disk(&self, n: usize, state: StateWord) -> bool {
+        let recent = |at: Millis| at + 10_000 > self.now;
+        let older = |(at, wanted): (Millis, u64)| {
+            recent(at) && (self.nodes[1 - n].super_block().uuids[0] ^ wanted) & !1 != 0
+        };
         state.role == Role::Primary
             && state.disk == Disk::Diskless
-            && self.refused_disks[n].is_some_and(|at| at + 10_000 > self.now)
-            && self.state(1 - n).is_some_and(|peer| peer.disk == Disk::Inconsistent)
+            && self.refused_disks[n].is_some_and(recent)
+            && (self.state(1 - n).is_some_and(|peer| peer.disk == Disk::Inconsistent)
+                || state.conn == Conn::StandAlone && self.refused_data.is_some_and(older))
     }
 
     /// Two Primaries went apart, and fencing holds the one whose data are to be given up. It cannot end its application, nor say that its data
