@@ -47,7 +47,7 @@ impl Resource {
         self.net.as_ref().is_some_and(|net| net.allow_two_primaries)
     }
 
-    fn is_arbiter(&self) -> bool {
+    pub(super) fn is_arbiter(&self) -> bool {
         self.connection.link.is_some_and(|link| link.arbiter)
     }
 

@@ -220,6 +220,7 @@ impl Resource {
             return;
         }
         let told_before = std::mem::replace(&mut self.volumes[v].peer_told, real_disk);
+        self.volumes[v].peer_told_role = peer.role;
         self.volumes[v].peer_attaches = false;
         // Requests may have waited for that.
         self.wake = true;
@@ -616,8 +617,7 @@ impl Resource {
         request: StateChangeRequest,
         connection_wide: bool,
     ) {
-        let arbiter = self.connection.link.is_some_and(|link| link.arbiter);
-        let code = if arbiter && self.waits_for_peer() {
+        let code = if self.is_arbiter() && self.waits_for_peer() {
             StateError::ConcurrentStateChange.code()
         } else {
             match Change::from_wire(request.mask, request.val) {
@@ -662,7 +662,13 @@ impl Resource {
                     let wanted = change.apply(self.state(v));
                     self.conclude(v, Err(Refusal { error, wanted }), true)
                 }
-                None => self.change(v, change, ChangeKind::Soft, true),
+                None => {
+                    let result = self.change(v, change, ChangeKind::Soft, true);
+                    if let (Ok(_), Some(role)) = (&result, change.peer) {
+                        self.volumes[v].peer_told_role = role;
+                    }
+                    result
+                }
             },
             _ => self.change_connection(change, ChangeKind::SoftKeepingDisk, true),
         };

@@ -277,6 +277,11 @@ impl Resource {
                     self.hold = None;
                     self.take_sync_uuid(v, uuid);
                     true
+                } else if self.is_source_of_new_space(v) {
+                    if !self.yields_new_space(v) {
+                        self.hold = None;
+                    }
+                    true
                 } else if state.conn < Conn::Connected
                     || state.conn == Conn::WFBitMapT && !sends_bitmap
                     || state.disk <= Disk::Negotiating

@@ -468,8 +468,10 @@ impl Resource {
                 }
             }
             Step::SyncUuid { v } => self.rotate_sync_uuid(v),
-            // The target must not have one that this disk could not be told of.
-            Step::SendSyncUuid { v, uuid } if self.state(v).disk > Disk::Failed => {
+            // The target must not have one that this disk could not be told of. Nor does a node send one that has become the target itself.
+            Step::SendSyncUuid { v, uuid }
+                if self.state(v).disk > Disk::Failed && !self.becomes_target(v) =>
+            {
                 self.emit(Socket::Data, v, Packet::SyncUuid(uuid), None, None);
                 self.sync_uuid_sent(v);
             }

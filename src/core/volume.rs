@@ -9,7 +9,7 @@ use super::request::Request;
 use super::resize::ResizeOrder;
 use super::resync::Resync;
 use super::size::SizeQuestion;
-use super::state::{Conn, Disk, StateWord};
+use super::state::{Conn, Disk, Role, StateWord};
 use super::types::{Io, Millis};
 use super::uuid::{PeerUuids, Uuids};
 use crate::conf::settings::DiskSettings;
@@ -180,6 +180,8 @@ pub struct Volume {
     pub(super) peer_user_size: u64,
     /// The peer's disk, as its last state word said; `pdsk` is also what this node makes of it.
     pub(super) peer_told: Disk,
+    /// Its role, as it told it last, or was allowed to have. A word that is of the end of a resync alone does not change what this node goes by.
+    pub(super) peer_told_role: Role,
     /// Without a disk this node wrote to the peer. Its own disk lacks that, even if it is of the generation that this node
     /// knows of: the peer began another one for these writes, and may not have come to say so.
     pub(super) wrote_without_disk: bool,
@@ -324,6 +326,7 @@ impl Volume {
             peer_size: 0,
             peer_user_size: 0,
             peer_told: Disk::DUnknown,
+            peer_told_role: Role::Unknown,
             served_primary: false,
             disk_left_to_primary: false,
             peer_was_primary: false,

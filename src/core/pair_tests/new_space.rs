@@ -104,6 +104,60 @@ fn space_that_is_added_without_the_peer_keeps_nobody_waiting() {
     }
 }
 
+/// A disk is attached, and the device grows with it, while the other node asks to be Primary, and has said since that it is not yet: each node takes
+/// itself for the source of what is added. One of the two becomes the target.
+#[test]
+fn two_sources_of_new_space_become_one() {
+    const SMALL: usize = SECTORS as usize * 512;
+    for (version, slow_meta, slow_handler) in
+        [(93, false, false), (101, false, false), (101, true, false), (101, false, true), (86, false, true)]
+    {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.demote_a();
+        // `a` is the arbiter, and `b` asks.
+        let id = pair.b.begin(Command::Primary { volume: V, force: false });
+        while pair.b.work() {}
+        pair.a.begin(Command::Detach { volume: V, force: false });
+        while pair.a.work() {}
+        while Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now) {}
+        for command in [Command::PauseSync { volume: V }, Command::ResumeSync { volume: V }] {
+            pair.b.begin(command);
+            while pair.b.work() {}
+        }
+        while Pair::deliver(&mut pair.b, &mut pair.a, Socket::Meta, pair.now) {}
+        while pair.a.work() {}
+        assert_eq!(pair.a.word().2, Disk::Diskless, "{}", pair.logs());
+        grow_both(&mut pair.a, &mut pair.b, SMALL, 2 * SMALL);
+        pair.a.attach();
+        pair.run_data_to_b();
+        pair.b.meta_held = slow_meta.then(Vec::new);
+        pair.a.running = slow_handler.then(Vec::new);
+        pair.b.running = slow_handler.then(Vec::new);
+        pair.run();
+        if slow_meta {
+            pair.b.release_meta();
+        }
+        // The word of the promotion comes when the resync has begun, as if it were the end of it.
+        let helpers = [pair.a.running.take(), pair.b.running.take()];
+        for (helper, of_a) in helpers.into_iter().zip([true, false]) {
+            let node = if of_a { &mut pair.a } else { &mut pair.b };
+            helper.into_iter().flatten().for_each(|helper| node.core.helper_done(pair.now, helper, 0));
+            pair.run();
+        }
+        assert_eq!(pair.b.replies[&id], 1, "{}", pair.logs());
+        let sources = |pair: &Pair| {
+            [&pair.a, &pair.b].map(|node| {
+                node.log.iter().any(|line| line.contains("will sync 40960 KB") && line.contains("SyncSource"))
+            })
+        };
+        assert_eq!(sources(&pair), [true; 2], "{}", pair.logs());
+        pair.b.write(SECTORS + 8, 5, 4096);
+        pair.run();
+        assert_eq!(pair.b.data[SMALL], 8, "{}", pair.logs());
+        pair.assert_equal();
+    }
+}
+
 /// The peer waits for the resync of new space, which this node, its source, has not begun yet: it has nothing that a Primary
 /// without a disk could use.
 #[test]

@@ -80,6 +80,8 @@ pub struct Resync {
     pub(super) target_done: bool,
     /// Source: it says, too, that its disk is not good.
     pub(super) target_failed: bool,
+    /// Source of new space alone.
+    of_new_space: bool,
     /// Source of new space alone: the target's disk was not good before. What it is in the end the target tells.
     target_tells: bool,
     /// Source of an empty resync of which nobody tells the end: how long it waits for it.
@@ -303,6 +305,7 @@ impl Resource {
         self.volumes[v].resync_after_negotiation = false;
         self.begin_counting(v);
         self.volumes[v].resync.target_tells = tells_of_more;
+        self.volumes[v].resync.of_new_space = side == Conn::SyncSource && state.conn == Conn::Connected;
         if self.volumes[v].resynced {
             // Behind the news of the disk that came back: the peer sends nothing more for the one before.
             self.volumes[v].resync.late_answers = Some(self.request_ping());
@@ -759,15 +762,44 @@ impl Resource {
             return;
         }
         self.info(Some(v), size::GROWN_AREA);
-        let arbiter = self.connection.link.is_some_and(|link| link.arbiter);
-        if size::grown_area_source(state, arbiter) {
+        if size::grown_area_source(state, self.is_arbiter()) {
             self.start_resync(v, Conn::SyncSource);
         } else {
-            let _ = self.change(v, Change::conn(Conn::WFSyncUUID), ChangeKind::Soft, true);
-            let begins = self.state(v).conn == Conn::WFSyncUUID;
-            self.volumes[v].lacks_new_space_only = begins && state.disk == Disk::UpToDate;
-            self.volumes[v].gets_new_space_only = begins;
+            self.await_new_space(v, Change::conn(Conn::WFSyncUUID));
         }
+    }
+
+    fn await_new_space(&mut self, v: VolumeIndex, change: Change) {
+        let good = self.state(v).disk == Disk::UpToDate;
+        let _ = self.change(v, change, ChangeKind::Soft, true);
+        let begins = self.state(v).conn == Conn::WFSyncUUID;
+        self.volumes[v].lacks_new_space_only = begins && good;
+        self.volumes[v].gets_new_space_only = begins;
+    }
+
+    /// The peer has begun the resync of new space as its source, and so has this node: a word of the peer's from before it was promoted has come
+    /// behind its question for that. Both know the roles by now, and one of the two becomes the target. True: this node has.
+    /// (DRBD waits for ever.)
+    pub(super) fn yields_new_space(&mut self, v: VolumeIndex) -> bool {
+        let peer = self.volumes[v].peer_told_role;
+        let state = StateWord { pdsk: self.state(v).disk, peer, ..self.state(v) };
+        if size::grown_area_source(state, self.is_arbiter()) {
+            return false;
+        }
+        self.warning(Some(v), "the peer is the source of new storage, too; this node becomes the target");
+        let change = Change::conn(Conn::WFSyncUUID).and(Change::pdsk(Disk::UpToDate));
+        self.await_new_space(v, Change { peer: Some(peer), ..change });
+        self.state(v).conn == Conn::WFSyncUUID
+    }
+
+    /// Whether this node waits for the peer's sync UUID, or has it.
+    pub(super) fn becomes_target(&self, v: VolumeIndex) -> bool {
+        matches!(self.state(v).conn, Conn::WFSyncUUID | Conn::SyncTarget | Conn::PausedSyncT)
+    }
+
+    /// Whether both nodes may be the source of a resync: only of one of new space each decides for itself.
+    pub(super) fn is_source_of_new_space(&self, v: VolumeIndex) -> bool {
+        self.state(v).conn.is_sync_source() && self.volumes[v].resync.of_new_space
     }
 
     /// The link is free again: an Ahead node becomes the source.
