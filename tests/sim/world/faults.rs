@@ -238,6 +238,12 @@ impl World {
         self.p.two_primaries && self.nodes[1 - n].daemon.is_none() && self.is_generation_before(1 - n)
     }
 
+    /// The generation of node `n` is the one after that of the other node, which is not to be preferred.
+    fn has_moved_on(&self, n: usize) -> bool {
+        let [own, other] = [n, 1 - n].map(|n| self.identity(n).0);
+        self.loser != Some(n) && own.bitmap != 0 && (own.bitmap ^ other.current) & !1 == 0
+    }
+
     /// A Secondary without its peer that has a generation of its own.
     pub(super) fn began_generation_alone(&self, n: usize, state: StateWord) -> bool {
         let disk = self.nodes[n].daemon.as_ref().and_then(|daemon| daemon.core.volume(V).disk());
@@ -396,7 +402,7 @@ impl World {
                 if self.authority != Some(1 - n) || !gone_on {
                     self.authority = Some(n);
                 }
-            } else if (self.authority.is_none() || self.has_shot_primary(n))
+            } else if (self.authority.is_none() || self.has_shot_primary(n) || self.has_moved_on(n))
                 && self.began_generation_alone(n, state)
             {
                 // The peer was lost in the middle of the demotion.
