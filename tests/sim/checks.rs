@@ -352,7 +352,8 @@ impl World {
 
     /// Who goes on alone under resource-and-stonith has fenced the peer.
     fn check_fenced(&self, n: usize) {
-        if !self.is_fenced(n) {
+        // A disk that was left may say that this node is fenced, as it was then: nothing tells it otherwise.
+        if !self.is_fenced(n) || self.left_disks[1 - n] {
             return;
         }
         let other = self.nodes[1 - n].state();

@@ -98,7 +98,7 @@ pub struct World {
     /// The node lost its cache when it was Primary, and the two have not mirrored since.
     pub cut_primary: Option<usize>,
     /// The node gave its disk up as Primary, and went on with the peer's: its disk is old, and nothing on it says so.
-    left_disks: [bool; 2],
+    pub left_disks: [bool; 2],
     /// Beside the node, which had given its disk up, the peer became good: what that disk says of the peer is not true any more.
     lifted_peers: [bool; 2],
     /// The node is Primary without good data, and the other one has been Primary with them meanwhile.
