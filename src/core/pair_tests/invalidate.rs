@@ -116,3 +116,33 @@ fn who_does_not_become_the_target_after_all_serves_a_primary_that_lost_its_disk(
     pair.run();
     assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
 }
+
+/// The Primary gives its disk up, and attaches it again, before it hears that its data are to be given up: that was for the disk before, and what is
+/// to become of this one the other node decides.
+#[test]
+fn an_order_to_give_up_the_disk_before_is_not_for_the_one_that_negotiates() {
+    for version in [86, 95, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        let id = pair.b.begin(Command::InvalidateRemote { volume: V });
+        while pair.b.work() {}
+        pair.a.begin(Command::Detach { volume: V, force: false });
+        while pair.a.work() {}
+        while Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now) {}
+        while pair.b.work() {}
+        while Pair::deliver(&mut pair.b, &mut pair.a, Socket::Meta, pair.now) {}
+        while pair.a.work() {}
+        assert_eq!(pair.a.word().2, Disk::Diskless, "{}", pair.logs());
+        pair.run_data_to_b();
+        pair.a.attach();
+        pair.run_data_to_b();
+        assert_eq!(
+            (pair.a.word().2, pair.b.word().1),
+            (Disk::Negotiating, Conn::WFBitMapS),
+            "{}",
+            pair.logs()
+        );
+        pair.run();
+        assert!(pair.b.replies[&id] < 0, "{} {}", pair.b.replies[&id], pair.logs());
+        pair.assert_equal();
+    }
+}
