@@ -425,6 +425,8 @@ impl Resource {
                 }
             }
             Step::ZeroActivityLog { v } => self.zero_activity_log(v),
+            // The bitmap that was to say it is not on the disk.
+            Step::FullSync { v, on: false } if self.volumes[v].io_error_seen => {}
             Step::FullSync { v, on } => {
                 if let Some(disk) = &mut self.volumes[v].disk {
                     disk.full_sync = on;

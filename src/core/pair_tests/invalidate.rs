@@ -146,3 +146,24 @@ fn an_order_to_give_up_the_disk_before_is_not_for_the_one_that_negotiates() {
         pair.assert_equal();
     }
 }
+
+/// The bitmap of a disk that is given up cannot be written, nor when the disk is attached again: the super block says as long that all is out of sync.
+#[test]
+fn a_full_sync_outlives_a_bitmap_that_cannot_be_written() {
+    let mut pair = synced_pair();
+    pair.b.bitmap_fails = true;
+    pair.b.begin(Command::Invalidate { volume: V });
+    pair.run();
+    let full_sync = |pair: &Pair| pair.b.super_block().flags.contains(MetaFlags::FULL_SYNC);
+    assert_eq!((pair.b.word().2, full_sync(&pair)), (Disk::Diskless, true), "{}", pair.logs());
+    let id = pair.b.begin(pair.b.attach_command(pair.b.core.volume(V).settings().clone()));
+    pair.run();
+    assert!(pair.b.replies[&id] != 101, "{}", pair.logs());
+    assert_eq!((pair.b.word().2, full_sync(&pair)), (Disk::Diskless, true), "{}", pair.logs());
+    pair.b.bitmap_fails = false;
+    pair.b.data[4000 * 512] ^= 1;
+    pair.b.attach();
+    pair.run();
+    assert!(!full_sync(&pair), "{}", pair.logs());
+    pair.assert_equal();
+}
