@@ -119,7 +119,11 @@ impl Resource {
 
     /// A block was compared.
     pub(super) fn verify_result(&mut self, v: VolumeIndex, sector: u64, sectors: u64, in_sync: bool) {
-        if !in_sync {
+        // Late ones, of a verify that has been given up, are not for the source of a resync: its target, which marks the block for itself, would not
+        // know that it has to bring it.
+        let conn = self.state(v).conn;
+        let sends_what_is_marked = conn.is_sync_source() || conn == Conn::WFBitMapS;
+        if !in_sync && !sends_what_is_marked {
             if let Some(disk) = &mut self.volumes[v].disk {
                 disk.bitmap.set_sectors(sector, sectors);
             }

@@ -2,6 +2,7 @@
 
 use super::resync::hammered_until;
 use super::*;
+use crate::wire::acks::OvResult;
 
 /// A verify takes two good disks for granted: it does not make one of a disk that is not.
 #[test]
@@ -128,4 +129,26 @@ fn a_verify_that_stops_is_over_when_all_blocks_are_compared() {
         pair.run();
     }
     assert_eq!((pair.a.word().1, pair.b.word().1), (Conn::Connected, Conn::Connected), "{}", pair.logs());
+}
+
+/// What a verify found that has been given up comes when a resync has begun. The source has nothing to bring there: for the target it would be
+/// a block that has failed.
+#[test]
+fn a_late_find_of_a_verify_is_not_a_failed_block_of_a_resync() {
+    for version in [86, 95, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.lose_link();
+        pair.a.write(4000, 99, 8192);
+        pair.run();
+        pair.a.held = Some(Vec::new());
+        pair.meet_again();
+        assert_eq!(pair.a.word().1, Conn::SyncSource, "{}", pair.logs());
+        let find = OvResult { sector: 8000, size: 4096, seq: 1, in_sync: false };
+        pair.a.core.packet(pair.now, Socket::Meta, 0, Packet::OvResult(find), None);
+        for output in pair.a.held.take().into_iter().flatten() {
+            pair.a.carry_out(output);
+        }
+        pair.run();
+        pair.assert_equal();
+    }
 }
