@@ -390,7 +390,10 @@ impl Resource {
                 // that was said before it had told of its disk.
                 return self.resize_failed(v, cause, ConfigCode::ResizeDuringResync, "");
             }
-            if let Some(line) = size::late_shrink(size, order.shown, self.volumes[v].size) {
+            // The peer may have grown by a question of this node already, which grows itself when it has the answer.
+            let asked = self.volumes[v].size_questions.iter().map(|question| question.largest);
+            let largest = asked.fold(self.volumes[v].size, u64::max);
+            if let Some(line) = size::late_shrink(size, order.shown, largest) {
                 self.log_line(Some(v), line);
                 return self.resize_failed(v, cause, ConfigCode::ImplicitShrink, "");
             }
@@ -525,6 +528,7 @@ impl Resource {
                     let question = SizeQuestion {
                         user: volume.settings.size,
                         before: before.unwrap_or(volume.size),
+                        largest: size::smaller_unless_zero(volume.settings.size, self.limits(v).own_max),
                         grown_from: (change == SizeChange::Grew).then_some(volume.grown_from),
                         no_resync: flags.no_resync,
                     };

@@ -196,6 +196,8 @@ pub struct SizeQuestion {
     pub user: u64,
     /// Size of the device before that, sectors.
     pub before: u64,
+    /// The largest device that the peer may show when it has heard of this, before its answer comes, sectors.
+    pub largest: u64,
     /// This node has grown, from so many sectors, and goes by the answer: RESIZE_PENDING.
     pub grown_from: Option<u64>,
     /// Its flag: new space is the same on both disks.
@@ -407,8 +409,8 @@ pub fn implicit_shrink(maximum: u64, exposed: u64, user: u64) -> Option<LogLine>
     (maximum < exposed && !asked_for).then(|| not_implicitly(maximum))
 }
 
-/// Whether a `resize` that has waited would make the device smaller, which its user did not ask for: the device was not larger than `size` when the
-/// command came (`shown`), and has grown since (`exposed`). An application may use that. `size`: 0: no limit.
+/// Whether a `resize` would make the device smaller, which its user did not ask for: the device was not larger than `size` when the
+/// command came (`shown`), and has grown since (`exposed`), at this node or at the peer. An application may use that. `size`: 0: no limit.
 pub fn late_shrink(size: u64, shown: u64, exposed: u64) -> Option<LogLine> {
     let shrinks = size != 0 && size < exposed;
     (shrinks && size >= shown).then(|| not_implicitly(size))

@@ -295,6 +295,32 @@ fn an_answer_does_not_take_back_a_size_that_was_asked_for_since() {
     }
 }
 
+/// A Primary has grown when it has heard a question, which the peer, who asked, does only when the answer comes. The user of the peer names a size
+/// before that: it may not take back what the Primary shows already. Once the answer is there, it may.
+#[test]
+fn a_resize_before_the_answer_to_another_takes_back_no_space() {
+    for (version, wanted) in [(86, WANTED), (101, WANTED), (101, SECTORS)] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        for node in [&mut pair.a, &mut pair.b] {
+            node.set_bytes(2 * SMALL);
+        }
+        resize(&mut pair.b);
+        while pair.b.work() {}
+        while Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now) {}
+        while pair.a.work() {}
+        assert_eq!(both_sizes(&pair), [2 * SECTORS, SECTORS], "{}", pair.logs());
+        let id = resize_to(&mut pair.b, wanted);
+        run_without_shrinking(&mut pair);
+        assert_eq!(pair.b.replies[&id], 170, "{}", pair.logs());
+        assert_eq!(both_sizes(&pair), [2 * SECTORS; 2], "{}", pair.logs());
+        pair.assert_equal();
+        let id = resize_to(&mut pair.b, wanted);
+        pair.run();
+        assert_eq!(pair.b.replies[&id], 101, "{}", pair.logs());
+        assert_eq!(both_sizes(&pair), [wanted; 2], "{}", pair.logs());
+    }
+}
+
 /// A node hears of a size while it moves its meta data for another one, which the peer hears of before it has an answer: for both nodes the
 /// two cross.
 #[test]
