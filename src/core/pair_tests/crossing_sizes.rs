@@ -1,6 +1,6 @@
 //! Sizes that are asked for, or told, while others are on their way: the two nodes come to one.
 
-use super::sizes::{grow_both, pair_about_to_resize_alone, resize, resize_to};
+use super::sizes::{grow_both, pair_about_to_resize_alone, resize, resize_alone, resize_to};
 use super::*;
 
 /// Bytes of the device at first.
@@ -206,6 +206,51 @@ fn a_size_that_was_asked_for_while_the_peer_has_no_disk_stays() {
         run_without_shrinking(&mut pair);
         assert_eq!(both_sizes(&pair), [wanted; 2], "{}", pair.logs());
         assert_eq!((pair.b.word().1, pair.b.word().2), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
+    }
+}
+
+/// A node has grown and written alone, and attaches its disk beside one that lacks that. The user of that peer has wanted a size meanwhile, for a
+/// device that was smaller: it takes nothing of what was written.
+#[test]
+fn a_size_that_was_asked_for_beside_old_data_cuts_nothing_off() {
+    const LARGE: usize = 2 * SMALL;
+    const TOO_SMALL: usize = SMALL * 3 / 2 + 4096;
+    for (version, room, assume_peer_has_space) in [
+        (86, LARGE, false),
+        (101, LARGE, false),
+        (86, LARGE, true),
+        (101, LARGE, true),
+        (101, TOO_SMALL, false),
+        (101, TOO_SMALL, true),
+    ] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.b.begin(Command::Disconnect { force: false });
+        pair.run();
+        pair.a.set_bytes(LARGE);
+        assert_eq!(resize_alone(&mut pair.a), 101);
+        pair.a.write(2 * SECTORS - 8, 7, 4096);
+        pair.run();
+        pair.a.begin(Command::Secondary { volume: V, open: false });
+        pair.run();
+        pair.a.begin(Command::Detach { volume: V, force: false });
+        pair.run();
+        pair.b.set_bytes(room);
+        let resize = Command::Resize { volume: V, size: WANTED, assume_peer_has_space, assume_clean: false };
+        assert_eq!(pair.b.command(resize), 101);
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        pair.run();
+        assert_eq!((pair.a.word().1, pair.a.word().2), (Conn::Connected, Disk::Diskless), "{}", pair.logs());
+
+        let attached = pair.a.try_attach_with_size(0);
+        pair.run();
+        assert_eq!(pair.a.super_block().effective_size_sectors, 2 * SECTORS, "{}", pair.logs());
+        if room == TOO_SMALL {
+            assert_eq!(attached, 170, "{}", pair.logs());
+            continue;
+        }
+        assert_eq!(attached, 101, "{}", pair.logs());
+        assert_eq!(both_sizes(&pair), [2 * SECTORS; 2], "{}", pair.logs());
+        pair.assert_equal();
     }
 }
 
