@@ -88,17 +88,14 @@ impl Resource {
 
     fn data_packet(&mut self, volume: u16, packet: Packet, payload: Option<Payload>) {
         if !matches!(packet, Packet::Bitmap | Packet::CompressedBitmap) {
-            match self.bitmap_receive.take() {
-                Some((v, receiver)) if receiver.may_end_here() => {
-                    if self.may_get_bitmap_of_source(v) {
-                        self.bitmap_received(v, &receiver);
-                    }
-                }
-                Some(_) => {
+            if let Some((v, receiver)) = self.bitmap_receive.take() {
+                if !receiver.may_end_here() {
                     self.protocol_error(None, "receive_bitmap: cmd neither ReportBitMap nor ReportCBitMap");
                     return;
                 }
-                None => {}
+                if self.may_get_bitmap_of_source(v) {
+                    self.bitmap_received(v, &receiver);
+                }
             }
         }
         match packet {

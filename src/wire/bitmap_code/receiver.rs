@@ -78,7 +78,7 @@ impl Receiver {
         let words_left = words_for(self.bits) - self.word;
         let words = words_left.min(self.version.bitmap_payload_max() as u64 / 8);
         let want = words as usize * 8;
-        let shorter = self.may_be_shorter && payload.len() < want && payload.len().is_multiple_of(8);
+        let shorter = self.may_be_shorter && payload.len() < want && payload.len() % 8 == 0;
         if payload.len() != want && !shorter {
             return Err(Malformed::PlainBitmapSize { want, size: payload.len() });
         }

@@ -125,12 +125,12 @@ impl World {
                 || state.conn == Conn::StandAlone && self.refused_data.is_some_and(older))
     }
 
-    /// Two Primaries went apart, and fencing holds the one whose data are to be given up. It cannot end its application, nor say that its data
+    /// Two Primaries went apart, and fencing, or the lack of good data, holds the one whose data are to be given up. It cannot end its application, nor say that its data
     /// are given up, as long as it is Primary (reply 123): it is rebooted.
     fn is_fenced_loser(&self, n: usize, state: StateWord) -> bool {
         self.loser == Some(n)
             && state.role == Role::Primary
-            && state.susp_fen
+            && (state.susp_fen || state.susp_nod)
             && state.conn == Conn::StandAlone
     }
 
