@@ -401,6 +401,7 @@ impl Resource {
             || !has_ahead
             || state.disk != Disk::UpToDate
             || state.conn == Conn::Ahead
+            || self.leaves_peer_unasked(v, Change::conn(Conn::Ahead))
         {
             return false;
         }

@@ -699,12 +699,10 @@ impl Resource {
         if change.conn == Some(Conn::StartingSyncS) && state.disk < Disk::Inconsistent {
             return Some(StateError::NoLocalDisk);
         }
-        // The device has another size, which the peer has not been asked for: in a resync it would not hear of it. (DRBD begins it.)
         let begins = matches!(change.conn, Some(Conn::StartingSyncS | Conn::StartingSyncT));
-        let resizes = begins && self.volumes[v].size_before_resize.is_some();
         // It was for the disk before this one, of which the peer decides now what is to be done. (DRBD begins it, and waits for ever.)
         let negotiates = begins && state.disk == Disk::Negotiating;
-        (resizes || negotiates || self.may_not_give_peer_up(v, change))
+        (self.leaves_peer_unasked(v, change) || negotiates || self.may_not_give_peer_up(v, change))
             .then_some(StateError::InTransientState)
     }
 }

@@ -203,6 +203,17 @@ impl Resource {
         }
     }
 
+    /// Whether with this change the nodes would not be Connected any more, but in a resync, a verify or Ahead, before the peer is asked for the
+    /// size that the device has here by now: it would not hear of it, and get writes beyond its end. (DRBD makes the change.)
+    pub(super) fn leaves_peer_unasked(&self, v: VolumeIndex, change: Change) -> bool {
+        self.volumes[v].size_before_resize.is_some() && leaves_connected(change)
+    }
+
+    /// Whether the peer has been asked for such a change, and may have agreed: a size that came into effect now it would not hear of.
+    fn leaves_connected_if_peer_agrees(&self, v: VolumeIndex) -> bool {
+        self.asks_peer_for(v).is_some_and(leaves_connected)
+    }
+
     /// Whether the peer has asked for a size, and has no answer yet.
     fn is_asked_for_size(&self, v: VolumeIndex) -> bool {
         matches!(&self.hold, Some(Hold::Sizes { v: of, sizes }) if *of == v && peer_sizes(sizes).is_question())
@@ -385,7 +396,8 @@ impl Resource {
                 // The nodes have met since the command came.
                 return self.resize(v, order);
             }
-            if conn > Conn::Connected || conn == Conn::Connected && self.volumes[v].peer_attaches {
+            let leaves = self.volumes[v].peer_attaches || self.leaves_connected_if_peer_agrees(v);
+            if conn > Conn::Connected || conn == Conn::Connected && leaves {
                 // A resync has come in between, in which the peer hears of no size. Or one is about to: the peer would take this size for one
                 // that was said before it had told of its disk.
                 return self.resize_failed(v, cause, ConfigCode::ResizeDuringResync, "");
@@ -543,6 +555,9 @@ impl Resource {
                     self.send_uuids(v, 0);
                     self.send_sizes(v, true, dds_flags);
                 }
+                self.start_unless_it_waits(v);
+                // So may a request of this node.
+                self.changes += 1;
                 self.reply_after_fifo(id, NO_ERROR);
             }
         }
@@ -585,6 +600,11 @@ impl Resource {
 /// Whether the nodes are connected, and the peer has a disk that is not just being attached.
 pub(super) fn knows_peer_disk(state: StateWord) -> bool {
     state.conn >= Conn::Connected && state.pdsk > Disk::Failed
+}
+
+/// Whether from Connected this leads to a state in which the peer is asked for no size.
+fn leaves_connected(change: Change) -> bool {
+    change.conn.is_some_and(|conn| conn > Conn::Connected)
 }
 
 fn peer_sizes(packet: &Sizes) -> PeerSizes {

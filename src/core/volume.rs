@@ -229,7 +229,8 @@ pub struct Volume {
     pub(super) size_with_peer_disk: u64,
     /// What the peer is still to answer about the size, the oldest first.
     pub(super) size_questions: VecDeque<SizeQuestion>,
-    /// Size of the device before a `resize` that has come into effect, and that the peer has not been told yet, sectors.
+    /// Size of the device before a `resize` that has come into effect, and that the peer has not been told yet, sectors. Until then the
+    /// nodes stay Connected: `leaves_peer_unasked`.
     pub(super) size_before_resize: Option<u64>,
     /// The size before the device grew last, sectors.
     pub(super) grown_from: u64,

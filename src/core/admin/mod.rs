@@ -160,6 +160,16 @@ impl Resource {
         self.task.as_ref().is_some_and(|task| matches!(task.stage, Stage::Peer { .. }))
     }
 
+    /// What the peer was asked for of this volume alone, and has not answered.
+    pub(super) fn asks_peer_for(&self, v: VolumeIndex) -> Option<Change> {
+        let Task { kind: TaskKind::Simple { v: of, .. }, stage: Stage::Peer { wanted, .. }, .. } =
+            self.task.as_ref()?
+        else {
+            return None;
+        };
+        (*of == v).then_some(*wanted)
+    }
+
     /// Whether the peer was asked to let this node's disk go.
     pub(super) fn asks_to_detach(&self, v: VolumeIndex) -> bool {
         let asks = |task: &Task| {

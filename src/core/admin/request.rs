@@ -76,7 +76,7 @@ impl Resource {
         change: Change,
         open: bool,
     ) -> Option<StateResult> {
-        if self.may_not_give_peer_up(v, change) {
+        if self.may_not_give_peer_up(v, change) || self.leaves_peer_unasked(v, change) {
             return self.answer_or_retry(task, Err(StateError::InTransientState));
         }
         let os = self.state(v);

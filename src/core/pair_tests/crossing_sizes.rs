@@ -45,7 +45,11 @@ fn both_sizes(pair: &Pair) -> [u64; 2] {
 
 /// Both disks have room for twice the size of the device, and each node knows that of the other; `a` is Primary.
 fn pair_with_room(version: u32) -> Pair {
-    let mut pair = synced_pair_at(version, Protocol::C);
+    pair_with_room_of(version, &settings(Protocol::C))
+}
+
+fn pair_with_room_of(version: u32, net: &NetSettings) -> Pair {
+    let mut pair = synced_pair_of(version, net);
     pair.b.set_bytes(2 * SMALL);
     resize(&mut pair.b);
     pair.run();
@@ -511,23 +515,103 @@ fn a_resize_that_waits_for_another_command_takes_back_no_space() {
     }
 }
 
-/// The device has grown, and the peer, which has not been asked yet, gives its data up: it would not hear of the size until that resync is over, and get
-/// writes beyond its end.
+/// The device has grown, and the peer has not been asked yet: it would not hear of the size in a resync or a verify, and get writes beyond its
+/// end. None begins, whoever wants it.
 #[test]
-fn no_resync_begins_between_a_new_size_and_the_question_for_it() {
-    for version in [93, 101] {
-        let mut pair = pair_with_room(version);
+fn no_resync_or_verify_begins_between_a_new_size_and_the_question_for_it() {
+    let commands = [
+        || Command::Invalidate { volume: V },
+        || Command::InvalidateRemote { volume: V },
+        || Command::Verify { volume: V, start: None, stop: None },
+    ];
+    let net = NetSettings { verify_alg: "crc32c".to_owned(), ..settings(Protocol::C) };
+    for (version, of_peer) in [(93, true), (101, true), (93, false), (101, false)] {
+        for command in commands {
+            let mut pair = pair_with_room_of(version, &net);
+            pair.a.meta_held = Some(Vec::new());
+            resize(&mut pair.a);
+            while pair.a.work() {}
+            assert_eq!(both_sizes(&pair), [SECTORS * 2, SECTORS], "{}", pair.logs());
+            let id = if of_peer { &mut pair.b } else { &mut pair.a }.begin(command());
+            pair.run_for_a_while();
+            assert_eq!(pair.a.word().1, Conn::Connected, "{}", pair.logs());
+            pair.a.release_meta();
+            pair.run();
+            assert_eq!(both_sizes(&pair), [SECTORS * 2; 2], "{}", pair.logs());
+            let node = if of_peer { &pair.b } else { &pair.a };
+            assert!(node.replies.contains_key(&id), "{}", pair.logs());
+            pair.assert_equal();
+        }
+    }
+}
+
+/// Nor does a node pull ahead of its peer.
+#[test]
+fn no_node_pulls_ahead_between_a_new_size_and_the_question_for_it() {
+    use crate::conf::settings::OnCongestion;
+    for version in [97, 101] {
+        let net = settings(Protocol::A);
+        let net = NetSettings { on_congestion: OnCongestion::PullAhead, congestion_fill: 100, ..net };
+        let mut pair = pair_with_room_of(version, &net);
+        pair.a.write(0, 4, 4096);
+        pair.run();
+        for sector in [0, 64] {
+            pair.a.write(sector, 5, 32768);
+        }
+        while pair.a.work() {}
         pair.a.meta_held = Some(Vec::new());
         resize(&mut pair.a);
         while pair.a.work() {}
         assert_eq!(both_sizes(&pair), [SECTORS * 2, SECTORS], "{}", pair.logs());
-        let id = pair.b.begin(Command::Invalidate { volume: V });
-        pair.run_for_a_while();
+        pair.a.write(128, 6, 32768);
+        while pair.a.work() {}
+        assert_eq!(pair.a.word().1, Conn::Connected, "{}", pair.logs());
         pair.a.release_meta();
         pair.run();
         assert_eq!(both_sizes(&pair), [SECTORS * 2; 2], "{}", pair.logs());
-        assert!(pair.b.replies.contains_key(&id), "{}", pair.logs());
         pair.assert_equal();
+    }
+}
+
+/// The peer has been asked for a resync before the size comes into effect, and may have agreed.
+#[test]
+fn a_size_that_comes_into_effect_when_the_peer_has_been_asked_for_a_resync_is_refused() {
+    let (mut pair, resize) = pair_about_to_resize_alone(true);
+    let sizes = both_sizes(&pair);
+    let invalidate = pair.a.begin(Command::InvalidateRemote { volume: V });
+    while pair.a.work() {}
+    pair.release_meta_of_a();
+    pair.run();
+    assert_eq!((pair.a.replies[&resize], pair.a.replies[&invalidate]), (130, 1), "{}", pair.logs());
+    assert_eq!(both_sizes(&pair), sizes, "{}", pair.logs());
+    assert_eq!((pair.a.word().1, pair.b.word().2), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
+}
+
+/// The same where it is the resync of the space that was added before, whose handler ends: it begins when the peer has been asked.
+#[test]
+fn no_resync_of_new_space_begins_between_the_next_size_and_the_question_for_it() {
+    for (version, clean) in [(93, false), (101, false), (93, true), (101, true)] {
+        let mut pair = pair_with_room(version);
+        pair.a.running = Some(Vec::new());
+        resize_to(&mut pair.a, WANTED);
+        pair.run();
+        let helper =
+            pair.a.running.take().and_then(|mut running| running.pop()).expect("before-resync-source");
+        pair.a.meta_held = Some(Vec::new());
+        let id = if clean { resize_clean(&mut pair.a) } else { resize(&mut pair.a) };
+        while pair.a.work() {}
+        assert_eq!(both_sizes(&pair), [SECTORS * 2, WANTED], "{}", pair.logs());
+        pair.a.core.helper_done(pair.now, helper, 0);
+        pair.run_for_a_while();
+        pair.a.release_meta();
+        pair.run();
+        assert_eq!(pair.a.replies[&id], 101, "{}", pair.logs());
+        assert_eq!(both_sizes(&pair), [SECTORS * 2; 2], "{}", pair.logs());
+        let bytes = if clean { WANTED as usize * 512 } else { 2 * SMALL };
+        assert!(pair.a.data[..bytes] == pair.b.data[..bytes], "{}", pair.logs());
+        for node in [&pair.a, &pair.b] {
+            assert_eq!((node.word().1, node.word().2), (Conn::Connected, Disk::UpToDate), "{}", pair.logs());
+        }
     }
 }
 

@@ -259,9 +259,16 @@ impl Resource {
             let _ = self.change_connection(Change::conn(Conn::Disconnecting), ChangeKind::Hard, false);
             return;
         }
-        if self.waits_for_peer() {
-            self.volumes[v].start_waits = Some(side);
-        } else {
+        self.volumes[v].start_waits = Some(side);
+        self.start_unless_it_waits(v);
+    }
+
+    /// A resync whose handler has ended begins, unless an own request for a change of both nodes is not decided yet, or the peer has yet to be
+    /// asked for a size: the resync of new space waits in conn Connected for its handler.
+    pub(super) fn start_unless_it_waits(&mut self, v: VolumeIndex) {
+        let Some(side) = self.volumes[v].start_waits else { return };
+        if !self.waits_for_peer() && !self.leaves_peer_unasked(v, Change::conn(side)) {
+            self.volumes[v].start_waits = None;
             self.begin_resync(v, side);
         }
     }
@@ -273,9 +280,7 @@ impl Resource {
             if std::mem::take(&mut self.volumes[v].grown_waits) {
                 self.queue_steps([Step::ResyncGrown { v }]);
             }
-            if let Some(side) = self.volumes[v].start_waits.take() {
-                self.begin_resync(v, side);
-            }
+            self.start_unless_it_waits(v);
             self.check_end(v);
         }
     }
