@@ -119,10 +119,13 @@ impl World {
             (Kind::Read, Ok(payload)) => {
                 let Some(payload) = payload else { panic!("a read without bytes") };
                 assert_eq!(payload.len() as u64, request.sectors * 512, "bytes read");
-                for index in 0..request.sectors {
+                // What an older disk shows says nothing of the data that count.
+                let judged = if self.is_left_behind(n) { 0 } else { request.sectors };
+                for index in 0..judged {
                     let tag = tag_of(payload, index as usize);
-                    let Err(text) = self.judge.read(step, began, sector + index, tag) else { continue };
-                    assert!(self.is_left_behind(n), "node {n} read #{token}: {text}");
+                    if let Err(text) = self.judge.read(step, began, sector + index, tag) {
+                        panic!("node {n} read #{token}: {text}");
+                    }
                 }
             }
             (Kind::Write { tags, fua }, Ok(_)) => {
