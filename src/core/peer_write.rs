@@ -7,7 +7,8 @@
 use super::activity_log::{extents_of, Get};
 use super::intervals;
 use super::resync::Answer;
-use super::state::{Conn, Disk};
+use super::state::{Conn, Disk, Role};
+use super::steps::Step;
 use super::types::*;
 use super::volume::Volume;
 use super::Resource;
@@ -339,7 +340,22 @@ impl Resource {
         if !disk.primary_mark_durable {
             // After a crash nobody would look at the activity log: it waits for the mark. If the peer has a
             // disk by now the mark is gone, and the bits, set when it came, were made durable before that.
-            return volume.state.conn >= Conn::Connected && volume.state.pdsk >= Disk::Inconsistent;
+            if volume.state.conn >= Conn::Connected && volume.state.pdsk >= Disk::Inconsistent {
+                return true;
+            }
+            // What was frozen when the peer was demoted: no Primary asks for the mark, which stays until this is on the disk.
+            if volume.state.peer != Role::Primary && !disk.keep_primary_mark {
+                disk.keep_primary_mark = true;
+                self.queue_steps([
+                    Step::WriteSuperBlock { v },
+                    Step::AwaitPeerWrites { v },
+                    Step::FlushData { v },
+                    Step::WriteBitmap { v, all: false },
+                    Step::ReleaseMarks { v },
+                    Step::WriteSuperBlockIfDirty { v },
+                ]);
+            }
+            return false;
         }
         let extent = *extents_of(sector, sectors.max(1)).start();
         if disk.activity_log.get(extent) == Get::Wait {

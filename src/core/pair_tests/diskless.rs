@@ -681,3 +681,33 @@ fn a_write_to_a_disk_that_has_failed_is_not_done() {
     pair.run();
     pair.assert_equal();
 }
+
+/// A Primary without its disk loses its peer with a write under way, is frozen, and demoted: the write is still to be done, and is sent again when the
+/// peer is back, which has no Primary to log it for.
+#[test]
+fn what_was_frozen_when_a_node_without_a_disk_was_demoted_is_written() {
+    for version in [86, 101] {
+        let mut pair = synced_pair_at(version, Protocol::A);
+        pair.a.when_data_are_lost(OnNoData::SuspendIo);
+        pair.a.begin(Command::Detach { volume: V, force: false });
+        pair.run();
+        pair.b.held = Some(Vec::new());
+        pair.a.write(4000, 99, 8192);
+        pair.run_for_a_while();
+        let id = pair.a.begin(Command::Secondary { volume: V, open: false });
+        pair.run_for_a_while();
+        pair.lose_link();
+        pair.b.held = None;
+        pair.b.restart(77);
+        pair.run();
+        assert_eq!(pair.a.word().0, Role::Secondary, "{}", pair.logs());
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::A)))), 101);
+        pair.meet_again();
+        assert_eq!(pair.a.replies.get(&id), Some(&1), "{}", pair.logs());
+        assert_eq!(pair.b.data[4000 * 512..][..8192], [99; 8192]);
+        assert!(!pair.b.super_block().flags.contains(MetaFlags::PRIMARY_IND), "{}", pair.logs());
+        pair.a.attach();
+        pair.run();
+        pair.assert_equal();
+    }
+}
