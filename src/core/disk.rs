@@ -56,7 +56,7 @@ impl Resource {
             return Err(ConfigCode::DataNotCurrent.number());
         }
         self.volumes[v].settings = settings;
-        self.heed_user_of_peer(v, &super_block, uuids.current);
+        self.heed_user_of_peer(v, super_block.flags, super_block.effective_size_sectors, uuids.current);
         let mut limits = self.limits(v);
         limits.own_max = maximum;
         limits.last_agreed = super_block.effective_size_sectors;
@@ -232,11 +232,12 @@ impl Resource {
 
     /// A disk that is attached beside one whose device was limited takes part in that. (DRBD tells the peer of no limit, which is lost then:
     /// the device grows.) But it loses nothing by that which the peer's data lack: its user has not meant that.
-    fn heed_user_of_peer(&mut self, v: VolumeIndex, super_block: &SuperBlock, current: u64) {
+    /// `agreed`: the size of the disk, sectors.
+    fn heed_user_of_peer(&mut self, v: VolumeIndex, flags: MetaFlags, agreed: u64, current: u64) {
         let volume = &mut self.volumes[v];
-        let is_newer = super_block.flags.contains(MetaFlags::CONSISTENT)
+        let is_newer = flags.contains(MetaFlags::CONSISTENT)
             && volume.peer_uuids.is_some_and(|peer| !peer.uuids.has(current));
-        let cuts = volume.peer_user_size < super_block.effective_size_sectors;
+        let cuts = volume.peer_user_size < agreed;
         if knows_peer_disk(volume.state) && !(is_newer && cuts) {
             volume.settings.size = smaller_unless_zero(volume.settings.size, volume.peer_user_size);
         }
@@ -259,10 +260,10 @@ impl Resource {
     /// Bitmap and log are in order: the state of the disk shows (steps 23 to 25).
     pub(super) fn attached(&mut self, v: VolumeIndex) {
         let Some(disk) = &self.volumes[v].disk else { return };
-        let (super_block, current) = (disk.super_block.clone(), disk.uuids.current);
+        let (flags, current) = (disk.super_block.flags, disk.uuids.current);
+        let agreed = disk.super_block.effective_size_sectors;
         // Asked before, but the peer with the data in use may have gone since, or have told how large its disk is.
-        self.heed_user_of_peer(v, &super_block, current);
-        let flags = super_block.flags;
+        self.heed_user_of_peer(v, flags, agreed, current);
         let limits = self.limits(v);
         let refused = if self.volumes[v].force_detach {
             Some(ConfigCode::Interrupted)

@@ -699,9 +699,8 @@ impl Resource {
         if change.conn == Some(Conn::StartingSyncS) && state.disk < Disk::Inconsistent {
             return Some(StateError::NoLocalDisk);
         }
-        let begins = matches!(change.conn, Some(Conn::StartingSyncS | Conn::StartingSyncT));
         // It was for the disk before this one, of which the peer decides now what is to be done. (DRBD begins it, and waits for ever.)
-        let negotiates = begins && state.disk == Disk::Negotiating;
+        let negotiates = change.conn == Some(Conn::StartingSyncT) && state.disk == Disk::Negotiating;
         (self.leaves_peer_unasked(v, change) || negotiates || self.may_not_give_peer_up(v, change))
             .then_some(StateError::InTransientState)
     }

@@ -8,7 +8,7 @@ use super::activity_log::{extents_of, Get};
 use super::intervals;
 use super::resync::Answer;
 use super::state::{Conn, Disk, Role};
-use super::steps::Step;
+use super::steps::{release_primary_mark, Step};
 use super::types::*;
 use super::volume::Volume;
 use super::Resource;
@@ -346,14 +346,9 @@ impl Resource {
             // What was frozen when the peer was demoted: no Primary asks for the mark, which stays until this is on the disk.
             if volume.state.peer != Role::Primary && !disk.keep_primary_mark {
                 disk.keep_primary_mark = true;
-                self.queue_steps([
-                    Step::WriteSuperBlock { v },
-                    Step::AwaitPeerWrites { v },
-                    Step::FlushData { v },
-                    Step::WriteBitmap { v, all: false },
-                    Step::ReleaseMarks { v },
-                    Step::WriteSuperBlockIfDirty { v },
-                ]);
+                self.queue_steps([Step::WriteSuperBlock { v }]);
+                self.queue_steps(release_primary_mark(v));
+                self.queue_steps([Step::WriteSuperBlockIfDirty { v }]);
             }
             return false;
         }

@@ -87,16 +87,10 @@ impl Resource {
     }
 
     fn data_packet(&mut self, volume: u16, packet: Packet, payload: Option<Payload>) {
-        if !matches!(packet, Packet::Bitmap | Packet::CompressedBitmap) {
-            if let Some((v, receiver)) = self.bitmap_receive.take() {
-                if !receiver.may_end_here() {
-                    self.protocol_error(None, "receive_bitmap: cmd neither ReportBitMap nor ReportCBitMap");
-                    return;
-                }
-                if self.may_get_bitmap_of_source(v) {
-                    self.bitmap_received(v, &receiver);
-                }
-            }
+        let in_bitmap = matches!(packet, Packet::Bitmap | Packet::CompressedBitmap);
+        if self.bitmap_receive.is_some() && !in_bitmap && !self.bitmap_ends_early() {
+            self.protocol_error(None, "receive_bitmap: cmd neither ReportBitMap nor ReportCBitMap");
+            return;
         }
         match packet {
             Packet::Protocol(protocol) => return self.receive_protocol(protocol),
@@ -275,7 +269,7 @@ impl Resource {
                     self.take_sync_uuid(v, uuid);
                     true
                 } else if self.is_source_of_new_space(v) {
-                    if !self.yields_new_space(v) {
+                    if !self.yield_new_space(v) {
                         self.hold = None;
                     }
                     true
@@ -485,6 +479,17 @@ impl Resource {
                 }
             }
         }
+    }
+
+    /// What follows is no part of the bitmap that comes in: whether it may end there, for the source of new space may be smaller still.
+    fn bitmap_ends_early(&mut self) -> bool {
+        let Some((v, receiver)) = self.bitmap_receive.take_if(|(_, receiver)| receiver.may_end_here()) else {
+            return false;
+        };
+        if self.may_get_bitmap_of_source(v) {
+            self.bitmap_received(v, &receiver);
+        }
+        true
     }
 
     fn bitmap_received(&mut self, v: VolumeIndex, receiver: &bitmap_code::Receiver) {

@@ -286,13 +286,7 @@ impl Resource {
                     self.count_as_crashed(v);
                 }
             }
-            // What a Primary without a disk wrote last may wait for the activity log still, which counts only with the mark.
-            add(Step::AwaitPeerWrites { v });
-            add(Step::FlushData { v });
-            if !mutant!("demotion-without-bitmap") {
-                add(Step::WriteBitmap { v, all: false });
-            }
-            add(Step::ReleaseMarks { v });
+            release_primary_mark(v).for_each(&mut add);
         }
         // A15
         if connected && os.disk == Disk::Attaching && ns.disk == Disk::Negotiating {
@@ -559,6 +553,15 @@ impl Resource {
         }
         self.settle();
     }
+}
+
+/// PRIMARY_IND goes from the super block when nobody needs the activity log any more. What a Primary without a disk wrote last may wait for
+/// that still, which counts only with the mark.
+pub(super) fn release_primary_mark(v: VolumeIndex) -> impl Iterator<Item = Step> {
+    let bitmap = (!mutant!("demotion-without-bitmap")).then_some(Step::WriteBitmap { v, all: false });
+    [Some(Step::AwaitPeerWrites { v }), Some(Step::FlushData { v }), bitmap, Some(Step::ReleaseMarks { v })]
+        .into_iter()
+        .flatten()
 }
 
 /// Set all bits and write them; until they are on disk the super block says so instead

@@ -145,7 +145,6 @@ impl Resource {
         // Answers may come in any order. (DRBD ends with that for the last block, and does not see what is written to the others.)
         let asked_all = resync.verify_stop.is_some_and(|stop| resync.position * 8 >= stop);
         let stops = asked_all && resync.outstanding_blocks == 0;
-        let conn = self.state(v).conn;
         let over = conn.is_verify() && (left == 0 || stops && conn == Conn::VerifyS);
         if let Some((start, len)) = ended {
             self.log_line(Some(v), log_lines::out_of_sync_range(start, len));

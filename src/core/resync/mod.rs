@@ -774,6 +774,7 @@ impl Resource {
         }
     }
 
+    /// This node is the target of the resync of new space, and waits for the sync UUID. `change`: to WFSyncUUID.
     fn await_new_space(&mut self, v: VolumeIndex, change: Change) {
         let good = self.state(v).disk == Disk::UpToDate;
         let _ = self.change(v, change, ChangeKind::Soft, true);
@@ -785,7 +786,7 @@ impl Resource {
     /// The peer has begun the resync of new space as its source, and so has this node: a word of the peer's from before it was promoted has come
     /// behind its question for that. Both know the roles by now, and one of the two becomes the target. True: this node has.
     /// (DRBD waits for ever.)
-    pub(super) fn yields_new_space(&mut self, v: VolumeIndex) -> bool {
+    pub(super) fn yield_new_space(&mut self, v: VolumeIndex) -> bool {
         let peer = self.volumes[v].peer_told_role;
         let state = StateWord { pdsk: self.state(v).disk, peer, ..self.state(v) };
         if size::grown_area_source(state, self.is_arbiter()) {
