@@ -24,6 +24,19 @@ impl Pair {
         assert_eq!(self.a.replies[&id], 1, "{}", self.logs());
     }
 
+    /// `a` gives its disk up, with the consent of `b`, before it reads what that has sent on the data socket. `meanwhile`: what `b` does when it has
+    /// consented, and `a` does not know.
+    pub(super) fn detach_a_before_it_reads(&mut self, meanwhile: impl FnOnce(&mut Node)) {
+        self.a.begin(Command::Detach { volume: V, force: false });
+        while self.a.work() {}
+        while Pair::deliver(&mut self.a, &mut self.b, Socket::Data, self.now) {}
+        while self.b.work() {}
+        meanwhile(&mut self.b);
+        while Pair::deliver(&mut self.b, &mut self.a, Socket::Meta, self.now) {}
+        while self.a.work() {}
+        assert_eq!(self.a.word().2, Disk::Diskless, "{}", self.logs());
+    }
+
     /// `b` becomes the target of a full sync that `a` does not get on with.
     pub(super) fn full_sync_to_b(&mut self) {
         self.a.held = Some(Vec::new());

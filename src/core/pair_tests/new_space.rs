@@ -117,16 +117,12 @@ fn two_sources_of_new_space_become_one() {
         // `a` is the arbiter, and `b` asks.
         let id = pair.b.begin(Command::Primary { volume: V, force: false });
         while pair.b.work() {}
-        pair.a.begin(Command::Detach { volume: V, force: false });
-        while pair.a.work() {}
-        while Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now) {}
-        for command in [Command::PauseSync { volume: V }, Command::ResumeSync { volume: V }] {
-            pair.b.begin(command);
-            while pair.b.work() {}
-        }
-        while Pair::deliver(&mut pair.b, &mut pair.a, Socket::Meta, pair.now) {}
-        while pair.a.work() {}
-        assert_eq!(pair.a.word().2, Disk::Diskless, "{}", pair.logs());
+        pair.detach_a_before_it_reads(|b| {
+            for command in [Command::PauseSync { volume: V }, Command::ResumeSync { volume: V }] {
+                b.begin(command);
+                while b.work() {}
+            }
+        });
         grow_both(&mut pair.a, &mut pair.b, SMALL, 2 * SMALL);
         pair.a.attach();
         pair.run_data_to_b();

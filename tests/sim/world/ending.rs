@@ -84,6 +84,16 @@ impl World {
             && self.authority == Some(1 - n)
     }
 
+    /// Operators, who try again and again, have met it a moment ago.
+    fn is_recent(&self, at: Millis) -> bool {
+        at + 10_000 > self.now
+    }
+
+    /// Whether the disk of node `n` cannot be attached: it lacks what the node works with.
+    fn refuses_own_disk(&self, n: usize) -> bool {
+        self.refused_disks[n].is_some_and(|at| self.is_recent(at))
+    }
+
     /// A Primary gave its disk up with the write that named a new generation: no disk has that one, and it accepts no other. Nothing
     /// that its peer lacks was done in it. It is rebooted, too.
     fn wants_what_nobody_has(&self, state: StateWord) -> bool {
@@ -91,7 +101,7 @@ impl World {
         state.role == Role::Primary
             && state.disk == Disk::Diskless
             && state.conn == Conn::StandAlone
-            && at + 10_000 > self.now
+            && self.is_recent(at)
             && self.nodes.iter().all(|node| node.super_block().uuids[0] | 1 != wanted | 1)
             && !self.passed_on()
     }
@@ -100,7 +110,6 @@ impl World {
     /// disk has other ones, or lacks what it wrote to the peer's, so it is frozen. It is rebooted, and then the data that are Outdated are the newest.
     fn is_frozen_beside_old_data(&self, n: usize, state: StateWord) -> bool {
         let current = |n: usize| self.nodes[n].super_block().uuids[0] | 1;
-        let refuses = self.refused_disks[n].is_some_and(|at| at + 10_000 > self.now);
         state.role == Role::Primary
             && state.disk == Disk::Diskless
             && state.conn == Conn::Connected
@@ -108,26 +117,25 @@ impl World {
                 .state(1 - n)
                 .is_some_and(|peer| peer.conn == Conn::Connected && peer.disk == Disk::Outdated)
             && self.authority == Some(1 - n)
-            && (current(n) != current(1 - n) || refuses)
+            && (current(n) != current(1 - n) || self.refuses_own_disk(n))
     }
 
     /// The disk of a Primary failed when its peer was the target of a resync that had not ended there, or was giving its own disk up, and a
     /// write went to that disk, which the failed one lacks. So it refuses its own disk, and the peer's is half-synced, or older: it is rebooted.
     fn has_half_of_its_data_on_each_disk(&self, n: usize, state: StateWord) -> bool {
-        let recent = |at: Millis| at + 10_000 > self.now;
         let older = |(at, wanted): (Millis, u64)| {
-            recent(at) && (self.nodes[1 - n].super_block().uuids[0] ^ wanted) & !1 != 0
+            self.is_recent(at) && (self.nodes[1 - n].super_block().uuids[0] ^ wanted) & !1 != 0
         };
         state.role == Role::Primary
             && state.disk == Disk::Diskless
-            && self.refused_disks[n].is_some_and(recent)
+            && self.refuses_own_disk(n)
             && (self.state(1 - n).is_some_and(|peer| peer.disk == Disk::Inconsistent)
                 || state.conn == Conn::StandAlone && self.refused_data.is_some_and(older))
     }
 
-    /// Two Primaries went apart, and fencing, or the lack of good data, holds the one whose data are to be given up. It cannot end its application, nor say that its data
-    /// are given up, as long as it is Primary (reply 123): it is rebooted.
-    fn is_fenced_loser(&self, n: usize, state: StateWord) -> bool {
+    /// Two Primaries went apart, and fencing, or the lack of good data, freezes the one whose data are to be given up. It cannot end its
+    /// application, nor say that its data are given up, as long as it is Primary (reply 123): it is rebooted.
+    fn is_frozen_loser(&self, n: usize, state: StateWord) -> bool {
         self.loser == Some(n)
             && state.role == Role::Primary
             && (state.susp_fen || state.susp_nod)
@@ -168,7 +176,7 @@ impl World {
             let is_lost = self.is_lost_primary(n, state)
                 || self.is_frozen_beside_old_data(n, state)
                 || self.has_half_of_its_data_on_each_disk(n, state)
-                || self.is_fenced_loser(n, state);
+                || self.is_frozen_loser(n, state);
             if is_lost || self.wants_what_nobody_has(state) {
                 self.crash(n, false);
             } else if self.loser == Some(n) && state.conn > Conn::StandAlone && without_disk(state) {

@@ -238,10 +238,15 @@ impl World {
         self.p.two_primaries && self.nodes[1 - n].daemon.is_none() && self.is_generation_before(1 - n)
     }
 
-    /// The generation of node `n` is the one after that of the other node, which is not to be preferred.
-    fn has_moved_on(&self, n: usize) -> bool {
+    /// The generation of node `n` is the one after that of the other node.
+    fn is_generation_after(&self, n: usize) -> bool {
         let [own, other] = [n, 1 - n].map(|n| self.identity(n).0);
-        self.loser != Some(n) && own.bitmap != 0 && (own.bitmap ^ other.current) & !1 == 0
+        own.bitmap != 0 && (own.bitmap ^ other.current) & !1 == 0
+    }
+
+    /// The same, and the other one is not to be preferred.
+    fn has_moved_on(&self, n: usize) -> bool {
+        self.loser != Some(n) && self.is_generation_after(n)
     }
 
     /// A Secondary without its peer that has a generation of its own.
@@ -278,11 +283,11 @@ impl World {
         if self.loser.is_some() {
             return;
         }
-        let ids = [0, 1].map(|n| self.identity(n).0);
         // Also if an operator holds its I/O back: it was promoted over that, in a generation of its own.
-        let has_begun = |n: usize| ids[n].bitmap != 0 && (ids[n].bitmap ^ ids[1 - n].current) & !1 == 0;
         let goes_on = |n: usize, s: StateWord| {
-            s.role == Role::Primary && s.conn < Conn::Connected && (!s.is_susp() || has_begun(n))
+            s.role == Role::Primary
+                && s.conn < Conn::Connected
+                && (!s.is_susp() || self.is_generation_after(n))
         };
         let in_use = |n: usize, state: StateWord| {
             let node = &self.nodes[n];
