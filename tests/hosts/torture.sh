@@ -65,6 +65,7 @@ on_failure() {
 		cp "$WORK/$host/var/log/messages" "$kept/$host.log" 2>/dev/null
 		cp "$WORK/$host/etc/drbd.conf" "$kept/" 2>/dev/null
 		threads_of "$host" >"$kept/$host.threads" 2>/dev/null
+		threads_of_disk "$host" >"$kept/$host.disk-threads" 2>/dev/null
 	done
 	cp "$WORK"/*.out "$WORK"/unanswered.* "$kept/" 2>/dev/null
 	cp -r "$STATE" "$kept/" 2>/dev/null
@@ -73,11 +74,22 @@ on_failure() {
 	say "torture: again: TORTURE_SEED=$SEED make torture; only this round: TORTURE_SEED=$SEED TORTURE_ROUND=$ROUND make torture" >&2
 }
 
-# What the threads of a daemon wait for.
-threads_of() {
-	inside "$1" 'pid=$(cat /run/drbd/drbdd.pid) && for task in /proc/$pid/task/*; do
-		echo "$(cat $task/comm) $(awk "/^State/ { print \$2 }" $task/status) $(cat $task/wchan) $(head -c 100 $task/syscall)"
-	done; ls -l /proc/$pid/fd'
+# What the threads of a process wait for: to be run where the process is. The stacks are for root where the kernel shows them.
+WAITS='for task in /proc/$pid/task/*; do
+	echo "$(cat $task/comm) $(awk "/^State/ { print \$2 }" $task/status) $(cat $task/wchan) $(head -c 100 $task/syscall)"
+	sed "s/^/	/" $task/stack
+done; ls -l /proc/$pid/fd'
+
+# Those of a daemon.
+threads_of() { inside "$1" "pid=\$(cat /run/drbd/drbdd.pid) && $WAITS"; }
+
+# Those of the program that is the disk of a host, and what its door has not answered.
+threads_of_disk() {
+	sh -c "pid=${FAULTY[$1:sdb1]}; $WAITS"
+	# Requests that wait in FUSE, of all of its file systems; in flight at loop devices.
+	mkdir -p "$WORK/fuse" && mount -t fusectl fusectl "$WORK/fuse" && grep . "$WORK"/fuse/*/waiting
+	umount "$WORK/fuse"
+	grep . /sys/block/loop*/inflight
 }
 
 # --- hosts and daemons -------------------------------------------------------------------------------------------------
@@ -226,7 +238,7 @@ settle() {
 				end=$((SECONDS + WAIT))
 			fi
 			! is_to_be_attached_again "$host" || attach "$host"
-			[ $SECONDS -lt $end ] || die "$host is not good after $WAIT seconds without progress: $(now "$host")"
+			[ $SECONDS -lt $end ] || die "$host is not good after $WAIT seconds without progress: $(now "$host"); ${left:-nothing} left to resync or verify, ${least:-nothing} at the least"
 			sleep 0.1
 		done
 	done
@@ -335,6 +347,8 @@ fault_both() {
 # than the disk can take.
 fault_both_and_fail_over() {
 	note "the daemons of $SECONDARY and of the Primary ($PRIMARY) are killed, the other host takes over"
+	# A resync would take minutes with such a disk.
+	settle
 	disk_order "$SECONDARY" sdb1 delay 100 200
 	stop_good_primary "$SECONDARY"
 	signal_daemon "$SECONDARY" KILL
