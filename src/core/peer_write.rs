@@ -190,10 +190,12 @@ impl Resource {
         payload: Option<Payload>,
     ) {
         let from_application = matches!(kind, PeerKind::Write { .. } | PeerKind::Discard { .. });
-        let only_here = from_application && self.state(v).pdsk < Disk::Inconsistent;
-        if let (true, Some(disk)) = (only_here, &mut self.volumes[v].disk) {
+        let without_disk = from_application && self.state(v).pdsk < Disk::Inconsistent;
+        if let (true, Some(disk)) = (without_disk, &mut self.volumes[v].disk) {
             disk.bitmap.set_sectors(sector, u64::from(bytes) / 512);
         }
+        // What it writes before it has heard that its disk may go it writes there, too.
+        let only_here = without_disk && !self.volumes[v].peer_disk_let_go;
         let request = PeerRequest {
             volume: v,
             kind,

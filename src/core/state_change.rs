@@ -263,7 +263,10 @@ impl Resource {
             return;
         }
         let crashed = volume.crashed_primary;
-        let state = volume.state;
+        // Until the peer says that its disk is gone, which this node has agreed to, it writes there. If both crash before that, the mark of that
+        // Primary alone says whose data count: by protocol A it may have more. (DRBD sets its own mark, too.)
+        let pdsk = if volume.peer_disk_let_go { Disk::UpToDate } else { volume.state.pdsk };
+        let state = StateWord { pdsk, ..volume.state };
         if let Some(disk) = &mut volume.disk {
             let flags = super::metadata_flags::recomputed(disk.super_block.flags, state, crashed);
             if flags != disk.super_block.flags {

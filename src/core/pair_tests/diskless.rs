@@ -724,3 +724,51 @@ fn what_was_frozen_when_a_node_without_a_disk_was_demoted_is_written() {
         pair.assert_equal();
     }
 }
+
+/// The Secondary lets the Primary detach, and both crash before that one has heard it: it wrote to its disk until then, by protocol A more than
+/// reached the other.
+#[test]
+fn a_primary_that_crashes_before_it_hears_that_it_may_detach_has_the_data() {
+    for version in [86, 101] {
+        let mut pair = synced_pair_at(version, Protocol::A);
+        pair.a.begin(Command::Detach { volume: V, force: false });
+        pair.run_data_to_b();
+        assert_eq!((pair.a.word().2, pair.b.word().3), (Disk::UpToDate, Disk::Failed), "{}", pair.logs());
+        pair.a.write(5000, 88, 8192);
+        pair.run_data_to_b();
+        assert!(!pair.b.super_block().flags.contains(MetaFlags::PRIMARY_IND), "{}", pair.logs());
+        let token = pair.a.write(4000, 99, 8192);
+        while pair.a.work() {}
+        assert!(pair.a.completed.contains_key(&token), "{}", pair.logs());
+        pair.a.outgoing = Default::default();
+        for node in [&mut pair.a, &mut pair.b] {
+            node.restart(77);
+            assert_eq!(node.command(Command::Connect(Box::new(settings(Protocol::A)))), 101);
+        }
+        pair.linked = false;
+        pair.run();
+        pair.assert_equal();
+        assert_eq!((pair.b.data[4000 * 512], pair.b.data[5000 * 512]), (99, 88), "{}", pair.logs());
+    }
+}
+
+/// The same, and that one hears it: from then on the Secondary's disk alone has what is written.
+#[test]
+fn what_is_written_behind_the_end_of_the_primarys_disk_survives_a_crash_of_both() {
+    for version in [86, 101] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.detach_a_before_it_reads(|_| {});
+        let token = pair.a.write(4000, 99, 8192);
+        while !pair.a.completed.contains_key(&token) {
+            pair.run_once();
+        }
+        for node in [&mut pair.a, &mut pair.b] {
+            node.restart(77);
+            assert_eq!(node.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        }
+        pair.linked = false;
+        pair.run();
+        pair.assert_equal();
+        assert_eq!(pair.a.data[4000 * 512], 99, "{}", pair.logs());
+    }
+}
