@@ -1,11 +1,11 @@
 //! Flushes of the application: all that it has heard of is durable, on a disk that counts. spec/wire.md 7.1, "Empty flush".
 //!
 //! The own disk counts if its super block says that it is good. If it is not good, the peer's does: it keeps what its barriers'
-//! acknowledgements stand for. Beside another Primary both have to keep it: after a crash of both, either may be the one that
-//! counts. (DRBD waits for the own disk only.)
+//! acknowledgements stand for. Beside another Primary, and when this node is about to give its own disk up, both have to keep it: after a
+//! crash of both, either may be the one that counts. (DRBD waits for the own disk only.)
 
 use super::rules;
-use super::state::{Disk, Role};
+use super::state::{Conn, Disk, Role};
 use super::types::*;
 use super::Resource;
 
@@ -17,8 +17,8 @@ pub struct Flush {
     at_disk: bool,
     /// The newest request of before.
     newest: u64,
-    /// The peer was Primary, too.
-    beside_primary: bool,
+    /// Both disks have to keep it.
+    at_both: bool,
 }
 
 impl Resource {
@@ -26,10 +26,10 @@ impl Resource {
     pub fn flush(&mut self, now: Millis, v: VolumeIndex, token: Token) {
         self.now = self.now.max(now);
         let (state, newest) = (self.state(v), self.log.newest());
-        let beside_primary = state.peer == Role::Primary;
+        let at_both = state.peer == Role::Primary || self.gives_disk_up(v);
         if rules::replicates(state) {
             self.epochs.close(self.now);
-            if state.disk != Disk::UpToDate || beside_primary {
+            if state.disk != Disk::UpToDate || at_both {
                 self.flush_barrier();
             }
         }
@@ -42,8 +42,27 @@ impl Resource {
             }
             None => false,
         };
-        self.volumes[v].flushes.push(Flush { token, at_disk, newest, beside_primary });
+        self.volumes[v].flushes.push(Flush { token, at_disk, newest, at_both });
         self.settle();
+    }
+
+    /// This Primary is about to give its good disk up for the peer's: what the application has had flushed on the own one may be in the cache
+    /// of the peer's still. Has the peer flush it. The newest request of that; `None`: there is nothing to wait for.
+    pub(super) fn flush_before_giving_up(&mut self, v: VolumeIndex) -> Option<u64> {
+        let state = self.state(v);
+        let counts = state.role == Role::Primary && state.disk == Disk::UpToDate;
+        let newest = self.log.newest();
+        if !counts || self.peer_keeps(v, newest) {
+            return None;
+        }
+        self.epochs.close(self.now);
+        self.flush_barrier();
+        Some(newest)
+    }
+
+    /// Whether the peer's disk keeps what the application heard of up to this request, or is not there to keep it.
+    pub(super) fn peer_keeps(&self, v: VolumeIndex, newest: u64) -> bool {
+        self.state(v).conn < Conn::Connected || !self.has_completed_writes_in_open_epochs(v, newest)
     }
 
     /// The own disk is done with a flush.
@@ -83,7 +102,7 @@ impl Resource {
         if state.disk == Disk::UpToDate {
             let marked = volume.disk.as_ref().is_some_and(|disk| disk.good_mark_durable);
             // Without the peer: it is the new generation that says whose data count.
-            let shared = flush.beside_primary && (volume.uuid_hold || at_peer());
+            let shared = flush.at_both && (volume.uuid_hold || at_peer());
             return (marked && !shared).then_some(Ok(None));
         }
         if state.is_susp() || at_peer() {

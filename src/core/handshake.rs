@@ -617,6 +617,39 @@ impl Resource {
         request: StateChangeRequest,
         connection_wide: bool,
     ) {
+        let change = Change::from_wire(request.mask, request.val).map(Change::seen_by_peer);
+        let gives_up = change.is_ok_and(|change| change.conn == Some(Conn::StartingSyncT));
+        if let Some(v) = v.filter(|_| gives_up && !connection_wide) {
+            if let Some(newest) = self.flush_before_giving_up(v) {
+                self.volumes[v].order_to_give_up = Some((request, newest));
+                return;
+            }
+        }
+        self.answer_state_change_request(v, request, connection_wide);
+    }
+
+    /// Orders of the peer that waited until its disk keeps what is on the own one. True: something was done.
+    pub(super) fn run_orders_to_give_up(&mut self) -> bool {
+        let mut progress = false;
+        for v in self.volume_indices() {
+            let Some((request, newest)) = self.volumes[v].order_to_give_up else { continue };
+            if self.peer_keeps(v, newest) {
+                self.volumes[v].order_to_give_up = None;
+                progress = true;
+                if self.state(v).conn >= Conn::Connected {
+                    self.answer_state_change_request(Some(v), request, false);
+                }
+            }
+        }
+        progress
+    }
+
+    fn answer_state_change_request(
+        &mut self,
+        v: Option<VolumeIndex>,
+        request: StateChangeRequest,
+        connection_wide: bool,
+    ) {
         let code = if self.is_arbiter() && self.waits_for_peer() {
             StateError::ConcurrentStateChange.code()
         } else {

@@ -231,6 +231,7 @@ impl Resource {
             progress |= self.run_cleanup();
             progress |= self.run_pending_link();
             progress |= self.run_admin();
+            progress |= self.run_orders_to_give_up();
             if self.wake {
                 self.wake = false;
                 self.retry_waiting();

@@ -15,6 +15,7 @@ use super::uuid::{PeerUuids, Uuids};
 use crate::conf::settings::DiskSettings;
 use crate::meta;
 use crate::meta::activity_log::LogWriter;
+use crate::wire::StateChangeRequest;
 use std::collections::VecDeque;
 
 /// What /proc/drbd counts. spec/drbdsetup.md 8.2.
@@ -182,6 +183,9 @@ pub struct Volume {
     pub(super) peer_told: Disk,
     /// Its role, as it told it last, or was allowed to have. A word that is of the end of a resync alone does not change what this node goes by.
     pub(super) peer_told_role: Role,
+    /// The peer has ordered this node to give its data up, and hears of it when its disk keeps what the application has had flushed, up to the
+    /// request of this number.
+    pub(super) order_to_give_up: Option<(StateChangeRequest, u64)>,
     /// Without a disk this node wrote to the peer. Its own disk lacks that, even if it is of the generation that this node
     /// knows of: the peer began another one for these writes, and may not have come to say so.
     pub(super) wrote_without_disk: bool,
@@ -328,6 +332,7 @@ impl Volume {
             peer_user_size: 0,
             peer_told: Disk::DUnknown,
             peer_told_role: Role::Unknown,
+            order_to_give_up: None,
             served_primary: false,
             disk_left_to_primary: false,
             peer_was_primary: false,

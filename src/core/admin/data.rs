@@ -80,7 +80,8 @@ impl Resource {
             return;
         }
         let kind = TaskKind::Simple { v, change: Change::conn(begins), then: Then::Result };
-        self.task = Some(Task { id, kind, stage: Stage::Try });
+        let stage = if begins == Conn::StartingSyncT { self.stage_of_giving_up(v) } else { Stage::Try };
+        self.task = Some(Task { id, kind, stage });
     }
 
     pub(super) fn resume_io(&mut self, id: AdminId, v: VolumeIndex) {

@@ -74,6 +74,8 @@ enum Stage {
     Peer { wanted: Change, replied: Option<i32> },
     /// The peer's disk need not keep yet what was mirrored to it.
     Epochs { v: VolumeIndex },
+    /// Before this node gives its own disk up: the peer's need not keep yet what the application has had flushed, up to this request.
+    Flushed { v: VolumeIndex, newest: u64 },
     /// A handler runs.
     Helper,
     /// What was decided before has to be carried out first.
@@ -179,6 +181,24 @@ impl Resource {
         self.task.as_ref().is_some_and(asks)
     }
 
+    /// Whether this node, or the peer for it, has been ordered to give its own disk up, and that is not decided.
+    pub(super) fn gives_disk_up(&self, v: VolumeIndex) -> bool {
+        let gives_up = |task: &Task| match task.kind {
+            TaskKind::Detach { v: of } => of == v,
+            TaskKind::Simple { v: of, change, .. } => of == v && change.conn == Some(Conn::StartingSyncT),
+            _ => false,
+        };
+        self.volumes[v].order_to_give_up.is_some() || self.task.as_ref().is_some_and(gives_up)
+    }
+
+    /// Where an order to give the own disk up begins.
+    fn stage_of_giving_up(&mut self, v: VolumeIndex) -> Stage {
+        match self.flush_before_giving_up(v) {
+            Some(newest) => Stage::Flushed { v, newest },
+            None => Stage::Try,
+        }
+    }
+
     /// Carries the admin's requests on. True: something was done.
     pub(super) fn run_admin(&mut self) -> bool {
         let Some(task) = self.task.take() else {
@@ -191,6 +211,7 @@ impl Resource {
             Stage::Retry { changes } => changes != self.changes,
             Stage::RetryAt { time } => time <= self.now,
             Stage::Epochs { v } => !self.demotion_waits(v),
+            Stage::Flushed { v, newest } => self.peer_keeps(v, newest),
             Stage::Peer { wanted, replied } => return self.run_peer_stage(task, wanted, replied),
             Stage::Acknowledgements { result } if !self.awaits_acknowledgement() => {
                 self.finish_role(task, result);
@@ -240,7 +261,8 @@ impl Resource {
                 }
             }
             Command::Detach { volume: v, .. } => {
-                self.task = Some(Task { id, kind: TaskKind::Detach { v }, stage: Stage::Try });
+                let stage = self.stage_of_giving_up(v);
+                self.task = Some(Task { id, kind: TaskKind::Detach { v }, stage });
             }
             Command::Primary { volume, force } => self.begin_role(id, volume, Role::Primary, force, false),
             Command::Secondary { volume, open } => self.begin_role(id, volume, Role::Secondary, false, open),

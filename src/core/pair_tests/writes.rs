@@ -894,3 +894,63 @@ fn a_refused_write_is_not_undone_when_the_own_disk_fails() {
         assert_eq!(pair.b.try_attach(), 150, "{detach}\n{}", pair.logs());
     }
 }
+
+/// What the application has had flushed is on the own disk, and may be in the cache of the peer's still. A Primary gives its own disk up, whoever
+/// orders that, when the peer's keeps it, too; so does what is flushed meanwhile.
+#[test]
+fn a_primary_gives_its_disk_up_when_the_peers_keeps_what_was_flushed() {
+    let orders: [(bool, fn() -> Command); 3] = [
+        (true, || Command::Invalidate { volume: V }),
+        (false, || Command::InvalidateRemote { volume: V }),
+        (true, || Command::Detach { volume: V, force: false }),
+    ];
+    for (version, (by_primary, order)) in
+        [86, 95, 101].into_iter().flat_map(|v| orders.map(|order| (v, order)))
+    {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        let write = pair.a.write(4000, 99, 8192);
+        while !pair.a.completed.contains_key(&write) {
+            pair.run_once();
+        }
+        pair.a.core.flush(pair.now, V, 12345);
+        while pair.a.work() {}
+        assert!(pair.a.completed.contains_key(&12345), "{}", pair.logs());
+        let newest = pair.a.core.log.newest();
+        assert!(pair.a.core.has_completed_writes_in_open_epochs(V, newest), "{}", pair.logs());
+        let node = if by_primary { &mut pair.a } else { &mut pair.b };
+        let id = node.begin(order());
+        while node.work() {}
+        while Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now) {}
+        assert!(pair.a.core.gives_disk_up(V), "{:?} {version}", order());
+        // More comes, and is flushed, before the disk has gone.
+        let write = pair.a.write(8000, 98, 8192);
+        while pair.a.work() {}
+        while Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now) {}
+        let lacks = |pair: &Pair, newest| pair.a.core.has_completed_writes_in_open_epochs(V, newest);
+        assert!(pair.a.word().2 == Disk::UpToDate && lacks(&pair, newest), "{:?} {version}", order());
+        while pair.b.work() {}
+        while Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now) {}
+        while pair.b.work() {}
+        while Pair::deliver(&mut pair.b, &mut pair.a, Socket::Meta, pair.now) {}
+        while pair.a.work() {}
+        assert!(pair.a.completed.contains_key(&write), "{:?} {version}\n{}", order(), pair.logs());
+        pair.a.core.flush(pair.now, V, 12346);
+        let newest = pair.a.core.log.newest();
+        while pair.a.work() {}
+        assert!(lacks(&pair, newest), "{:?} {version}\n{}", order(), pair.logs());
+        assert!(!pair.a.completed.contains_key(&12346), "{:?} {version}\n{}", order(), pair.logs());
+        pair.run();
+        assert!(pair.a.completed.contains_key(&12346), "{:?} {version}\n{}", order(), pair.logs());
+        let node = if by_primary { &pair.a } else { &pair.b };
+        assert_eq!(node.replies.get(&id), Some(&1), "{:?} {version}\n{}", order(), pair.logs());
+        assert_eq!(pair.b.data[8000 * 512..][..8192], [98; 8192]);
+        if !matches!(order(), Command::Detach { .. }) {
+            assert!(
+                pair.a.log.iter().any(|line| line.starts_with("Began resync as SyncTarget")),
+                "{}",
+                pair.logs()
+            );
+            pair.assert_equal();
+        }
+    }
+}
