@@ -141,6 +141,10 @@ impl World {
         let exposed = self.state(n).is_some_and(|s| s.role == Role::Primary && s.disk < Disk::UpToDate);
         let given_up = exposed || primary && self.is_target_unawares(n);
         self.lost_on_the_way |= given_up && self.p.net.protocol == Protocol::A;
+        // With a good disk it loses nothing, unless the other node goes on without that: see `replied`.
+        if primary && !given_up && self.p.net.protocol == Protocol::A {
+            self.acknowledged_by_crashed = Some(n);
+        }
         // Its disk has failed, the peer has not heard of that, and nothing on the disk says so: it is the source of the next resync, and what
         // only the peer has of the last writes goes.
         let failed = primary && self.state(n).is_some_and(|state| state.disk < Disk::Inconsistent);
@@ -239,7 +243,7 @@ impl World {
     }
 
     /// The generation of node `n` is the one after that of the other node.
-    fn is_generation_after(&self, n: usize) -> bool {
+    pub(super) fn is_generation_after(&self, n: usize) -> bool {
         let [own, other] = [n, 1 - n].map(|n| self.identity(n).0);
         own.bitmap != 0 && (own.bitmap ^ other.current) & !1 == 0
     }
@@ -356,6 +360,7 @@ impl World {
                 self.unfenced = false;
                 self.loser = None;
                 self.unheard_generation = None;
+                self.acknowledged_by_crashed = None;
                 self.left_disks = [false; 2];
                 self.lifted_peers = [false; 2];
                 return;

@@ -93,6 +93,9 @@ pub struct World {
     pub bits_without_resync: bool,
     /// A Primary crashed whose own disk did not count, and protocol A let it acknowledge what the peer never got.
     pub lost_on_the_way: bool,
+    /// The node crashed as Primary, with a good disk, and protocol A had let it acknowledge what the peer never got. Since then no node was
+    /// promoted, and not both have been good.
+    acknowledged_by_crashed: Option<usize>,
     /// A node began a generation for the writes of a Primary without a disk, which has not heard of it.
     pub unheard_generation: Option<u64>,
     /// The node lost its cache when it was Primary, and the two have not mirrored since.
@@ -201,6 +204,7 @@ impl World {
             without_disk: [0; 2],
             bits_without_resync: false,
             lost_on_the_way: false,
+            acknowledged_by_crashed: None,
             unheard_generation: None,
             cut_primary: None,
             left_disks: [false; 2],

@@ -35,8 +35,11 @@ impl World {
                 if decides && own && purpose == (Purpose::Primary { force: true }) {
                     self.data_chosen(n);
                 }
+                // Also beside the former Primary, if that has given its disk up after the crash: this node has begun a generation without it.
+                let left = self.acknowledged_by_crashed.take() == Some(1 - n) && self.is_generation_after(n);
+                let without_it = alone && self.p.net.protocol != Protocol::C || left;
                 let lost_on_the_way = std::mem::take(&mut self.lost_on_the_way);
-                if alone && self.is_local(n) && self.p.net.protocol != Protocol::C || lost_on_the_way {
+                if without_it && self.is_local(n) || lost_on_the_way {
                     // What the former Primary had acknowledged may be lost.
                     self.rebase_judge(if self.is_local(n) { n } else { 1 - n });
                 }
