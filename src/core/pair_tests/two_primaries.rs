@@ -341,6 +341,30 @@ fn a_demotion_that_loses_the_other_primary_begins_no_generation_while_frozen() {
     assert_eq!(pair.a.data[5000 * 512], 88);
 }
 
+/// A node was demoted while frozen, its handler does not end, and nobody has outdated it: the other one comes back after a crash.
+#[test]
+fn a_node_that_was_demoted_while_frozen_has_what_the_other_primary_lost() {
+    let mut pair = two_primaries();
+    for node in [&mut pair.a, &mut pair.b] {
+        node.with_fencing(Fencing::ResourceAndStonith);
+        node.running = Some(Vec::new());
+    }
+    let token = pair.a.write(4000, 99, 8192);
+    while !pair.a.completed.contains_key(&token) {
+        pair.run_once();
+    }
+    pair.lose_link();
+    assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
+    pair.b.data[4000 * 512..][..8192].fill(0x55);
+    pair.b.restart(77);
+    let net = NetSettings { allow_two_primaries: true, ..settings(Protocol::C) };
+    pair.b.begin(Command::Connect(Box::new(net)));
+    (pair.a.running, pair.b.running) = (None, None);
+    pair.meet_again();
+    pair.assert_equal();
+    assert_eq!(pair.b.data[4000 * 512], 99, "{}", pair.logs());
+}
+
 /// One of two Primaries loses the link, is frozen, demoted and outdated, and the other goes on, and gives its disk up. The two meet before
 /// that is attached again: until then the one does not know what its data are to the other's, and neither begins nor offers the
 /// generation that it owes, also if it has written what may have been lost with the other's cache.
