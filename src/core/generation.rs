@@ -192,7 +192,7 @@ impl Resource {
             if connected {
                 let _ = self.change(v, Change::susp_fen(false), ChangeKind::Hard, false);
                 self.complete_ready();
-            } else if os.pdsk > Disk::Outdated && ns.pdsk <= Disk::Outdated {
+            } else if !goes_on_without_peer(os) && goes_on_without_peer(ns) {
                 self.begin_owed_generation(v);
                 self.clear_transfer_log();
                 let _ = self.change(v, Change::susp_fen(false), ChangeKind::Hard, false);
@@ -350,4 +350,12 @@ impl Resource {
         // A state word from before may still be on its way, and the peer would go by that.
         self.queue_steps([Step::SendState { v, word: self.state(v) }]);
     }
+}
+
+/// Whether what fencing has frozen may go on: the peer is fenced. Not at a node that was demoted, and has been outdated since, which the peer may
+/// have done for to go on itself, whatever became of it then: nobody uses these data, and the generation of one who is fenced would be
+/// another way. (DRBD begins it.)
+fn goes_on_without_peer(s: StateWord) -> bool {
+    let gave_way = s.role == Role::Secondary && matches!(s.disk, Disk::Inconsistent | Disk::Outdated);
+    s.pdsk <= Disk::Outdated && !gave_way
 }
