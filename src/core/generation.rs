@@ -6,7 +6,7 @@ use super::rules::ChangeKind;
 use super::state::{Change, Conn, Disk, Role, StateWord};
 use super::steps::Step;
 use super::types::*;
-use super::uuid::{compare, without_role, UuidFlags, Uuids};
+use super::uuid::{compare, without_role, UuidFlags, Uuids, Verdict};
 use super::volume::LocalDisk;
 use super::Resource;
 
@@ -22,11 +22,15 @@ impl Resource {
     /// (DRBD takes a peer for one that never rebooted unless its disk is only Consistent, as it is with fencing.) A
     /// generation of its own before the connection was lost would have been a split brain if the peer took over.
     pub(super) fn abort_without_resync(&mut self, v: VolumeIndex) {
+        self.log_needed_resync(v);
+        self.meet_again_with_new_generation(v);
+    }
+
+    fn log_needed_resync(&mut self, v: VolumeIndex) {
         self.info(
             Some(v),
             "Aborting Connect, a resync must bring what the peer may have lost with its cache",
         );
-        self.meet_again_with_new_generation(v);
     }
 
     /// A frozen Primary was the target of a resync, which its source has missed the end of: for both the peer is to be the source
@@ -52,6 +56,26 @@ impl Resource {
             _ => false,
         };
         state.is_susp() && has_all && same && !peer_wrote && !input.context.peer_primary
+    }
+
+    /// A node was demoted while frozen, and the other one of two Primaries has crashed: that would be the source, though it may have lost with its
+    /// cache what it acknowledged here. It has begun no generation, so that it has not gone on: this node has all that is acknowledged, and is the
+    /// source in the generation that it owes. (DRBD lets these writes go.)
+    pub(super) fn has_what_its_source_may_have_lost(&self, v: VolumeIndex, input: &HandshakeInput) -> bool {
+        let state = self.state(v);
+        let decision = compare(&input.own, &input.peer, &input.context);
+        let peer_crashed = decision.rule == 40 && decision.verdict == Verdict::Target { full: false };
+        let frozen = state.is_susp() && self.volumes[v].new_current_uuid_owed && state.conn < Conn::Connected;
+        let lacks = self.has_uncertain_writes(v) || self.has_writes_for_this_disk_only(v);
+        state.role == Role::Secondary && frozen && peer_crashed && lacks && !input.dry_run
+    }
+
+    /// What [`has_what_its_source_may_have_lost`](Self::has_what_its_source_may_have_lost) says leads to another handshake. Who has crashed, too,
+    /// would not be sure to be the source.
+    pub(super) fn abort_behind_crashed_peer(&mut self, v: VolumeIndex) {
+        self.log_needed_resync(v);
+        self.begin_owed_generation(v);
+        self.lose_link(LinkFailure { conn: Conn::ProtocolError, log: None });
     }
 
     /// What [`is_ahead_of_its_source`](Self::is_ahead_of_its_source) says leads to another handshake.
@@ -168,7 +192,7 @@ impl Resource {
             if connected {
                 let _ = self.change(v, Change::susp_fen(false), ChangeKind::Hard, false);
                 self.complete_ready();
-            } else if os.pdsk > Disk::Outdated && ns.pdsk <= Disk::Outdated {
+            } else if !goes_on_without_peer(os) && goes_on_without_peer(ns) {
                 self.begin_owed_generation(v);
                 self.clear_transfer_log();
                 let _ = self.change(v, Change::susp_fen(false), ChangeKind::Hard, false);
@@ -326,4 +350,12 @@ impl Resource {
         // A state word from before may still be on its way, and the peer would go by that.
         self.queue_steps([Step::SendState { v, word: self.state(v) }]);
     }
+}
+
+/// Whether what fencing has frozen may go on: the peer is fenced. Not at a node that was demoted, and has been outdated since, which the peer may
+/// have done for to go on itself, whatever became of it then: nobody uses these data, and the generation of one who is fenced would be
+/// another way. (DRBD begins it.)
+fn goes_on_without_peer(s: StateWord) -> bool {
+    let gave_way = s.role == Role::Secondary && matches!(s.disk, Disk::Inconsistent | Disk::Outdated);
+    s.pdsk <= Disk::Outdated && !gave_way
 }

@@ -343,6 +343,9 @@ impl Resource {
         if refused && self.is_ahead_of_its_source(v, &input) {
             return self.abort_as_target(v);
         }
+        if self.has_what_its_source_may_have_lost(v, &input) {
+            return self.abort_behind_crashed_peer(v);
+        }
         // Rule 34 is noted only by U7, when the resync begins and BITMAP moves to the history anyway. Were
         // BITMAP 0 before, and the link lost, equal generations would hide the bits of this bitmap.
         if handshake.own != input.own && handshake.own.bitmap != 0 && !self.offers_generation(v) {

@@ -62,14 +62,12 @@ impl Resource {
         Some(id)
     }
 
-    /// Writes the super block; the fifo waits.
+    /// Writes the super block; the fifo waits. Its size is the one that was agreed last ([`determine_size`](Self::determine_size)). (DRBD's is
+    /// what the device shows: where a disk is being attached, that may be the size of the peer's.)
     pub(super) fn write_super_block(&mut self, v: VolumeIndex) {
-        let volume = &mut self.volumes[v];
-        let size = volume.size;
-        let Some(disk) = &mut volume.disk else { return };
+        let Some(disk) = &mut self.volumes[v].disk else { return };
         disk.dirty_since = None;
         disk.super_block.uuids = disk.uuids.slots();
-        disk.super_block.effective_size_sectors = size;
         disk.super_block.flags.set(MetaFlags::FULL_SYNC, disk.full_sync);
         disk.super_block.flags.set(MetaFlags::AL_CLEAN, false);
         disk.super_block.al_slots = disk.log_writer.al_slots_field();

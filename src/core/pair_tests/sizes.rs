@@ -583,6 +583,56 @@ fn sizes_that_come_during_an_attach_count() {
     }
 }
 
+/// A node shows the size of its peer while its own disk is being attached, which is larger, for it grew alone. The super block that is written
+/// then, or when the disk has been refused, does not take that over: what was acknowledged behind that size would be cut off, unnoticed.
+#[test]
+fn a_disk_keeps_its_size_when_a_smaller_peer_comes_during_its_attach() {
+    const SMALL: usize = SECTORS as usize * 512;
+    const LAST: u64 = 2 * SECTORS - 8;
+    for (version, marks) in [(86, true), (101, true), (101, false)] {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        pair.b.begin(Command::Disconnect { force: false });
+        pair.run();
+        pair.a.set_bytes(2 * SMALL);
+        assert_eq!(resize_alone(&mut pair.a), 101);
+        let token = pair.a.write(LAST, 5, 4096);
+        if marks {
+            // Its extent is marked at the next attach: the bitmap is written first.
+            pair.a.write(8, 5, 4096);
+        }
+        pair.run();
+        assert!(pair.a.completed[&token].is_ok());
+        assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1);
+        pair.demote_a();
+        pair.a.meta_held = Some(Vec::new());
+        let command = pair.a.attach_command(pair.a.core.volume(V).settings().clone());
+        let id = pair.a.begin(command);
+        while pair.a.work() {}
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        for _ in 0..100 {
+            pair.run_once();
+        }
+        assert_eq!(pair.a.word().2, Disk::Attaching, "{}", pair.logs());
+        assert_eq!(pair.a.core.volume(V).size_sectors(), SECTORS, "{}", pair.logs());
+        pair.release_meta_of_a();
+        pair.run();
+        assert_eq!(pair.a.replies.get(&id), Some(&170), "{}", pair.logs());
+        assert_eq!(pair.a.super_block().effective_size_sectors, 2 * SECTORS, "{}", pair.logs());
+
+        // The peer gets the room.
+        pair.b.begin(Command::Disconnect { force: false });
+        pair.run();
+        pair.b.set_bytes(2 * SMALL);
+        assert_eq!(resize_alone(&mut pair.b), 101);
+        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+        pair.run();
+        pair.a.attach();
+        pair.run();
+        assert_eq!(pair.b.data[LAST as usize * 512], 5, "{}", pair.logs());
+        pair.assert_equal();
+    }
+}
+
 /// Both disks are attached at once, and one of them has grown since: what the nodes have told each other of them counts until the bitmaps are
 /// exchanged, which have one size then.
 #[test]

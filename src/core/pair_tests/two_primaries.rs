@@ -1,5 +1,6 @@
 //! Two Primaries: writes to the same blocks, frozen I/O.
 
+use super::fencing::fencing_pair;
 use super::*;
 
 fn two_primaries() -> Pair {
@@ -339,6 +340,88 @@ fn a_demotion_that_loses_the_other_primary_begins_no_generation_while_frozen() {
     pair.meet_again();
     pair.assert_equal();
     assert_eq!(pair.a.data[5000 * 512], 88);
+}
+
+/// It is outdated while its own handler runs, which shoots the other then: that has gone on, or was about to, and nothing begins with old data. If it
+/// has not, the node that was demoted has what the other one has lost with its cache.
+#[test]
+fn a_demoted_node_that_is_outdated_begins_no_generation_when_it_has_shot_its_peer() {
+    for goes_on in [true, false] {
+        let mut pair = two_primaries();
+        for node in [&mut pair.a, &mut pair.b] {
+            node.with_fencing(Fencing::ResourceAndStonith);
+            node.running = Some(Vec::new());
+        }
+        let token = pair.a.write(4000, 99, 8192);
+        while !pair.a.completed.contains_key(&token) {
+            pair.run_once();
+        }
+        pair.lose_link();
+        assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
+        assert_eq!(pair.a.command(Command::Outdate { volume: V }), 1);
+        let fencing = pair.b.running.take().and_then(|mut helpers| helpers.pop()).expect("fence-peer runs");
+        if goes_on {
+            pair.b.core.helper_done(pair.now, fencing, 4 << 8);
+            let token = pair.b.write(5000, 88, 8192);
+            while pair.b.work() {}
+            assert!(pair.b.completed[&token].is_ok(), "{}", pair.logs());
+        } else {
+            pair.b.data[4000 * 512..][..8192].fill(0x55);
+        }
+        pair.b.restart(77);
+        pair.helper_of_a_ends(7);
+        while pair.a.work() {}
+        let net = NetSettings { allow_two_primaries: true, ..settings(Protocol::C) };
+        pair.b.begin(Command::Connect(Box::new(net)));
+        pair.a.running = None;
+        pair.meet_again();
+        pair.assert_equal();
+        assert_eq!(pair.b.data[4000 * 512], 99, "{goes_on} {}", pair.logs());
+        assert_eq!(pair.a.data[5000 * 512], if goes_on { 88 } else { 0 }, "{}", pair.logs());
+    }
+}
+
+/// An administrator who forces the promotion of such a node means its data: it goes on, in the generation that it owes.
+#[test]
+fn a_node_that_was_outdated_while_frozen_goes_on_when_its_promotion_is_forced() {
+    let mut pair = fencing_pair(Fencing::ResourceAndStonith);
+    pair.lose_link();
+    assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
+    assert_eq!(pair.a.command(Command::Outdate { volume: V }), 1);
+    pair.helper_of_a_ends(7);
+    while pair.a.work() {}
+    assert!(pair.a.core.volume(V).state().is_susp(), "{}", pair.logs());
+    assert_eq!(pair.a.super_block().uuids[1], 0, "{}", pair.logs());
+    let before = pair.a.super_block().uuids[0] & !1;
+    assert_eq!(pair.a.command(Command::Primary { volume: V, force: true }), 1, "{}", pair.logs());
+    let token = pair.a.write(4000, 99, 8192);
+    while pair.a.work() {}
+    assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
+    assert_eq!(pair.a.super_block().uuids[1] & !1, before, "{}", pair.logs());
+}
+
+/// A node was demoted while frozen, its handler does not end, and nobody has outdated it: the other one comes back after a crash.
+#[test]
+fn a_node_that_was_demoted_while_frozen_has_what_the_other_primary_lost() {
+    let mut pair = two_primaries();
+    for node in [&mut pair.a, &mut pair.b] {
+        node.with_fencing(Fencing::ResourceAndStonith);
+        node.running = Some(Vec::new());
+    }
+    let token = pair.a.write(4000, 99, 8192);
+    while !pair.a.completed.contains_key(&token) {
+        pair.run_once();
+    }
+    pair.lose_link();
+    assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
+    pair.b.data[4000 * 512..][..8192].fill(0x55);
+    pair.b.restart(77);
+    let net = NetSettings { allow_two_primaries: true, ..settings(Protocol::C) };
+    pair.b.begin(Command::Connect(Box::new(net)));
+    (pair.a.running, pair.b.running) = (None, None);
+    pair.meet_again();
+    pair.assert_equal();
+    assert_eq!(pair.b.data[4000 * 512], 99, "{}", pair.logs());
 }
 
 /// One of two Primaries loses the link, is frozen, demoted and outdated, and the other goes on, and gives its disk up. The two meet before
