@@ -432,7 +432,9 @@ impl Resource {
             self.wake = true;
             return true;
         }
-        if !self.peer_requests.is_empty() || !self.fifo_is_idle() {
+        // Nor may a flush for a barrier be at a disk still: the two could meet, and this node be the source, before what the peer has the
+        // acknowledgements of is durable.
+        if !self.peer_requests.is_empty() || self.epoch_flushes > 0 || !self.fifo_is_idle() {
             return false;
         }
         self.peer_epochs.reset();

@@ -235,8 +235,7 @@ impl Resource {
     fn flush_of_lost_primary(&self, v: VolumeIndex) -> Option<Step> {
         let state = self.state(v);
         let lost = state.role == Role::Primary && state.conn < Conn::Connected;
-        let needed = self.volumes[v].disk.as_ref().is_some_and(|disk| lost && disk.peer_needs_flush);
-        needed.then_some(Step::FlushData { v })
+        (lost && self.holds_unflushed_writes_of_peer(v)).then_some(Step::FlushData { v })
     }
 
     /// A12: the generation of what a Primary without a disk writes here. If the link is lost before it begins, nothing has been written

@@ -313,6 +313,11 @@ impl Resource {
         }
     }
 
+    /// Whether what the peer wrote here may be in the cache of the disk still.
+    pub(super) fn holds_unflushed_writes_of_peer(&self, v: VolumeIndex) -> bool {
+        self.epoch_flushes > 0 || self.volumes[v].disk.as_ref().is_some_and(|disk| disk.peer_needs_flush)
+    }
+
     /// Flushes the disk if the peer's writes since the last flush went to it.
     pub(super) fn flush_for_epoch(&mut self, v: VolumeIndex) {
         let flushes = self.data_needs_flushes(v);

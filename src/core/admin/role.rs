@@ -199,7 +199,7 @@ impl Resource {
         }
         self.uuid_follows_role(v, role);
         // What a lost Primary wrote here may be in the cache still: the end of the link, which flushes it, waits for requests.
-        let needs_flush = self.volumes[v].disk.as_ref().is_some_and(|disk| disk.peer_needs_flush);
+        let needs_flush = self.holds_unflushed_writes_of_peer(v);
         if role == Role::Primary && needs_flush && !mutant!("lost-epoch-not-flushed") {
             self.queue_steps([Step::FlushData { v }]);
         }

@@ -56,6 +56,8 @@ pub(super) struct Node {
     flushes: u32,
     /// Writes of meta data that the test lets come back.
     meta_held: Option<Vec<Output>>,
+    /// Those that the test lets come back.
+    flushes_held: Option<Vec<Output>>,
     /// Flushes fail.
     flushes_fail: bool,
     /// Writes of the bitmap fail.
@@ -104,6 +106,7 @@ impl Node {
             held: None,
             flushes: 0,
             meta_held: None,
+            flushes_held: None,
             flushes_fail: false,
             bitmap_fails: false,
             bitmaps_held: false,
@@ -247,6 +250,9 @@ impl Node {
             Output::DiskDiscard { volume, io, sector, bytes, .. } => {
                 self.data[sector as usize * 512..][..bytes as usize].fill(0);
                 self.core.io_done(0, volume, io, IoResult::Done(None));
+            }
+            output @ Output::DiskFlush { .. } if self.flushes_held.is_some() => {
+                self.flushes_held.get_or_insert_default().push(output);
             }
             Output::DiskFlush { volume, io } => {
                 self.flushes += 1;

@@ -954,3 +954,32 @@ fn a_primary_gives_its_disk_up_when_the_peers_keeps_what_was_flushed() {
         }
     }
 }
+
+/// The link is lost while the disk of a Secondary is flushed for a barrier. What the peer has the acknowledgements of is durable before the two meet
+/// again: what is resynced to it from here would be newer than this disk after a crash, and no bit say so. So it is before this node is
+/// Primary with it.
+#[test]
+fn a_flush_for_a_lost_link_is_over_before_the_next_one() {
+    for takes_over in [false, true] {
+        let mut pair = synced_pair();
+        let token = pair.a.write(4000, 99, 8192);
+        pair.b.flushes_held = Some(Vec::new());
+        pair.run();
+        assert!(pair.a.completed.contains_key(&token), "{}", pair.logs());
+        assert_eq!(pair.b.flushes_held.as_ref().map(Vec::len), Some(1), "{}", pair.logs());
+        pair.lose_link();
+        let id = takes_over.then(|| pair.b.begin(Command::Primary { volume: V, force: false }));
+        for node in [&mut pair.a, &mut pair.b] {
+            node.wants_link = true;
+        }
+        pair.run_for_a_while();
+        assert_eq!(pair.b.word().1, Conn::NetworkFailure, "{}", pair.logs());
+        assert!(id.is_none_or(|id| !pair.b.replies.contains_key(&id)), "{}", pair.logs());
+        for output in pair.b.flushes_held.take().unwrap() {
+            pair.b.carry_out(output);
+        }
+        while pair.b.work() {}
+        assert_eq!(id.map(|id| pair.b.replies[&id]), takes_over.then_some(1), "{}", pair.logs());
+        assert_eq!(pair.b.word().1, Conn::WFConnection, "{}", pair.logs());
+    }
+}
