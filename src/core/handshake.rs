@@ -210,11 +210,17 @@ impl Resource {
         use Conn::*;
         let os = self.state(v);
         let volume = &mut self.volumes[v];
-        volume.peer_disk_let_go &= peer.disk > Disk::Failed;
+        let is_heard_to_go = volume.peer_disk_let_go && peer.disk <= Disk::Failed;
+        volume.peer_disk_let_go &= !is_heard_to_go;
         volume.peer_uuids_outlive_disk |= volume.peer_uuids.is_some() && peer.disk < Disk::Negotiating;
         // It is to negotiate, but its UUIDs would have come before this word: it has gone before they could be sent. (DRBD goes by those of
         // the disk that the peer had before.)
         let is_gone = volume.peer_uuids_outlive_disk && peer.disk == Disk::Negotiating;
+        if is_heard_to_go {
+            // What comes behind this word waits for the mark, and it is no news for the state.
+            self.refresh_meta_flags(v);
+            self.queue_steps([Step::WriteSuperBlockIfDirty { v }]);
+        }
         let mut real_disk = self.real_peer_disk(v, peer);
         if os.conn <= TearDown {
             return;

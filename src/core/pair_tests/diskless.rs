@@ -757,11 +757,23 @@ fn a_primary_that_crashes_before_it_hears_that_it_may_detach_has_the_data() {
 fn what_is_written_behind_the_end_of_the_primarys_disk_survives_a_crash_of_both() {
     for version in [86, 101] {
         let mut pair = synced_pair_at(version, Protocol::C);
-        pair.detach_a_before_it_reads(|_| {});
+        // A write, and the barrier behind it, come after the word that the disk has been given up, and before the one that it is gone.
+        (pair.a.flushes_held, pair.b.held) = (Some(Vec::new()), Some(Vec::new()));
+        pair.a.write(6000, 97, 8192);
+        pair.a.begin(Command::Detach { volume: V, force: false });
+        pair.run_for_a_while();
+        assert_eq!((pair.a.word().2, pair.b.word().3), (Disk::Failed, Disk::Failed), "{}", pair.logs());
         let token = pair.a.write(4000, 99, 8192);
-        while !pair.a.completed.contains_key(&token) {
-            pair.run_once();
+        for output in pair.b.held.take().unwrap() {
+            pair.b.carry_out(output);
         }
+        pair.run_for_a_while();
+        pair.a.write(8000, 98, 8192);
+        for output in pair.a.flushes_held.take().unwrap() {
+            pair.a.carry_out(output);
+        }
+        pair.run_for_a_while();
+        assert!(pair.a.completed.contains_key(&token), "{}", pair.logs());
         for node in [&mut pair.a, &mut pair.b] {
             node.restart(77);
             assert_eq!(node.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
