@@ -65,11 +65,9 @@ impl Resource {
     /// Writes the super block; the fifo waits.
     pub(super) fn write_super_block(&mut self, v: VolumeIndex) {
         let volume = &mut self.volumes[v];
-        let size = volume.size;
         let Some(disk) = &mut volume.disk else { return };
         disk.dirty_since = None;
         disk.super_block.uuids = disk.uuids.slots();
-        disk.super_block.effective_size_sectors = size;
         disk.super_block.flags.set(MetaFlags::FULL_SYNC, disk.full_sync);
         disk.super_block.flags.set(MetaFlags::AL_CLEAN, false);
         disk.super_block.al_slots = disk.log_writer.al_slots_field();

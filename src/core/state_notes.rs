@@ -202,6 +202,14 @@ impl Resource {
             self.volumes[v].peer_user_size = 0;
         }
         self.expose_accepted_size(v, os, ns);
+        let given_up = os.disk == Disk::Attaching || ns.conn < Conn::Connected;
+        if ns.disk > Disk::Negotiating {
+            self.use_size_with_disk(v);
+        } else if ns.disk < Disk::Attaching && given_up {
+            // The peer has not heard of the disk, or if it has, says how large its device is when the two meet again. (In DRBD the larger size
+            // stays: what is written there is beyond the end of the peer's device, or that is refused when it comes back.)
+            self.volumes[v].size_with_disk = None;
+        }
         let volume = &mut self.volumes[v];
         if ns.disk >= Disk::Negotiating {
             // With a disk of its own the node goes by that.
