@@ -214,6 +214,9 @@ pub struct Volume {
     /// The generation that is owed, which the peer is told of already, so that a resync follows. It begins when the peer has become the
     /// target: a peer that takes over before has not gone another way.
     pub(super) offered_generation: Option<u64>,
+    /// The peer's disk went when this Primary had lost its own, over the same link: what was under way then may be on one of the two only,
+    /// which are of one generation. When this one is attached, the peer is offered another.
+    pub(super) lost_both_disks: bool,
     /// A new generation begins when the peer, a Primary without a disk, says that it is one, Connected. Requests of this node, if it
     /// is Primary too, wait for that: if the link is lost before, the peer may have its disk still, and go on with it.
     pub(super) generation_awaits_peer: bool,
@@ -344,6 +347,7 @@ impl Volume {
             left_by_crash: false,
             new_current_uuid_owed: false,
             offered_generation: None,
+            lost_both_disks: false,
             generation_awaits_peer: false,
             promotion_unheard: false,
             attached_for_primary: false,
