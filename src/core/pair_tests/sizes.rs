@@ -802,9 +802,15 @@ fn a_device_does_not_grow_with_a_disk_that_does_not_stay() {
 }
 
 fn attach_larger_disk_with(mishap: Mishap, moment: i32) {
+    const SECTORS: u64 = 2048;
     const SMALL: usize = SECTORS as usize * 512;
     use Mishap::*;
-    let mut pair = synced_pair();
+    let mut pair = Pair::new(101);
+    pair.a = Node::with_disk(1, layout(), SMALL);
+    pair.b = Node::with_disk(2, layout(), SMALL);
+    pair.connect(&settings(Protocol::C));
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
     pair.a.begin(Command::Detach { volume: V, force: false });
     pair.run();
     pair.a.write(8, 5, 4096);
