@@ -262,10 +262,14 @@ impl Resource {
         let features = self.connection.link.map_or(Features::NONE, |link| link.features);
         let volume = &mut self.volumes[v];
         let has_disk = volume.state.disk >= Disk::Negotiating;
+        if volume.state.disk < Disk::Attaching {
+            // It has gone before the peer could hear of it.
+            volume.size_with_disk = None;
+        }
         let sizes = Sizes {
             d_size: volume.disk.as_ref().filter(|_| has_disk).map_or(0, |disk| disk.maximum),
             u_size: if has_disk { volume.settings.size } else { 0 },
-            c_size: if trigger_reply { 0 } else { volume.size },
+            c_size: if trigger_reply { 0 } else { volume.size_told() },
             max_bio_size: version.max_bio_bytes(),
             dds_flags,
             queue_limits: features.contains(Features::WSAME).then_some(QUEUE_LIMITS),

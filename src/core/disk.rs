@@ -120,9 +120,11 @@ impl Resource {
             lacked_by_peer: false,
             super_block: SuperBlock { cleanness: Cleanness::Clean, ..super_block },
         });
-        volume.size_before_attach = if knows_peer_disk(volume.state) { volume.size } else { 0 };
+        // The peer may still have to hear of the disk before this one.
+        let size = volume.size_to_be();
+        volume.size_before_attach = if knows_peer_disk(volume.state) { size } else { 0 };
         // The size that was agreed last is exposed until the peer says otherwise.
-        volume.size = volume.size.max(agreed);
+        volume.size_with_disk = Some(size.max(agreed));
         volume.resync_after_negotiation = false;
         // What is under way was for the disk before, or for none, and may come to blocks that have changed since.
         self.writes_come_too_late_for_sync(v);
@@ -249,10 +251,11 @@ impl Resource {
     fn size_at_attach(&mut self, v: VolumeIndex) -> impl Iterator<Item = Step> {
         let (change, steps) = self.determine_size(v, ResizeFlags::default());
         let volume = &mut self.volumes[v];
-        let new_for_disk = change == SizeChange::Grew && volume.size > volume.size_with_peer_disk;
+        let size = volume.size_to_be();
+        let new_for_disk = change == SizeChange::Grew && size > volume.size_with_peer_disk;
         // The peer may have told of its disk, and be about to say that it uses it.
         let before = volume.size_once_accepted.unwrap_or(volume.size_before_attach);
-        let new_for_peer = before != 0 && volume.size > before;
+        let new_for_peer = before != 0 && size > before;
         volume.resync_after_negotiation |= new_for_disk || new_for_peer;
         steps
     }

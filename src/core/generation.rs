@@ -116,8 +116,23 @@ impl Resource {
         let simple = |disk: &LocalDisk| disk.uuids.bitmap == 0 && disk.unheard_target.is_none();
         volume.state.role == Role::Primary
             && volume.offered_generation.is_some()
-            && volume.new_current_uuid_owed
+            && (volume.new_current_uuid_owed || self.brings_back_disk(v))
             && volume.disk.as_ref().is_some_and(simple)
+    }
+
+    /// Whether the disk that this Primary attaches has all that its application was told of, and the peer's, which went too, no more, but what was under
+    /// way then: see [`lost_both_disks`](super::volume::Volume::lost_both_disks). With equal generations no resync would follow. (DRBD leaves the two
+    /// disks different.)
+    fn brings_back_disk(&self, v: VolumeIndex) -> bool {
+        let volume = &self.volumes[v];
+        let in_use = volume
+            .disk
+            .as_ref()
+            .is_some_and(|disk| without_role(disk.uuids.current) == without_role(volume.effective_uuid));
+        volume.lost_both_disks
+            && volume.state.disk == Disk::Negotiating
+            && in_use
+            && !volume.wrote_without_disk
     }
 
     /// The UUIDs of this node's disk, as the peer hears of them.
@@ -273,7 +288,7 @@ impl Resource {
     /// The new data generation that was due when I/O was frozen, if one was: I/O goes on. No write that
     /// the peer lacks completes before it is durable.
     pub(super) fn begin_owed_generation(&mut self, v: VolumeIndex) {
-        let owed = std::mem::take(&mut self.volumes[v].new_current_uuid_owed);
+        let owed = self.brings_back_disk(v) | std::mem::take(&mut self.volumes[v].new_current_uuid_owed);
         // A disk that was attached since may have its BITMAP UUID already.
         let shared = self.volumes[v].shares_generation();
         // With a disk that has failed nothing is written in it, and the peer may take over with the one before.

@@ -276,6 +276,9 @@ impl Resource {
         {
             real_disk = Disk::UpToDate;
         }
+        if os.conn >= Connected && os.disk != Disk::Attaching && peer.pdsk >= Disk::Negotiating {
+            self.use_size_with_disk(v);
+        }
         let volume = &mut self.volumes[v];
         let both_disks = peer.disk >= Disk::Negotiating && os.disk >= Disk::Negotiating;
         let negotiating = peer.disk == Disk::Negotiating || os.disk == Disk::Negotiating;

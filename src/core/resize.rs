@@ -95,7 +95,7 @@ impl Resource {
             peer.u_size = self.user_size_after(v, &peer);
         }
         let limits = self.limits(v);
-        let accepted = match size::receive_sizes(self.state(v), &limits, self.volumes[v].size, &peer) {
+        let accepted = match size::receive_sizes(self.state(v), &limits, self.volumes[v].size_told(), &peer) {
             Ok(accepted) => accepted,
             Err(refused) => {
                 for line in refused.lines {
@@ -282,7 +282,7 @@ impl Resource {
             Ok(size) => size,
             Err(text) => return self.resize_failed(v, cause, ConfigCode::MetaDataIo, &text),
         };
-        let exposed = self.volumes[v].size;
+        let exposed = self.volumes[v].size_to_be();
         let user = match cause {
             ResizeCause::Admin(order) => order.size,
             ResizeCause::Peer(_) => self.volumes[v].settings.size,
@@ -443,13 +443,14 @@ impl Resource {
     ) -> (SizeChange, impl Iterator<Item = Step>) {
         let mut steps = [None; 3];
         let volume = &self.volumes[v];
+        let exposed = volume.size_to_be();
         let Some(disk) = &volume.disk else { return (SizeChange::Unchanged, steps.into_iter().flatten()) };
         let plan = size::determine_size(&DetermineInput {
             limits: self.limits(v),
             conn: volume.state.conn,
             flags,
-            exposed: volume.size,
-            bitmap_sectors: if disk.bitmap.bits() == volume.size.div_ceil(8) { volume.size } else { 0 },
+            exposed,
+            bitmap_sectors: if disk.bitmap.bits() == exposed.div_ceil(8) { exposed } else { 0 },
         });
         for line in plan.lines {
             self.log_line(Some(v), line);
@@ -470,10 +471,12 @@ impl Resource {
         if let Some(line) = plan.resized_line {
             self.log_line(Some(v), line);
         }
-        let shown = std::mem::replace(&mut self.volumes[v].size, plan.sectors);
         if plan.change == SizeChange::Grew {
-            self.volumes[v].grown_from = shown;
+            self.volumes[v].grown_from = exposed;
         }
+        let volume = &mut self.volumes[v];
+        let waits = volume.size_with_disk.is_some();
+        *volume.size_with_disk.as_mut().unwrap_or(&mut volume.size) = plan.sectors;
         let writes = plan.write_bitmap.is_some();
         if let Some(line) = plan.write_bitmap {
             self.log_line(Some(v), line);
@@ -485,12 +488,24 @@ impl Resource {
         }
         // An application that has used new space finds it there after a crash: it sees it when the size is on
         // disk. What is cut off it must not use any more.
-        if plan.sectors > shown && writes && !mutant!("new-size-shown-early") {
+        if waits {
+            // It is shown when the disk is used, or the peer has heard of it: `use_size_with_disk`.
+        } else if plan.sectors > exposed && writes && !mutant!("new-size-shown-early") {
             steps[2] = Some(Step::ShowSize { v });
-        } else if plan.sectors != shown {
+        } else if plan.sectors != exposed {
             self.show_size(v);
         }
         (plan.change, steps.into_iter().flatten())
+    }
+
+    /// The attached disk is used, or the peer has heard of it: the device has its size, and shows that when what is being written of it is
+    /// durable.
+    pub(super) fn use_size_with_disk(&mut self, v: VolumeIndex) {
+        let volume = &mut self.volumes[v];
+        let Some(sectors) = volume.size_with_disk.take() else { return };
+        if std::mem::replace(&mut volume.size, sectors) != sectors {
+            self.queue_steps([Step::ShowSize { v }]);
+        }
     }
 
     /// Without a disk the device is as large as the peer says, once its data are accepted.
@@ -565,7 +580,7 @@ impl Resource {
 
     /// What follows from P_SIZES once the size is in effect. spec/state.md 12.4 step 7.
     fn react_to_sizes(&mut self, v: VolumeIndex, packet: &Sizes, backing_changed: bool, change: SizeChange) {
-        let exposed = self.volumes[v].size;
+        let exposed = self.volumes[v].size_told();
         let packet = &self.heed(v, *packet);
         let peer = peer_sizes(packet);
         let questions = &mut self.volumes[v].size_questions;

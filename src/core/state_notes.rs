@@ -76,6 +76,7 @@ impl Resource {
         if os.pdsk >= Disk::Inconsistent && ns.pdsk <= Disk::Failed {
             self.peer_disk_went(v);
         }
+        self.note_lost_disks(v, os, ns);
         let unanswered = os.disk == Disk::Negotiating && self.volumes[v].peer_uuids.is_none();
         if ns.conn < Conn::Connected || ns.pdsk < Disk::Inconsistent {
             // Without a disk the peer sends no UUIDs, and those from before came before that news.
@@ -90,6 +91,19 @@ impl Resource {
         if let Some(disk) = self.volumes[v].disk.as_mut().filter(|_| peer_is_good_again) {
             disk.lacked_by_peer = false;
         }
+    }
+
+    /// Keeps [`lost_both_disks`](super::volume::Volume::lost_both_disks) up to date. Over this link the peer cannot have gone on without this node. One
+    /// that is Primary, too, may have data that only its own disk has.
+    fn note_lost_disks(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
+        let went = os.pdsk == Disk::UpToDate && ns.pdsk < Disk::Inconsistent && os.disk < Disk::Inconsistent;
+        let may_go_on = ns.role == Role::Primary && ns.peer == Role::Secondary && ns.conn >= Conn::Connected;
+        let none = ns.disk < Disk::Inconsistent && ns.pdsk < Disk::Inconsistent;
+        let lost = may_go_on && none && (went || self.volumes[v].lost_both_disks);
+        if lost && self.volumes[v].offered_generation.is_none() {
+            self.volumes[v].offered_generation = Some((self.random)());
+        }
+        self.volumes[v].lost_both_disks = lost;
     }
 
     /// What the own disk is worth, and what its super block may tell of it.
@@ -202,6 +216,14 @@ impl Resource {
             self.volumes[v].peer_user_size = 0;
         }
         self.expose_accepted_size(v, os, ns);
+        let given_up = os.disk == Disk::Attaching || ns.conn < Conn::Connected;
+        if ns.disk > Disk::Negotiating {
+            self.use_size_with_disk(v);
+        } else if ns.disk < Disk::Attaching && given_up {
+            // The peer has not heard of the disk, or if it has, says how large its device is when the two meet again. (In DRBD the larger size
+            // stays: what is written there is beyond the end of the peer's device, or that is refused when it comes back.)
+            self.volumes[v].size_with_disk = None;
+        }
         let volume = &mut self.volumes[v];
         if ns.disk >= Disk::Negotiating {
             // With a disk of its own the node goes by that.

@@ -2,6 +2,7 @@
 //! disk, a resync that begins. spec/wire.md 7.3 and 7.6, spec/state.md 5.4.
 
 use super::request::{Kind, Request};
+use super::state::Disk;
 use super::steps::Work;
 use super::types::*;
 use super::Resource;
@@ -86,7 +87,10 @@ impl Resource {
     pub(super) fn restart_disk_io(&mut self, v: VolumeIndex) {
         for id in self.log.ids() {
             let Some(request) = self.log.get(id).filter(|request| request.volume == v) else { continue };
-            if request.may_complete() && !request.is_too_late_to_send() && !self.succeeded(request) {
+            // A disk of the peer that has done it may have gone since.
+            let lacks = request.is_write() && !request.local_ok && self.state(v).disk == Disk::UpToDate;
+            let done = self.succeeded(request) && !lacks;
+            if request.may_complete() && !request.is_too_late_to_send() && !done {
                 if request.is_write() && request.local_ok && !request.net_ok {
                     // It may fail then, and what this disk has of it already the next resync would take back.
                     self.mark_write(id);

@@ -218,6 +218,9 @@ pub struct Volume {
     /// The generation that is owed, which the peer is told of already, so that a resync follows. It begins when the peer has become the
     /// target: a peer that takes over before has not gone another way.
     pub(super) offered_generation: Option<u64>,
+    /// The peer's disk went when this Primary had lost its own, over the same link: what was under way then may be on one of the two only,
+    /// which are of one generation. When this one is attached, the peer is offered another.
+    pub(super) lost_both_disks: bool,
     /// A new generation begins when the peer, a Primary without a disk, says that it is one, Connected. Requests of this node, if it
     /// is Primary too, wait for that: if the link is lost before, the peer may have its disk still, and go on with it.
     pub(super) generation_awaits_peer: bool,
@@ -238,6 +241,9 @@ pub struct Volume {
     pub(super) size_before_resize: Option<u64>,
     /// The size before the device grew last, sectors.
     pub(super) grown_from: u64,
+    /// Size of the device with the disk that is being attached, or of which the peer has not heard yet, sectors. Until then `size` is what it
+    /// was: that disk may be given up, and the peer's data are no larger.
+    pub(super) size_with_disk: Option<u64>,
     /// Size of the device without the own disk, which is being attached: that of the peer, if it has a disk, sectors; else 0.
     pub(super) size_before_attach: u64,
     /// The peer has told how large the disk is that it attaches, and not yet that it is there.
@@ -346,6 +352,7 @@ impl Volume {
             left_by_crash: false,
             new_current_uuid_owed: false,
             offered_generation: None,
+            lost_both_disks: false,
             generation_awaits_peer: false,
             promotion_unheard: false,
             attached_for_primary: false,
@@ -356,6 +363,7 @@ impl Volume {
             size_questions: VecDeque::new(),
             size_before_resize: None,
             grown_from: 0,
+            size_with_disk: None,
             size_before_attach: 0,
             peer_attaches: false,
             size_once_accepted: None,
@@ -409,6 +417,20 @@ impl Volume {
     /// Size of the device, sectors; 0: not known yet.
     pub fn size_sectors(&self) -> u64 {
         self.size
+    }
+
+    /// The size that the attached disk gives the device, whoever has heard of it.
+    pub(super) fn size_to_be(&self) -> u64 {
+        self.size_with_disk.unwrap_or(self.size)
+    }
+
+    /// The size that the peer is told: without a disk that may be used, what the device has without it.
+    pub(super) fn size_told(&self) -> u64 {
+        if self.state.disk >= Disk::Negotiating {
+            self.size_to_be()
+        } else {
+            self.size
+        }
     }
 
     /// What /proc/drbd counts.

@@ -546,3 +546,111 @@ fn a_frozen_primary_that_loses_its_peer_again_before_it_goes_on_stays_frozen() {
         pair.assert_equal();
     }
 }
+
+/// Both disks go before either node has heard of the other's, with writes under way. What the peer was not sent, or refused, is on one of
+/// them only: whichever is attached first, or both at once, they become equal, and nothing is lost that the application was told of.
+#[test]
+fn disks_that_went_at_the_same_time_become_equal() {
+    for version in [86, 93, 101] {
+        for (order, policy) in ["ab", "a b", "ba", "b a"]
+            .into_iter()
+            .flat_map(|order| [OnNoData::SuspendIo, OnNoData::IoError].map(|policy| (order, policy)))
+        {
+            let mut pair = synced_pair_at(version, Protocol::C);
+            for node in [&mut pair.a, &mut pair.b] {
+                node.when_data_are_lost(policy);
+            }
+            let done = pair.a.write(4000, 9, 4096);
+            pair.run();
+            assert!(pair.a.completed[&done].is_ok(), "{}", pair.logs());
+            // The own disk does it at once.
+            let token = pair.a.write(8, 5, 4096);
+            while pair.a.work() {}
+            assert_eq!(pair.a.data[8 * 512], 5);
+            for node in [&mut pair.a, &mut pair.b] {
+                assert_eq!(node.command(Command::Detach { volume: V, force: true }), 1);
+            }
+            pair.run();
+            assert_eq!(
+                (pair.a.word().2, pair.a.word().3),
+                (Disk::Diskless, Disk::Diskless),
+                "{}",
+                pair.logs()
+            );
+            assert_eq!(pair.b.data[8 * 512], 0, "{}", pair.logs());
+            let refused = pair.a.completed.get(&token).cloned();
+            for node in order.chars() {
+                let at = format!("{version} {order} {policy:?} {refused:?}");
+                match node {
+                    'a' => assert_eq!(pair.a.try_attach(), 101, "{at} {}", pair.logs()),
+                    'b' => assert_eq!(pair.b.try_attach(), 101, "{at} {}", pair.logs()),
+                    _ => pair.run(),
+                }
+            }
+            pair.run();
+            let at = format!("{version} {order} {policy:?} {refused:?}");
+            assert!(
+                pair.a.data == pair.b.data,
+                "{at} {:?} {:?} {}",
+                pair.a.word(),
+                pair.b.word(),
+                pair.logs()
+            );
+            pair.assert_equal();
+            assert_eq!(pair.a.data[4000 * 512], 9);
+        }
+    }
+}
+
+/// The same, and the peer's disk has done a write that the own one has not, and which the application has not been told of when its I/O is frozen:
+/// it is done again, whoever has attached a disk first.
+#[test]
+fn a_write_that_only_a_lost_disk_of_the_peer_has_is_done_again() {
+    for (version, order) in
+        [86, 101].into_iter().flat_map(|version| ["ab", "ba", "a b"].map(|order| (version, order)))
+    {
+        let mut pair = synced_pair_at(version, Protocol::C);
+        for node in [&mut pair.a, &mut pair.b] {
+            node.when_data_are_lost(OnNoData::SuspendIo);
+            node.detach_at_errors();
+        }
+        pair.run();
+        pair.a.held = Some(Vec::new());
+        let token = pair.a.write(8, 5, 4096);
+        while pair.a.work() {}
+        while Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now) {}
+        while pair.b.work() {}
+        assert_eq!(pair.b.data[8 * 512], 5);
+        let failed = std::mem::take(&mut pair.a.held);
+        // Another one fails on the peer's disk, before that hears what has happened to the first.
+        (pair.a.held, pair.b.held) = (Some(Vec::new()), Some(Vec::new()));
+        let other = pair.a.write(4000, 6, 4096);
+        while pair.a.work() {}
+        while Pair::deliver(&mut pair.a, &mut pair.b, Socket::Data, pair.now) {}
+        while pair.b.work() {}
+        pair.b.fail_held_write(pair.now);
+        pair.a.fail_held_write(pair.now);
+        pair.a.held = failed;
+        pair.a.fail_held_write(pair.now);
+        while pair.b.work() {}
+        while pair.a.work() {}
+        while Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now) {}
+        assert!(pair.a.core.volume(V).state().is_susp(), "{}", pair.logs());
+        pair.run_for_a_while();
+        assert_eq!((pair.a.word().2, pair.a.word().3), (Disk::Diskless, Disk::Diskless), "{}", pair.logs());
+        assert!(!pair.a.completed.contains_key(&token), "{}", pair.logs());
+        for node in order.chars() {
+            match node {
+                'a' => assert_eq!(pair.a.try_attach(), 101, "{order} {}", pair.logs()),
+                'b' => assert_eq!(pair.b.try_attach(), 101, "{order} {}", pair.logs()),
+                _ => pair.run_for_a_while(),
+            }
+        }
+        pair.run();
+        for token in [token, other] {
+            assert!(pair.a.completed[&token].is_ok(), "{version} {order} {}", pair.logs());
+        }
+        assert_eq!([pair.a.data[8 * 512], pair.b.data[8 * 512]], [5, 5], "{version} {order} {}", pair.logs());
+        pair.assert_equal();
+    }
+}

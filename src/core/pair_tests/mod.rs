@@ -72,6 +72,8 @@ pub(super) struct Node {
     pub(super) log: Vec<String>,
     pub(super) next: u64,
     index: MetaIndex,
+    /// Size of the device that applications see, sectors.
+    shown: u64,
     /// Looks at the meta data device after each write.
     watch: Option<Watch>,
 }
@@ -117,6 +119,7 @@ impl Node {
             log: Vec::new(),
             next: 1,
             index: layout.index,
+            shown: 0,
             watch: None,
         };
         node.start();
@@ -300,10 +303,8 @@ impl Node {
                 self.replies.insert(id, code);
             }
             Output::Log { text, .. } => self.log.push(text),
-            Output::ReleaseDisk { .. }
-            | Output::Resize { .. }
-            | Output::State { .. }
-            | Output::BareConnection { .. } => {}
+            Output::Resize { sectors, .. } => self.shown = sectors,
+            Output::ReleaseDisk { .. } | Output::State { .. } | Output::BareConnection { .. } => {}
         }
     }
 

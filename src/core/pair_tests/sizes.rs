@@ -809,3 +809,115 @@ fn a_resize_that_has_begun_is_refused_when_a_resync_has_come_in_between() {
     let end = before as usize * 512;
     assert!(pair.a.data[..end] == pair.b.data[..end], "{}", pair.logs());
 }
+
+/// What may happen while a Primary without a disk attaches one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Mishap {
+    MetaWriteFails,
+    ForcedDetach,
+    LinkLost,
+    PeerLosesDisk,
+    FailsAndLinkLost,
+    None,
+}
+
+impl Pair {
+    /// Writes of meta data of `a` come back, one in each turn. The one that is done, or fails, is the oldest.
+    fn turn_with_slow_meta_data(&mut self, fails: bool) {
+        let mut held = self.a.meta_held.take().unwrap_or_default();
+        if !held.is_empty() {
+            let output = held.remove(0);
+            match (fails, output) {
+                (true, Output::MetaWrite { volume, io, .. }) => {
+                    self.a.core.io_done(self.now, volume, io, IoResult::Failed)
+                }
+                (_, output) => self.a.carry_out(output),
+            }
+        }
+        self.a.meta_held = Some(held);
+        let _ = self.a.work() | self.b.work() | self.exchange();
+    }
+}
+
+/// A Primary without its disk attaches one, with which the device would be larger, and that comes to nothing, or the peer does not hear of it:
+/// the device stays as large as the peer's, and applications have seen no other size.
+#[test]
+fn a_device_does_not_grow_with_a_disk_that_does_not_stay() {
+    use Mishap::*;
+    for mishap in [MetaWriteFails, ForcedDetach, LinkLost, PeerLosesDisk, FailsAndLinkLost, None] {
+        for moment in 0..9 {
+            attach_larger_disk_with(mishap, moment);
+        }
+    }
+}
+
+fn attach_larger_disk_with(mishap: Mishap, moment: i32) {
+    const SECTORS: u64 = 2048;
+    const SMALL: usize = SECTORS as usize * 512;
+    use Mishap::*;
+    let mut pair = Pair::new(101);
+    pair.a = Node::with_disk(1, layout(), SMALL);
+    pair.b = Node::with_disk(2, layout(), SMALL);
+    pair.connect(&settings(Protocol::C));
+    pair.a.begin(Command::Primary { volume: V, force: true });
+    pair.run();
+    pair.a.begin(Command::Detach { volume: V, force: false });
+    pair.run();
+    pair.a.write(8, 5, 4096);
+    pair.run();
+    pair.a.set_bytes(2 * SMALL);
+    pair.b.set_bytes(2 * SMALL);
+    resize(&mut pair.b);
+    pair.run();
+    assert_eq!(pair.a.core.volume(V).peer_size, 2 * SECTORS, "{}", pair.logs());
+    assert_eq!(pair.a.core.volume(V).size_sectors(), SECTORS, "{}", pair.logs());
+
+    let command = pair.a.attach_command(pair.a.core.volume(V).settings().clone());
+    pair.a.meta_held = Some(Vec::new());
+    pair.a.begin(command);
+    for turn in 0..40 {
+        let now = turn == moment;
+        let before = (pair.a.shown, pair.a.core.volume(V).size_sectors());
+        match mishap {
+            ForcedDetach if now => {
+                pair.a.begin(Command::Detach { volume: V, force: true });
+            }
+            PeerLosesDisk if now => {
+                pair.b.begin(Command::Detach { volume: V, force: true });
+            }
+            LinkLost if now => pair.lose_link(),
+            FailsAndLinkLost if turn == moment + 1 => pair.lose_link(),
+            _ => {}
+        }
+        pair.turn_with_slow_meta_data(now && matches!(mishap, MetaWriteFails | FailsAndLinkLost));
+        let after = (pair.a.shown, pair.a.core.volume(V).size_sectors());
+        let at = format!("{mishap:?} {moment} {turn}: {before:?} {after:?}");
+        assert!(after.0 >= before.0 && after.1 >= before.1, "{at} {}", pair.logs());
+        assert!(after.0 <= after.1, "{at} {}", pair.logs());
+    }
+    pair.release_meta_of_a();
+    pair.run();
+    if !pair.linked {
+        pair.meet_again();
+    }
+    let at = format!("{mishap:?} {moment}: {:?} {:?}", pair.a.word(), pair.b.word());
+    assert_eq!(pair.a.word().1, Conn::Connected, "{at} {}", pair.logs());
+    assert_eq!(pair.a.shown.max(SECTORS), pair.a.core.volume(V).size_sectors(), "{at} {}", pair.logs());
+    if pair.b.word().2 == Disk::Diskless {
+        return;
+    }
+    let token = pair.a.write(pair.a.core.volume(V).size_sectors() - 8, 6, 4096);
+    pair.run();
+    assert!(pair.a.completed[&token].is_ok(), "{at} {}", pair.logs());
+    if pair.a.word().2 == Disk::Diskless {
+        pair.a.attach();
+        pair.run();
+    }
+    pair.assert_equal();
+    assert_eq!(
+        [pair.a.core.volume(V).size_sectors(), pair.b.core.volume(V).size_sectors()],
+        [2 * SECTORS; 2]
+    );
+    assert_eq!(pair.a.shown, 2 * SECTORS, "{at} {}", pair.logs());
+    assert!(!pair.logs().contains("beyond end"), "{at} {}", pair.logs());
+}
