@@ -168,6 +168,16 @@ impl Resource {
         packet
     }
 
+    /// The question of this node that the P_SIZES answers which is being looked at.
+    fn answered_question(&self, v: VolumeIndex) -> Option<&SizeQuestion> {
+        match self.hold {
+            Some(Hold::Sizes { v: of, sizes }) if of == v && !peer_sizes(&sizes).is_question() => {
+                self.volumes[v].size_questions.front()
+            }
+            _ => None,
+        }
+    }
+
     /// What this node has said of the size that its user wants, and the peer had not heard yet when it sent a word that comes now, a question or
     /// not: that limit, and the size of the device before.
     fn unheard_user_size(&self, v: VolumeIndex, is_question: bool) -> Option<(u64, u64)> {
@@ -403,7 +413,7 @@ impl Resource {
                 return self.resize_failed(v, cause, ConfigCode::ResizeDuringResync, "");
             }
             // The peer may have grown by a question of this node already, which grows itself when it has the answer.
-            let asked = self.volumes[v].size_questions.iter().map(|question| question.largest);
+            let asked = self.volumes[v].size_questions.iter().map(SizeQuestion::largest);
             let largest = asked.fold(self.volumes[v].size, u64::max);
             if let Some(line) = size::late_shrink(size, order.shown, largest) {
                 self.log_line(Some(v), line);
@@ -445,8 +455,14 @@ impl Resource {
         let volume = &self.volumes[v];
         let exposed = volume.size_to_be();
         let Some(disk) = &volume.disk else { return (SizeChange::Unchanged, steps.into_iter().flatten()) };
+        let mut limits = self.limits(v);
+        if let Some(question) = self.answered_question(v) {
+            // By more of this disk the peer grows when it hears of the question behind that one, whose flags count then. (DRBD takes all that it
+            // has: one node may begin a resync of the new space, and the other one not.)
+            limits.own_max = limits.own_max.min(question.room.max(exposed));
+        }
         let plan = size::determine_size(&DetermineInput {
-            limits: self.limits(v),
+            limits,
             conn: volume.state.conn,
             flags,
             exposed,
@@ -555,7 +571,7 @@ impl Resource {
                     let question = SizeQuestion {
                         user: volume.settings.size,
                         before: before.unwrap_or(volume.size),
-                        largest: size::smaller_unless_zero(volume.settings.size, self.limits(v).own_max),
+                        room: self.limits(v).own_max,
                         grown_from: (change == SizeChange::Grew).then_some(volume.grown_from),
                         no_resync: flags.no_resync,
                     };

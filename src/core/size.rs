@@ -196,12 +196,19 @@ pub struct SizeQuestion {
     pub user: u64,
     /// Size of the device before that, sectors.
     pub before: u64,
-    /// The largest device that the peer may show when it has heard of this, before its answer comes, sectors.
-    pub largest: u64,
+    /// What it said of this node's disk: the room there, sectors.
+    pub room: u64,
     /// This node has grown, from so many sectors, and goes by the answer: RESIZE_PENDING.
     pub grown_from: Option<u64>,
     /// Its flag: new space is the same on both disks.
     pub no_resync: bool,
+}
+
+impl SizeQuestion {
+    /// The largest device that the peer may show when it has heard of this, before its answer comes, sectors.
+    pub fn largest(&self) -> u64 {
+        smaller_unless_zero(self.user, self.room)
+    }
 }
 
 /// The limit that counts of two that users set at the same time, one at each node; `before`: size of the device before either. The

@@ -656,3 +656,32 @@ fn the_resync_of_new_space_is_not_for_the_next_disk() {
         pair.assert_equal();
     }
 }
+
+/// The disk of the asking node grows between two `resize` commands, of which the peer has heard neither: the answer to the first is about the disk
+/// as it was then, and what of new space is the same on both disks the second one says, by which the peer grows.
+#[test]
+fn the_answer_to_a_resize_is_about_the_disk_of_then() {
+    for version in [93, 95, 101] {
+        for clean_first in [true, false] {
+            let mut pair = synced_pair_at(version, Protocol::C);
+            let order = |pair: &mut Pair, clean: bool| {
+                if clean {
+                    resize_clean(&mut pair.a);
+                } else {
+                    resize(&mut pair.a);
+                }
+                while pair.a.work() {}
+            };
+            order(&mut pair, clean_first);
+            grow_both(&mut pair.a, &mut pair.b, SMALL, 2 * SMALL);
+            order(&mut pair, !clean_first);
+            pair.run();
+            assert_eq!(both_sizes(&pair), [2 * SECTORS; 2], "{}", pair.logs());
+            for node in [&pair.a, &pair.b] {
+                let done = (Conn::Connected, Disk::UpToDate);
+                assert_eq!((node.word().1, node.word().2), done, "{version} {clean_first}\n{}", pair.logs());
+            }
+            assert_eq!(pair.a.data == pair.b.data, clean_first, "{version} {clean_first}\n{}", pair.logs());
+        }
+    }
+}
