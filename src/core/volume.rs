@@ -179,7 +179,8 @@ pub struct Volume {
     pub(super) peer_size: u64,
     /// The size that the peer's user wants, as a node without a disk has heard; 0: none, or not known.
     pub(super) peer_user_size: u64,
-    /// The peer's disk, as its last state word said; `pdsk` is also what this node makes of it.
+    /// The peer's disk, as its last state word said, or will when it is there: the target of a resync that has ended is UpToDate. `pdsk` is also
+    /// what this node makes of it.
     pub(super) peer_told: Disk,
     /// Its role, as it told it last, or was allowed to have. A word that is of the end of a resync alone does not change what this node goes by.
     pub(super) peer_told_role: Role,

@@ -161,3 +161,35 @@ fn a_full_sync_outlives_a_bitmap_that_cannot_be_written() {
     assert!(!full_sync(&pair), "{}", pair.logs());
     pair.assert_equal();
 }
+
+/// The source of a resync has come to its end, and the word of that of the target, which gives its data up again, is on its way still. If the link is
+/// lost before the target hears that it may, its disk is UpToDate, and has to be fenced.
+#[test]
+fn a_target_that_does_not_know_of_the_next_resync_is_to_be_fenced() {
+    let mut pair = synced_pair_at(95, Protocol::C);
+    pair.a.with_fencing(Fencing::ResourceAndStonith);
+    pair.b.begin(Command::Disconnect { force: false });
+    pair.run();
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    pair.a.held = Some(Vec::new());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    assert_eq!(pair.b.word().1, Conn::SyncTarget, "{}", pair.logs());
+    for output in pair.a.held.take().unwrap_or_default() {
+        pair.a.carry_out(output);
+    }
+    while pair.a.word().1 != Conn::Connected || pair.b.word().1 != Conn::Connected {
+        pair.b.meta_held.get_or_insert_default();
+        pair.run_once();
+    }
+    assert_eq!((pair.b.word().2, pair.a.word().3), (Disk::UpToDate, Disk::UpToDate), "{}", pair.logs());
+    pair.b.begin(Command::Invalidate { volume: V });
+    while pair.b.work() {}
+    while Pair::deliver(&mut pair.b, &mut pair.a, Socket::Data, pair.now) {}
+    while pair.a.work() {}
+    assert!(matches!(pair.a.word().1, Conn::StartingSyncS | Conn::SyncSource), "{}", pair.logs());
+    pair.lose_link();
+    let state = pair.a.core.volume(V).state();
+    assert!(state.susp_fen && state.pdsk == Disk::DUnknown, "{state}\n{}", pair.logs());
+}

@@ -670,6 +670,10 @@ impl Resource {
         }
         let found = verify && self.volumes[v].out_of_sync_bits() > 0;
         let _ = self.change(v, change, ChangeKind::Soft, true);
+        if !target && !verify && self.state(v).pdsk == Disk::UpToDate {
+            // Its word of that may be behind an order to begin another resync, of which it need not have heard when the link is lost.
+            self.volumes[v].peer_told = Disk::UpToDate;
+        }
         let (start, stop) = (self.volumes[v].resync.verify_start, self.volumes[v].resync.verify_stop);
         self.volumes[v].resync = Resync { verify_start: start, verify_stop: stop, ..Resync::default() };
         // Before 96 a source ends on its own count, and may be reading a block for the target, whose bit a write has cleared: the next
