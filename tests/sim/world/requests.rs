@@ -179,10 +179,13 @@ impl World {
     }
 
     /// Whether a Primary has lost its source, and an operator lets its application go on with what its disk has in sync, while
-    /// another Primary goes on with the good data, or has done.
+    /// another Primary goes on with the good data, or has done. Or the Primary has not noticed yet: the source need not fence whose disk is
+    /// not good, for no write is done there without the source.
     fn is_left_behind(&self, n: usize) -> bool {
         let goes_on = self.nodes[1 - n].is_primary() || self.left_behind[n];
-        !self.has_data(n) && self.authority == Some(1 - n) && goes_on
+        let source_alone = self.state(1 - n).is_some_and(|source| source.conn < Conn::Connected);
+        let cut_off = !self.is_local(n) && source_alone;
+        (!self.has_data(n) || cut_off) && self.authority == Some(1 - n) && goes_on
     }
 
     /// Whether the node can see good data at all. The peer's may be gone before it hears of that.
