@@ -149,7 +149,8 @@ impl Resource {
     ///
     /// The link may have been lost again while this waited for the disk: then nothing goes on with the peer, and what was owed is owed still.
     /// (8.3 goes by the change alone: I/O goes on behind fencing's back.)
-    pub(super) fn thaw(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord) {
+    /// `newest`: the newest request of then. An administrator may have let I/O go on since: what came behind it is with the peer.
+    pub(super) fn thaw(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord, newest: u64) {
         let now = self.state(v);
         let meets = os.conn < Conn::Connected && ns.conn >= Conn::Connected;
         let is_lost = ns.conn >= Conn::Connected && now.conn < Conn::Connected;
@@ -174,7 +175,7 @@ impl Resource {
                 if ns.conn == Conn::Connected && ns.disk == Disk::UpToDate {
                     self.write_what_own_disk_lacks(v, ns.peer == Role::Primary);
                 }
-                self.resend_transfer_log(v, ns.conn == Conn::WFBitMapT, ns.peer == Role::Primary);
+                self.resend_transfer_log(v, newest, ns.conn == Conn::WFBitMapT, ns.peer == Role::Primary);
             }
         }
         if ns.susp_nod {

@@ -226,7 +226,7 @@ impl Resource {
         if os.conn != ns.conn {
             self.connection_changed(os.conn, ns.conn);
         }
-        self.fifo.push_back(Work::After { v, os, ns, generation });
+        self.fifo.push_back(Work::After { v, os, ns, generation, newest: self.log.newest() });
         self.note_size(v, os, ns);
         if handshake_over {
             for order in std::mem::take(&mut self.volumes[v].resizes_after_handshake) {

@@ -30,6 +30,8 @@ pub enum Work {
         ns: StateWord,
         /// A11, A12: the data that go on are on this node's disk only.
         generation: bool,
+        /// The newest request of then.
+        newest: u64,
     },
     /// A single step.
     Step(Step),
@@ -91,8 +93,8 @@ pub enum Step {
     StartHelper { v: VolumeIndex, name: Handler },
     /// The crash is made up for.
     ClearCrashedPrimary { v: VolumeIndex },
-    /// Unfreeze I/O that was frozen for lack of data, or for fencing.
-    Thaw { v: VolumeIndex, os: StateWord, ns: StateWord },
+    /// Unfreeze I/O that was frozen for lack of data, or for fencing: all up to the request `newest`.
+    Thaw { v: VolumeIndex, os: StateWord, ns: StateWord, newest: u64 },
     /// After the bits are set: both sides of a full sync that an admin asked for.
     StartedFullSync { v: VolumeIndex },
     /// Close the disk when nothing uses it any more.
@@ -221,14 +223,14 @@ impl Resource {
         match work {
             Work::Send { v, packet, payload, notify } => self.emit(Socket::Data, v, packet, payload, notify),
             Work::SendWrite { id } => self.emit_write(id),
-            Work::After { v, os, ns, generation } => self.plan_after(v, os, ns, generation),
+            Work::After { v, os, ns, generation, newest } => self.plan_after(v, os, ns, generation, newest),
             Work::Step(step) => self.run_step(step),
             Work::Admin(wait) => self.admin_reached(wait),
         }
     }
 
     /// The after-change actions of spec/state.md 5.2, in its order, as steps.
-    fn plan_after(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord, generation: bool) {
+    fn plan_after(&mut self, v: VolumeIndex, os: StateWord, ns: StateWord, generation: bool, newest: u64) {
         use Conn::*;
         debug_assert!(self.steps.is_empty());
         let mut steps = std::mem::take(&mut self.steps);
@@ -251,7 +253,7 @@ impl Resource {
         }
         // A6, A7
         if ns.is_susp() {
-            add(Step::Thaw { v, os, ns });
+            add(Step::Thaw { v, os, ns, newest });
         }
         // A8
         if !os.conn.is_sync_source() && ns.conn.is_sync_source() && disk_ok {
@@ -487,7 +489,7 @@ impl Resource {
                 }
                 self.refresh_meta_flags(v);
             }
-            Step::Thaw { v, os, ns } => self.thaw(v, os, ns),
+            Step::Thaw { v, os, ns, newest } => self.thaw(v, os, ns, newest),
             Step::StartedFullSync { v } => self.started_full_sync(v),
             Step::GoDiskless { v } => self.go_diskless(v),
             Step::ReleaseDisk { v } => {

@@ -268,15 +268,21 @@ impl Resource {
             && self.volumes[v].writes.overlapping(request.sector, request.sectors()).any(later)
     }
 
-    /// Sends again what the peer has not acknowledged: spec/wire.md 7.6, RESEND.
+    /// Sends again what the peer has not acknowledged, up to the request `newest`: spec/wire.md 7.6, RESEND.
     ///
     /// What it acknowledged, and may have lost with its cache, is sent again, too, while its bytes are there. (DRBD takes it for
     /// durable.) `target`: a resync to this node follows. What cannot be sent again is then at least marked; without a
     /// resync the acknowledgement has to do. `peer_lives`: it cannot have lost anything, and may have written to the same
     /// blocks since.
-    pub(super) fn resend_transfer_log(&mut self, v: VolumeIndex, target: bool, peer_lives: bool) {
+    pub(super) fn resend_transfer_log(
+        &mut self,
+        v: VolumeIndex,
+        newest: u64,
+        target: bool,
+        peer_lives: bool,
+    ) {
         let acknowledged_counts = !target && !self.is_asynchronous();
-        for id in self.log.ids() {
+        for id in self.log.ids().into_iter().take_while(|id| *id <= newest) {
             let overwritten = self.is_overwritten_discard(v, id);
             let Some(request) = self.log.get_mut(id).filter(|request| request.volume == v) else { continue };
             let too_late = request.is_too_late_to_send() || overwritten;

@@ -288,3 +288,53 @@ fn a_discard_is_not_sent_again_over_a_later_write() {
     pair.assert_equal();
     assert_eq!(pair.b.data[4000 * 512..][..8192], [99; 8192], "{}", pair.logs());
 }
+
+/// A frozen Primary meets its peer while its disk is going, for which all that follows waits, and an administrator lets I/O go on. What starts then is
+/// sent once, beside what was frozen.
+#[test]
+fn what_starts_before_frozen_requests_are_sent_again_is_sent_once() {
+    for protocol in [Protocol::A, Protocol::C] {
+        let mut pair = synced_pair_at(101, protocol);
+        pair.a.when_data_are_lost(OnNoData::SuspendIo);
+        pair.b.held = Some(Vec::new());
+        pair.a.begin(Command::Invalidate { volume: V });
+        pair.run_for_a_while();
+        assert_eq!(
+            (pair.a.word().1, pair.a.word().2),
+            (Conn::SyncTarget, Disk::Inconsistent),
+            "{}",
+            pair.logs()
+        );
+        pair.a.meta_held = Some(Vec::new());
+        let mut tokens = vec![pair.a.write(4000, 99, 8192)];
+        while pair.a.work() {}
+        // The activity log's.
+        let stuck = pair.a.meta_held.take().unwrap();
+        pair.lose_link();
+        pair.b.held = None;
+        (pair.a.wants_link, pair.b.wants_link) = (true, true);
+        while pair.a.word().1 != Conn::WFReportParams {
+            pair.run_once();
+        }
+        assert_eq!(pair.a.command(Command::Detach { volume: V, force: true }), 1, "{}", pair.logs());
+        pair.run_for_a_while();
+        let state = pair.a.core.volume(V).state();
+        assert!(state.conn == Conn::Connected && state.susp_nod, "{state}\n{}", pair.logs());
+        pair.a.begin(Command::ResumeIo { volume: V });
+        tokens.push(pair.a.write(6000, 97, 8192));
+        tokens.push(pair.a.next + 1);
+        pair.a.next += 1;
+        pair.a.core.read(pair.now, V, pair.a.next, 8000, 4096);
+        pair.run_for_a_while();
+        for output in stuck {
+            pair.a.carry_out(output);
+        }
+        pair.a.sent.clear();
+        pair.run();
+        assert_eq!(pair.a.word().1, Conn::Connected, "{}", pair.logs());
+        assert!(tokens.iter().all(|token| pair.a.completed.contains_key(token)), "{}", pair.logs());
+        let asked = pair.a.sent.iter().filter(|packet| matches!(packet, Packet::DataRequest(_))).count();
+        let written = pair.a.sent.iter().filter(|packet| matches!(packet, Packet::Data(_))).count();
+        assert_eq!((asked, written), (1, 2), "{protocol:?}\n{}", pair.logs());
+    }
+}
