@@ -162,9 +162,7 @@ fn the_source_of_a_resync_is_not_outdated_by_a_disconnect_that_the_target_refuse
     assert_eq!((pair.a.word().0, pair.a.word().1), (Role::Primary, Conn::SyncTarget), "{}", pair.logs());
     let id = pair.begin_disconnect_of_b();
     pair.lose_link();
-    for output in pair.b.held.take().unwrap() {
-        pair.b.carry_out(output);
-    }
+    pair.b.release_held();
     pair.run();
     assert_eq!((pair.b.word().1, pair.b.word().2), (Conn::StandAlone, Disk::UpToDate), "{}", pair.logs());
     assert_eq!(pair.b.replies[&id], 101, "{}", pair.logs());

@@ -50,11 +50,20 @@ impl Pair {
         );
     }
 
+    /// Both crash, come back, and meet.
+    fn both_crash(&mut self, protocol: Protocol) {
+        for node in [&mut self.a, &mut self.b] {
+            node.restart(77);
+            assert_eq!(node.command(Command::Connect(Box::new(settings(protocol)))), 101);
+        }
+        self.linked = false;
+        self.run();
+    }
+
     /// What the disk of `a` held back comes back.
     pub(super) fn release_a(&mut self) {
-        for output in self.a.held.take().unwrap_or_default() {
-            self.a.carry_out(output);
-        }
+        let held = self.a.held.take().unwrap_or_default();
+        self.a.carry_out_all(held);
         while self.a.work() {}
     }
 
@@ -79,7 +88,7 @@ impl Pair {
     /// The meta data writes that `b` held back are done, and all that follow them; no packet is delivered meanwhile.
     fn release_meta_data_of_b(&mut self) {
         while let Some(held) = self.b.meta_held.take().filter(|held| !held.is_empty()) {
-            held.into_iter().for_each(|output| self.b.carry_out(output));
+            self.b.carry_out_all(held);
             self.b.meta_held = Some(Vec::new());
             while self.b.work() {}
         }
@@ -741,12 +750,7 @@ fn a_primary_that_crashes_before_it_hears_that_it_may_detach_has_the_data() {
         while pair.a.work() {}
         assert!(pair.a.completed.contains_key(&token), "{}", pair.logs());
         pair.a.outgoing = Default::default();
-        for node in [&mut pair.a, &mut pair.b] {
-            node.restart(77);
-            assert_eq!(node.command(Command::Connect(Box::new(settings(Protocol::A)))), 101);
-        }
-        pair.linked = false;
-        pair.run();
+        pair.both_crash(Protocol::A);
         pair.assert_equal();
         assert_eq!((pair.b.data[4000 * 512], pair.b.data[5000 * 512]), (99, 88), "{}", pair.logs());
     }
@@ -764,22 +768,13 @@ fn what_is_written_behind_the_end_of_the_primarys_disk_survives_a_crash_of_both(
         pair.run_for_a_while();
         assert_eq!((pair.a.word().2, pair.b.word().3), (Disk::Failed, Disk::Failed), "{}", pair.logs());
         let token = pair.a.write(4000, 99, 8192);
-        for output in pair.b.held.take().unwrap() {
-            pair.b.carry_out(output);
-        }
+        pair.b.release_held();
         pair.run_for_a_while();
         pair.a.write(8000, 98, 8192);
-        for output in pair.a.flushes_held.take().unwrap() {
-            pair.a.carry_out(output);
-        }
+        pair.a.release_flushes();
         pair.run_for_a_while();
         assert!(pair.a.completed.contains_key(&token), "{}", pair.logs());
-        for node in [&mut pair.a, &mut pair.b] {
-            node.restart(77);
-            assert_eq!(node.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
-        }
-        pair.linked = false;
-        pair.run();
+        pair.both_crash(Protocol::C);
         pair.assert_equal();
         assert_eq!(pair.a.data[4000 * 512], 99, "{}", pair.logs());
     }

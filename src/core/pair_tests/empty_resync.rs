@@ -67,9 +67,7 @@ fn an_empty_resync_does_not_end_before_the_target_has_heard_of_it() {
     assert!(pair.a.log.iter().any(|line| line.contains("will sync 0 KB")), "{}", pair.logs());
     let uuid = |packet: &Packet| matches!(packet, Packet::SyncUuid(_));
     while let Some(held) = pair.a.meta_held.take().filter(|held| !held.is_empty()) {
-        for output in held {
-            pair.a.carry_out(output);
-        }
+        pair.a.carry_out_all(held);
         pair.a.meta_held = Some(Vec::new());
         while pair.a.work() {}
     }

@@ -371,9 +371,7 @@ fn a_target_in_the_middle_of_a_resync_is_not_fenced() {
     let held = pair.a.held.take().unwrap_or_default();
     assert!(!held.is_empty());
     pair.lose_link();
-    for output in held {
-        pair.a.carry_out(output);
-    }
+    pair.a.carry_out_all(held);
     while pair.a.work() {}
     assert_eq!(pair.a.word().3, Disk::Inconsistent, "{}", pair.logs());
     assert!(!pair.a.core.volume(V).state().is_susp(), "{}", pair.logs());
@@ -393,7 +391,7 @@ fn a_promotion_that_loses_the_link_begins_no_generation_while_frozen() {
     assert_eq!(pair.a.word().0, Role::Primary, "{}", pair.logs());
     pair.lose_link();
     while let Some(held) = pair.a.meta_held.take().filter(|held| !held.is_empty()) {
-        held.into_iter().for_each(|output| pair.a.carry_out(output));
+        pair.a.carry_out_all(held);
         pair.a.meta_held = Some(Vec::new());
         while pair.a.work() {}
     }

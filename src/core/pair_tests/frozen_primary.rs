@@ -79,9 +79,7 @@ fn frozen_writes_wait_for_the_generation_that_fencing_begins() {
     assert!(!pair.a.core.volume(V).state().is_susp(), "{}", pair.logs());
     assert!(!pair.a.completed.contains_key(&token), "the generation is not durable\n{}", pair.logs());
     while let Some(held) = pair.a.meta_held.take().filter(|held| !held.is_empty()) {
-        for output in held {
-            pair.a.carry_out(output);
-        }
+        pair.a.carry_out_all(held);
         pair.a.meta_held = Some(Vec::new());
         while pair.a.work() {}
     }
@@ -338,9 +336,7 @@ fn a_reconnect_ends_two_freezes_at_once() {
     pair.lose_link();
     let state = pair.a.core.volume(V).state();
     assert!(state.susp_fen && state.susp_nod, "{state}");
-    for output in held {
-        pair.a.carry_out(output);
-    }
+    pair.a.carry_out_all(held);
     while let Some(id) = pair.a.running.as_mut().and_then(Vec::pop) {
         pair.a.core.helper_done(pair.now, id, 0);
         while pair.a.work() {}
@@ -547,6 +543,23 @@ fn a_frozen_primary_that_loses_its_peer_again_before_it_goes_on_stays_frozen() {
     }
 }
 
+impl Pair {
+    /// Attaches the disks of the nodes that `order` names; at a blank there is a `pause`.
+    fn attach_in(&mut self, order: &str, pause: fn(&mut Pair)) {
+        for name in order.chars() {
+            let node = match name {
+                'a' => &mut self.a,
+                'b' => &mut self.b,
+                _ => {
+                    pause(self);
+                    continue;
+                }
+            };
+            assert_eq!(node.try_attach(), 101, "{order} {}", self.logs());
+        }
+    }
+}
+
 /// Both disks go before either node has heard of the other's, with writes under way. What the peer was not sent, or refused, is on one of
 /// them only: whichever is attached first, or both at once, they become equal, and nothing is lost that the application was told of.
 #[test]
@@ -579,14 +592,7 @@ fn disks_that_went_at_the_same_time_become_equal() {
             );
             assert_eq!(pair.b.data[8 * 512], 0, "{}", pair.logs());
             let refused = pair.a.completed.get(&token).cloned();
-            for node in order.chars() {
-                let at = format!("{version} {order} {policy:?} {refused:?}");
-                match node {
-                    'a' => assert_eq!(pair.a.try_attach(), 101, "{at} {}", pair.logs()),
-                    'b' => assert_eq!(pair.b.try_attach(), 101, "{at} {}", pair.logs()),
-                    _ => pair.run(),
-                }
-            }
+            pair.attach_in(order, Pair::run);
             pair.run();
             let at = format!("{version} {order} {policy:?} {refused:?}");
             assert!(
@@ -639,13 +645,7 @@ fn a_write_that_only_a_lost_disk_of_the_peer_has_is_done_again() {
         pair.run_for_a_while();
         assert_eq!((pair.a.word().2, pair.a.word().3), (Disk::Diskless, Disk::Diskless), "{}", pair.logs());
         assert!(!pair.a.completed.contains_key(&token), "{}", pair.logs());
-        for node in order.chars() {
-            match node {
-                'a' => assert_eq!(pair.a.try_attach(), 101, "{order} {}", pair.logs()),
-                'b' => assert_eq!(pair.b.try_attach(), 101, "{order} {}", pair.logs()),
-                _ => pair.run_for_a_while(),
-            }
-        }
+        pair.attach_in(order, Pair::run_for_a_while);
         pair.run();
         for token in [token, other] {
             assert!(pair.a.completed[&token].is_ok(), "{version} {order} {}", pair.logs());

@@ -326,9 +326,7 @@ fn what_starts_before_frozen_requests_are_sent_again_is_sent_once() {
         pair.a.next += 1;
         pair.a.core.read(pair.now, V, pair.a.next, 8000, 4096);
         pair.run_for_a_while();
-        for output in stuck {
-            pair.a.carry_out(output);
-        }
+        pair.a.carry_out_all(stuck);
         pair.a.sent.clear();
         pair.run();
         assert_eq!(pair.a.word().1, Conn::Connected, "{}", pair.logs());

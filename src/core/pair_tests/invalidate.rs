@@ -2,24 +2,28 @@
 
 use super::*;
 
+/// `b` is the target of a resync, of which `a` holds the blocks back; a protocol with which the source ends on its own count.
+fn pair_with_a_held_resync() -> Pair {
+    let mut pair = synced_pair_at(95, Protocol::C);
+    pair.b.begin(Command::Disconnect { force: true });
+    pair.run();
+    pair.a.write(4000, 99, 8192);
+    pair.run();
+    pair.a.held = Some(Vec::new());
+    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
+    pair.run();
+    assert_eq!(pair.b.word().1, Conn::SyncTarget, "{}", pair.logs());
+    pair
+}
+
 /// Below protocol version 96 the source ends a resync before that is durable at the target. If its data were given up then, a crash of the
 /// target would leave no good ones.
 #[test]
 fn the_source_is_not_given_up_before_the_target_would_survive_a_crash() {
     for asked_by_source in [true, false] {
-        let mut pair = synced_pair_at(95, Protocol::C);
-        pair.b.begin(Command::Disconnect { force: true });
-        pair.run();
-        pair.a.write(4000, 99, 8192);
-        pair.run();
-        pair.a.held = Some(Vec::new());
-        assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
-        pair.run();
-        assert_eq!(pair.b.word().1, Conn::SyncTarget, "{}", pair.logs());
+        let mut pair = pair_with_a_held_resync();
         pair.b.meta_held = Some(Vec::new());
-        for output in pair.a.held.take().unwrap_or_default() {
-            pair.a.carry_out(output);
-        }
+        pair.a.release_held();
         for _ in 0..400 {
             pair.run_once();
         }
@@ -35,7 +39,7 @@ fn the_source_is_not_given_up_before_the_target_would_survive_a_crash() {
         }
         assert_eq!(pair.a.word().2, Disk::UpToDate, "{}", pair.logs());
         while let Some(held) = pair.b.meta_held.take().filter(|held| !held.is_empty()) {
-            held.into_iter().for_each(|output| pair.b.carry_out(output));
+            pair.b.carry_out_all(held);
             pair.b.meta_held = Some(Vec::new());
             pair.run();
         }
@@ -166,19 +170,9 @@ fn a_full_sync_outlives_a_bitmap_that_cannot_be_written() {
 /// lost before the target hears that it may, its disk is UpToDate, and has to be fenced.
 #[test]
 fn a_target_that_does_not_know_of_the_next_resync_is_to_be_fenced() {
-    let mut pair = synced_pair_at(95, Protocol::C);
+    let mut pair = pair_with_a_held_resync();
     pair.a.with_fencing(Fencing::ResourceAndStonith);
-    pair.b.begin(Command::Disconnect { force: false });
-    pair.run();
-    pair.a.write(4000, 99, 8192);
-    pair.run();
-    pair.a.held = Some(Vec::new());
-    assert_eq!(pair.b.command(Command::Connect(Box::new(settings(Protocol::C)))), 101);
-    pair.run();
-    assert_eq!(pair.b.word().1, Conn::SyncTarget, "{}", pair.logs());
-    for output in pair.a.held.take().unwrap_or_default() {
-        pair.a.carry_out(output);
-    }
+    pair.a.release_held();
     while pair.a.word().1 != Conn::Connected || pair.b.word().1 != Conn::Connected {
         pair.b.meta_held.get_or_insert_default();
         pair.run_once();

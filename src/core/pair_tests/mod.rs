@@ -1,5 +1,6 @@
 //! Two nodes, a perfect network, perfect disks: the way from fresh meta data to a failover.
 
+mod attached_sizes;
 mod bitmap_exchange;
 mod connections;
 mod continuation;
@@ -7,6 +8,7 @@ mod crossing_sizes;
 mod diskless;
 mod empty_resync;
 mod fencing;
+mod flushes;
 mod frozen_primary;
 mod frozen_requests;
 mod generations;
@@ -308,11 +310,26 @@ impl Node {
         }
     }
 
-    /// The writes of meta data that were held back are done, and what follows them is not held back.
+    fn carry_out_all(&mut self, held: Vec<Output>) {
+        held.into_iter().for_each(|output| self.carry_out(output));
+    }
+
+    /// The requests that were held back at the disk are done, and what follows them is not held back.
+    fn release_held(&mut self) {
+        let held = self.held.take().expect("nothing is held back");
+        self.carry_out_all(held);
+    }
+
+    /// The same with writes of meta data.
     fn release_meta(&mut self) {
-        for output in self.meta_held.take().expect("nothing is held back") {
-            self.carry_out(output);
-        }
+        let held = self.meta_held.take().expect("nothing is held back");
+        self.carry_out_all(held);
+    }
+
+    /// The same with flushes.
+    fn release_flushes(&mut self) {
+        let held = self.flushes_held.take().expect("nothing is held back");
+        self.carry_out_all(held);
     }
 
     /// The disk fails the only request that was held back, a write.

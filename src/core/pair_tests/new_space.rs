@@ -455,7 +455,7 @@ fn new_space_behind_the_end_of_a_resync_is_no_failed_block_of_it() {
             assert_eq!(a.core.volume(V).size_sectors(), 2 * SECTORS, "{}", pair.logs());
             pair.run();
             if let Some(held) = pair.a.meta_held.take() {
-                held.into_iter().for_each(|output| pair.a.carry_out(output));
+                pair.a.carry_out_all(held);
                 pair.run();
             }
             assert_eq!(pair.b.word().1, Conn::WFSyncUUID, "{}", pair.logs());

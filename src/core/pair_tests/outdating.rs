@@ -20,9 +20,7 @@ fn the_source_of_a_primary_keeps_its_data() {
             assert_eq!(pair.a.word().1, Conn::SyncTarget, "{}", pair.logs());
         }
         pair.lose_link();
-        for output in pair.b.held.take().unwrap() {
-            pair.b.carry_out(output);
-        }
+        pair.b.release_held();
         pair.b.running = Some(Vec::new());
         // Where its target cannot be good it is not even asked.
         let id = pair.b.begin(Command::Primary { volume: V, force: false });
@@ -67,9 +65,7 @@ fn the_source_of_a_primary_that_detaches_keeps_its_data() {
         pair.run_once();
     }
     pair.lose_link();
-    for output in pair.b.held.take().unwrap() {
-        pair.b.carry_out(output);
-    }
+    pair.b.release_held();
     assert_not_outdated_by_a_living_primary(&mut pair);
 }
 

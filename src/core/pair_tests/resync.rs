@@ -304,9 +304,7 @@ fn a_block_that_is_read_for_the_target_at_the_end_is_not_overtaken() {
     assert!(matches!(held, [Output::DiskRead { .. }]), "{held:?}\n{}", pair.logs());
     let token = pair.a.write(0, 3, 4096);
     pair.run();
-    for output in pair.a.held.take().unwrap_or_default() {
-        pair.a.carry_out(output);
-    }
+    pair.a.release_held();
     pair.run();
     assert!(pair.a.completed[&token].is_ok(), "{}", pair.logs());
     assert_eq!((pair.a.data[0], pair.b.data[0]), (3, 3), "{}", pair.logs());

@@ -7,6 +7,29 @@ fn two_primaries() -> Pair {
     two_primaries_at(101)
 }
 
+/// Each has the other fenced, by a handler that ends when the test says so. Of `a` both have a write, whose barrier `b` need not have answered.
+fn fencing_primaries_with_a_write() -> Pair {
+    let mut pair = two_primaries();
+    for node in [&mut pair.a, &mut pair.b] {
+        node.with_fencing(Fencing::ResourceAndStonith);
+        node.running = Some(Vec::new());
+    }
+    let token = pair.a.write(4000, 99, 8192);
+    while !pair.a.completed.contains_key(&token) {
+        pair.run_once();
+    }
+    pair
+}
+
+impl Pair {
+    /// `b` crashes, and is told to connect.
+    fn b_comes_back_after_a_crash(&mut self) {
+        self.b.restart(77);
+        let net = NetSettings { allow_two_primaries: true, ..settings(Protocol::C) };
+        self.b.begin(Command::Connect(Box::new(net)));
+    }
+}
+
 fn two_primaries_at(version: u32) -> Pair {
     let mut pair = Pair::new(version);
     let net = NetSettings { allow_two_primaries: true, ..settings(Protocol::C) };
@@ -315,15 +338,7 @@ fn who_does_not_detach_in_the_end_says_so() {
 /// peer until then: no generation begins with a demotion behind the back of the other, which has it fenced and goes on.
 #[test]
 fn a_demotion_that_loses_the_other_primary_begins_no_generation_while_frozen() {
-    let mut pair = two_primaries();
-    for node in [&mut pair.a, &mut pair.b] {
-        node.with_fencing(Fencing::ResourceAndStonith);
-        node.running = Some(Vec::new());
-    }
-    let token = pair.a.write(4000, 99, 8192);
-    while !pair.a.completed.contains_key(&token) {
-        pair.run_once();
-    }
+    let mut pair = fencing_primaries_with_a_write();
     let demotion = pair.a.begin(Command::Secondary { volume: V, open: false });
     while pair.a.work() {}
     assert_eq!(pair.a.word().0, Role::Primary, "{}", pair.logs());
@@ -347,15 +362,7 @@ fn a_demotion_that_loses_the_other_primary_begins_no_generation_while_frozen() {
 #[test]
 fn a_demoted_node_that_is_outdated_begins_no_generation_when_it_has_shot_its_peer() {
     for goes_on in [true, false] {
-        let mut pair = two_primaries();
-        for node in [&mut pair.a, &mut pair.b] {
-            node.with_fencing(Fencing::ResourceAndStonith);
-            node.running = Some(Vec::new());
-        }
-        let token = pair.a.write(4000, 99, 8192);
-        while !pair.a.completed.contains_key(&token) {
-            pair.run_once();
-        }
+        let mut pair = fencing_primaries_with_a_write();
         pair.lose_link();
         assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
         assert_eq!(pair.a.command(Command::Outdate { volume: V }), 1);
@@ -368,11 +375,9 @@ fn a_demoted_node_that_is_outdated_begins_no_generation_when_it_has_shot_its_pee
         } else {
             pair.b.data[4000 * 512..][..8192].fill(0x55);
         }
-        pair.b.restart(77);
         pair.helper_of_a_ends(7);
         while pair.a.work() {}
-        let net = NetSettings { allow_two_primaries: true, ..settings(Protocol::C) };
-        pair.b.begin(Command::Connect(Box::new(net)));
+        pair.b_comes_back_after_a_crash();
         pair.a.running = None;
         pair.meet_again();
         pair.assert_equal();
@@ -403,21 +408,11 @@ fn a_node_that_was_outdated_while_frozen_goes_on_when_its_promotion_is_forced() 
 /// A node was demoted while frozen, its handler does not end, and nobody has outdated it: the other one comes back after a crash.
 #[test]
 fn a_node_that_was_demoted_while_frozen_has_what_the_other_primary_lost() {
-    let mut pair = two_primaries();
-    for node in [&mut pair.a, &mut pair.b] {
-        node.with_fencing(Fencing::ResourceAndStonith);
-        node.running = Some(Vec::new());
-    }
-    let token = pair.a.write(4000, 99, 8192);
-    while !pair.a.completed.contains_key(&token) {
-        pair.run_once();
-    }
+    let mut pair = fencing_primaries_with_a_write();
     pair.lose_link();
     assert_eq!(pair.a.command(Command::Secondary { volume: V, open: false }), 1, "{}", pair.logs());
     pair.b.data[4000 * 512..][..8192].fill(0x55);
-    pair.b.restart(77);
-    let net = NetSettings { allow_two_primaries: true, ..settings(Protocol::C) };
-    pair.b.begin(Command::Connect(Box::new(net)));
+    pair.b_comes_back_after_a_crash();
     (pair.a.running, pair.b.running) = (None, None);
     pair.meet_again();
     pair.assert_equal();
@@ -593,7 +588,7 @@ fn a_write_that_is_to_be_done_again_and_fails_is_marked() {
     let own = std::mem::take(pair.b.held.as_mut().expect("held"));
     assert_eq!(own.len(), 1, "{own:?}");
     pair.b.held = None;
-    own.into_iter().for_each(|output| pair.b.carry_out(output));
+    pair.b.carry_out_all(own);
     pair.b.held = Some(Vec::new());
     while pair.b.work() {}
     pair.lose_link();
@@ -623,9 +618,7 @@ fn a_superseded_write_is_done_when_the_one_that_stays_is_on_the_disk() {
         assert_eq!(pair.b.word().1, Conn::Connected, "{}", pair.logs());
         let held = pair.a.held.take().unwrap_or_default();
         assert!(matches!(held[..], [Output::DiskWrite { .. }]), "{held:?}\n{}", pair.logs());
-        for output in held {
-            pair.a.carry_out(output);
-        }
+        pair.a.carry_out_all(held);
         pair.run();
         assert!(pair.b.completed[&token].is_ok(), "{}", pair.logs());
         assert!(!pair.b.core.has_open_epochs(V), "{}", pair.logs());

@@ -145,9 +145,7 @@ fn a_late_find_of_a_verify_is_not_a_failed_block_of_a_resync() {
         assert_eq!(pair.a.word().1, Conn::SyncSource, "{}", pair.logs());
         let find = OvResult { sector: 8000, size: 4096, seq: 1, in_sync: false };
         pair.a.core.packet(pair.now, Socket::Meta, 0, Packet::OvResult(find), None);
-        for output in pair.a.held.take().into_iter().flatten() {
-            pair.a.carry_out(output);
-        }
+        pair.a.release_held();
         pair.run();
         pair.assert_equal();
     }
